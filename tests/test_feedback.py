@@ -1,0 +1,88 @@
+"""read_scores: numbers found by their path in what a node returned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from langgraph.types import Command
+from pydantic import BaseModel
+
+from eco2_callbacks.feedback import read_scores
+
+
+class Review(BaseModel):
+    score: float = 0.8
+
+
+@dataclass
+class State:
+    review: Review = field(default_factory=Review)
+
+
+@pytest.mark.parametrize(
+    ("output", "path"),
+    [
+        ({"score": 0.8}, "score"),
+        ({"review": {"score": 0.8}}, "review.score"),
+        ({"review": Review()}, "review.score"),
+        (State(), "review.score"),
+        (Command(update={"review": {"score": 0.8}}), "review.score"),
+    ],
+    ids=["key", "path", "object_in_dict", "object", "command"],
+)
+def test_a_score_is_found_by_its_path(output: object, path: str) -> None:
+    """A score is found through mappings, attributes and a command's update."""
+    assert read_scores({"quality": path}, output) == {"quality": 0.8}
+
+
+def test_a_node_may_return_several_scores() -> None:
+    """Each key has its own path; a whole number is told as a float."""
+    scores = read_scores(
+        {"quality": "quality", "stars": "review.stars", "absent": "review.x"}, {"quality": 0.5, "review": {"stars": 1}}
+    )
+
+    assert scores == {"quality": 0.5, "stars": 1.0}
+    assert type(scores["stars"]) is float
+
+
+@pytest.mark.parametrize("score", [0, 0.0, 1], ids=["zero", "zero_float", "one"])
+def test_both_ends_of_the_scale_are_scores(score: float) -> None:
+    """Zero is a score, not a missing one."""
+    assert read_scores({"quality": "score"}, {"score": score}) == {"quality": float(score)}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, False, "0.8", [0.8], {"x": 1}, -0.1, 1.1, float("nan"), float("inf"), float("-inf"), 1 + 2j, 10**400],
+    ids=[
+        "none",
+        "true",
+        "false",
+        "text",
+        "list",
+        "dict",
+        "below",
+        "above",
+        "nan",
+        "inf",
+        "minus_inf",
+        "complex",
+        "beyond_float",
+    ],
+)
+def test_what_is_no_number_on_the_scale_is_no_score(value: Any) -> None:
+    """A path that leads to anything but a number from 0 to 1 yields no score."""
+    assert read_scores({"quality": "score"}, {"score": value}) == {}
+
+
+@pytest.mark.parametrize("output", [None, 7, "score", [], {}, {"score": {}}, Command(goto="next")], ids=str)
+def test_a_path_that_leads_nowhere_yields_nothing(output: object) -> None:
+    """A node that returned nothing of the kind has no scores."""
+    assert read_scores({"quality": "score.value", "other": "score"}, output) == {}
+
+
+def test_without_paths_nothing_is_read() -> None:
+    """A node without a mapping has no scores."""
+    assert read_scores({}, {"score": 0.8}) == {}
