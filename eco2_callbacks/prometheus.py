@@ -1,0 +1,171 @@
+"""PrometheusSink: finished records into counters and histograms, open runs into gauges."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar, cast
+
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from eco2_callbacks.instruments import Instruments, instruments_of
+from eco2_callbacks.records import GraphRun, LLMCall, NodeRun, Record, RetrieverCall, ToolCall
+from eco2_callbacks.series import (
+    CallSeries,
+    Labeller,
+    Labels,
+    NodeSeries,
+    RequestSeries,
+    RetrieverSeries,
+    ScoreSeries,
+    SubagentSeries,
+    ToolSeries,
+)
+
+__all__ = ["PrometheusSink"]
+
+
+class _Series(Protocol):
+    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None: ...
+
+
+_S = TypeVar("_S", bound=_Series)
+
+
+class PrometheusSink:
+    """Counts records on a registry; sinks on one registry share its instruments.
+
+    Args:
+        registry: Where the metrics live.
+        agent_name: The agent whose requests are counted as open.
+        subagents: Nodes that are also counted as subagents.
+        scores: Node and key of the quality scores to come.
+        max_label_values: How many values a label takes before new ones become ``other``.
+        max_tenants: The same for tenants; None is ``max_label_values``.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry = REGISTRY,
+        *,
+        agent_name: str = "",
+        subagents: Sequence[str] = (),
+        scores: Sequence[tuple[str, str]] = (),
+        max_label_values: int = 100,
+        max_tenants: int | None = None,
+    ) -> None:
+        self._instruments = instruments_of(registry)
+        self._agent_name = agent_name
+        self._subagents = frozenset(subagents)
+        self._cap = max_label_values
+        self._tenant_cap = max_label_values if max_tenants is None else max_tenants
+        self._series: defaultdict[type, dict[tuple[str, ...], object]] = defaultdict(dict)
+        self._count_open_runs: Callable[[], int] = int
+        self._shown_open_runs = 0
+        self._open_runs = self._instruments.gauge("eco2_callbacks_open_runs")
+        self._evicted = self._instruments.counter("eco2_callbacks_evicted_runs_total")
+        self._errors = self._instruments.counter("eco2_callbacks_errors_total")
+        for node, key in scores:
+            self._of(ScoreSeries, ("node", "key"), (node, key))
+        for subagent in subagents:
+            self._of(SubagentSeries, ("subagent",), (subagent,))
+
+    def emit(self, record: Record) -> None:
+        """Have one record counted, at the latest when the registry is read."""
+        submit = self._instruments.submit
+        if isinstance(record, LLMCall):
+            series = self._calls(record.node, record.intent, record.provider, record.model, record.tenant_id)
+            submit(series.count, record)
+        elif isinstance(record, NodeRun):
+            submit(self._of(NodeSeries, ("node",), (record.node,)).count, record)
+            for key in record.feedback:
+                submit(self._of(ScoreSeries, ("node", "key"), (record.node, key)).count, record.feedback[key])
+            if record.node in self._subagents:
+                submit(self._of(SubagentSeries, ("subagent",), (record.node,)).count, record)
+        elif isinstance(record, ToolCall):
+            names, values = ("tool_name", "agent_name"), (record.tool_name, record.agent_name)
+            submit(self._of(ToolSeries, names, values).count, record)
+        elif isinstance(record, RetrieverCall):
+            submit(self._of(RetrieverSeries, ("retriever", "node"), (record.retriever, record.node)).count, record)
+        elif isinstance(record, GraphRun):
+            requests = self._requests(record.agent_name, record.intent, record.provider, record.model, record.tenant_id)
+            submit(requests.count, record)
+
+    def close(self) -> None:
+        """Count what waits."""
+        self._instruments.flush()
+
+    def show_info(self, version: str, prices_version: str) -> None:
+        """Show which versions are in use."""
+        self._instruments.gauge("eco2_callbacks_info").labels(version=version, prices_version=prices_version).set(1)
+
+    def show_budget(self, tenant_id: str, *, monthly_usd: float | None, daily_usd: float | None) -> None:
+        """Show what a tenant may spend; None is no limit."""
+        for name, usd in (("tenant_monthly_budget_usd", monthly_usd), ("tenant_daily_budget_usd", daily_usd)):
+            if usd is not None:
+                self._instruments.gauge(name).labels(tenant_id=self._label("tenant_id", tenant_id)).set(usd)
+
+    def failed(self, callback: str, *, times: int = 1) -> None:
+        """Count exceptions inside the handler; 0 times brings the callback's series to life."""
+        self._errors.labels(callback=callback).inc(times)
+
+    def watch_open_runs(self, count: Callable[[], int]) -> None:
+        """Take what tells how many runs are open, to be asked whenever somebody looks."""
+        self._count_open_runs = count
+        self._instruments.on_flush(self._show_open_runs)
+
+    def run_evicted(self) -> None:
+        """Count a run that was closed because too many were open, or it was for too long."""
+        self._evicted.inc()
+
+    def call_opened(self, node: str, intent: str, provider: str, model: str, tenant_id: str) -> None:
+        """Bring a model call's series to life at 0, so that a ratio over them is 0 and not missing."""
+        self._calls(node, intent, provider, model, tenant_id)
+        if not self._instruments.waits:
+            self._show_open_runs()
+
+    def node_opened(self, node: str) -> None:
+        """Bring a node's series to life at 0."""
+        self._of(NodeSeries, ("node",), (node,))
+
+    def tool_opened(self, tool_name: str) -> None:
+        """Bring a tool's series to life at 0."""
+        self._of(ToolSeries, ("tool_name", "agent_name"), (tool_name, self._agent_name))
+
+    def retriever_opened(self, retriever: str, node: str) -> None:
+        """Bring a retriever's series to life at 0."""
+        self._of(RetrieverSeries, ("retriever", "node"), (retriever, node))
+
+    def request_opened(self, intent: str, tenant_id: str) -> Callable[[], None]:
+        """Count one more open request and bring its series to life at 0; return what counts it as closed."""
+        sessions = self._requests(self._agent_name, intent, "", "", tenant_id).open
+        sessions.inc()
+        return sessions.dec
+
+    def _show_open_runs(self) -> None:
+        # Added, not set: another handler on the registry has open runs of its own.
+        now = self._count_open_runs()
+        self._open_runs.inc(now - self._shown_open_runs)
+        self._shown_open_runs = now
+
+    def _calls(self, *values: str) -> CallSeries:
+        return self._of(CallSeries, ("node", "intent", "provider", "model", "tenant_id"), values)
+
+    def _requests(self, *values: str) -> RequestSeries:
+        return self._of(RequestSeries, ("agent_name", "intent", "provider", "model", "tenant_id"), values)
+
+    def _of(self, kind: type[_S], names: tuple[str, ...], values: tuple[str, ...]) -> _S:
+        """Return the series of these label values; those past the cap share the series of ``other``."""
+        known = self._series[kind]
+        series = known.get(values)
+        if series is None:
+            admitted = tuple(map(self._label, names, values))
+            # Kept under the admitted values only: the others are without bound.
+            series = known.get(admitted)
+            if series is None:
+                built = kind(self._instruments, dict(zip(names, admitted, strict=True)), self._label)
+                series = known.setdefault(admitted, built)
+        return cast("_S", series)
+
+    def _label(self, label: str, value: str) -> str:
+        return self._instruments.guard.admit(label, value, self._tenant_cap if label == "tenant_id" else self._cap)

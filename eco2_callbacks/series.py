@@ -1,0 +1,260 @@
+"""The series that one kind of record moves: children looked up once, born at 0 with all their statuses.
+
+A look-up by label values costs more than the count itself, so each set of them is kept together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import get_args
+
+from eco2_callbacks.instruments import Instruments
+from eco2_callbacks.records import (
+    COST_PARTS,
+    EXACT,
+    EstimateReason,
+    GraphRun,
+    LLMCall,
+    NodeRun,
+    RetrieverCall,
+    RetryReason,
+    ToolCall,
+    UnpricedReason,
+)
+
+__all__ = [
+    "CallSeries",
+    "Labeller",
+    "Labels",
+    "NodeSeries",
+    "RequestSeries",
+    "RetrieverSeries",
+    "ScoreSeries",
+    "SubagentSeries",
+    "ToolSeries",
+]
+
+Labels = Mapping[str, str]
+# Admits a value of a label, or returns what stands in for it.
+Labeller = Callable[[str, str], str]
+
+_CALL_STATUSES = ("success", "error", "cancelled")
+_RUN_STATUSES = (*_CALL_STATUSES, "interrupted")
+_ZERO = Decimal(0)
+
+
+def _some(labels: Labels, *names: str) -> dict[str, str]:
+    return {name: labels[name] for name in names}
+
+
+class CallSeries:
+    """A model's calls in one node, for one intent and tenant; labels: node, intent, provider, model, tenant_id."""
+
+    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
+        self._label = label
+        self._where = where = _some(labels, "node", "provider", "model")
+        model = _some(labels, "provider", "model")
+        spent = _some(labels, "node", "intent", "provider", "model")
+        payer = _some(labels, "provider", "model", "tenant_id")
+        counter = instruments.counter
+        calls, tokens = counter("llm_calls_total"), counter("llm_tokens_total")
+        node_tokens = counter("graph_node_tokens_total")
+        self._calls = {status: calls.labels(status=status, **spent) for status in _CALL_STATUSES}
+        self._input = tokens.labels(token_type="input", **payer)
+        self._output = tokens.labels(token_type="output", **payer)
+        self._node_input = node_tokens.labels(token_type="input", **spent)
+        self._node_output = node_tokens.labels(token_type="output", **spent)
+        self._cost = counter("llm_cost_dollars_total").labels(**payer)
+        self._node_cost = counter("graph_node_cost_dollars_total").labels(**spent)
+        cached, media = counter("llm_cached_tokens_total"), counter("llm_media_tokens_total")
+        tools = counter("llm_server_tool_calls_total")
+        # What a count of TokenUsage moves besides input and output.
+        self._details = {
+            "cache_read_tokens": cached.labels(kind="read", **where),
+            "cache_creation_tokens": cached.labels(kind="write", **where),
+            "reasoning_tokens": counter("llm_reasoning_tokens_total").labels(**where),
+            "input_audio_tokens": media.labels(direction="input", modality="audio", **where),
+            "output_audio_tokens": media.labels(direction="output", modality="audio", **where),
+            "output_image_tokens": media.labels(direction="output", modality="image", **where),
+            "web_searches": tools.labels(tool="web_search", **where),
+            "file_searches": tools.labels(tool="file_search", **where),
+            "code_interpreter_sessions": tools.labels(tool="code_interpreter", **where),
+            "image_generations": tools.labels(tool="image_generation", **where),
+        }
+        parts = counter("llm_cost_parts_dollars_total")
+        self._parts = {part: parts.labels(part=part, **model) for part in COST_PARTS}
+        estimated, unpriced = counter("llm_estimated_cost_dollars_total"), counter("llm_unpriced_calls_total")
+        self._estimated = {reason: estimated.labels(reason=reason, **model) for reason in get_args(EstimateReason)}
+        self._unpriced = {reason: unpriced.labels(reason=reason, **model) for reason in get_args(UnpricedReason)}
+        retries = counter("llm_retries_total")
+        self._retries = {reason: retries.labels(reason=reason, **where) for reason in get_args(RetryReason)}
+        self._cache_hits = counter("llm_cache_hits_total").labels(**where)
+        self._rate_limits = counter("llm_rate_limit_errors_total").labels(**model)
+        self._errors, self._images = counter("llm_errors_total"), counter("llm_images_total")
+        self._duration = instruments.histogram("llm_inference_duration_seconds").labels(**where)
+        self._first_token = instruments.histogram("llm_time_to_first_token_seconds").labels(**where)
+
+    def count(self, calls: Sequence[LLMCall]) -> None:
+        """Count calls; what a cache hit saved is not counted again."""
+        input_tokens = output_tokens = 0
+        # Added up as decimals, so that the one rounding is the counter's own.
+        usd = _ZERO
+        parts: dict[str, Decimal] = {}
+        details = dict.fromkeys(self._details, 0)
+        for call in calls:
+            self._calls[call.status].inc()
+            if call.retry is not None:
+                self._retries[call.retry].inc()
+            if call.from_cache:
+                self._cache_hits.inc()
+                continue
+            self._duration.observe(call.duration_seconds)
+            if call.time_to_first_token_seconds is not None:
+                self._first_token.observe(call.time_to_first_token_seconds)
+            if call.status != "success" or call.estimated or call.unpriced_reason:
+                self._count_trouble(call)
+            if (usage := call.usage) is not None:
+                input_tokens += usage.input_tokens
+                output_tokens += usage.output_tokens
+                for name, count in vars(usage).items():
+                    if count and name in details:
+                        details[name] += count
+                for size in usage.image_sizes or ("",) * usage.images:
+                    self._images.labels(size=self._label("size", size), **self._where).inc()
+            if (cost := call.cost) is not None:
+                usd = EXACT.add(usd, cost.total_usd)
+                for part, part_usd in cost.parts.items():
+                    parts[part] = EXACT.add(parts.get(part, _ZERO), part_usd)
+        self._input.inc(input_tokens)
+        self._output.inc(output_tokens)
+        self._node_input.inc(input_tokens)
+        self._node_output.inc(output_tokens)
+        self._cost.inc(float(usd))
+        self._node_cost.inc(float(usd))
+        for name, count in details.items():
+            if count:
+                self._details[name].inc(count)
+        for part, part_usd in parts.items():
+            self._parts[part].inc(float(part_usd))
+
+    def _count_trouble(self, call: LLMCall) -> None:
+        if call.status == "error":
+            self._errors.labels(error_type=self._label("error_type", call.error_type or ""), **self._where).inc()
+        if call.rate_limited:
+            self._rate_limits.inc()
+        if call.unpriced_reason is not None:
+            self._unpriced[call.unpriced_reason].inc()
+        if call.estimate_reason is not None and call.cost is not None:
+            self._estimated[call.estimate_reason].inc(float(call.cost.total_usd))
+
+
+class NodeSeries:
+    """A node's runs; labels: node."""
+
+    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
+        del label
+        runs = instruments.counter("graph_node_runs_total")
+        self._runs = {status: runs.labels(status=status, **labels) for status in _RUN_STATUSES}
+        self._duration = instruments.histogram("graph_node_duration_seconds").labels(**labels)
+
+    def count(self, runs: Sequence[NodeRun]) -> None:
+        """Count runs."""
+        for run in runs:
+            self._runs[run.status].inc()
+            self._duration.observe(run.duration_seconds)
+
+
+class ScoreSeries:
+    """A quality score of a node; labels: node, key."""
+
+    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
+        del label
+        self._scores = instruments.histogram("chat_feedback_score").labels(**labels)
+
+    def count(self, scores: Sequence[float]) -> None:
+        """Observe scores."""
+        for score in scores:
+            self._scores.observe(score)
+
+
+class SubagentSeries:
+    """Runs of a node named as subagent; labels: subagent."""
+
+    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
+        del label
+        calls = instruments.counter("chat_subagent_calls_total")
+        self._calls = {status: calls.labels(status=status, **labels) for status in _RUN_STATUSES}
+        self._duration = instruments.histogram("chat_subagent_duration_seconds").labels(**labels)
+
+    def count(self, runs: Sequence[NodeRun]) -> None:
+        """Count runs."""
+        for run in runs:
+            self._calls[run.status].inc()
+            self._duration.observe(run.duration_seconds)
+
+
+class ToolSeries:
+    """A tool's calls; labels: tool_name, agent_name."""
+
+    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
+        del label
+        calls = instruments.counter("tool_calls_total")
+        self._calls = {status: calls.labels(status=status, **labels) for status in _RUN_STATUSES}
+        self._duration = instruments.histogram("tool_execution_duration_seconds").labels(**labels)
+
+    def count(self, calls: Sequence[ToolCall]) -> None:
+        """Count calls."""
+        for call in calls:
+            self._calls[call.status].inc()
+            self._duration.observe(call.duration_seconds)
+
+
+class RetrieverSeries:
+    """A retriever's calls in one node; labels: retriever, node."""
+
+    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
+        del label
+        self._duration = instruments.histogram("retrieval_duration_seconds").labels(**labels)
+
+    def count(self, calls: Sequence[RetrieverCall]) -> None:
+        """Count calls."""
+        for call in calls:
+            self._duration.observe(call.duration_seconds)
+
+
+class RequestSeries:
+    """Requests of one intent, tenant, provider and model; labels: agent_name, intent, provider, model, tenant_id."""
+
+    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
+        self._label = label
+        self._intent = intent = _some(labels, "intent")
+        self._agent = agent = _some(labels, "agent_name", "tenant_id")
+        counter, histogram = instruments.counter, instruments.histogram
+        requests = counter("chat_requests_total")
+        answered_by = _some(labels, "intent", "provider")
+        self._requests = {status: requests.labels(status=status, **answered_by) for status in _RUN_STATUSES}
+        self._duration = histogram("chat_request_duration_seconds").labels(**answered_by)
+        self._cost = histogram("chat_request_cost_dollars").labels(**intent)
+        self._intents = counter("chat_intent_total").labels(**intent)
+        self._errors = counter("chat_errors_total")
+        self._agent_errors = counter("agent_errors_total")
+        self._agent_duration = histogram("agent_request_duration_seconds").labels(model=labels["model"], **agent)
+        self._llm_calls = histogram("agent_llm_calls_per_request").labels(agent_name=labels["agent_name"])
+        self._tool_calls = histogram("agent_tool_calls_per_request").labels(agent_name=labels["agent_name"])
+        self.open = instruments.gauge("agent_active_sessions").labels(**agent)
+
+    def count(self, runs: Sequence[GraphRun]) -> None:
+        """Count requests."""
+        self._intents.inc(len(runs))
+        for run in runs:
+            self._requests[run.status].inc()
+            self._duration.observe(run.duration_seconds)
+            self._agent_duration.observe(run.duration_seconds)
+            self._cost.observe(float(run.cost.total_usd))
+            self._llm_calls.observe(run.llm_calls)
+            self._tool_calls.observe(run.tool_calls)
+            if run.status == "error":
+                error_type = self._label("error_type", run.error_type or "")
+                self._errors.labels(error_type=error_type, **self._intent).inc()
+                self._agent_errors.labels(error_type=error_type, **self._agent).inc()
