@@ -1,0 +1,196 @@
+"""Meter: from an open model call and the way it ended to its LLMCall: usage, cost, and what is uncertain in them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, LLMResult
+from langchain_core.outputs.chat_generation import merge_chat_generation_chunks
+
+from eco2_callbacks.errors import UnknownModelError
+from eco2_callbacks.estimation import estimate_usage
+from eco2_callbacks.extraction import Answer, choices_of, messages_of, read_answer, read_usage
+from eco2_callbacks.outcomes import Outcome
+from eco2_callbacks.pricing import PriceBook
+from eco2_callbacks.records import Cost, EstimateReason, LLMCall, UnpricedReason
+from eco2_callbacks.runs import OpenCall
+from eco2_callbacks.usage import TokenUsage
+
+__all__ = ["Meter"]
+
+_logger = logging.getLogger(__name__)
+_FREE = Cost()
+_MOST_WARNINGS = 1000
+
+
+class Meter:
+    """Measures finished model calls.
+
+    Args:
+        prices: Where the prices come from.
+        on_failure: Told of an exception, while it is handled, with the callback and the run.
+    """
+
+    def __init__(self, prices: PriceBook, on_failure: Callable[[str, UUID], None]) -> None:
+        self._prices = prices
+        self._on_failure = on_failure
+        self._warned: set[tuple[str, str, str]] = set()
+        self._lock = threading.RLock()
+
+    def measure(
+        self, call: OpenCall, result: LLMResult | None, outcome: Outcome, *, duration_seconds: float, agent_name: str
+    ) -> LLMCall:
+        """Return the record of a call that ended, with or without an answer."""
+        try:
+            answer, usage, reason, cost, unpriced = self._bill(call, result, outcome)
+        except Exception:  # whatever a malformed answer leads to, the call happened and is counted
+            self._on_failure("on_llm_end", call.run_id)
+            answer, usage, reason, cost, unpriced = Answer(call.request_model), None, None, None, "no_usage"
+        first = call.first_token
+        return LLMCall(
+            run_id=call.run_id,
+            trace_id=call.top,
+            parent_run_id=call.parent_run_id,
+            operation=call.operation,
+            node=call.node_name,
+            intent=call.intent,
+            tenant_id=call.tenant_id,
+            agent_name=agent_name,
+            provider=call.provider,
+            model=answer.model,
+            request_model=call.request_model,
+            status=outcome.status,
+            error_type=outcome.error_type,
+            retry=call.retry,
+            rate_limited=outcome.rate_limited,
+            started_at=call.started_at,
+            duration_seconds=duration_seconds,
+            time_to_first_token_seconds=None if first is None else max(0.0, first - call.started),
+            streamed=first is not None,
+            streamed_tokens=call.streamed_tokens,
+            usage=usage,
+            cost=cost,
+            estimated=reason is not None,
+            estimate_reason=reason,
+            unpriced_reason=unpriced,
+            service_tier=answer.service_tier,
+            from_cache=answer.from_cache,
+            tags=call.tags,
+            metadata=call.metadata,
+        )
+
+    def _bill(
+        self, call: OpenCall, result: LLMResult | None, outcome: Outcome
+    ) -> tuple[Answer, TokenUsage | None, EstimateReason | None, Cost | None, UnpricedReason | None]:
+        streamed = _streamed(call) if call.last_event is not None or outcome.status != "success" else None
+        if outcome.status != "success" and not any(getattr(choice, "text", "") for choice in choices_of(result)):
+            # Of a stream that was cut short LangChain may hand on nothing.
+            result = streamed or result
+        answer = read_answer(
+            result,
+            provider=call.provider,
+            request_model=call.request_model,
+            prompt=call.messages,
+            params=call.params,
+        )
+        usage = answer.usage
+        reason: EstimateReason | None = None if answer.exact else "media"
+        if outcome.status != "success":
+            usage, reason = _of_unfinished(call, answer, result, outcome)
+        elif usage is None and result is not None:
+            usage, reason = _estimate(call, _output(result), answer.model), "no_usage"
+            self._warn_of_no_usage(call)
+        elif usage is not None and streamed is not None:
+            usage = _with_details(usage, streamed)
+        cost, unpriced = self._price(call, answer, usage, outcome)
+        return answer, usage, reason if usage is not None else None, cost, unpriced
+
+    def _price(
+        self, call: OpenCall, answer: Answer, usage: TokenUsage | None, outcome: Outcome
+    ) -> tuple[Cost | None, UnpricedReason | None]:
+        if usage is None:
+            # A provider that refused the request billed nothing; of every other failure nobody knows.
+            return None, None if outcome.refused else "no_usage"
+        if answer.from_cache:
+            return _FREE, None
+        unknown: UnknownModelError | None = None
+        # An answer can name a model that nobody sells: a deployment, a path on a server of one's own.
+        for model in dict.fromkeys((answer.model, call.request_model)):
+            try:
+                return self._prices.price(
+                    usage, provider=call.provider, model=model, service_tier=answer.service_tier, at=call.started_at
+                ), None
+            except UnknownModelError as error:
+                unknown = unknown or error
+        if self._is_first("price", call.provider, answer.model):
+            _logger.warning("%s Its calls count as unpriced.", unknown)
+        return None, "unknown_model"
+
+    def _warn_of_no_usage(self, call: OpenCall) -> None:
+        if self._is_first("usage", call.provider, call.request_model):
+            _logger.warning(
+                "Model %r of provider %r answered without usage (run %s); its cost is estimated. "
+                "For a ChatOpenAI stream with its own base_url or client pass stream_usage=True.",
+                call.request_model,
+                call.provider,
+                call.run_id,
+            )
+
+    def _is_first(self, what: str, provider: str, model: str) -> bool:
+        key = (what, provider, model)
+        with self._lock:
+            if key in self._warned or len(self._warned) >= _MOST_WARNINGS:
+                return False
+            self._warned.add(key)
+            return True
+
+
+def _of_unfinished(
+    call: OpenCall, answer: Answer, result: LLMResult | None, outcome: Outcome
+) -> tuple[TokenUsage | None, EstimateReason | None]:
+    """Return what a call consumed that was cut short, as an estimate; None where nothing can be said."""
+    reason: EstimateReason = "cancelled" if outcome.status == "cancelled" else "error"
+    likely = _estimate(call, _output(result), answer.model)
+    if reason == "error" and not likely.output_tokens and answer.usage is None:
+        # Failed before it answered anything: whether the provider took the prompt is not known.
+        return None, None
+    if (told := answer.usage) is None:
+        return likely, reason
+    # Some providers tell the input at once and the output at the end only.
+    return replace(told, output_tokens=max(told.output_tokens, likely.output_tokens)), reason
+
+
+def _estimate(call: OpenCall, received: Iterable[BaseMessage], model: str) -> TokenUsage:
+    prompt: Sequence[BaseMessage] = call.messages or [HumanMessage(content=prompt) for prompt in call.prompts]
+    return estimate_usage(prompt, received, call.params, model)
+
+
+def _output(result: LLMResult | None) -> list[BaseMessage]:
+    texts = [text for choice in choices_of(result) if isinstance(text := getattr(choice, "text", None), str)]
+    return messages_of(result) or [HumanMessage(content=text) for text in texts]
+
+
+def _streamed(call: OpenCall) -> LLMResult | None:
+    """Return what the call streamed as a result, None if that was nothing."""
+    chunks = [chunk for chunk in call.chunks if isinstance(chunk, ChatGenerationChunk)]
+    if (merged := merge_chat_generation_chunks(chunks)) is not None:
+        # Model and tier of a v3 stream stand in the generation only.
+        metadata = {**(merged.generation_info or {}), **merged.message.response_metadata}
+        message = merged.message.model_copy(update={"response_metadata": metadata})
+        return LLMResult(generations=[[ChatGeneration(message=message)]])
+    text = "".join([getattr(chunk, "text", "") for chunk in call.chunks] or call.texts)
+    return LLMResult(generations=[[Generation(text=text)]]) if text else None
+
+
+def _with_details(usage: TokenUsage, streamed: LLMResult) -> TokenUsage:
+    """Return a v3 stream's usage with the details, which its end lacks, that its chunks told of the same total."""
+    told = next((raw for m in messages_of(streamed) if (raw := getattr(m, "usage_metadata", None))), None)
+    chunked = read_usage(told)
+    if chunked is None or chunked.total_tokens != usage.total_tokens:
+        return usage
+    return replace(usage, **{name: count for name, count in vars(chunked).items() if count})

@@ -1,0 +1,365 @@
+"""Tracker: from the starts and ends of runs to the tree they form, and from the tree to records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from langchain_core.messages import BaseMessage
+
+from eco2_callbacks.attempts import AttemptWatch, run_of_context
+from eco2_callbacks.attribution import UNCLASSIFIED, identifier, provider_of, request_model, state_values, text_of
+from eco2_callbacks.feedback import Feedback, read_scores
+from eco2_callbacks.metering import Meter
+from eco2_callbacks.outcomes import ABANDONED, Outcome
+from eco2_callbacks.prometheus import PrometheusSink
+from eco2_callbacks.records import GraphRun, NodeRun, Record, RetrieverCall, ToolCall
+from eco2_callbacks.runs import OpenCall, OpenNode, OpenRequest, OpenRun, OpenRuns, OpenTool
+
+__all__ = ["Tracker"]
+
+# More runs than any process has open at once, for longer than any request takes: beyond it ends must have been lost.
+_MOST_OPEN_RUNS = 100_000
+_OLDEST_SECONDS = 6 * 3600.0
+_STEP_TAG = "graph:step:"
+# LangGraph's own entry, a run only where an edge from it is conditional.
+_START = "__start__"
+_NOTHING: Mapping[str, Any] = {}
+
+
+class Tracker:
+    """Knows every open run of one handler, and makes each one's record when it ends.
+
+    Args:
+        emit: Takes the finished records.
+        live: Shows what is open before there is a record of it.
+        meter: Measures model calls.
+        agent_name, feedback, state_labels, clock, now: As the handler's.
+    """
+
+    def __init__(
+        self,
+        *,
+        emit: Callable[[Record], None],
+        live: PrometheusSink,
+        meter: Meter,
+        agent_name: str,
+        feedback: Feedback,
+        state_labels: tuple[str, ...],
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._emit = emit
+        self._live = live
+        self._meter = meter
+        self._agent_name = agent_name
+        self._feedback = feedback
+        self._state_labels = state_labels
+        self._clock = clock
+        self._now = now
+        self._runs = OpenRuns(most=_MOST_OPEN_RUNS, oldest_seconds=_OLDEST_SECONDS)
+        self._attempts = AttemptWatch(self._runs)
+        live.watch_open_runs(self._runs.__len__)
+
+    def open_chain(
+        self,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        name: object,
+        inputs: object,
+        tags: Sequence[str] | None,
+        metadata: Mapping[str, Any] | None,
+    ) -> None:
+        """Open a chain's run: a request where it is the topmost one seen, a node's run, or a link between runs."""
+        if self._runs.get(run_id) is not None:
+            return  # attached twice
+        metadata = metadata or _NOTHING
+        parent = self._parent(parent_run_id)
+        node = metadata.get("langgraph_node")
+        run: OpenRun
+        if isinstance(name, str) and node == name != _START and (step := _step(tags)) is not None:
+            run = self._new_node(run_id, parent, name, step, inputs, metadata)
+        elif parent is None:
+            run = self._new_request(run_id, inputs, tags, metadata)
+        else:
+            run = OpenRun(run_id=run_id, top=run_id)
+        self._open(run, parent, name, tags)
+
+    def open_call(
+        self,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        tags: Sequence[str] | None,
+        metadata: Mapping[str, Any] | None,
+        *,
+        serialized: Mapping[str, Any] | None,
+        params: Mapping[str, Any] | None,
+        messages: Sequence[BaseMessage] = (),
+        prompts: Sequence[str] = (),
+    ) -> None:
+        """Open a model's call, of a chat model with messages or of a text-completion model with prompts."""
+        if self._runs.get(run_id) is not None:
+            return  # attached twice
+        metadata = metadata or _NOTHING
+        params = params if isinstance(params, dict) else _NOTHING
+        parent = self._parent(parent_run_id)
+        node, intent, tenant_id = _where(parent, metadata)
+        call = OpenCall(
+            run_id=run_id,
+            top=run_id,
+            parent_run_id=parent_run_id,
+            node_name=node,
+            intent=intent,
+            tenant_id=tenant_id,
+            operation="text_completion" if prompts else "chat",
+            provider=provider_of(metadata, serialized),
+            request_model=request_model(metadata, params),
+            params=params,
+            messages=messages,
+            prompts=prompts,
+            tags=tuple(tags) if tags else (),
+            metadata=metadata,
+            started_at=self._now(),
+            started=self._clock(),
+        )
+        self._open(call, parent, None, tags)
+        self._live.call_opened(node, intent, call.provider, call.request_model, tenant_id)
+
+    def open_tool(
+        self,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        metadata: Mapping[str, Any] | None,
+        name: str,
+        *,
+        is_retriever: bool,
+    ) -> None:
+        """Open a tool's or retriever's call."""
+        if self._runs.get(run_id) is not None:
+            return  # attached twice
+        metadata = metadata or _NOTHING
+        parent = self._parent(parent_run_id)
+        node, intent, tenant_id = _where(parent, metadata)
+        run = OpenTool(
+            run_id=run_id,
+            top=run_id,
+            name=name,
+            is_retriever=is_retriever,
+            node_name=node,
+            intent=intent,
+            tenant_id=tenant_id,
+            metadata=metadata,
+            started_at=self._now(),
+            started=self._clock(),
+        )
+        self._open(run, parent, None, None)
+        if is_retriever:
+            self._live.retriever_opened(name, node)
+        else:
+            self._live.tool_opened(name)
+
+    def open_call_of(self, run_id: UUID) -> OpenCall | None:
+        """Return the open model call of a run id."""
+        run = self._runs.get(run_id)
+        return run if isinstance(run, OpenCall) else None
+
+    def end(self, run_id: UUID, outcome: Outcome, output: Any = None) -> None:
+        """Close a run, and before it those below it whose end never came; one that is not open is passed over."""
+        run = self._runs.close(run_id)
+        if run is None:
+            return  # attached twice, or closed by the run above
+        if run.children:
+            unended = Outcome("cancelled", outcome.error_type)
+            for orphan in self._runs.orphans(run):
+                self._finish(orphan, unended, None)
+        self._finish(run, outcome, output)
+
+    def close(self) -> None:
+        """Close all runs still open as cancelled."""
+        while (run := self._runs.newest()) is not None:
+            self.end(run.run_id, ABANDONED)
+
+    def _parent(self, parent_run_id: UUID | None) -> OpenRun | None:
+        if parent_run_id is not None:
+            return self._runs.get(parent_run_id)
+        return run_of_context(self._runs)
+
+    def _new_request(
+        self, run_id: UUID, inputs: object, tags: Sequence[str] | None, metadata: Mapping[str, Any]
+    ) -> OpenRequest:
+        intent, tenant_id = text_of(metadata.get("intent")) or UNCLASSIFIED, text_of(metadata.get("tenant_id"))
+        request = OpenRequest(
+            run_id=run_id,
+            top=run_id,
+            intent=intent,
+            tenant_id=tenant_id,
+            # Resumed after an interrupt: what nodes put into the state before that still holds.
+            resumed=inputs is None or type(inputs).__name__ == "Command",
+            tags=tuple(tags or ()),
+            metadata=metadata,
+            started_at=self._now(),
+            started=self._clock(),
+            close_session=self._live.request_opened(intent, tenant_id),
+        )
+        request.request = request
+        return request
+
+    def _new_node(
+        self, run_id: UUID, parent: OpenRun | None, name: str, step: int, inputs: object, metadata: Mapping[str, Any]
+    ) -> OpenNode:
+        # A task is told by its checkpoint namespace, which a retry of it keeps.
+        task = str(metadata.get("langgraph_checkpoint_ns", run_id))
+        tasks: set[str] = set()
+        if parent is not None and (request := parent.request) is not None:
+            tasks = request.tasks.setdefault((task.rpartition("|")[0], step), tasks)
+            if request.resumed and not request.state:
+                request.state.update(state_values(inputs, self._state_labels))
+        tasks.add(task)
+        self._live.node_opened(name)
+        return OpenNode(
+            run_id=run_id,
+            top=run_id,
+            name=name,
+            step=step,
+            tasks=tasks,
+            metadata=metadata,
+            started_at=self._now(),
+            started=self._clock(),
+        )
+
+    def _open(self, run: OpenRun, parent: OpenRun | None, name: object, tags: Sequence[str] | None) -> None:
+        if parent is not None:
+            run.parent, run.top, run.request = parent, parent.top, parent.request
+            run.node = parent if isinstance(parent, OpenNode) else parent.node
+        if parent is not None or tags or name is not None:
+            self._attempts.opened(run, name, tags)
+        if (evicted := self._runs.add(run)) is not None:
+            self._live.run_evicted()
+            self.end(evicted.run_id, ABANDONED)
+
+    def _finish(self, run: OpenRun, outcome: Outcome, output: Any) -> None:
+        if run.attempts is not None or run.attempt_of is not None:
+            self._attempts.closed(run, outcome)
+        if isinstance(run, OpenCall):
+            self._finish_call(run, outcome, output)
+        elif isinstance(run, OpenNode):
+            self._finish_node(run, outcome, output)
+        elif isinstance(run, OpenTool):
+            self._finish_tool(run, outcome)
+        elif isinstance(run, OpenRequest):
+            self._finish_request(run, outcome)
+
+    def _finish_call(self, call: OpenCall, outcome: Outcome, output: Any) -> None:
+        seconds = self._clock() - call.started
+        record = self._meter.measure(call, output, outcome, duration_seconds=seconds, agent_name=self._agent_name)
+        node = call.node
+        while node is not None:
+            node.account.add(record)
+            node = node.node
+        if call.request is not None:
+            call.request.account.add(record)
+        self._emit(record)
+
+    def _finish_node(self, node: OpenNode, outcome: Outcome, output: Any) -> None:
+        seconds = self._clock() - node.started
+        request = node.request
+        if request is not None:
+            if outcome.status == "interrupted":
+                request.interrupted = True
+            if output is not None:
+                request.state.update(state_values(output, self._state_labels))
+        paths = self._feedback.get(node.name)
+        _, intent, tenant_id = _where(node, node.metadata)
+        account = node.account
+        self._emit(
+            NodeRun(
+                run_id=node.run_id,
+                trace_id=node.top,
+                node=node.name,
+                step=node.step,
+                parallel=len(node.tasks) > 1,
+                intent=intent,
+                tenant_id=tenant_id,
+                status=outcome.status,
+                error_type=outcome.error_type,
+                started_at=node.started_at,
+                duration_seconds=seconds,
+                usage=account.usage(),
+                cost=account.cost(),
+                estimated=account.estimated,
+                unpriced_calls=account.unpriced_calls,
+                feedback=read_scores(paths, output) if paths else _NOTHING,
+            )
+        )
+
+    def _finish_tool(self, tool: OpenTool, outcome: Outcome) -> None:
+        seconds = self._clock() - tool.started
+        common: dict[str, Any] = {
+            "run_id": tool.run_id,
+            "trace_id": tool.top,
+            "node": tool.node_name,
+            "agent_name": self._agent_name,
+            "intent": tool.intent,
+            "tenant_id": tool.tenant_id,
+            "status": outcome.status,
+            "error_type": outcome.error_type,
+            "started_at": tool.started_at,
+            "duration_seconds": seconds,
+        }
+        if tool.is_retriever:
+            self._emit(RetrieverCall(retriever=tool.name, **common))
+            return
+        if tool.request is not None:
+            tool.request.account.tool_calls += 1
+        self._emit(ToolCall(tool_name=tool.name, **common))
+
+    def _finish_request(self, request: OpenRequest, outcome: Outcome) -> None:
+        seconds = self._clock() - request.started
+        request.close_session()
+        request.request = None  # it held itself: without the cycle it goes at once
+        status = "interrupted" if request.interrupted and outcome.status == "success" else outcome.status
+        account, metadata = request.account, request.metadata
+        session = metadata.get("session_id", metadata.get("thread_id"))
+        self._emit(
+            GraphRun(
+                trace_id=request.run_id,
+                agent_name=self._agent_name,
+                intent=request.state.get("intent", request.intent),
+                tenant_id=request.state.get("tenant_id", request.tenant_id),
+                user_id=identifier(metadata.get("user_id")),
+                session_id=identifier(session),
+                job_id=identifier(metadata.get("job_id")),
+                status=status,
+                error_type=outcome.error_type,
+                started_at=request.started_at,
+                duration_seconds=seconds,
+                provider=account.provider,
+                model=account.model,
+                llm_calls=account.llm_calls,
+                tool_calls=account.tool_calls,
+                usage=account.usage(),
+                cost=account.cost(),
+                estimated=account.estimated,
+                unpriced_calls=account.unpriced_calls,
+                tags=request.tags,
+                metadata=metadata,
+            )
+        )
+
+
+def _where(parent: OpenRun | None, metadata: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return node, intent and tenant: what a node put into the state comes before what the config says."""
+    state = _NOTHING if parent is None or parent.request is None else parent.request.state
+    intent = state.get("intent") or text_of(metadata.get("intent")) or UNCLASSIFIED
+    tenant_id = state.get("tenant_id") or text_of(metadata.get("tenant_id"))
+    return text_of(metadata.get("langgraph_node")), intent, tenant_id
+
+
+def _step(tags: Sequence[str] | None) -> int | None:
+    for tag in tags or ():
+        if isinstance(tag, str) and tag.startswith(_STEP_TAG):
+            number = tag.removeprefix(_STEP_TAG)
+            return int(number) if number.isdecimal() else None
+    return None

@@ -1,0 +1,159 @@
+"""Real provider traffic through the official models: tokens and dollars must be the ones that were billed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from decimal import Decimal
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from genai_prices import Usage, calc_price
+from prometheus_client import CollectorRegistry
+
+from conftest import Records
+from eco2_callbacks import Eco2CallbackHandler, TokenUsage
+
+FOLDER = Path(os.environ.get("ECO2_RECORDINGS", Path(__file__).parents[2] / "shared" / "recordings"))
+pytestmark = [
+    pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no recordings at {FOLDER}; set ECO2_RECORDINGS"),
+    # The player leaves its connections to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+    # LangChain on requests that the player only approximates.
+    pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
+
+MODES = ("invoke", "ainvoke", "stream", "astream")
+# The reference's names where they are not ours.
+NAMES = {
+    "cache_write_tokens": "cache_creation_tokens",
+    "cache_audio_read_tokens": "cache_read_audio_tokens",
+    "storage_searches": "file_searches",
+}
+COUNTED = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "input_audio_tokens",
+    "cache_audio_read_tokens",
+    "output_audio_tokens",
+    "output_image_tokens",
+    "web_searches",
+    "storage_searches",
+)
+UNBILLED_THERE = ("code_interpreter", "maps_grounding")
+
+
+@pytest.fixture(scope="module")
+def player() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("recordings_player", FOLDER / "replay.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def counts(usage: TokenUsage) -> dict[str, int]:
+    return {name: getattr(usage, NAMES.get(name, name)) for name in COUNTED}
+
+
+def usd(truth: dict[str, Any]) -> Decimal:
+    """The reference's dollars, worked out anew where they were worked out on other price data."""
+    if version("genai-prices") == "0.2.3":
+        return Decimal(truth["usd"])
+    context = {"service_tier": truth["tier"]} if truth["tier"] else None
+    provider = "azure" if truth["azure"] else truth["provider"]
+    priced = calc_price(Usage(**truth["units"]), truth["price_model"], provider_id=provider, price_context=context)
+    return priced.total_price
+
+
+def exposed(registry: CollectorRegistry, name: str) -> float:
+    return sum(sample.value for family in registry.collect() for sample in family.samples if sample.name == name)
+
+
+def play(player: ModuleType, case: Any, handler: Eco2CallbackHandler, mode: str) -> bool:
+    """Say whether the case could be played; what the model raises is part of the case."""
+    try:
+        player.replay(case, [handler], mode=mode)
+    except player.NotReplayable:
+        return False
+    except Exception:
+        return True
+    return True
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_recorded_exchange_costs_what_it_was_billed(player: ModuleType, mode: str) -> None:
+    """Tokens and dollars equal the reference in every case that can be known; the rest says that it is not exact."""
+    expected = player.expected()
+    registry = CollectorRegistry()
+    records = Records()
+    handler = Eco2CallbackHandler(registry=registry, sinks=[records])
+    wrong = []
+    billed = 0
+    for case in player.load_cases():
+        before = len(records.calls)
+        if not play(player, case, handler, mode):
+            continue
+        (call,) = records.calls[before:]
+        truth = expected.get(case["name"])
+        if truth is None:
+            continue
+        hidden = truth["hidden"]
+        if "LangChain raises on the answer" in hidden:
+            assert (call.status, call.usage, call.cost, call.unpriced_reason) == ("error", None, None, "no_usage")
+            continue
+        assert call.usage is not None
+        assert call.cost is not None
+        assert sum(call.cost.parts.values()) == call.cost.total_usd
+        if any("image tool" in fact for fact in hidden):
+            assert call.estimated, case["name"]
+        if hidden:
+            continue
+        billed += 1
+        units = {**dict.fromkeys(COUNTED, 0), **truth["units"]}
+        compared = call.cost.total_usd - sum(call.cost.parts.get(part, Decimal(0)) for part in UNBILLED_THERE)
+        if (
+            counts(call.usage) != units
+            or call.usage.reasoning_tokens != truth["reasoning_tokens"]
+            or abs(compared - usd(truth)) > Decimal("1e-9")
+        ):
+            wrong.append((case["name"], counts(call.usage), units, compared, usd(truth)))
+
+    assert wrong == []
+    assert billed == sum(not truth["hidden"] for truth in expected.values())
+    costs = [call.cost.total_usd for call in records.calls if call.cost is not None]
+    tokens = [call.usage.total_tokens for call in records.calls if call.usage is not None]
+    assert exposed(registry, "llm_cost_dollars_total") == pytest.approx(float(sum(costs)), abs=1e-9)
+    assert exposed(registry, "graph_node_cost_dollars_total") == pytest.approx(float(sum(costs)), abs=1e-9)
+    assert exposed(registry, "llm_cost_parts_dollars_total") == pytest.approx(float(sum(costs)), abs=1e-9)
+    assert exposed(registry, "llm_tokens_total") == exposed(registry, "graph_node_tokens_total") == sum(tokens)
+    assert exposed(registry, "llm_calls_total") == len(records.calls)
+    assert exposed(registry, "eco2_callbacks_errors_total") == 0
+
+
+@pytest.mark.parametrize("output_version", ["v0", "responses/v1", "v1"])
+def test_every_shape_of_openai_tool_calls_is_counted_alike(player: ModuleType, output_version: str) -> None:
+    """The same exchange costs the same whichever way LangChain writes the provider's tool calls into the message."""
+    expected = player.expected()
+    wrong = []
+    for case in player.load_cases("openai-responses-*"):
+        truth = expected.get(case["name"])
+        if truth is None or truth["hidden"]:
+            continue
+        records = Records()
+        handler = Eco2CallbackHandler(registry=CollectorRegistry(), sinks=[records])
+
+        player.replay(case, [handler], output_version=output_version)
+
+        usage = records.call.usage
+        assert usage is not None
+        units = {**dict.fromkeys(COUNTED, 0), **truth["units"]}
+        if counts(usage) != units:
+            wrong.append((case["name"], counts(usage), units))
+    assert wrong == []
