@@ -1,0 +1,7 @@
+"""The Eco2 chat worker, the application the handler was made for."""
+
+from __future__ import annotations
+
+from graph.build import build_graph
+
+__all__ = ["build_graph"]

@@ -1,0 +1,1 @@
+"""The graph's nodes, one file and one public function each."""

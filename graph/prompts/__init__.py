@@ -1,0 +1,14 @@
+"""The prompts' texts, one file per prompt."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+__all__ = ["prompt"]
+
+
+@cache
+def prompt(name: str) -> str:
+    """Return the text of ``<name>.txt``, read at its first use."""
+    return Path(__file__).with_name(f"{name}.txt").read_text(encoding="utf-8")
