@@ -1,0 +1,215 @@
+"""What a handler adds to a LangChain program, in microseconds and as a multiple of a handler that does nothing.
+
+    uv run python benchmarks/overhead.py [--rounds 7] [--quick]
+
+Every round runs all handlers one after another, so that a slow moment of the machine hits all alike; the figures are
+medians over the rounds, less the time without any handler. Absolute times differ between machines, ratios hardly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import operator
+import statistics
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Annotated, Any, TypedDict
+
+from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.tracers import LangChainTracer
+from langgraph.graph import END, START, StateGraph
+from langsmith import Client
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from eco2_callbacks import Eco2CallbackHandler
+
+GOALS = {"async token": 1.25, "sync token": 1.9, "call": 2.0, "graph": 1.75}
+_TOKENS = 1000
+_NODES = 8
+_USAGE: UsageMetadata = {
+    "input_tokens": 1200,
+    "output_tokens": 350,
+    "total_tokens": 1550,
+    "input_token_details": {"cache_read": 1024},
+    "output_token_details": {"reasoning": 128},
+}
+_ANSWERED = {"model_name": "gpt-5.2-2025-12-11", "service_tier": "default", "model_provider": "openai"}
+
+
+class Model(BaseChatModel):
+    """Answers at once, or streams a thousand tokens, with the usage and metadata of a real answer."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "benchmark"
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> Any:
+        return {"ls_provider": "openai", "ls_model_name": "gpt-5.2", "ls_model_type": "chat"}
+
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        message = AIMessage(content="answer", usage_metadata=_USAGE, response_metadata=dict(_ANSWERED))
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    async def _agenerate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        return self._generate(messages)
+
+    def _stream(
+        self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> Iterator[ChatGenerationChunk]:
+        for chunk in _chunks():
+            if run_manager:
+                run_manager.on_llm_new_token("word ", chunk=chunk)
+            yield chunk
+
+    async def _astream(
+        self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        for chunk in _chunks():
+            if run_manager:
+                await run_manager.on_llm_new_token("word ", chunk=chunk)
+            yield chunk
+
+
+def _chunks() -> Iterator[ChatGenerationChunk]:
+    for _ in range(_TOKENS - 1):
+        yield ChatGenerationChunk(message=AIMessageChunk(content="word "))
+    yield ChatGenerationChunk(
+        message=AIMessageChunk(content="word ", usage_metadata=_USAGE, response_metadata=dict(_ANSWERED))
+    )
+
+
+class Floor(BaseCallbackHandler):
+    """Does nothing, the cheapest way LangChain allows."""
+
+    run_inline = True
+
+    def on_chat_model_start(self, *args: Any, **kwargs: Any) -> None: ...
+    def on_llm_new_token(self, token: Any, **kwargs: Any) -> None: ...
+    def on_llm_end(self, *args: Any, **kwargs: Any) -> None: ...
+    def on_chain_start(self, *args: Any, **kwargs: Any) -> None: ...
+    def on_chain_end(self, *args: Any, **kwargs: Any) -> None: ...
+
+
+class LabelsPerToken(Floor):
+    """What is pasted most often: a counter and a histogram looked up and moved for every token."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        self.tokens = Counter("tokens", "Tokens.", ["node", "status"], registry=registry)
+        self.interval = Histogram("interval_seconds", "Interval.", ["provider"], registry=registry)
+        self.last = time.monotonic()
+
+    def on_llm_new_token(self, token: Any, **kwargs: Any) -> None:
+        now = time.monotonic()
+        self.tokens.labels(node="answer", status="success").inc()
+        self.interval.labels(provider="openai").observe(now - self.last)
+        self.last = now
+
+
+class _Unsent(Client):
+    """A client that takes runs and sends nothing: the tracer's own work remains."""
+
+    def create_run(self, *args: Any, **kwargs: Any) -> None: ...
+    def update_run(self, *args: Any, **kwargs: Any) -> None: ...
+
+
+def _langsmith() -> BaseCallbackHandler:
+    return LangChainTracer(client=_Unsent(api_url="http://127.0.0.1:9", api_key="none", auto_batch_tracing=False))
+
+
+HANDLERS: dict[str, Callable[[], list[BaseCallbackHandler]]] = {
+    "none": list,
+    "floor": lambda: [Floor()],
+    "eco2_callbacks": lambda: [Eco2CallbackHandler(registry=CollectorRegistry())],
+    "UsageMetadataCallbackHandler": lambda: [UsageMetadataCallbackHandler()],
+    "labels per token": lambda: [LabelsPerToken()],
+    "LangChainTracer": lambda: [_langsmith()],
+}
+
+
+class _State(TypedDict):
+    intent: str
+    answers: Annotated[list[str], operator.add]
+
+
+def _graph(model: Model) -> Any:
+    graph = StateGraph(_State)
+    names = [f"node_{number}" for number in range(_NODES)]
+    for name in names:
+
+        async def node(state: _State) -> dict[str, Any]:
+            answer = await model.ainvoke("question")
+            return {"intent": "waste", "answers": [str(answer.content)]}
+
+        graph.add_node(name, node)
+    for before, after in zip([START, *names], [*names, END], strict=True):
+        graph.add_edge(before, after)
+    return graph.compile()
+
+
+async def _measure(kind: str, config: Any, model: Model, graph: Any, repeat: int) -> float:
+    """Return seconds for one token, call or graph run."""
+    began = time.perf_counter()
+    if kind == "async token":
+        async for _ in model.astream("question", config=config):
+            pass
+        return (time.perf_counter() - began) / _TOKENS
+    if kind == "sync token":
+        for _ in model.stream("question", config=config):
+            pass
+        return (time.perf_counter() - began) / _TOKENS
+    if kind == "call":
+        for _ in range(repeat):
+            await model.ainvoke("question", config=config)
+        return (time.perf_counter() - began) / repeat
+    for _ in range(repeat // 10):
+        await graph.ainvoke({"intent": "", "answers": []}, config=config)
+    return (time.perf_counter() - began) / (repeat // 10)
+
+
+async def compare(rounds: int, repeat: int) -> dict[str, dict[str, float]]:
+    """Return added microseconds by what was measured and by handler."""
+    model = Model()
+    graph = _graph(model)
+    configs = {name: {"callbacks": build()} for name, build in HANDLERS.items()}
+    added: dict[str, dict[str, float]] = {}
+    for kind in GOALS:
+        seconds: dict[str, list[float]] = {name: [] for name in configs}
+        for round_number in range(rounds + 1):
+            for name, config in configs.items():
+                gc.collect()
+                gc.disable()
+                taken = [await _measure(kind, config, model, graph, repeat) for _ in range(3)]
+                gc.enable()
+                if round_number:  # the first one warms up
+                    seconds[name].append(min(taken))
+        none = seconds.pop("none")
+        added[kind] = {
+            name: 1e6 * statistics.median(a - b for a, b in zip(taken, none, strict=True))
+            for name, taken in seconds.items()
+        }
+    return added
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds, at least 7 for a claim (default: 7)")
+    parser.add_argument("--repeat", type=int, default=200, help="calls in a round (default: 200)")
+    arguments = parser.parse_args()
+    added = asyncio.run(compare(arguments.rounds, arguments.repeat))
+    print(f"{'added microseconds (times the floor)':36}" + "".join(f"{kind:>20}" for kind in added))
+    for name in list(HANDLERS)[1:]:
+        cells = (f"{us[name]:9.1f} ({us[name] / us['floor']:5.2f})" for us in added.values())
+        print(f"{name:36}" + "".join(f"{cell:>20}" for cell in cells))
+    print(f"{'goal':36}" + "".join(f"{f'({goal:5.2f})':>20}" for goal in GOALS.values()))
+
+
+if __name__ == "__main__":
+    main()
