@@ -1,0 +1,96 @@
+"""The README: its code runs, its tables equal what the package does, and its figures are the demo's."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import REGISTRY
+
+from eco2_callbacks import Eco2CallbackHandler, PriceBook, TokenUsage
+from eco2_callbacks.families import FAMILIES
+from eco2_callbacks.rates import PRICE_KEYS
+from fakes import FakeModel
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def rows(heading: str) -> list[list[str]]:
+    """Return the cells of the tables below a heading."""
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def test_the_metric_table_equals_the_exposition() -> None:
+    """Name, type and labels of every family, in the contract's order."""
+    table = [(name.strip("`"), kind, labels) for name, kind, _, labels, _ in rows("Metrics")]
+
+    assert table == [(family.name, family.kind, ", ".join(family.labels)) for family in FAMILIES]
+
+
+def test_the_argument_table_equals_the_constructor() -> None:
+    """Every argument is explained and none that does not exist."""
+    named = [name for first, *_ in rows("What is measured") for name in re.findall(r"`(\w+)`", first)]
+    wanted = list(Eco2CallbackHandler.__init__.__kwdefaults__ or {})
+
+    assert named == wanted
+
+
+def test_the_first_example_runs() -> None:
+    """The six lines attach the handler, and the metrics of the default registry move."""
+
+    class Graph:
+        def invoke(self, state: Any, config: Any) -> Any:
+            return FakeModel().invoke(state["message"], config=config)
+
+    (example,) = blocks("python")
+    scope: dict[str, Any] = {"graph": Graph()}
+
+    exec(example, scope)
+
+    labels = {"provider": "openai", "model": "gpt-5.2-2025-12-11", "tenant_id": "acme"}
+    assert REGISTRY.get_sample_value("llm_cost_dollars_total", labels) == 0.00315
+    assert scope["answer"].content == "sort it well"
+
+
+def test_the_rates_file_of_the_readme_is_read_and_wins(tmp_path: Path) -> None:
+    """The example's rates price the model they name, dated name included."""
+    (example,) = blocks("toml")
+    path = tmp_path / "rates.toml"
+    path.write_text(example)
+
+    cost = PriceBook.from_toml(path).price(
+        TokenUsage(input_tokens=1_000_000), provider="openai", model="gpt-5.2-2025-12-11"
+    )
+
+    assert cost.total_usd == Decimal("1.40")
+    assert tomllib.loads(example)["rates"][0]["source"] == "contract 2026-17"
+
+
+def test_every_price_key_is_named() -> None:
+    """The keys that an own rate can have stand in the text."""
+    assert {key for key in PRICE_KEYS if f"`{key}`" not in README} == set()
+
+
+def test_commands_and_files_that_are_named_exist() -> None:
+    """What the README tells a reader to open or run is there."""
+    for path in ("tests/graph/standin.py", "tests/graph/record_demo.py", ".ci/run", "eco2_callbacks/fees.toml"):
+        assert path in README
+        assert (ROOT / path).is_file()
+    assert "uv run python -m graph demo" in README
+    assert "\n    uv run pytest\n" in README
+    assert re.search(r"^uv run pytest$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+
+
+def test_nothing_is_left_to_fill_in() -> None:
+    """No marker of a draft remains."""
+    assert "@@" not in README
