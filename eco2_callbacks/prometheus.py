@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar, cast
+from typing import TypeVar, cast
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from eco2_callbacks.instruments import Instruments, instruments_of
+from eco2_callbacks.instruments import instruments_of
 from eco2_callbacks.records import GraphRun, LLMCall, NodeRun, Record, RetrieverCall, ToolCall
 from eco2_callbacks.series import (
     CallSeries,
-    Labeller,
-    Labels,
     NodeSeries,
     RequestSeries,
     RetrieverSeries,
     ScoreSeries,
+    Series,
     SubagentSeries,
     ToolSeries,
 )
@@ -25,11 +24,7 @@ from eco2_callbacks.series import (
 __all__ = ["PrometheusSink"]
 
 
-class _Series(Protocol):
-    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None: ...
-
-
-_S = TypeVar("_S", bound=_Series)
+_S = TypeVar("_S", bound=Series)
 
 
 class PrometheusSink:
@@ -66,29 +61,30 @@ class PrometheusSink:
         self._evicted = self._instruments.counter("eco2_callbacks_evicted_runs_total")
         self._errors = self._instruments.counter("eco2_callbacks_errors_total")
         for node, key in scores:
-            self._of(ScoreSeries, ("node", "key"), (node, key))
+            self._of(ScoreSeries, node, key)
         for subagent in subagents:
-            self._of(SubagentSeries, ("subagent",), (subagent,))
+            self._of(SubagentSeries, subagent)
 
     def emit(self, record: Record) -> None:
         """Have one record counted, at the latest when the registry is read."""
         submit = self._instruments.submit
         if isinstance(record, LLMCall):
-            series = self._calls(record.node, record.intent, record.provider, record.model, record.tenant_id)
-            submit(series.count, record)
+            calls = self._of(CallSeries, record.node, record.intent, record.provider, record.model, record.tenant_id)
+            submit(calls.count, record)
         elif isinstance(record, NodeRun):
-            submit(self._of(NodeSeries, ("node",), (record.node,)).count, record)
-            for key in record.feedback:
-                submit(self._of(ScoreSeries, ("node", "key"), (record.node, key)).count, record.feedback[key])
+            submit(self._of(NodeSeries, record.node).count, record)
+            for key, score in record.feedback.items():
+                submit(self._of(ScoreSeries, record.node, key).count, score)
             if record.node in self._subagents:
-                submit(self._of(SubagentSeries, ("subagent",), (record.node,)).count, record)
+                submit(self._of(SubagentSeries, record.node).count, record)
         elif isinstance(record, ToolCall):
-            names, values = ("tool_name", "agent_name"), (record.tool_name, record.agent_name)
-            submit(self._of(ToolSeries, names, values).count, record)
+            submit(self._of(ToolSeries, record.tool_name, record.agent_name).count, record)
         elif isinstance(record, RetrieverCall):
-            submit(self._of(RetrieverSeries, ("retriever", "node"), (record.retriever, record.node)).count, record)
+            submit(self._of(RetrieverSeries, record.retriever, record.node).count, record)
         elif isinstance(record, GraphRun):
-            requests = self._requests(record.agent_name, record.intent, record.provider, record.model, record.tenant_id)
+            requests = self._of(
+                RequestSeries, record.agent_name, record.intent, record.provider, record.model, record.tenant_id
+            )
             submit(requests.count, record)
 
     def close(self) -> None:
@@ -120,25 +116,25 @@ class PrometheusSink:
 
     def call_opened(self, node: str, intent: str, provider: str, model: str, tenant_id: str) -> None:
         """Bring a model call's series to life at 0, so that a ratio over them is 0 and not missing."""
-        self._calls(node, intent, provider, model, tenant_id)
+        self._of(CallSeries, node, intent, provider, model, tenant_id)
         if not self._instruments.waits:
             self._show_open_runs()
 
     def node_opened(self, node: str) -> None:
         """Bring a node's series to life at 0."""
-        self._of(NodeSeries, ("node",), (node,))
+        self._of(NodeSeries, node)
 
     def tool_opened(self, tool_name: str) -> None:
         """Bring a tool's series to life at 0."""
-        self._of(ToolSeries, ("tool_name", "agent_name"), (tool_name, self._agent_name))
+        self._of(ToolSeries, tool_name, self._agent_name)
 
     def retriever_opened(self, retriever: str, node: str) -> None:
         """Bring a retriever's series to life at 0."""
-        self._of(RetrieverSeries, ("retriever", "node"), (retriever, node))
+        self._of(RetrieverSeries, retriever, node)
 
     def request_opened(self, intent: str, tenant_id: str) -> Callable[[], None]:
         """Count one more open request and bring its series to life at 0; return what counts it as closed."""
-        sessions = self._requests(self._agent_name, intent, "", "", tenant_id).open
+        sessions = self._of(RequestSeries, self._agent_name, intent, "", "", tenant_id).open
         sessions.inc()
         return sessions.dec
 
@@ -148,22 +144,16 @@ class PrometheusSink:
         self._open_runs.inc(now - self._shown_open_runs)
         self._shown_open_runs = now
 
-    def _calls(self, *values: str) -> CallSeries:
-        return self._of(CallSeries, ("node", "intent", "provider", "model", "tenant_id"), values)
-
-    def _requests(self, *values: str) -> RequestSeries:
-        return self._of(RequestSeries, ("agent_name", "intent", "provider", "model", "tenant_id"), values)
-
-    def _of(self, kind: type[_S], names: tuple[str, ...], values: tuple[str, ...]) -> _S:
+    def _of(self, kind: type[_S], *values: str) -> _S:
         """Return the series of these label values; those past the cap share the series of ``other``."""
         known = self._series[kind]
         series = known.get(values)
         if series is None:
-            admitted = tuple(map(self._label, names, values))
+            admitted = tuple(map(self._label, kind.LABELS, values))
             # Kept under the admitted values only: the others are without bound.
             series = known.get(admitted)
             if series is None:
-                built = kind(self._instruments, dict(zip(names, admitted, strict=True)), self._label)
+                built = kind(self._instruments, dict(zip(kind.LABELS, admitted, strict=True)), self._label)
                 series = known.setdefault(admitted, built)
         return cast("_S", series)
 

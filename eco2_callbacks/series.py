@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import get_args
+from typing import ClassVar, get_args
 
 from eco2_callbacks.instruments import Instruments
 from eco2_callbacks.records import (
@@ -25,12 +25,11 @@ from eco2_callbacks.records import (
 
 __all__ = [
     "CallSeries",
-    "Labeller",
-    "Labels",
     "NodeSeries",
     "RequestSeries",
     "RetrieverSeries",
     "ScoreSeries",
+    "Series",
     "SubagentSeries",
     "ToolSeries",
 ]
@@ -48,10 +47,22 @@ def _some(labels: Labels, *names: str) -> dict[str, str]:
     return {name: labels[name] for name in names}
 
 
-class CallSeries:
-    """A model's calls in one node, for one intent and tenant; labels: node, intent, provider, model, tenant_id."""
+class Series:
+    """The series of one set of label values; ``LABELS`` names them."""
+
+    LABELS: ClassVar[tuple[str, ...]]
 
     def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
+        """Bring the series to life; ``label`` admits the values of labels that only a record tells."""
+
+
+class CallSeries(Series):
+    """A model's calls in one node, for one intent and tenant."""
+
+    LABELS = ("node", "intent", "provider", "model", "tenant_id")
+
+    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
+        super().__init__(instruments, labels, label)
         self._label = label
         self._where = where = _some(labels, "node", "provider", "model")
         model = _some(labels, "provider", "model")
@@ -149,72 +160,56 @@ class CallSeries:
             self._estimated[call.estimate_reason].inc(float(call.cost.total_usd))
 
 
-class NodeSeries:
-    """A node's runs; labels: node."""
+class _RunSeries(Series):
+    """Runs that are counted by status and timed."""
+
+    RUNS: ClassVar[str]
+    SECONDS: ClassVar[str]
 
     def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
-        del label
-        runs = instruments.counter("graph_node_runs_total")
+        super().__init__(instruments, labels, label)
+        runs = instruments.counter(self.RUNS)
         self._runs = {status: runs.labels(status=status, **labels) for status in _RUN_STATUSES}
-        self._duration = instruments.histogram("graph_node_duration_seconds").labels(**labels)
+        self._duration = instruments.histogram(self.SECONDS).labels(**labels)
 
-    def count(self, runs: Sequence[NodeRun]) -> None:
+    def count(self, runs: Sequence[NodeRun | ToolCall]) -> None:
         """Count runs."""
         for run in runs:
             self._runs[run.status].inc()
             self._duration.observe(run.duration_seconds)
 
 
-class ScoreSeries:
-    """A quality score of a node; labels: node, key."""
+class NodeSeries(_RunSeries):
+    """A node's runs."""
+
+    LABELS = ("node",)
+    RUNS = "graph_node_runs_total"
+    SECONDS = "graph_node_duration_seconds"
+
+
+class SubagentSeries(_RunSeries):
+    """Runs of a node named as subagent."""
+
+    LABELS = ("subagent",)
+    RUNS = "chat_subagent_calls_total"
+    SECONDS = "chat_subagent_duration_seconds"
+
+
+class ToolSeries(_RunSeries):
+    """A tool's calls."""
+
+    LABELS = ("tool_name", "agent_name")
+    RUNS = "tool_calls_total"
+    SECONDS = "tool_execution_duration_seconds"
+
+
+class RetrieverSeries(Series):
+    """A retriever's calls in one node."""
+
+    LABELS = ("retriever", "node")
 
     def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
-        del label
-        self._scores = instruments.histogram("chat_feedback_score").labels(**labels)
-
-    def count(self, scores: Sequence[float]) -> None:
-        """Observe scores."""
-        for score in scores:
-            self._scores.observe(score)
-
-
-class SubagentSeries:
-    """Runs of a node named as subagent; labels: subagent."""
-
-    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
-        del label
-        calls = instruments.counter("chat_subagent_calls_total")
-        self._calls = {status: calls.labels(status=status, **labels) for status in _RUN_STATUSES}
-        self._duration = instruments.histogram("chat_subagent_duration_seconds").labels(**labels)
-
-    def count(self, runs: Sequence[NodeRun]) -> None:
-        """Count runs."""
-        for run in runs:
-            self._calls[run.status].inc()
-            self._duration.observe(run.duration_seconds)
-
-
-class ToolSeries:
-    """A tool's calls; labels: tool_name, agent_name."""
-
-    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
-        del label
-        calls = instruments.counter("tool_calls_total")
-        self._calls = {status: calls.labels(status=status, **labels) for status in _RUN_STATUSES}
-        self._duration = instruments.histogram("tool_execution_duration_seconds").labels(**labels)
-
-    def count(self, calls: Sequence[ToolCall]) -> None:
-        """Count calls."""
-        for call in calls:
-            self._calls[call.status].inc()
-            self._duration.observe(call.duration_seconds)
-
-
-class RetrieverSeries:
-    """A retriever's calls in one node; labels: retriever, node."""
-
-    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
-        del label
+        super().__init__(instruments, labels, label)
         self._duration = instruments.histogram("retrieval_duration_seconds").labels(**labels)
 
     def count(self, calls: Sequence[RetrieverCall]) -> None:
@@ -223,10 +218,28 @@ class RetrieverSeries:
             self._duration.observe(call.duration_seconds)
 
 
-class RequestSeries:
-    """Requests of one intent, tenant, provider and model; labels: agent_name, intent, provider, model, tenant_id."""
+class ScoreSeries(Series):
+    """A quality score of a node."""
+
+    LABELS = ("node", "key")
 
     def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
+        super().__init__(instruments, labels, label)
+        self._scores = instruments.histogram("chat_feedback_score").labels(**labels)
+
+    def count(self, scores: Sequence[float]) -> None:
+        """Observe scores."""
+        for score in scores:
+            self._scores.observe(score)
+
+
+class RequestSeries(Series):
+    """An agent's requests of one intent and tenant, answered last by one model."""
+
+    LABELS = ("agent_name", "intent", "provider", "model", "tenant_id")
+
+    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
+        super().__init__(instruments, labels, label)
         self._label = label
         self._intent = intent = _some(labels, "intent")
         self._agent = agent = _some(labels, "agent_name", "tenant_id")
