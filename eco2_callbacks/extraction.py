@@ -77,7 +77,7 @@ def read_answer(
         model = model or _text(llm_output.get("model_name"))
         tier = tier or _text(llm_output.get("service_tier"))
     model = (model or request_model).removeprefix("models/")
-    if isinstance(raw, dict) and "total_cost" in raw and raw["total_cost"] == 0:
+    if isinstance(raw, dict) and raw.get("total_cost") == 0:
         # langchain-core marks an answer from its LLM cache by this key, which no provider sends.
         return Answer(model, TokenUsage(), tier, from_cache=True)
     usage = read_usage(raw) if raw else _legacy_usage(_mapping(llm_output), is_text=not messages)

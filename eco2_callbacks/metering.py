@@ -87,10 +87,9 @@ class Meter:
     def _bill(
         self, call: OpenCall, result: LLMResult | None, outcome: Outcome
     ) -> tuple[Answer, TokenUsage | None, EstimateReason | None, Cost | None, UnpricedReason | None]:
-        streamed = _streamed(call) if call.last_event is not None or outcome.status != "success" else None
         if outcome.status != "success" and not any(getattr(choice, "text", "") for choice in choices_of(result)):
             # Of a stream that was cut short LangChain may hand on nothing.
-            result = streamed or result
+            result = _streamed(call) or result
         answer = read_answer(
             result,
             provider=call.provider,
@@ -105,8 +104,8 @@ class Meter:
         elif usage is None and result is not None:
             usage, reason = _estimate(call, _output(result), answer.model), "no_usage"
             self._warn_of_no_usage(call)
-        elif usage is not None and streamed is not None:
-            usage = _with_details(usage, streamed)
+        elif usage is not None and call.last_event is not None:
+            usage = _with_details(usage, _streamed(call))
         cost, unpriced = self._price(call, answer, usage, outcome)
         return answer, usage, reason if usage is not None else None, cost, unpriced
 
@@ -187,7 +186,7 @@ def _streamed(call: OpenCall) -> LLMResult | None:
     return LLMResult(generations=[[Generation(text=text)]]) if text else None
 
 
-def _with_details(usage: TokenUsage, streamed: LLMResult) -> TokenUsage:
+def _with_details(usage: TokenUsage, streamed: LLMResult | None) -> TokenUsage:
     """Return a v3 stream's usage with the details, which its end lacks, that its chunks told of the same total."""
     told = next((raw for m in messages_of(streamed) if (raw := getattr(m, "usage_metadata", None))), None)
     chunked = read_usage(told)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from genai_prices.data_snapshot import DataSnapshot, find_provider_by_id, get_snapshot
-from genai_prices.types import ModelInfo, Tier, TieredPrices, TimeOfDateConstraint
+from genai_prices.types import ModelInfo, TieredPrices, TimeOfDateConstraint
 
 from eco2_callbacks.errors import UnknownModelError, UsageError
 from eco2_callbacks.rates import Price, Rate, read_rates
@@ -244,11 +244,12 @@ def _compile(prices: Mapping[str, Price]) -> tuple[_Line, ...]:
     lines = []
     for key in keys:
         unit, price = _UNITS[key], prices[key]
-        base, tiers = (price.base, sorted(price.tiers, key=_start)) if isinstance(price, TieredPrices) else (price, [])
+        base, tiers = (price.base, price.tiers) if isinstance(price, TieredPrices) else (price, [])
         lines.append(
             _Line(
                 counted=unit.counted,
                 usd_each=EXACT.divide(base, unit.per),
+                # The highest first; genai-prices keeps them in ascending order.
                 tiers=tuple((tier.start, EXACT.divide(tier.price, unit.per)) for tier in reversed(tiers)),
                 holds=tuple(index for index, other in enumerate(keys) if key in _UNITS[other].inside),
                 is_input=unit.side == "input",
@@ -288,7 +289,3 @@ def _bill(lines: tuple[_Line, ...], usage: TokenUsage) -> Cost:
             usd -= thought_usd
         parts[part] = parts[part] + usd if part in parts else usd
     return Cost(input_usd=input_usd, output_usd=output_usd, parts=parts)
-
-
-def _start(tier: Tier) -> int:
-    return tier.start

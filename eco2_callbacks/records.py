@@ -254,6 +254,6 @@ def fault_of(record: Record) -> str | None:
         return f"the cost has the parts {sorted(unknown)!r}, wanted some of {list(COST_PARTS)!r}"
     if min(cost.input_usd, cost.output_usd, *cost.parts.values(), _ZERO) < 0:
         return "the cost is below 0"
-    if cost.parts and sum(cost.parts.values()) != cost.total_usd:
-        return f"the parts of the cost sum to {sum(cost.parts.values())}, not to its total {cost.total_usd}"
+    if cost.parts and (parts_usd := sum(cost.parts.values())) != cost.total_usd:
+        return f"the parts of the cost sum to {parts_usd}, not to its total {cost.total_usd}"
     return None

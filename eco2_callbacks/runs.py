@@ -69,7 +69,7 @@ class OpenRun:
     """
 
     run_id: UUID
-    top: UUID
+    top: UUID = field(init=False)
     parent: OpenRun | None = None
     request: OpenRequest | None = None
     node: OpenNode | None = None

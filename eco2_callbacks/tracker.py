@@ -84,7 +84,7 @@ class Tracker:
         elif parent is None:
             run = self._new_request(run_id, inputs, tags, metadata)
         else:
-            run = OpenRun(run_id=run_id, top=run_id)
+            run = OpenRun(run_id=run_id)
         self._open(run, parent, name, tags)
 
     def open_call(
@@ -108,7 +108,6 @@ class Tracker:
         node, intent, tenant_id = _where(parent, metadata)
         call = OpenCall(
             run_id=run_id,
-            top=run_id,
             parent_run_id=parent_run_id,
             node_name=node,
             intent=intent,
@@ -144,7 +143,6 @@ class Tracker:
         node, intent, tenant_id = _where(parent, metadata)
         run = OpenTool(
             run_id=run_id,
-            top=run_id,
             name=name,
             is_retriever=is_retriever,
             node_name=node,
@@ -192,7 +190,6 @@ class Tracker:
         intent, tenant_id = text_of(metadata.get("intent")) or UNCLASSIFIED, text_of(metadata.get("tenant_id"))
         request = OpenRequest(
             run_id=run_id,
-            top=run_id,
             intent=intent,
             tenant_id=tenant_id,
             # Resumed after an interrupt: what nodes put into the state before that still holds.
@@ -220,7 +217,6 @@ class Tracker:
         self._live.node_opened(name)
         return OpenNode(
             run_id=run_id,
-            top=run_id,
             name=name,
             step=step,
             tasks=tasks,
@@ -230,8 +226,9 @@ class Tracker:
         )
 
     def _open(self, run: OpenRun, parent: OpenRun | None, name: object, tags: Sequence[str] | None) -> None:
+        run.top = run.run_id if parent is None else parent.top
         if parent is not None:
-            run.parent, run.top, run.request = parent, parent.top, parent.request
+            run.parent, run.request = parent, parent.request
             run.node = parent if isinstance(parent, OpenNode) else parent.node
         if parent is not None or tags or name is not None:
             self._attempts.opened(run, name, tags)

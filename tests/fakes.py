@@ -15,6 +15,14 @@ from pydantic import Field
 USAGE = {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}
 # gpt-5.2: 1000 x 1.75 + 100 x 14 USD per million tokens
 USAGE_USD = "0.00315"
+# With tokens that lie inside others.
+DETAILED_USAGE = {
+    "input_tokens": 1200,
+    "output_tokens": 350,
+    "total_tokens": 1550,
+    "input_token_details": {"cache_read": 1024},
+    "output_token_details": {"reasoning": 128},
+}
 
 
 class FakeModel(BaseChatModel):

@@ -29,7 +29,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from conftest import Records
 from eco2_callbacks import Cost, Eco2CallbackHandler, LLMCall, TokenUsage, ToolCall
 from eco2_callbacks.records import RetrieverCall
-from fakes import USAGE, USAGE_USD, FakeModel
+from fakes import DETAILED_USAGE, USAGE, USAGE_USD, FakeModel
 
 COST = Decimal(USAGE_USD)
 
@@ -926,15 +926,7 @@ async def test_a_stream_that_breaks_inside_a_graph_keeps_what_it_had_said(
 @pytest.mark.filterwarnings("ignore:The method .* is in beta")
 def test_a_v3_stream_is_counted_once_with_its_details(handler: Eco2CallbackHandler, records: Records) -> None:
     """LangChain's v3 events drop the details of a usage; the chunks below them have it whole."""
-    usage = {
-        "input_tokens": 1200,
-        "output_tokens": 350,
-        "total_tokens": 1550,
-        "input_token_details": {"cache_read": 1024},
-        "output_token_details": {"reasoning": 128},
-    }
-
-    model = FakeModel(usage=usage, metadata_of_answer={"service_tier": "flex"})
+    model = FakeModel(usage=DETAILED_USAGE, metadata_of_answer={"service_tier": "flex"})
 
     list(model.stream_events("hello", config={"callbacks": [handler]}, version="v3"))
 

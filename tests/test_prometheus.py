@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, Counter, generate_latest, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
-from test_handler import State, answer, graph_of, intent
+from test_handler import State, answer, graph_of, intent, sample
 
 from conftest import Records
 from eco2_callbacks import ConfigError, Cost, Eco2CallbackHandler, GraphRun, LLMCall, NodeRun, TokenUsage
 from eco2_callbacks.families import FAMILIES
-from fakes import FakeModel
+from fakes import DETAILED_USAGE, FakeModel
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -59,16 +59,9 @@ async def test_a_graph_run_exposes_exactly_this(registry: CollectorRegistry) -> 
     """The whole exposition after one request of two nodes, on a clock that steps a quarter second."""
     quarters = iter(range(1000))
     handler = Eco2CallbackHandler(registry=registry, agent_name="eco2", clock=lambda: next(quarters) / 4)
-    usage = {
-        "input_tokens": 1200,
-        "output_tokens": 350,
-        "total_tokens": 1550,
-        "input_token_details": {"cache_read": 1024},
-        "output_token_details": {"reasoning": 128},
-    }
 
     async def reply(state: State) -> State:
-        text = "".join([chunk.text async for chunk in FakeModel(usage=usage).astream("answer")])
+        text = "".join([chunk.text async for chunk in FakeModel(usage=DETAILED_USAGE).astream("answer")])
         return {"answers": [text]}
 
     graph = graph_of(intent, reply).compile()
@@ -89,10 +82,6 @@ def a_call(**changes: Any) -> LLMCall:
         "usage": TokenUsage(input_tokens=10),
     }
     return LLMCall(**{**values, **changes})
-
-
-def sample(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
-    return registry.get_sample_value(name, labels)
 
 
 def test_the_start_of_a_call_brings_all_its_statuses_to_life(registry: CollectorRegistry) -> None:
