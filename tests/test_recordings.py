@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
+import warnings
+from collections.abc import Iterator
 from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 
 import pytest
 from genai_prices import Usage, calc_price
+from langchain_openai.chat_models import _client_utils
 from prometheus_client import CollectorRegistry
 
 from conftest import Records
@@ -20,7 +24,7 @@ from eco2_callbacks import Eco2CallbackHandler, TokenUsage
 FOLDER = Path(os.environ.get("ECO2_RECORDINGS", Path(__file__).parents[2] / "shared" / "recordings"))
 pytestmark = [
     pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no recordings at {FOLDER}; set ECO2_RECORDINGS"),
-    # The player leaves its connections to the garbage collector.
+    # The player leaves its connections to the garbage collector, which may come while the module still runs.
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
     # LangChain on requests that the player only approximates.
     pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"),
@@ -49,13 +53,21 @@ UNBILLED_THERE = ("code_interpreter", "maps_grounding")
 
 
 @pytest.fixture(scope="module")
-def player() -> ModuleType:
+def player() -> Iterator[ModuleType]:
+    """The player, whose connections end with this module: the collector would close them amid another test."""
     spec = importlib.util.spec_from_file_location("recordings_player", FOLDER / "replay.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
+    yield module
+    _client_utils._cached_sync_httpx_client.cache_clear()  # they hold a client a recording
+    _client_utils._cached_async_httpx_client.cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+    module.loop().close()
+    module.server().close()
 
 
 def counts(usage: TokenUsage) -> dict[str, int]:
