@@ -19,6 +19,7 @@ from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResu
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from eco2_callbacks.feedback import Feedback
+from eco2_callbacks.langsmith import LangSmithRuns
 from eco2_callbacks.metering import Meter
 from eco2_callbacks.outcomes import SUCCESS, outcome_of
 from eco2_callbacks.pricing import PriceBook
@@ -35,7 +36,7 @@ _CALLBACKS = (
     *("on_chat_model_start", "on_llm_start", "on_llm_new_token", "on_stream_event", "on_llm_end", "on_llm_error"),
     *("on_tool_start", "on_tool_end", "on_tool_error"),
     *("on_retriever_start", "on_retriever_end", "on_retriever_error"),
-    *("emit", "close"),
+    *("emit", "feedback", "close"),
 )
 
 
@@ -55,7 +56,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         sinks: Further takers of the records, beside Prometheus.
         agent_name: Label of this application's requests and tools.
         subagents: Names of nodes that are also counted as subagents.
-        features: The features that intents belong to, for the tags of a trace.
+        features: The features that a node's runs belong to, for the tags of a trace: one or several by node.
         feedback: Quality scores that nodes return: node -> score's key -> dotted path in the node's output.
         budgets: What tenants may spend, by tenant.
         state_labels: Keys of the graph's state that are followed once a node has put them there; ``intent`` and
@@ -80,7 +81,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         sinks: Sequence[Sink] = (),
         agent_name: str = "",
         subagents: Sequence[str] = (),
-        features: Mapping[str, Any] | None = None,
+        features: Mapping[str, str | Sequence[str]] | None = None,
         feedback: Feedback | None = None,
         budgets: Mapping[str, Budget] | None = None,
         state_labels: Sequence[str] = ("intent",),
@@ -106,14 +107,17 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             prometheus.show_budget(tenant_id, monthly_usd=budget.get("monthly_usd"), daily_usd=budget.get("daily_usd"))
         for callback in _CALLBACKS:
             prometheus.failed(callback, times=0)
-        self.features = dict(features or {})
         self._prometheus = prometheus
         self._sinks: tuple[Sink, ...] = (prometheus, *sinks)
         self._clock = clock
+        self._langsmith = LangSmithRuns(
+            subagents=subagents, features=features, on_lost=partial(prometheus.failed, "feedback")
+        )
         self._tracker = Tracker(
             emit=self._emit,
             live=prometheus,
             meter=Meter(book, self._failed),
+            langsmith=self._langsmith,
             agent_name=agent_name,
             feedback=feedback or {},
             state_labels=tuple(state_labels),
@@ -137,7 +141,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
     def close(self) -> None:
         """Close the runs still open as cancelled, then every sink that can be closed."""
         self._tracker.close()
-        for sink in self._sinks:
+        for sink in (*self._sinks, self._langsmith):
             if (close := getattr(sink, "close", None)) is not None:
                 try:
                     close()

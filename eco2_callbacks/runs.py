@@ -12,6 +12,7 @@ from uuid import UUID
 from langchain_core.messages import BaseMessage
 
 from eco2_callbacks.records import Cost, LLMCall, RetryReason
+from eco2_callbacks.traced import TracedRun
 from eco2_callbacks.usage import TokenUsage
 
 __all__ = ["Account", "Attempts", "OpenCall", "OpenNode", "OpenRequest", "OpenRun", "OpenRuns", "OpenTool", "TimedRun"]
@@ -65,7 +66,7 @@ class OpenRun:
     """A run between its start and its end; a plain chain run is only a link in the tree.
 
     ``top`` is the run id of the topmost run above it that was seen. ``attempts`` is set on a fallback's own run,
-    ``attempt_of`` on the runs that it tries one after another.
+    ``attempt_of`` on the runs that it tries one after another. ``traced`` is the run as LangSmith sees it.
     """
 
     run_id: UUID
@@ -77,6 +78,7 @@ class OpenRun:
     attempts: Attempts | None = None
     attempt_of: Attempts | None = None
     children: dict[UUID, OpenRun] | None = None
+    traced: TracedRun | None = None
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

@@ -12,10 +12,11 @@ from langchain_core.messages import BaseMessage
 from eco2_callbacks.attempts import AttemptWatch, run_of_context
 from eco2_callbacks.attribution import UNCLASSIFIED, identifier, provider_of, request_model, state_values, text_of
 from eco2_callbacks.feedback import Feedback, read_scores
+from eco2_callbacks.langsmith import LangSmithRuns
 from eco2_callbacks.metering import Meter
 from eco2_callbacks.outcomes import ABANDONED, Outcome
 from eco2_callbacks.prometheus import PrometheusSink
-from eco2_callbacks.records import GraphRun, NodeRun, Record, RetrieverCall, ToolCall
+from eco2_callbacks.records import GraphRun, LLMCall, NodeRun, Record, RetrieverCall, ToolCall
 from eco2_callbacks.runs import OpenCall, OpenNode, OpenRequest, OpenRun, OpenRuns, OpenTool
 
 __all__ = ["Tracker"]
@@ -36,6 +37,7 @@ class Tracker:
         emit: Takes the finished records.
         live: Shows what is open before there is a record of it.
         meter: Measures model calls.
+        langsmith: Writes what is known of a run on LangSmith's.
         agent_name, feedback, state_labels, clock, now: As the handler's.
     """
 
@@ -45,6 +47,7 @@ class Tracker:
         emit: Callable[[Record], None],
         live: PrometheusSink,
         meter: Meter,
+        langsmith: LangSmithRuns,
         agent_name: str,
         feedback: Feedback,
         state_labels: tuple[str, ...],
@@ -54,6 +57,7 @@ class Tracker:
         self._emit = emit
         self._live = live
         self._meter = meter
+        self._langsmith = langsmith
         self._agent_name = agent_name
         self._feedback = feedback
         self._state_labels = state_labels
@@ -172,6 +176,8 @@ class Tracker:
             unended = Outcome("cancelled", outcome.error_type)
             for orphan in self._runs.orphans(run):
                 self._finish(orphan, unended, None)
+                if outcome.status != "success" and not _is_streaming(orphan):
+                    self._langsmith.end_untold(orphan, unended)
         self._finish(run, outcome, output)
 
     def close(self) -> None:
@@ -235,20 +241,33 @@ class Tracker:
         if (evicted := self._runs.add(run)) is not None:
             self._live.run_evicted()
             self.end(evicted.run_id, ABANDONED)
+        self._langsmith.follow(run)
 
     def _finish(self, run: OpenRun, outcome: Outcome, output: Any) -> None:
-        if run.attempts is not None or run.attempt_of is not None:
-            self._attempts.closed(run, outcome)
-        if isinstance(run, OpenCall):
-            self._finish_call(run, outcome, output)
-        elif isinstance(run, OpenNode):
-            self._finish_node(run, outcome, output)
-        elif isinstance(run, OpenTool):
-            self._finish_tool(run, outcome)
-        elif isinstance(run, OpenRequest):
-            self._finish_request(run, outcome)
+        record: Record | None = None
+        try:
+            if run.attempts is not None or run.attempt_of is not None:
+                self._attempts.closed(run, outcome)
+            record = self._record_of(run, outcome, output)
+            if record is not None:
+                self._emit(record)
+        finally:
+            # Whatever went wrong here: LangSmith's end of the run may wait for it.
+            if run.traced is not None:
+                self._langsmith.write(run, record)
 
-    def _finish_call(self, call: OpenCall, outcome: Outcome, output: Any) -> None:
+    def _record_of(self, run: OpenRun, outcome: Outcome, output: Any) -> Record | None:
+        if isinstance(run, OpenCall):
+            return self._call_of(run, outcome, output)
+        if isinstance(run, OpenNode):
+            return self._node_of(run, outcome, output)
+        if isinstance(run, OpenTool):
+            return self._tool_of(run, outcome)
+        if isinstance(run, OpenRequest):
+            return self._request_of(run, outcome)
+        return None
+
+    def _call_of(self, call: OpenCall, outcome: Outcome, output: Any) -> LLMCall:
         seconds = self._clock() - call.started
         record = self._meter.measure(call, output, outcome, duration_seconds=seconds, agent_name=self._agent_name)
         node = call.node
@@ -257,9 +276,9 @@ class Tracker:
             node = node.node
         if call.request is not None:
             call.request.account.add(record)
-        self._emit(record)
+        return record
 
-    def _finish_node(self, node: OpenNode, outcome: Outcome, output: Any) -> None:
+    def _node_of(self, node: OpenNode, outcome: Outcome, output: Any) -> NodeRun:
         seconds = self._clock() - node.started
         request = node.request
         if request is not None:
@@ -270,28 +289,26 @@ class Tracker:
         paths = self._feedback.get(node.name)
         _, intent, tenant_id = _where(node, node.metadata)
         account = node.account
-        self._emit(
-            NodeRun(
-                run_id=node.run_id,
-                trace_id=node.top,
-                node=node.name,
-                step=node.step,
-                parallel=len(node.tasks) > 1,
-                intent=intent,
-                tenant_id=tenant_id,
-                status=outcome.status,
-                error_type=outcome.error_type,
-                started_at=node.started_at,
-                duration_seconds=seconds,
-                usage=account.usage(),
-                cost=account.cost(),
-                estimated=account.estimated,
-                unpriced_calls=account.unpriced_calls,
-                feedback=read_scores(paths, output) if paths else _NOTHING,
-            )
+        return NodeRun(
+            run_id=node.run_id,
+            trace_id=node.top,
+            node=node.name,
+            step=node.step,
+            parallel=len(node.tasks) > 1,
+            intent=intent,
+            tenant_id=tenant_id,
+            status=outcome.status,
+            error_type=outcome.error_type,
+            started_at=node.started_at,
+            duration_seconds=seconds,
+            usage=account.usage(),
+            cost=account.cost(),
+            estimated=account.estimated,
+            unpriced_calls=account.unpriced_calls,
+            feedback=read_scores(paths, output) if paths else _NOTHING,
         )
 
-    def _finish_tool(self, tool: OpenTool, outcome: Outcome) -> None:
+    def _tool_of(self, tool: OpenTool, outcome: Outcome) -> ToolCall | RetrieverCall:
         seconds = self._clock() - tool.started
         common: dict[str, Any] = {
             "run_id": tool.run_id,
@@ -306,43 +323,40 @@ class Tracker:
             "duration_seconds": seconds,
         }
         if tool.is_retriever:
-            self._emit(RetrieverCall(retriever=tool.name, **common))
-            return
+            return RetrieverCall(retriever=tool.name, **common)
         if tool.request is not None:
             tool.request.account.tool_calls += 1
-        self._emit(ToolCall(tool_name=tool.name, **common))
+        return ToolCall(tool_name=tool.name, **common)
 
-    def _finish_request(self, request: OpenRequest, outcome: Outcome) -> None:
+    def _request_of(self, request: OpenRequest, outcome: Outcome) -> GraphRun:
         seconds = self._clock() - request.started
         request.close_session()
         request.request = None  # it held itself: without the cycle it goes at once
         status = "interrupted" if request.interrupted and outcome.status == "success" else outcome.status
         account, metadata = request.account, request.metadata
         session = metadata.get("session_id", metadata.get("thread_id"))
-        self._emit(
-            GraphRun(
-                trace_id=request.run_id,
-                agent_name=self._agent_name,
-                intent=request.state.get("intent", request.intent),
-                tenant_id=request.state.get("tenant_id", request.tenant_id),
-                user_id=identifier(metadata.get("user_id")),
-                session_id=identifier(session),
-                job_id=identifier(metadata.get("job_id")),
-                status=status,
-                error_type=outcome.error_type,
-                started_at=request.started_at,
-                duration_seconds=seconds,
-                provider=account.provider,
-                model=account.model,
-                llm_calls=account.llm_calls,
-                tool_calls=account.tool_calls,
-                usage=account.usage(),
-                cost=account.cost(),
-                estimated=account.estimated,
-                unpriced_calls=account.unpriced_calls,
-                tags=request.tags,
-                metadata=metadata,
-            )
+        return GraphRun(
+            trace_id=request.run_id,
+            agent_name=self._agent_name,
+            intent=request.state.get("intent", request.intent),
+            tenant_id=request.state.get("tenant_id", request.tenant_id),
+            user_id=identifier(metadata.get("user_id")),
+            session_id=identifier(session),
+            job_id=identifier(metadata.get("job_id")),
+            status=status,
+            error_type=outcome.error_type,
+            started_at=request.started_at,
+            duration_seconds=seconds,
+            provider=account.provider,
+            model=account.model,
+            llm_calls=account.llm_calls,
+            tool_calls=account.tool_calls,
+            usage=account.usage(),
+            cost=account.cost(),
+            estimated=account.estimated,
+            unpriced_calls=account.unpriced_calls,
+            tags=request.tags,
+            metadata=metadata,
         )
 
 
@@ -352,6 +366,11 @@ def _where(parent: OpenRun | None, metadata: Mapping[str, Any]) -> tuple[str, st
     intent = state.get("intent") or text_of(metadata.get("intent")) or UNCLASSIFIED
     tenant_id = state.get("tenant_id") or text_of(metadata.get("tenant_id"))
     return text_of(metadata.get("langgraph_node")), intent, tenant_id
+
+
+def _is_streaming(run: OpenRun) -> bool:
+    """Say whether a run's own end is still to come, when its stream is closed."""
+    return isinstance(run, OpenCall) and (run.first_token is not None or bool(run.chunks))
 
 
 def _step(tags: Sequence[str] | None) -> int | None:

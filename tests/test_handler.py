@@ -891,7 +891,7 @@ def test_every_callback_that_can_fail_is_born_at_zero(registry: CollectorRegistr
     """An alert on failures inside the handler finds its series before the first one."""
     Eco2CallbackHandler(registry=registry)
 
-    defined = {name for name in vars(Eco2CallbackHandler) if name.startswith("on_")} | {"emit", "close"}
+    defined = {name for name in vars(Eco2CallbackHandler) if name.startswith("on_")} | {"emit", "feedback", "close"}
     born = {
         line.labels["callback"]
         for family in registry.collect()

@@ -11,10 +11,10 @@ import eco2_callbacks
 
 PACKAGE = Path(eco2_callbacks.__file__).parent
 FLOORS = (
-    {"config", "errors", "frozen", "media", "usage"},
+    {"background", "config", "errors", "frozen", "media", "usage"},
     {"families", "pricing", "rates", "records"},
-    {"attribution", "estimation", "extraction", "feedback", "gemini", "outcomes", "runs", "server_tools"},
-    {"attempts", "instruments", "metering", "prometheus", "series", "tracker"},
+    {"attribution", "estimation", "extraction", "feedback", "gemini", "outcomes", "runs", "server_tools"} | {"traced"},
+    {"attempts", "instruments", "langsmith", "metering", "prometheus", "series", "tracker"},
     {"handler"},
 )
 FLOOR = {module: number for number, modules in enumerate(FLOORS) for module in modules}

@@ -1,0 +1,227 @@
+"""The LangSmith side: usage, cost and tags onto the runs that LangChain's tracer sends, before it sends their end."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from langsmith import Client
+from langsmith.run_trees import RunTree
+
+from eco2_callbacks.attribution import UNCLASSIFIED
+from eco2_callbacks.background import Background
+from eco2_callbacks.outcomes import Outcome
+from eco2_callbacks.records import Cost, GraphRun, LLMCall, NodeRun, Record
+from eco2_callbacks.runs import OpenCall, OpenNode, OpenRun
+from eco2_callbacks.traced import Note, TracedRun, tracers_of_event
+from eco2_callbacks.usage import TokenUsage
+
+__all__ = ["LangSmithRuns", "usage_metadata"]
+
+_logger = logging.getLogger(__name__)
+# LangSmith calls them so where LangChain has a name for them; the rest keeps ours.
+_DETAILS = {"cache_write": "cache_creation"}
+_INPUT_PARTS = ("cache_read", "cache_write")
+_OUTPUT_PARTS = ("reasoning", "image", "web_search", "file_search", "code_interpreter", "maps_grounding")
+_QUIET_SECONDS = 60.0
+_CLOSE_SECONDS = 5.0
+
+
+def usage_metadata(usage: TokenUsage, cost: Cost | None) -> dict[str, Any]:
+    """Return LangSmith's usage of a run, with its dollars where they are known.
+
+    Details hold what is not 0 and need not sum up: the rest is plain text. A provider's tool fees lie inside
+    ``output_cost``.
+
+    Source: ``UsageMetadata`` in https://github.com/langchain-ai/langsmith-sdk/blob/main/python/langsmith/schemas.py
+    """
+    told: dict[str, Any] = {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "input_token_details": _some(
+            cache_read=usage.cache_read_tokens,
+            cache_creation=usage.cache_creation_tokens,
+            ephemeral_5m_input_tokens=usage.cache_creation_5m_tokens,
+            ephemeral_1h_input_tokens=usage.cache_creation_1h_tokens,
+            audio=usage.input_audio_tokens,
+        ),
+        "output_token_details": _some(
+            reasoning=usage.reasoning_tokens, audio=usage.output_audio_tokens, image=usage.output_image_tokens
+        ),
+    }
+    if cost is not None:
+        parts = cost.parts
+        # Of both sides' audio the bill has one part.
+        text_usd = sum((parts.get(part, Decimal(0)) for part in ("input", *_INPUT_PARTS)), Decimal(0))
+        input_audio_usd = cost.input_usd - text_usd if "audio" in parts else Decimal(0)
+        output_audio_usd = parts.get("audio", Decimal(0)) - input_audio_usd
+        told["input_cost"] = float(cost.input_usd)
+        told["output_cost"] = float(cost.output_usd)
+        told["total_cost"] = float(cost.total_usd)
+        told["input_cost_details"] = _dollars(parts, _INPUT_PARTS, input_audio_usd)
+        told["output_cost_details"] = _dollars(parts, _OUTPUT_PARTS, output_audio_usd)
+    return {key: value for key, value in told.items() if value != {}}
+
+
+class LangSmithRuns:
+    """Writes records on the LangSmith runs they belong to, and sends quality scores as feedback.
+
+    Args:
+        subagents: Nodes whose runs are tagged ``subagent:<node>``.
+        features: The features that a node's runs are tagged with, ``feature:<feature>``: one or several by node.
+        on_lost: Called for each quality score that did not reach LangSmith.
+    """
+
+    def __init__(
+        self,
+        *,
+        subagents: Sequence[str] = (),
+        features: Mapping[str, str | Sequence[str]] | None = None,
+        on_lost: Callable[[], None],
+    ) -> None:
+        self._subagents = frozenset(subagents)
+        self._features = {
+            node: (named,) if isinstance(named, str) else tuple(named) for node, named in (features or {}).items()
+        }
+        self._on_lost = on_lost
+        self._quiet_until = 0.0
+        self._projects: dict[tuple[int, str | None], Any] = {}
+        self._background = Background(
+            "eco2-langsmith-feedback",
+            on_failure=lambda: self._lost(repr(sys.exception())),
+            on_overflow=lambda: self._lost("the queue is full"),
+        )
+
+    def follow(self, run: OpenRun) -> None:
+        """Take note of whether LangSmith is told of a run that just started."""
+        above = run.parent
+        # Below an untraced run only a tracer of its own traces one: asked for models' calls alone, for the asking
+        # costs a few microseconds.
+        if above is None or above.traced is not None or isinstance(run, OpenCall):
+            tracers = tracers_of_event()
+            run.traced = TracedRun(run.run_id, tracers) if tracers else None
+
+    def write(self, run: OpenRun, record: Record | None) -> None:
+        """Write a run that ended on its LangSmith run; a link between runs has no record of its own."""
+        if run.traced is None:
+            return
+        note = Note({})
+        try:
+            note = self._note(run, record)
+        finally:
+            sent = run.traced.write(note)
+        if isinstance(record, NodeRun):
+            for traced in sent:
+                for key, score in record.feedback.items():
+                    self._background.submit(partial(self._send_feedback, traced, key, score))
+
+    def end_untold(self, run: OpenRun, outcome: Outcome) -> None:
+        """Send the end of a run that was written on, of which LangChain tells nobody: a call cancelled unstreamed."""
+        if run.traced is not None:
+            run.traced.end(f"{outcome.error_type or 'Cancelled'}: ended with the run above it, untold")
+
+    def close(self) -> None:
+        """Send the feedback that waits."""
+        self._background.close(_CLOSE_SECONDS)
+
+    def _note(self, run: OpenRun, record: Record | None) -> Note:
+        intent, tenant_id = _whose(run) if record is None else (record.intent, record.tenant_id)
+        tags, metadata = [], {}
+        if intent and intent != UNCLASSIFIED:
+            metadata["intent"] = intent
+            tags.append(f"intent:{intent}")
+        if tenant_id:
+            metadata["tenant_id"] = tenant_id
+        node = run if isinstance(run, OpenNode) else run.node
+        parallel = False
+        while node is not None:
+            if node.name in self._subagents:
+                tags.append(f"subagent:{node.name}")
+            tags += [f"feature:{feature}" for feature in self._features.get(node.name, ())]
+            parallel = parallel or len(node.tasks) > 1
+            node = node.node
+        if parallel:
+            tags.append("execution:parallel")
+        if not isinstance(record, LLMCall | NodeRun | GraphRun):
+            return Note(metadata, tags)
+        metadata |= _spent(record)
+        # Never on a node or request: LangSmith adds up by itself what stands on the models' runs.
+        told = record.usage if isinstance(record, LLMCall) else None
+        return Note(metadata, tags, None if told is None else usage_metadata(told, record.cost))
+
+    def _send_feedback(self, run: RunTree, key: str, score: float) -> None:
+        client = run.client
+        if time.monotonic() < self._quiet_until:
+            self._on_lost()
+        elif getattr(client, "tracing_mode", "langsmith") != "otel":  # there is no run at LangSmith to be scored
+            client.create_feedback(
+                run.id,
+                key,
+                score=score,
+                trace_id=run.trace_id,
+                session_id=self._project_id(client, run),
+                start_time=run.start_time,
+                stop_after_attempt=2,
+            )
+
+    def _project_id(self, client: Client, run: RunTree) -> Any:
+        """Return the id of the run's project, which LangSmith wants beside a run's feedback, None if it won't say."""
+        project = (id(client), run.session_name)
+        if project not in self._projects:
+            with suppress(Exception):
+                self._projects[project] = client.read_project(project_name=run.session_name).id
+        return self._projects.get(project)
+
+    def _lost(self, why: str) -> None:
+        self._on_lost()
+        if time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + _QUIET_SECONDS
+            _logger.warning(
+                "Feedback did not reach LangSmith (%s); for %.0f seconds none is tried, and each lost score is counted "
+                'in eco2_callbacks_errors_total{callback="feedback"}.',
+                why,
+                _QUIET_SECONDS,
+            )
+
+
+def _whose(run: OpenRun) -> tuple[str, str]:
+    request = run.request
+    if request is None:
+        return "", ""
+    return request.state.get("intent", request.intent), request.state.get("tenant_id", request.tenant_id)
+
+
+def _spent(record: LLMCall | NodeRun | GraphRun) -> dict[str, Any]:
+    """Return the plain metadata on what a run cost, with what makes the figure uncertain."""
+    spent: dict[str, Any] = {}
+    unpriced_calls = 0 if isinstance(record, LLMCall) else record.unpriced_calls
+    if record.cost is not None and (record.cost.total_usd or not unpriced_calls):
+        spent["cost_usd"] = float(record.cost.total_usd)
+    if record.usage is not None:
+        spent["tokens"] = record.usage.total_tokens
+    if record.estimated:
+        spent["cost_estimated"] = True
+    if unpriced_calls:
+        spent["unpriced_calls"] = unpriced_calls
+    if isinstance(record, LLMCall):
+        if record.estimate_reason is not None:
+            spent["estimate_reason"] = record.estimate_reason
+        if record.unpriced_reason is not None:
+            spent["unpriced_reason"] = record.unpriced_reason
+    return spent
+
+
+def _some(**counts: int) -> dict[str, int]:
+    return {name: count for name, count in counts.items() if count}
+
+
+def _dollars(parts: Mapping[str, Decimal], names: Sequence[str], audio_usd: Decimal) -> dict[str, float]:
+    details = {_DETAILS.get(name, name): float(parts[name]) for name in names if parts.get(name)}
+    return {**details, "audio": float(audio_usd)} if audio_usd else details
