@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
@@ -160,16 +161,22 @@ class LangSmithRuns:
         client = run.client
         if time.monotonic() < self._quiet_until:
             self._on_lost()
-        elif getattr(client, "tracing_mode", "langsmith") != "otel":  # there is no run at LangSmith to be scored
-            client.create_feedback(
-                run.id,
-                key,
-                score=score,
-                trace_id=run.trace_id,
-                session_id=self._project_id(client, run),
-                start_time=run.start_time,
-                stop_after_attempt=2,
-            )
+            return
+        if getattr(client, "tracing_mode", "langsmith") == "otel":
+            return  # there is no run at LangSmith to be scored
+        project_id = self._project_id(client, run)
+        if project_id is None:
+            # LangSmith would not tell; nobody can act on being told so at every score.
+            warnings.filterwarnings("ignore", "Creating feedback for a run without session_id")
+        client.create_feedback(
+            run.id,
+            key,
+            score=score,
+            trace_id=run.trace_id,
+            session_id=project_id,
+            start_time=run.start_time,
+            stop_after_attempt=2,
+        )
 
     def _project_id(self, client: Client, run: RunTree) -> Any:
         """Return the id of the run's project, which LangSmith wants beside a run's feedback, None if it won't say."""

@@ -6,7 +6,7 @@ import gc
 import importlib.util
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
@@ -14,12 +14,16 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from activation import activate
 from genai_prices import Usage, calc_price
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_openai.chat_models import _client_utils
+from langsmith_server import LangSmithServer
 from prometheus_client import CollectorRegistry
 
 from conftest import Records
 from eco2_callbacks import Eco2CallbackHandler, TokenUsage
+from eco2_callbacks.langsmith import usage_metadata
 
 FOLDER = Path(os.environ.get("ECO2_RECORDINGS", Path(__file__).parents[2] / "shared" / "recordings"))
 pytestmark = [
@@ -88,10 +92,10 @@ def exposed(registry: CollectorRegistry, name: str) -> float:
     return sum(sample.value for family in registry.collect() for sample in family.samples if sample.name == name)
 
 
-def play(player: ModuleType, case: Any, handler: Eco2CallbackHandler, mode: str) -> bool:
+def play(player: ModuleType, case: Any, handlers: Sequence[BaseCallbackHandler], mode: str) -> bool:
     """Say whether the case could be played; what the model raises is part of the case."""
     try:
-        player.replay(case, [handler], mode=mode)
+        player.replay(case, handlers, mode=mode)
     except player.NotReplayable:
         return False
     except Exception:
@@ -110,7 +114,7 @@ def test_every_recorded_exchange_costs_what_it_was_billed(player: ModuleType, mo
     billed = 0
     for case in player.load_cases():
         before = len(records.calls)
-        if not play(player, case, handler, mode):
+        if not play(player, case, [handler], mode):
             continue
         (call,) = records.calls[before:]
         truth = expected.get(case["name"])
@@ -169,3 +173,35 @@ def test_every_shape_of_openai_tool_calls_is_counted_alike(player: ModuleType, o
         if counts(usage) != units:
             wrong.append((case["name"], counts(usage), units))
     assert wrong == []
+
+
+@pytest.mark.parametrize(("way", "mode"), [("environment", "ainvoke"), ("tracer_before", "stream")])
+def test_langsmith_is_told_what_was_counted(player: ModuleType, way: str, mode: str) -> None:
+    """For every exchange the dollars on the wire equal the record's, and all of them together the counter."""
+    registry = CollectorRegistry()
+    records = Records()
+    handler = Eco2CallbackHandler(registry=registry, sinks=[records])
+
+    with LangSmithServer() as server, activate(way, server, handler) as active:
+        for case in player.load_cases():
+            play(player, case, active.callbacks, mode)
+        active.flush()
+        runs = server.runs()
+
+    assert len(records.calls) == len(runs) > 150
+    on_the_wire = Decimal(0)
+    for call in records.calls:
+        run = runs[str(call.run_id)]
+        assert run["end_time"]
+        assert len(server.patches(run["id"])) <= 1
+        metadata = run["extra"]["metadata"]
+        assert metadata.get("cost_estimated", False) == call.estimated
+        if call.usage is None:
+            assert "usage_metadata" not in metadata
+            continue
+        assert metadata["usage_metadata"] == usage_metadata(call.usage, call.cost)
+        if call.cost is not None:
+            assert metadata["cost_usd"] == metadata["usage_metadata"]["total_cost"] == float(call.cost.total_usd)
+            on_the_wire += Decimal(repr(metadata["cost_usd"]))
+    assert float(on_the_wire) == pytest.approx(exposed(registry, "llm_cost_dollars_total"), abs=1e-9)
+    assert exposed(registry, "eco2_callbacks_errors_total") == 0
