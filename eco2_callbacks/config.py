@@ -2,29 +2,61 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from eco2_callbacks.diagnosis import diagnose
 from eco2_callbacks.errors import ConfigError
+from eco2_callbacks.langsmith_env import (
+    HOSTED,
+    Otel,
+    api_key_of,
+    endpoint_of,
+    is_tracing,
+    otel_of,
+    otlp_endpoint_of,
+    project_of,
+    shown,
+    traces_url,
+)
 
 __all__ = ["Settings"]
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the environment says.
+    """What the environment says, with LangSmith's variables read as its SDK reads them.
+
+    The SDK's profile file (``~/.langsmith/config.json``) and its agent addresses are not looked at.
 
     Attributes:
         prices: The file of own rates, ``ECO2_PRICES``; None are public rates only.
+        environment: Where the application runs, ``ECO2_ENVIRONMENT``: the ``env:`` tag of its runs; ``""`` is no tag.
+        tracing: Whether LangChain traces its runs.
+        langsmith_api_key: LangSmith's key, neither shown nor logged.
+        langsmith_endpoint: The address of LangSmith's API.
+        project: The LangSmith project that runs go to.
+        otel: Whether traced runs go over OTLP too (``hybrid``) or instead (``only``).
+        otlp_endpoint: The address that spans are sent to; None is LangSmith's own.
     """
 
     prices: Path | None = None
+    environment: str = ""
+    tracing: bool = False
+    langsmith_api_key: str | None = field(default=None, repr=False)
+    langsmith_endpoint: str = HOSTED
+    project: str = "default"
+    otel: Otel = "off"
+    otlp_endpoint: str | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Read the settings; an empty variable counts as unset.
+        """Read the settings, and log what is on and what is missing; a blank variable counts as unset.
 
         Raises:
             ConfigError: If a variable names a file that does not exist.
@@ -33,4 +65,35 @@ class Settings:
         prices = Path(value) if (value := environ.get("ECO2_PRICES", "").strip()) else None
         if prices is not None and not prices.is_file():
             raise ConfigError(f"ECO2_PRICES is {str(prices)!r}, wanted an existing file; correct it or unset it.")
-        return cls(prices=prices)
+        settings = cls(
+            prices=prices,
+            environment=environ.get("ECO2_ENVIRONMENT", "").strip(),
+            tracing=is_tracing(environ),
+            langsmith_api_key=api_key_of(environ),
+            langsmith_endpoint=endpoint_of(environ),
+            project=project_of(environ),
+            otel=otel_of(environ),
+            otlp_endpoint=otlp_endpoint_of(environ),
+        )
+        _logger.info(
+            "Settings: %s; %s; %s.",
+            _destination(settings),
+            f"own rates from {prices}" if prices else "public rates",
+            f"environment {settings.environment!r}" if settings.environment else "no environment tag",
+        )
+        for warning in diagnose(environ):
+            _logger.warning("%s", warning)
+        return settings
+
+
+def _destination(settings: Settings) -> str:
+    """Say where runs are traced to."""
+    if not settings.tracing:
+        return "tracing off, although a LangSmith key is set" if settings.langsmith_api_key else "tracing off"
+    langsmith = f"LangSmith (project {settings.project!r}, {shown(settings.langsmith_endpoint)})"
+    otlp = f"OTLP ({shown(settings.otlp_endpoint or traces_url(f'{settings.langsmith_endpoint}/otel'))})"
+    return {
+        "off": f"tracing to {langsmith}",
+        "hybrid": f"tracing to {langsmith} and {otlp}",
+        "only": f"tracing to {otlp} alone",
+    }[settings.otel]

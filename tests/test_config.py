@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
 
+from eco2_callbacks import config
 from eco2_callbacks.config import Settings
 from eco2_callbacks.errors import ConfigError
 
@@ -14,7 +17,8 @@ from eco2_callbacks.errors import ConfigError
 @pytest.mark.parametrize("environ", [{}, {"ECO2_PRICES": ""}, {"ECO2_PRICES": "  "}], ids=["unset", "empty", "blank"])
 def test_nothing_set_means_public_rates(environ: dict[str, str]) -> None:
     """An unset, empty or blank variable leaves the public rates."""
-    assert Settings.from_env(environ) == Settings(prices=None)
+    assert Settings.from_env(environ) == Settings()
+    assert Settings().prices is None
 
 
 def test_the_rates_file_is_taken_from_the_environment(tmp_path: Path) -> None:
@@ -45,6 +49,137 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
         Settings.from_env({"ECO2_PRICES": str(path)})
 
     assert str(raised.value) == f"ECO2_PRICES is {str(path)!r}, wanted an existing file; correct it or unset it."
+
+
+KEY = "lsv2_pt_s3cret"
+EVERYTHING = {
+    "ECO2_ENVIRONMENT": " production ",
+    "LANGSMITH_TRACING": "true",
+    "LANGSMITH_API_KEY": f" {KEY}\n",
+    "LANGSMITH_ENDPOINT": "https://eu.api.smith.langchain.com/",
+    "LANGSMITH_PROJECT": "eco2",
+    "LANGSMITH_OTEL_ENABLED": "true",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://user:s3cret@collector:4318",
+    "OTEL_EXPORTER_OTLP_HEADERS": "x-token=s3cret",
+}
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], list[str]]:
+    """Read the settings and return what was logged, each with its level."""
+    monkeypatch.setattr("eco2_callbacks.diagnosis.find_spec", lambda module: object())
+
+    def read(environ: dict[str, str]) -> list[str]:
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            Settings.from_env(environ)
+        assert {record.name for record in caplog.records} == {config.__name__}
+        return [f"{record.levelname}: {record.getMessage()}" for record in caplog.records]
+
+    return read
+
+
+def test_tracing_is_read_from_the_environment() -> None:
+    """Every setting of LangSmith and OTLP, as the SDK reads it."""
+    assert Settings.from_env(EVERYTHING) == Settings(
+        environment="production",
+        tracing=True,
+        langsmith_api_key=KEY,
+        langsmith_endpoint="https://eu.api.smith.langchain.com",
+        project="eco2",
+        otel="hybrid",
+        otlp_endpoint="http://user:s3cret@collector:4318/v1/traces",
+    )
+
+
+def test_the_older_names_are_read_too() -> None:
+    """What was set for LangChain's tracer before LangSmith had names of its own still counts."""
+    older = {
+        "LANGCHAIN_TRACING_V2": "true",
+        "LANGCHAIN_API_KEY": KEY,
+        "LANGCHAIN_ENDPOINT": "http://langsmith.internal",
+        "LANGCHAIN_PROJECT": "eco2",
+    }
+
+    assert Settings.from_env(older) == Settings(
+        tracing=True, langsmith_api_key=KEY, langsmith_endpoint="http://langsmith.internal", project="eco2"
+    )
+
+
+def test_the_key_is_not_shown() -> None:
+    """Whoever prints the settings prints no key."""
+    assert KEY not in repr(Settings.from_env(EVERYTHING))
+
+
+@pytest.mark.parametrize(
+    ("environ", "line"),
+    [
+        ({}, "tracing off; public rates; no environment tag"),
+        ({"LANGSMITH_API_KEY": KEY}, "tracing off, although a LangSmith key is set; public rates; no environment tag"),
+        (
+            {"LANGSMITH_TRACING": "true", "LANGSMITH_API_KEY": KEY},
+            "tracing to LangSmith (project 'default', https://api.smith.langchain.com); public rates; "
+            "no environment tag",
+        ),
+        (
+            EVERYTHING,
+            "tracing to LangSmith (project 'eco2', https://eu.api.smith.langchain.com) and "
+            "OTLP (http://collector:4318/v1/traces); public rates; environment 'production'",
+        ),
+        (
+            {**EVERYTHING, "LANGSMITH_OTEL_ONLY": "true"},
+            "tracing to OTLP (http://collector:4318/v1/traces) alone; public rates; environment 'production'",
+        ),
+        (
+            {"LANGSMITH_TRACING": "true", "LANGSMITH_TRACING_MODE": "otel"},
+            "tracing to OTLP (https://api.smith.langchain.com/otel/v1/traces) alone; public rates; no environment tag",
+        ),
+    ],
+    ids=["nothing", "key_only", "langsmith", "both", "otlp_only", "otlp_at_langsmith"],
+)
+def test_what_is_on_is_said_in_one_line(
+    said: Callable[[dict[str, str]], list[str]], environ: dict[str, str], line: str
+) -> None:
+    """Where runs go, whose rates count, which environment; a password of an address is left out."""
+    assert said(environ) == [f"INFO: Settings: {line}."]
+
+
+def test_own_rates_are_named(said: Callable[[dict[str, str]], list[str]], tmp_path: Path) -> None:
+    """The line names the file."""
+    path = tmp_path / "rates.toml"
+    path.touch()
+
+    assert said({"ECO2_PRICES": str(path)}) == [
+        f"INFO: Settings: tracing off; own rates from {path}; no environment tag."
+    ]
+
+
+def test_tracing_without_a_key_is_a_warning(said: Callable[[dict[str, str]], list[str]]) -> None:
+    """It is said clearly, and the settings are read all the same."""
+    assert said({"LANGSMITH_TRACING": "true"}) == [
+        "INFO: Settings: tracing to LangSmith (project 'default', https://api.smith.langchain.com); public rates; "
+        "no environment tag.",
+        "WARNING: LANGSMITH_API_KEY is unset while tracing is on, wanted a key for https://api.smith.langchain.com: "
+        "no run arrives there; set it, or set LANGSMITH_TRACING to 'false'.",
+    ]
+
+
+def test_no_tracing_setting_stops_the_application(said: Callable[[dict[str, str]], list[str]]) -> None:
+    """Nonsense in every variable is warned about, never raised over."""
+    nonsense = dict.fromkeys(
+        (
+            *("LANGSMITH_TRACING", "LANGCHAIN_TRACING", "LANGSMITH_ENDPOINT", "LANGSMITH_TRACING_MODE"),
+            *("LANGSMITH_OTEL_ENABLED", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+        ),
+        "http://[%s",
+    )
+
+    for tracing in ("http://[%s", "true"):
+        first, *others = said({**nonsense, "LANGSMITH_TRACING": tracing})
+
+        assert first.startswith("INFO: Settings: tracing ")
+        assert others
+        assert all(line.startswith("WARNING: ") for line in others)
 
 
 def test_settings_cannot_be_changed() -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import tomllib
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prometheus_client import REGISTRY
 
-from eco2_callbacks import Eco2CallbackHandler, PriceBook, TokenUsage
+from eco2_callbacks import Eco2CallbackHandler, PriceBook, Settings, TokenUsage
 from eco2_callbacks.families import FAMILIES
 from eco2_callbacks.rates import PRICE_KEYS
 from fakes import FakeModel
@@ -43,6 +45,37 @@ def test_the_argument_table_equals_the_constructor() -> None:
     wanted = list(Eco2CallbackHandler.__init__.__kwdefaults__ or {})
 
     assert named == wanted
+
+
+def test_every_setting_is_in_the_table() -> None:
+    """Each variable that is read is explained under its newer name, and none that is not read."""
+    read = set()
+
+    class Environment(dict[str, str]):
+        def get(self, name: str, default: Any = None) -> Any:
+            read.add(name.replace("LANGCHAIN_", "LANGSMITH_"))
+            return super().get(name, default)
+
+    for environ in (
+        {},
+        {"LANGSMITH_OTEL_ENABLED": "true", "LANGSMITH_TRACING": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://x"},
+    ):
+        Settings.from_env(Environment(environ))
+    named = {name for row in rows("Settings") for cell in row for name in re.findall(r"`([A-Z0-9_]{6,})`", cell)}
+
+    assert named == read - {"LANGSMITH_HANDLER"}
+    assert "`LANGCHAIN_HANDLER`" in README
+
+
+def test_the_log_is_what_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The lines shown are those of an environment without a key."""
+    environ = {"LANGSMITH_TRACING": "true", "LANGSMITH_PROJECT": "eco2", "ECO2_ENVIRONMENT": "production"}
+
+    with caplog.at_level(logging.INFO):
+        Settings.from_env(environ)
+
+    logged = "".join(f"{record.levelname}: {record.getMessage()}\n" for record in caplog.records)
+    assert f"```\n{logged}```\n" in README
 
 
 def test_the_first_example_runs() -> None:

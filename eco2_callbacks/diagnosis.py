@@ -1,0 +1,135 @@
+"""What is missing or suspicious in an environment's tracing settings, each said in one sentence with its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+
+from eco2_callbacks.langsmith_env import (
+    MODES,
+    OTLP_HEADERS,
+    TRACING,
+    api_key_of,
+    belongs_to_langsmith,
+    endpoint_of,
+    is_tracing,
+    otel_of,
+    otlp_endpoint_of,
+    shown,
+    truish,
+    variables,
+)
+
+__all__ = ["diagnose"]
+
+_OFF = frozenset({"0", "false", "no", "off"})
+# What langchain-core takes for unset (`env_var_is_set`): it raises over any other value while tracing is off.
+_V1_OFF = frozenset({"", "0", "false", "False"})
+_LONGEST = 12
+_OTEL_MODULES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http.trace_exporter")
+
+
+def diagnose(environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield a warning for each thing amiss; none holds a key."""
+    yield from _switch(environ)
+    yield from _removed_tracer(environ)
+    yield from _key(environ)
+    yield from _mode(environ)
+    if is_tracing(environ) and otel_of(environ) != "off":
+        yield from _packages()
+        yield from _headers(environ)
+
+
+def _switch(environ: Mapping[str, str]) -> Iterator[str]:
+    """Switches of tracing that contradict each other, and one that is meant as on and read as off."""
+    switches = variables(environ, *TRACING)
+    if not switches:
+        return
+    (name, value), *others = switches
+    on = is_tracing(environ)
+    for other, other_value in others:
+        if _means_off(other_value) if on else other_value == "true":
+            yield (
+                f"{name} is {_quoted(value)} and outranks {other}, which is {_quoted(other_value)}: "
+                f"tracing is {'on' if on else 'off'}; unset one of them."
+            )
+            return
+    if not on and not _means_off(value) and name != "LANGCHAIN_TRACING":
+        yield f"{name} is {_quoted(value)}, wanted 'true': tracing stays off; write 'true', or 'false' to keep it off."
+
+
+def _removed_tracer(environ: Mapping[str, str]) -> Iterator[str]:
+    """The switches of a tracer that langchain-core no longer has."""
+    if is_tracing(environ):
+        return
+    for name in ("LANGCHAIN_TRACING", "LANGCHAIN_HANDLER"):
+        if (value := environ.get(name, "")) not in _V1_OFF:
+            yield (
+                f"{name} is {_quoted(value)} while tracing is off: langchain-core raises RuntimeError at every call; "
+                "unset it (LANGSMITH_TRACING=true turns tracing on)."
+            )
+
+
+def _key(environ: Mapping[str, str]) -> Iterator[str]:
+    """Runs for the hosted service without its key (the SDK's own rule, ``client._validate_api_key_if_hosted``)."""
+    endpoint = endpoint_of(environ)
+    if not is_tracing(environ) or otel_of(environ) == "only" or not belongs_to_langsmith(endpoint):
+        return
+    if api_key_of(environ) is None:
+        name, _ = variables(environ, *TRACING)[0]
+        yield (
+            f"LANGSMITH_API_KEY is unset while tracing is on, wanted a key for {shown(endpoint)}: no run arrives "
+            f"there; set it, or set {name} to 'false'."
+        )
+
+
+def _mode(environ: Mapping[str, str]) -> Iterator[str]:
+    """OTLP asked for in words that the SDK does not know, or while nothing is traced."""
+    if modes := variables(environ, "TRACING_MODE"):
+        name, value = modes[0]
+        if value.lower() not in MODES:
+            yield (
+                f"{name} is {_quoted(value)}, wanted 'langsmith', 'hybrid' or 'otel': LangSmith's client refuses it, "
+                "so nothing is traced; correct it or unset it."
+            )
+    else:
+        for name, value in (*variables(environ, "OTEL_ENABLED")[:1], *variables(environ, "OTEL_ONLY")[:1]):
+            if not truish(value) and not _means_off(value):
+                yield f"{name} is {_quoted(value)}, wanted 'true' or '1': it is read as off; write 'true' or unset it."
+    if otel_of(environ) != "off" and not variables(environ, *TRACING):
+        yield "OTLP is asked for, but tracing is off: nothing is sent; set LANGSMITH_TRACING to 'true'."
+
+
+def _packages() -> Iterator[str]:
+    for module in _OTEL_MODULES:
+        if not _importable(module):
+            yield (
+                f"OTLP is on, but {module} cannot be imported: runs go to LangSmith alone, unless the application "
+                "sets a TracerProvider of its own; install langsmith[otel]."
+            )
+            return
+
+
+def _headers(environ: Mapping[str, str]) -> Iterator[str]:
+    """A receiver that the SDK would send LangSmith's key to, in want of other headers."""
+    url = otlp_endpoint_of(environ)
+    if url is None or environ.get(OTLP_HEADERS) or api_key_of(environ) is None:
+        return
+    if not belongs_to_langsmith(url, endpoint_of(environ)):
+        yield f"{OTLP_HEADERS} is unset; the LangSmith key is withheld from {shown(url)}, set the headers it needs."
+
+
+def _quoted(value: str) -> str:
+    # No switch is that long: it may be a key in the wrong place.
+    return repr(value) if len(value) <= _LONGEST else f"a text of {len(value)} characters"
+
+
+def _means_off(value: str) -> bool:
+    return value.strip().lower() in _OFF
+
+
+def _importable(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except Exception:  # a package above it is missing or broken
+        return False
