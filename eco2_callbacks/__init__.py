@@ -8,6 +8,7 @@ from eco2_callbacks.handler import Budget, Eco2CallbackHandler
 from eco2_callbacks.pricing import PriceBook
 from eco2_callbacks.rates import Rate
 from eco2_callbacks.records import Cost, GraphRun, LLMCall, NodeRun, Record, RetrieverCall, Sink, ToolCall
+from eco2_callbacks.runconfig import LangSmithTelemetry, NoTelemetry, TelemetryConfig, run_config
 from eco2_callbacks.usage import TokenUsage
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "Eco2CallbacksError",
     "GraphRun",
     "LLMCall",
+    "LangSmithTelemetry",
+    "NoTelemetry",
     "NodeRun",
     "PriceBook",
     "Rate",
@@ -26,8 +29,10 @@ __all__ = [
     "RetrieverCall",
     "Settings",
     "Sink",
+    "TelemetryConfig",
     "TokenUsage",
     "ToolCall",
     "UnknownModelError",
     "UsageError",
+    "run_config",
 ]

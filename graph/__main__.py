@@ -11,13 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import vcr
-from langchain_core.runnables import RunnableConfig
 from prometheus_client import CollectorRegistry, generate_latest
 from rich.console import Console
 from rich.table import Table
 from vcr.errors import CannotOverwriteExistingCassetteException
 
-from eco2_callbacks import Cost, Eco2CallbackHandler, GraphRun, NodeRun, Record, TokenUsage
+from eco2_callbacks import Cost, Eco2CallbackHandler, GraphRun, NodeRun, Record, TokenUsage, run_config
 from graph import build_graph
 from graph.state import State
 
@@ -98,19 +97,15 @@ async def _demo(console: Console) -> None:
     )
     registry, runs = CollectorRegistry(), _Runs()
     with Eco2CallbackHandler(agent_name="eco2", registry=registry, sinks=[runs]) as handler:
-        config: RunnableConfig = {
-            "callbacks": [handler],
-            "metadata": {"tenant_id": "demo"},
-            "configurable": {"thread_id": "demo"},
-        }
         graph = build_graph()
-        for question in QUESTIONS:
+        for number, question in enumerate(QUESTIONS, start=1):
+            config = run_config(handler, job_id=number, session_id="demo", tenant_id="demo")
             state = await graph.ainvoke(State(message=question), config)
             request = runs.requests[-1]
             nodes = [node for node in runs.nodes if node.trace_id == request.trace_id]
             console.print(f"\n> {question}", style="bold", markup=False)
             console.print(state["answer"], markup=False)
-            console.print(_table(f"Request {len(runs.requests)}: {request.intent}", nodes, [request]))
+            console.print(_table(f"Request {number}: {request.intent}", nodes, [request]))
     console.print()
     console.print(_table("All requests", runs.nodes, runs.requests))
     console.print("\nMetrics", style="bold")

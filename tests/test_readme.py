@@ -78,21 +78,55 @@ def test_the_log_is_what_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert f"```\n{logged}```\n" in README
 
 
-def test_the_first_example_runs() -> None:
-    """The six lines attach the handler, and the metrics of the default registry move."""
+class Graph:
+    """What the examples call ``graph``: one model call, and the configs that it was given."""
 
-    class Graph:
-        def invoke(self, state: Any, config: Any) -> Any:
-            return FakeModel().invoke(state["message"], config=config)
+    def __init__(self) -> None:
+        self.configs: list[Any] = []
 
-    (example,) = blocks("python")
-    scope: dict[str, Any] = {"graph": Graph()}
+    def invoke(self, state: Any, config: Any) -> Any:
+        self.configs.append(config)
+        return FakeModel().invoke(state["message"], config=config)
 
-    exec(example, scope)
 
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[Any]]:
+    """Run every Python block by itself, and return the configs that each gave to its graph."""
+    monkeypatch.setenv("ECO2_ENVIRONMENT", "production")
+    configs = []
+    for example in blocks("python"):
+        scope: dict[str, Any] = {"graph": Graph()}
+        exec(example, scope)
+        assert scope["answer"].content == "sort it well"
+        configs.append(scope["graph"].configs)
+    return configs
+
+
+def test_the_examples_run_and_move_the_metrics(request: pytest.FixtureRequest) -> None:
+    """The first six lines attach the handler, and the default registry counts what they cost."""
     labels = {"provider": "openai", "model": "gpt-5.2-2025-12-11", "tenant_id": "acme"}
-    assert REGISTRY.get_sample_value("llm_cost_dollars_total", labels) == 0.00315
-    assert scope["answer"].content == "sort it well"
+    before = REGISTRY.get_sample_value("llm_cost_dollars_total", labels) or 0
+
+    request.getfixturevalue("ran")
+
+    after = REGISTRY.get_sample_value("llm_cost_dollars_total", labels) or 0
+    assert after - before == pytest.approx(0.00315, rel=1e-12)
+
+
+def test_the_configs_of_the_examples_hold_what_the_text_says(ran: list[list[Any]]) -> None:
+    """Name, thread, metadata and tags of the function, of the port, and of the port without telemetry."""
+    _, [config], [measured, unmeasured] = ran
+
+    assert (config["run_name"], config["configurable"]) == ("chat:42", {"thread_id": "s-1"})
+    assert config["metadata"] == {
+        "job_id": "42",
+        "user_id": "u-7",
+        "session_id": "s-1",
+        "tenant_id": "demo",
+        "intent": "waste",
+    }
+    assert (measured["run_name"], measured["tags"]) == ("chat:43", ["env:production", "eco2", "beta"])
+    assert unmeasured == {key: measured[key] for key in ("run_name", "metadata", "configurable")}
 
 
 def test_the_rates_file_of_the_readme_is_read_and_wins(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ FLOORS = (
     {"families", "pricing", "rates", "records"},
     {"attribution", "estimation", "extraction", "feedback", "gemini", "outcomes", "runs", "server_tools"} | {"traced"},
     {"attempts", "instruments", "langsmith", "metering", "prometheus", "series", "tracker"},
-    {"handler"},
+    {"handler", "runconfig"},
 )
 FLOOR = {module: number for number, modules in enumerate(FLOORS) for module in modules}
 
