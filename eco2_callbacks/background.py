@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 __all__ = ["Background"]
 
@@ -46,20 +47,24 @@ class Background:
         except queue.Full:
             self._on_overflow()
 
-    def close(self, timeout_seconds: float) -> bool:
-        """Wait until every job is done, at most so long, and end the thread; say whether all are done."""
+    def close(self, timeout_seconds: float) -> int:
+        """Wait until every job is done, at most so long, and end the thread; return how many jobs were given up."""
         atexit.unregister(self.close)
         until = time.monotonic() + timeout_seconds
         with self._jobs.all_tasks_done:
-            while self._jobs.unfinished_tasks:
-                if (left := until - time.monotonic()) <= 0:
-                    return False
+            while self._jobs.unfinished_tasks and (left := until - time.monotonic()) > 0:
                 self._jobs.all_tasks_done.wait(left)
+        given_up = 0
+        with suppress(queue.Empty):
+            while True:
+                self._jobs.get_nowait()
+                self._jobs.task_done()
+                given_up += 1
         with self._starting:
             if self._thread is not None and self._thread.is_alive():
                 self._jobs.put(None)
-                self._thread.join()
-        return True
+                self._thread.join(max(0.0, until - time.monotonic()))
+        return given_up
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:

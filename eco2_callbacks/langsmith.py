@@ -129,8 +129,9 @@ class LangSmithRuns:
             run.traced.end(f"{outcome.error_type or 'Cancelled'}: ended with the run above it, untold")
 
     def close(self) -> None:
-        """Send the feedback that waits."""
-        self._background.close(_CLOSE_SECONDS)
+        """Send the feedback that waits, as far as it goes within five seconds."""
+        for _ in range(self._background.close(_CLOSE_SECONDS)):
+            self._lost("the handler was closed")
 
     def _note(self, run: OpenRun, record: Record | None) -> Note:
         intent, tenant_id = _whose(run) if record is None else (record.intent, record.tenant_id)
