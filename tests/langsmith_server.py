@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import socket
 import sys
@@ -13,20 +12,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from email.message import Message
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from types import TracebackType
 from typing import Any, Literal, Self
 
 import langsmith
-import zstandard
-from requests_toolbelt import MultipartDecoder
+
+from langsmith_wire import ROUTES, Kind, read_operations
 
 __all__ = ["Ingest", "LangSmithServer", "Operation", "refused_url"]
 
 Ingest = Literal["multipart", "zstd", "batch"]
-Kind = Literal["post", "patch", "feedback"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,11 +220,11 @@ class LangSmithServer:
                 return fault.status, retry, {"detail": "asked to fail"}
         if route == "GET /info":
             return 200, {}, self.info
-        if route not in _READERS:
+        if route not in ROUTES:
             return 404, {}, {"detail": "Not Found"}
         try:
             encoding = headers.get("content-encoding", "identity")
-            read = _READERS[route](_DECODERS[encoding](body), headers, path)
+            read = read_operations(route, path, headers, body)
             operations = [Operation(*operation, path, encoding, headers, number) for operation in read]
         except Exception as error:
             error.add_note(f"{method} {path}")
@@ -274,70 +271,6 @@ def _serves(thread: threading.Thread, client: langsmith.Client) -> bool:
     # The client keeps no list of its threads; each was given a weak reference to it, until it ends.
     given = getattr(thread, "_args", ())
     return any(isinstance(argument, weakref.ref) and argument() is client for argument in given)
-
-
-# One body as (kind, id, payload), in the order of its parts.
-_Read = list[tuple[Kind, str, dict[str, Any]]]
-
-
-def _multipart(body: bytes, headers: Mapping[str, str], _: str) -> _Read:
-    operations: _Read = []
-    latest: dict[tuple[str, str], dict[str, Any]] = {}
-    for part in MultipartDecoder(body, headers["content-type"]).parts:
-        disposition = Message()
-        disposition["content-disposition"] = part.headers[b"content-disposition"].decode()
-        name = str(disposition.get_param("name", header="content-disposition"))
-        kind, run_id, *field = name.split(".", 2)
-        if kind == "attachment":
-            (payload,) = [found for (_, of_run), found in latest.items() if of_run == run_id][-1:]
-            payload.setdefault("attachments", {})[field[0]] = part.content
-        elif field:
-            latest[kind, run_id][field[0]] = json.loads(part.content)
-        else:
-            # A second patch of the same run in one body is an operation of its own.
-            latest[kind, run_id] = json.loads(part.content)
-            operations.append((_kind(kind), run_id, latest[kind, run_id]))
-    return operations
-
-
-def _batch(body: bytes, _: Mapping[str, str], __: str) -> _Read:
-    lists = json.loads(body)
-    return [(_kind(kind), run["id"], run) for kind in ("post", "patch") for run in lists.get(kind, [])]
-
-
-def _single_post(body: bytes, _: Mapping[str, str], __: str) -> _Read:
-    run = json.loads(body)
-    return [("post", run["id"], run)]
-
-
-def _single_patch(body: bytes, _: Mapping[str, str], path: str) -> _Read:
-    return [("patch", path.removeprefix("/runs/"), json.loads(body))]
-
-
-def _single_feedback(body: bytes, _: Mapping[str, str], __: str) -> _Read:
-    feedback = json.loads(body)
-    return [("feedback", feedback["id"], feedback)]
-
-
-def _kind(name: str) -> Kind:
-    if name not in {"post", "patch", "feedback"}:
-        raise ValueError(f"Unknown operation {name!r}.")
-    return name  # type: ignore[return-value]
-
-
-_READERS: dict[str, Callable[[bytes, Mapping[str, str], str], _Read]] = {
-    "POST /runs/multipart": _multipart,
-    "POST /runs/batch": _batch,
-    "POST /runs": _single_post,
-    "PATCH /runs/{id}": _single_patch,
-    "POST /feedback": _single_feedback,
-}
-_DECODERS: dict[str, Callable[[bytes], bytes]] = {
-    "identity": lambda body: body,
-    "gzip": gzip.decompress,
-    # Written as a stream: the frame does not say how long its content is.
-    "zstd": lambda body: zstandard.ZstdDecompressor().decompressobj().decompress(body),
-}
 
 
 class _Http(ThreadingTCPServer):
