@@ -82,6 +82,7 @@ class Meter:
             from_cache=answer.from_cache,
             tags=call.tags,
             metadata=call.metadata,
+            **call.span,
         )
 
     def _bill(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 from datetime import datetime
@@ -44,6 +45,7 @@ COST_PARTS = (
 # Dollars are worked out in a context of our own: the application may have set another precision.
 EXACT = Context(prec=60)
 _ZERO = Decimal(0)
+_SPAN = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
 
 
 @frozen
@@ -103,6 +105,8 @@ class LLMCall:
         unpriced_reason: Why ``cost`` is None although something may have been billed.
         service_tier: As the provider answered it (``flex``, ``priority``, ...).
         from_cache: Answered by LangChain's LLM cache: nothing was consumed.
+        otel_trace_id: The sampled OpenTelemetry span that was current at the start, 32 hexadecimal digits, with the 16
+            of ``otel_span_id``; None where there was none. All records have the two.
     """
 
     run_id: UUID
@@ -134,6 +138,8 @@ class LLMCall:
     from_cache: bool = False
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    otel_trace_id: str | None = None
+    otel_span_id: str | None = None
 
 
 @frozen
@@ -160,6 +166,8 @@ class NodeRun:
     estimated: bool = False
     unpriced_calls: int = 0
     feedback: Mapping[str, float] = field(default_factory=dict)
+    otel_trace_id: str | None = None
+    otel_span_id: str | None = None
 
 
 @frozen
@@ -177,6 +185,8 @@ class ToolCall:
     error_type: str | None = None
     started_at: datetime
     duration_seconds: float
+    otel_trace_id: str | None = None
+    otel_span_id: str | None = None
 
 
 @frozen
@@ -194,6 +204,8 @@ class RetrieverCall:
     error_type: str | None = None
     started_at: datetime
     duration_seconds: float
+    otel_trace_id: str | None = None
+    otel_span_id: str | None = None
 
 
 @frozen
@@ -225,6 +237,8 @@ class GraphRun:
     unpriced_calls: int = 0
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    otel_trace_id: str | None = None
+    otel_span_id: str | None = None
 
 
 Record: TypeAlias = LLMCall | NodeRun | ToolCall | RetrieverCall | GraphRun
@@ -243,6 +257,9 @@ def fault_of(record: Record) -> str | None:
         return f"it is {type(record).__name__!r}, wanted one of {', '.join(kind.__name__ for kind in get_args(Record))}"
     if isinstance(record, LLMCall) and record.status == "interrupted":
         return "status is 'interrupted', wanted 'success', 'error' or 'cancelled'"
+    ids = record.otel_trace_id, record.otel_span_id
+    if ids != (None, None) and not _SPAN.fullmatch("{}-{}".format(*ids)):
+        return f"the OpenTelemetry ids are {ids[0]!r} and {ids[1]!r}, wanted 32 and 16 hexadecimal digits"
     usage, cost = getattr(record, "usage", None), getattr(record, "cost", None)
     if usage is not None and (
         negative := [name for name, count in vars(usage).items() if name != "image_sizes" and count < 0]

@@ -12,6 +12,7 @@ from uuid import UUID
 from langchain_core.messages import BaseMessage
 
 from eco2_callbacks.records import Cost, LLMCall, RetryReason
+from eco2_callbacks.spans import SpanIds, current_span
 from eco2_callbacks.traced import TracedRun
 from eco2_callbacks.usage import TokenUsage
 
@@ -83,12 +84,14 @@ class OpenRun:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class TimedRun(OpenRun):
-    """A run that becomes a record."""
+    """A run that becomes a record; ``span`` is the OpenTelemetry span it started in."""
 
     started: float
     started_at: datetime
     metadata: Mapping[str, Any]
     tags: tuple[str, ...] = ()
+    # Not the one it ends in: a run can be closed from elsewhere, as a stream that nobody reads on.
+    span: SpanIds = field(default_factory=current_span)
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

@@ -17,6 +17,7 @@ from eco2_callbacks.records import (
     GraphRun,
     LLMCall,
     NodeRun,
+    Record,
     RetrieverCall,
     RetryReason,
     ToolCall,
@@ -45,6 +46,13 @@ _ZERO = Decimal(0)
 
 def _some(labels: Labels, *names: str) -> dict[str, str]:
     return {name: labels[name] for name in names}
+
+
+def _exemplar(record: Record) -> dict[str, str] | None:
+    """Return the trace that a record's seconds are an example of."""
+    if record.otel_trace_id is None or record.otel_span_id is None:
+        return None
+    return {"trace_id": record.otel_trace_id, "span_id": record.otel_span_id}
 
 
 class Series:
@@ -120,9 +128,10 @@ class CallSeries(Series):
             if call.from_cache:
                 self._cache_hits.inc()
                 continue
-            self._duration.observe(call.duration_seconds)
+            exemplar = _exemplar(call)
+            self._duration.observe(call.duration_seconds, exemplar)
             if call.time_to_first_token_seconds is not None:
-                self._first_token.observe(call.time_to_first_token_seconds)
+                self._first_token.observe(call.time_to_first_token_seconds, exemplar)
             if call.status != "success" or call.estimated or call.unpriced_reason:
                 self._count_trouble(call)
             if (usage := call.usage) is not None:
@@ -176,7 +185,7 @@ class _RunSeries(Series):
         """Count runs."""
         for run in runs:
             self._runs[run.status].inc()
-            self._duration.observe(run.duration_seconds)
+            self._duration.observe(run.duration_seconds, _exemplar(run))
 
 
 class NodeSeries(_RunSeries):
@@ -215,7 +224,7 @@ class RetrieverSeries(Series):
     def count(self, calls: Sequence[RetrieverCall]) -> None:
         """Count calls."""
         for call in calls:
-            self._duration.observe(call.duration_seconds)
+            self._duration.observe(call.duration_seconds, _exemplar(call))
 
 
 class ScoreSeries(Series):
@@ -262,8 +271,9 @@ class RequestSeries(Series):
         self._intents.inc(len(runs))
         for run in runs:
             self._requests[run.status].inc()
-            self._duration.observe(run.duration_seconds)
-            self._agent_duration.observe(run.duration_seconds)
+            exemplar = _exemplar(run)
+            self._duration.observe(run.duration_seconds, exemplar)
+            self._agent_duration.observe(run.duration_seconds, exemplar)
             self._cost.observe(float(run.cost.total_usd))
             self._llm_calls.observe(run.llm_calls)
             self._tool_calls.observe(run.tool_calls)

@@ -306,6 +306,7 @@ class Tracker:
             estimated=account.estimated,
             unpriced_calls=account.unpriced_calls,
             feedback=read_scores(paths, output) if paths else _NOTHING,
+            **node.span,
         )
 
     def _tool_of(self, tool: OpenTool, outcome: Outcome) -> ToolCall | RetrieverCall:
@@ -321,6 +322,7 @@ class Tracker:
             "error_type": outcome.error_type,
             "started_at": tool.started_at,
             "duration_seconds": seconds,
+            **tool.span,
         }
         if tool.is_retriever:
             return RetrieverCall(retriever=tool.name, **common)
@@ -357,6 +359,7 @@ class Tracker:
             unpriced_calls=account.unpriced_calls,
             tags=request.tags,
             metadata=metadata,
+            **request.span,
         )
 
 

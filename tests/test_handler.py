@@ -679,8 +679,16 @@ def test_emit_takes_a_record_made_elsewhere(handler: Eco2CallbackHandler, regist
             "the parts of the cost sum to 2, not to its total 1",
         ),
         ({"status": "interrupted"}, "status is 'interrupted', wanted 'success', 'error' or 'cancelled'"),
+        (
+            {"otel_trace_id": "c0ffee", "otel_span_id": "beef000000000002"},
+            "the OpenTelemetry ids are 'c0ffee' and 'beef000000000002', wanted 32 and 16 hexadecimal digits",
+        ),
+        (
+            {"otel_trace_id": "c0ffee" + 26 * "0"},
+            f"the OpenTelemetry ids are 'c0ffee{26 * '0'}' and None, wanted 32 and 16 hexadecimal digits",
+        ),
     ],
-    ids=["negative_count", "negative_cost", "parts_do_not_sum", "unknown_status"],
+    ids=["negative_count", "negative_cost", "parts_do_not_sum", "unknown_status", "short_trace_id", "no_span_id"],
 )
 def test_a_record_that_cannot_be_counted_is_refused_and_said_so(
     handler: Eco2CallbackHandler,
