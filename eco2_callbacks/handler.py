@@ -21,6 +21,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from eco2_callbacks.feedback import Feedback
 from eco2_callbacks.langsmith import LangSmithRuns
 from eco2_callbacks.metering import Meter
+from eco2_callbacks.otlp import withhold_langsmith_key
 from eco2_callbacks.outcomes import SUCCESS, outcome_of
 from eco2_callbacks.pricing import PriceBook
 from eco2_callbacks.prometheus import PrometheusSink
@@ -91,6 +92,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
         super().__init__()
+        withhold_langsmith_key()
         book = (
             prices if isinstance(prices, PriceBook) else PriceBook() if prices is None else PriceBook.from_toml(prices)
         )

@@ -11,7 +11,7 @@ import eco2_callbacks
 
 PACKAGE = Path(eco2_callbacks.__file__).parent
 FLOORS = (
-    {"background", "config", "diagnosis", "errors", "frozen", "langsmith_env", "media", "spans"} | {"usage"},
+    {"background", "config", "diagnosis", "errors", "frozen", "langsmith_env", "media"} | {"otlp", "spans", "usage"},
     {"families", "pricing", "rates", "records"},
     {"attribution", "estimation", "extraction", "feedback", "gemini", "outcomes", "runs", "server_tools"} | {"traced"},
     {"attempts", "instruments", "langsmith", "metering", "prometheus", "series", "tracker"},
