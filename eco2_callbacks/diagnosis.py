@@ -10,9 +10,10 @@ from eco2_callbacks.langsmith_env import (
     OTLP_HEADERS,
     TRACING,
     api_key_of,
-    belongs_to_langsmith,
     endpoint_of,
+    is_hosted,
     is_tracing,
+    may_have_key,
     otel_of,
     otlp_endpoint_of,
     shown,
@@ -73,7 +74,7 @@ def _removed_tracer(environ: Mapping[str, str]) -> Iterator[str]:
 def _key(environ: Mapping[str, str]) -> Iterator[str]:
     """Runs for the hosted service without its key (the SDK's own rule, ``client._validate_api_key_if_hosted``)."""
     endpoint = endpoint_of(environ)
-    if not is_tracing(environ) or otel_of(environ) == "only" or not belongs_to_langsmith(endpoint):
+    if not is_tracing(environ) or otel_of(environ) == "only" or not is_hosted(endpoint):
         return
     if api_key_of(environ) is None:
         name, _ = variables(environ, *TRACING)[0]
@@ -115,7 +116,7 @@ def _headers(environ: Mapping[str, str]) -> Iterator[str]:
     url = otlp_endpoint_of(environ)
     if url is None or environ.get(OTLP_HEADERS) or api_key_of(environ) is None:
         return
-    if not belongs_to_langsmith(url, endpoint_of(environ)):
+    if not may_have_key(url, endpoint_of(environ)):
         yield f"{OTLP_HEADERS} is unset; the LangSmith key is withheld from {shown(url)}, set the headers it needs."
 
 

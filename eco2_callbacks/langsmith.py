@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
@@ -17,6 +18,7 @@ from langsmith.run_trees import RunTree
 
 from eco2_callbacks.attribution import UNCLASSIFIED
 from eco2_callbacks.background import Background
+from eco2_callbacks.outage import OutageFilter
 from eco2_callbacks.outcomes import Outcome
 from eco2_callbacks.records import Cost, GraphRun, LLMCall, NodeRun, Record
 from eco2_callbacks.runs import OpenCall, OpenNode, OpenRun
@@ -26,6 +28,7 @@ from eco2_callbacks.usage import TokenUsage
 __all__ = ["LangSmithRuns", "usage_metadata"]
 
 _logger = logging.getLogger(__name__)
+_CLIENT_LOGGER = logging.getLogger("langsmith.client")
 # LangSmith calls them so where LangChain has a name for them; the rest keeps ours.
 _DETAILS = {"cache_write": "cache_creation"}
 _INPUT_PARTS = ("cache_read", "cache_write")
@@ -92,8 +95,10 @@ class LangSmithRuns:
             node: (named,) if isinstance(named, str) else tuple(named) for node, named in (features or {}).items()
         }
         self._on_lost = on_lost
+        self._outages = OutageFilter()
+        weakref.finalize(self, _CLIENT_LOGGER.removeFilter, self._outages)
         self._quiet_until = 0.0
-        self._projects: dict[tuple[int, str | None], Any] = {}
+        self._projects: dict[tuple[int, str | None], tuple[Any, float]] = {}
         self._background = Background(
             "eco2-langsmith-feedback",
             on_failure=lambda: self._lost(repr(sys.exception())),
@@ -107,7 +112,9 @@ class LangSmithRuns:
         # costs a few microseconds.
         if above is None or above.traced is not None or isinstance(run, OpenCall):
             tracers = tracers_of_event()
-            run.traced = TracedRun(run.run_id, tracers) if tracers else None
+            if tracers:
+                _CLIENT_LOGGER.addFilter(self._outages)
+                run.traced = TracedRun(run.run_id, tracers)
 
     def write(self, run: OpenRun, record: Record | None) -> None:
         """Write a run that ended on its LangSmith run; a link between runs has no record of its own."""
@@ -132,6 +139,7 @@ class LangSmithRuns:
         """Send the feedback that waits, as far as it goes within five seconds."""
         for _ in range(self._background.close(_CLOSE_SECONDS)):
             self._lost("the handler was closed")
+        _CLIENT_LOGGER.removeFilter(self._outages)
 
     def _note(self, run: OpenRun, record: Record | None) -> Note:
         intent, tenant_id = _whose(run) if record is None else (record.intent, record.tenant_id)
@@ -182,10 +190,13 @@ class LangSmithRuns:
     def _project_id(self, client: Client, run: RunTree) -> Any:
         """Return the id of the run's project, which LangSmith wants beside a run's feedback, None if it won't say."""
         project = (id(client), run.session_name)
-        if project not in self._projects:
+        known, asked = self._projects.get(project, (None, -_QUIET_SECONDS))
+        if known is None and time.monotonic() - asked >= _QUIET_SECONDS:
+            # A project is made with its first run, which may not have arrived yet.
             with suppress(Exception):
-                self._projects[project] = client.read_project(project_name=run.session_name).id
-        return self._projects.get(project)
+                known = client.read_project(project_name=run.session_name).id
+            self._projects[project] = known, time.monotonic()
+        return known
 
     def _lost(self, why: str) -> None:
         self._on_lost()

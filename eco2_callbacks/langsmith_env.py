@@ -13,9 +13,10 @@ __all__ = [
     "TRACING",
     "Otel",
     "api_key_of",
-    "belongs_to_langsmith",
     "endpoint_of",
+    "is_hosted",
     "is_tracing",
+    "may_have_key",
     "otel_of",
     "otlp_endpoint_of",
     "project_of",
@@ -101,10 +102,19 @@ def truish(value: str) -> bool:
     return value.lower() == "true" or value == "1"
 
 
-def belongs_to_langsmith(url: str, endpoint: str = HOSTED) -> bool:
-    """Say whether an address lies at LangSmith's hosted service or on the host of ``endpoint``, a LangSmith's own."""
+def is_hosted(url: str) -> bool:
+    """Say whether an address lies at LangSmith's hosted service."""
     host = _host(url)
-    return host == "langchain.com" or host.endswith(".langchain.com") or (host != "" and host == _host(endpoint))
+    return host == "langchain.com" or host.endswith(".langchain.com")
+
+
+def may_have_key(url: str, endpoint: str) -> bool:
+    """Say whether LangSmith's key may go to an address: to LangSmith's own origin, or encrypted to its hosted service.
+
+    The host alone does not tell: on one's own machine LangSmith and a collector differ in their ports.
+    """
+    origin = _origin(url)
+    return origin is not None and (origin == _origin(endpoint) or (origin[0] == "https" and is_hosted(url)))
 
 
 def shown(url: str) -> str:
@@ -120,3 +130,13 @@ def _host(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:  # half an IPv6 address
         return ""
+
+
+def _origin(url: str) -> tuple[str, str, int] | None:
+    """Return scheme, host and port, None for what is no URL and so is nobody's."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return None
+    return (parts.scheme, parts.hostname, port) if parts.hostname else None

@@ -7,14 +7,12 @@ import os
 import sys
 from collections.abc import MutableMapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from eco2_callbacks.langsmith_env import (
-    HOSTED,
     OTLP_HEADERS,
     api_key_of,
-    belongs_to_langsmith,
     endpoint_of,
+    may_have_key,
     otel_of,
     otlp_endpoint_of,
     shown,
@@ -46,7 +44,7 @@ def withhold_langsmith_key(environ: MutableMapping[str, str] = os.environ) -> bo
     endpoint = otlp_endpoint_of(environ)
     if endpoint is None or otel_of(environ) == "off" or environ.get(OTLP_HEADERS) or api_key_of(environ) is None:
         return False
-    if _is_langsmith(endpoint, endpoint_of(environ)) or environ.get("OTEL_PYTHON_TRACER_PROVIDER"):
+    if may_have_key(endpoint, endpoint_of(environ)) or environ.get("OTEL_PYTHON_TRACER_PROVIDER"):
         return False
     if (provider := _tracer_provider()) is not None:
         if _is_langsmiths_own(provider):
@@ -68,27 +66,6 @@ def withhold_langsmith_key(environ: MutableMapping[str, str] = os.environ) -> bo
         _NO_HEADERS,
     )
     return True
-
-
-def _is_langsmith(endpoint: str, own: str) -> bool:
-    """Say whether the key may go to an endpoint: to LangSmith's own origin, or encrypted to the hosted service.
-
-    The host alone does not tell: on one's own machine LangSmith and a collector differ in their ports.
-    """
-    origin = _origin(endpoint)
-    return origin is not None and (
-        origin == _origin(own) or (origin[0] == "https" and belongs_to_langsmith(endpoint, HOSTED))
-    )
-
-
-def _origin(url: str) -> tuple[str, str, int] | None:
-    """Return scheme, host and port, None for what is no URL and so is nobody's."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError:
-        return None
-    return (parts.scheme, parts.hostname, port) if parts.hostname else None
 
 
 def _tracer_provider() -> Any:

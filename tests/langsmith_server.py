@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from types import TracebackType
 from typing import Any, Literal, Self
+from uuid import uuid4
 
 import langsmith
 
@@ -80,6 +81,7 @@ class LangSmithServer:
             },
             "instance_flags": {"zstd_compression_enabled": ingest == "zstd"},
         }
+        self.project_id = str(uuid4())
         self._arrived = threading.Condition()
         self._operations: list[Operation] = []
         self._requests: Counter[str] = Counter()
@@ -205,8 +207,9 @@ class LangSmithServer:
 
     def answer(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes
-    ) -> tuple[int, dict[str, str], dict[str, Any]]:
+    ) -> tuple[int, dict[str, str], Any]:
         """Return status, headers and body for one request; called on its connection's thread."""
+        path = path.partition("?")[0]
         # One key for all runs.
         route = f"{method} {'/runs/{id}' if method == 'PATCH' and path.startswith('/runs/') else path}"
         with self._arrived:
@@ -220,6 +223,9 @@ class LangSmithServer:
                 return fault.status, retry, {"detail": "asked to fail"}
         if route == "GET /info":
             return 200, {}, self.info
+        if route == "GET /sessions":
+            # Whatever project is asked for: there is one.
+            return 200, {}, [{"id": self.project_id, "tenant_id": str(uuid4()), "reference_dataset_id": None}]
         if route not in ROUTES:
             return 404, {}, {"detail": "Not Found"}
         try:

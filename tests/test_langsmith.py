@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import operator
 import pickle
 from collections.abc import Iterator
@@ -12,7 +13,6 @@ from typing import Annotated, Any, TypedDict
 
 import langsmith
 import pytest
-from activation import ACTIVATIONS, MODES, activate
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage
@@ -23,13 +23,16 @@ from langchain_core.tools import tool
 from langchain_core.tracers import LangChainTracer
 from langgraph.graph import START, StateGraph
 from langgraph.types import Send
-from langsmith_server import LangSmithServer
+from langsmith.utils import get_env_var
 from prometheus_client import CollectorRegistry
 
+from activation import ACTIVATIONS, MODES, activate
 from conftest import Records
 from eco2_callbacks import Cost, Eco2CallbackHandler, GraphRun, LLMCall, TokenUsage
 from eco2_callbacks.langsmith import usage_metadata
+from eco2_callbacks.traced import TracedRun
 from fakes import DETAILED_USAGE, FakeModel
+from langsmith_server import LangSmithServer
 
 # gpt-5.2: 1000 x 1.75 + 100 x 14 USD per million tokens
 PLAIN = {
@@ -174,13 +177,10 @@ def test_the_whole_metadata_of_each_run(server: LangSmithServer, records: Record
     with activate("environment", server) as active:
         graph.invoke({"message": "hello"}, {**config, "callbacks": active.callbacks})
     native = {run["name"]: set(metadata(run)) for run in server.runs().values()}
-    with (
-        LangSmithServer() as second,
-        Eco2CallbackHandler(registry=CollectorRegistry(), sinks=[records]) as handler,
-        activate("environment", second, handler) as active,
-    ):
-        graph.invoke({"message": "hello"}, {**config, "callbacks": active.callbacks})
-        active.flush()
+    handler = Eco2CallbackHandler(registry=CollectorRegistry(), sinks=[records])
+    with handler, LangSmithServer() as second:
+        with activate("environment", second, handler) as active:
+            graph.invoke({"message": "hello"}, {**config, "callbacks": active.callbacks})
         runs = {run["name"]: metadata(run) for run in second.runs().values() if run["run_type"] != "llm"}
         calls = [metadata(run) for run in model_runs(second)]
 
@@ -604,6 +604,22 @@ def test_scores_that_a_node_returns_become_feedback(server: LangSmithServer, way
     (feedback,) = server.feedback
     assert (feedback["run_id"], feedback["trace_id"]) == (node["id"], node["trace_id"])
     assert (feedback["key"], feedback["score"]) == ("rag_quality", 0.8)
+    assert feedback["session_id"] == server.project_id
+
+
+def test_the_project_is_asked_for_once(server: LangSmithServer) -> None:
+    """However many scores there are, and feedback rides in the runs' own requests."""
+    handler = Eco2CallbackHandler(registry=CollectorRegistry(), feedback={"answer": {"rag_quality": "scores.rag"}})
+    graph = one_node(lambda state: {"scores": {"rag": 0.8}})
+
+    with handler, activate("tracer_after", server, handler) as active:
+        for _ in range(20):
+            graph.invoke({"message": "x"}, {"callbacks": active.callbacks})
+        handler.close()
+
+    assert len(server.feedback) == 20
+    assert server.requests["GET /sessions"] == 1
+    assert server.requests["POST /feedback"] == 0
 
 
 # The mapping itself.
@@ -685,6 +701,28 @@ def test_a_tracer_that_appears_below_an_untraced_graph_is_found(
         client.flush()
 
         assert told(server.run(run_type="llm")) == PLAIN
+
+
+def test_nothing_is_kept_for_a_langsmith_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the handler wrote on goes with the run, and the client's queue is as long as it is told to be."""
+    monkeypatch.setenv("LANGSMITH_TRACING_QUEUE_MAX_SIZE", "100")
+    get_env_var.cache_clear()
+    registry = CollectorRegistry()
+    feedback = {"answer": {"rag_quality": "scores.rag"}}
+    graph = one_node(lambda state: {**sync_answer(state), "scores": {"rag": 0.8}})
+    with LangSmithServer() as server, Eco2CallbackHandler(registry=registry, feedback=feedback) as handler:
+        for way in ("tracer_before", "tracer_after"):
+            with activate(way, server, handler) as active:
+                server.hang()
+                for _ in range(200):
+                    graph.invoke({"message": "hello"}, {"callbacks": active.callbacks})
+
+                assert active.client.tracing_queue is not None
+                assert active.client.tracing_queue.qsize() <= 100
+                gc.collect()
+                assert [kept for kept in gc.get_objects() if isinstance(kept, TracedRun)] == []
+    get_env_var.cache_clear()
+    assert exposed(registry, "llm_calls_total") == 400
 
 
 async def test_many_at_once_do_not_mix(server: LangSmithServer, handler: Eco2CallbackHandler, records: Records) -> None:

@@ -16,9 +16,10 @@ from eco2_callbacks.langsmith_env import (
     HOSTED,
     MODES,
     api_key_of,
-    belongs_to_langsmith,
     endpoint_of,
+    is_hosted,
     is_tracing,
+    may_have_key,
     otel_of,
     otlp_endpoint_of,
     project_of,
@@ -158,17 +159,20 @@ def test_a_mode_that_the_sdk_refuses_is_off(monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_the_hosted_service_is_told_as_the_sdk_tells_it(url: str) -> None:
     """By its host alone."""
-    assert belongs_to_langsmith(url) == sdk_client._is_langchain_hosted(url)
+    assert is_hosted(url) == sdk_client._is_langchain_hosted(url)
 
 
-def test_a_langsmith_of_one_s_own_is_known_by_its_host() -> None:
-    """The OTLP receiver of the same host belongs to it; a user before the host deceives nobody."""
+def test_the_key_may_go_to_langsmith_alone() -> None:
+    """To its own origin, port included, or encrypted to the hosted service; a user before the host deceives nobody."""
     own = "https://langsmith.internal/api/v1"
 
-    assert belongs_to_langsmith("https://langsmith.internal:443/otel/v1/traces", own)
-    assert not belongs_to_langsmith("https://collector.internal/v1/traces", own)
-    assert not belongs_to_langsmith("https://api.smith.langchain.com:x@collector.internal", own)
-    assert not belongs_to_langsmith("", "")
+    assert may_have_key("https://langsmith.internal:443/otel/v1/traces", own)
+    assert not may_have_key("https://collector.internal/v1/traces", own)
+    assert not may_have_key("https://api.smith.langchain.com:x@collector.internal", own)
+    assert not may_have_key("", "")
+    assert not may_have_key("http://127.0.0.1:4318/v1/traces", "http://127.0.0.1:1984")
+    assert may_have_key("https://eu.api.smith.langchain.com/otel/v1/traces", own)
+    assert not may_have_key("http://api.smith.langchain.com/otel/v1/traces", own)
 
 
 @pytest.mark.parametrize(

@@ -273,11 +273,13 @@ def test_a_missing_run_is_named_with_those_that_are_there(server: LangSmithServe
 
 
 def test_other_requests_are_counted_and_not_found(server: LangSmithServer) -> None:
-    """It knows no projects, and shows that it was asked for one."""
-    with server.client() as client, pytest.raises(LangSmithNotFoundError):
-        client.read_project(project_name="default")
+    """It knows no datasets, and shows that it was asked for one; of projects there is always the one."""
+    with server.client() as client:
+        assert str(client.read_project(project_name="default").id) == server.project_id
+        with pytest.raises(LangSmithNotFoundError):
+            client.read_dataset(dataset_name="default")
 
-    assert server.requests["GET /sessions?limit=1&name=default&include_stats=False"] == 1
+    assert (server.requests["GET /sessions"], server.requests["GET /datasets"]) == (1, 1)
 
 
 def test_what_cannot_be_read_fails_the_block() -> None:

@@ -14,16 +14,16 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from activation import activate
 from genai_prices import Usage, calc_price
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_openai.chat_models import _client_utils
-from langsmith_server import LangSmithServer
 from prometheus_client import CollectorRegistry
 
+from activation import activate
 from conftest import Records
 from eco2_callbacks import Eco2CallbackHandler, TokenUsage
 from eco2_callbacks.langsmith import usage_metadata
+from langsmith_server import LangSmithServer
 
 FOLDER = Path(os.environ.get("ECO2_RECORDINGS", Path(__file__).parents[2] / "shared" / "recordings"))
 pytestmark = [
@@ -182,10 +182,10 @@ def test_langsmith_is_told_what_was_counted(player: ModuleType, way: str, mode: 
     records = Records()
     handler = Eco2CallbackHandler(registry=registry, sinks=[records])
 
-    with LangSmithServer() as server, activate(way, server, handler) as active:
-        for case in player.load_cases():
-            play(player, case, active.callbacks, mode)
-        active.flush()
+    with handler, LangSmithServer() as server:
+        with activate(way, server, handler) as active:
+            for case in player.load_cases():
+                play(player, case, active.callbacks, mode)
         runs = server.runs()
 
     assert len(records.calls) == len(runs) > 150

@@ -10,12 +10,15 @@ from pathlib import Path
 import eco2_callbacks
 
 PACKAGE = Path(eco2_callbacks.__file__).parent
-FLOORS = (
-    {"background", "config", "diagnosis", "errors", "frozen", "langsmith_env", "media"} | {"otlp", "spans", "usage"},
-    {"families", "pricing", "rates", "records"},
-    {"attribution", "estimation", "extraction", "feedback", "gemini", "outcomes", "runs", "server_tools"} | {"traced"},
-    {"attempts", "instruments", "langsmith", "metering", "prometheus", "series", "tracker"},
-    {"handler", "runconfig"},
+FLOORS = tuple(
+    set(modules.split())
+    for modules in (
+        "background config diagnosis errors frozen langsmith_env media otlp outage spans usage",
+        "families pricing rates records",
+        "attribution estimation extraction feedback gemini outcomes runs server_tools traced",
+        "attempts instruments langsmith metering prometheus series tracker",
+        "handler runconfig",
+    )
 )
 FLOOR = {module: number for number, modules in enumerate(FLOORS) for module in modules}
 
