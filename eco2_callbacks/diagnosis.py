@@ -7,15 +7,12 @@ from importlib.util import find_spec
 
 from eco2_callbacks.langsmith_env import (
     MODES,
-    OTLP_HEADERS,
     TRACING,
     api_key_of,
     endpoint_of,
     is_hosted,
     is_tracing,
-    may_have_key,
     otel_of,
-    otlp_endpoint_of,
     shown,
     truish,
     variables,
@@ -38,7 +35,6 @@ def diagnose(environ: Mapping[str, str]) -> Iterator[str]:
     yield from _mode(environ)
     if is_tracing(environ) and otel_of(environ) != "off":
         yield from _packages()
-        yield from _headers(environ)
 
 
 def _switch(environ: Mapping[str, str]) -> Iterator[str]:
@@ -109,15 +105,6 @@ def _packages() -> Iterator[str]:
                 "sets a TracerProvider of its own; install langsmith[otel]."
             )
             return
-
-
-def _headers(environ: Mapping[str, str]) -> Iterator[str]:
-    """A receiver that the SDK would send LangSmith's key to, in want of other headers."""
-    url = otlp_endpoint_of(environ)
-    if url is None or environ.get(OTLP_HEADERS) or api_key_of(environ) is None:
-        return
-    if not may_have_key(url, endpoint_of(environ)):
-        yield f"{OTLP_HEADERS} is unset; the LangSmith key is withheld from {shown(url)}, set the headers it needs."
 
 
 def _quoted(value: str) -> str:
