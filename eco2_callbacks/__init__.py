@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eco2_callbacks.config import Settings
 from eco2_callbacks.errors import ConfigError, Eco2CallbacksError, RatesFileError, UnknownModelError, UsageError
+from eco2_callbacks.features import Feature
 from eco2_callbacks.handler import Budget, Eco2CallbackHandler
 from eco2_callbacks.pricing import PriceBook
 from eco2_callbacks.rates import Rate
@@ -17,6 +18,7 @@ __all__ = [
     "Cost",
     "Eco2CallbackHandler",
     "Eco2CallbacksError",
+    "Feature",
     "GraphRun",
     "LLMCall",
     "LangSmithTelemetry",

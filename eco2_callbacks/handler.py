@@ -18,6 +18,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from eco2_callbacks.features import Features
 from eco2_callbacks.feedback import Feedback
 from eco2_callbacks.langsmith import LangSmithRuns
 from eco2_callbacks.metering import Meter
@@ -57,7 +58,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         sinks: Further takers of the records, beside Prometheus.
         agent_name: Label of this application's requests and tools.
         subagents: Names of nodes that are also counted as subagents.
-        features: The features that a node's runs belong to, for the tags of a trace: one or several by node.
+        features: What serves each intent (or node), for the tags of a trace: a ``Feature``, or its name.
         feedback: Quality scores that nodes return: node -> score's key -> dotted path in the node's output.
         budgets: What tenants may spend, by tenant.
         state_labels: Keys of the graph's state that are followed once a node has put them there; ``intent`` and
@@ -82,7 +83,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         sinks: Sequence[Sink] = (),
         agent_name: str = "",
         subagents: Sequence[str] = (),
-        features: Mapping[str, str | Sequence[str]] | None = None,
+        features: Features | None = None,
         feedback: Feedback | None = None,
         budgets: Mapping[str, Budget] | None = None,
         state_labels: Sequence[str] = ("intent",),

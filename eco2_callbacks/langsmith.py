@@ -18,6 +18,7 @@ from langsmith.run_trees import RunTree
 
 from eco2_callbacks.attribution import UNCLASSIFIED
 from eco2_callbacks.background import Background
+from eco2_callbacks.features import Features, read_features
 from eco2_callbacks.outage import OutageFilter
 from eco2_callbacks.outcomes import Outcome
 from eco2_callbacks.records import Cost, GraphRun, LLMCall, NodeRun, Record
@@ -79,7 +80,7 @@ class LangSmithRuns:
 
     Args:
         subagents: Nodes whose runs are tagged ``subagent:<node>``.
-        features: The features that a node's runs are tagged with, ``feature:<feature>``: one or several by node.
+        features: What serves an intent: its nodes' runs are tagged ``feature:<feature>``.
         on_lost: Called for each quality score that did not reach LangSmith.
     """
 
@@ -87,13 +88,11 @@ class LangSmithRuns:
         self,
         *,
         subagents: Sequence[str] = (),
-        features: Mapping[str, str | Sequence[str]] | None = None,
+        features: Features | None = None,
         on_lost: Callable[[], None],
     ) -> None:
         self._subagents = frozenset(subagents)
-        self._features = {
-            node: (named,) if isinstance(named, str) else tuple(named) for node, named in (features or {}).items()
-        }
+        self._features = read_features(features or {})
         self._on_lost = on_lost
         self._outages = OutageFilter()
         weakref.finalize(self, _CLIENT_LOGGER.removeFilter, self._outages)
@@ -149,22 +148,30 @@ class LangSmithRuns:
             tags.append(f"intent:{intent}")
         if tenant_id:
             metadata["tenant_id"] = tenant_id
-        node = run if isinstance(run, OpenNode) else run.node
-        parallel = False
-        while node is not None:
-            if node.name in self._subagents:
-                tags.append(f"subagent:{node.name}")
-            tags += [f"feature:{feature}" for feature in self._features.get(node.name, ())]
-            parallel = parallel or len(node.tasks) > 1
-            node = node.node
-        if parallel:
-            tags.append("execution:parallel")
+        tags += self._tags_of_nodes(run if isinstance(run, OpenNode) else run.node, intent)
         if not isinstance(record, LLMCall | NodeRun | GraphRun):
             return Note(metadata, tags)
         metadata |= _spent(record)
         # Never on a node or request: LangSmith adds up by itself what stands on the models' runs.
         told = record.usage if isinstance(record, LLMCall) else None
         return Note(metadata, tags, None if told is None else usage_metadata(told, record.cost))
+
+    def _tags_of_nodes(self, node: OpenNode | None, intent: str) -> list[str]:
+        """Return the tags of a node and of those it runs inside: what is below a node carries them too."""
+        tags, parallel = [], False
+        serving = self._features.get(intent)
+        while node is not None:
+            name = node.name
+            working = serving.subagents if serving is not None else ()
+            if name in self._subagents or name in working:
+                tags.append(f"subagent:{name}")
+            if serving is not None and name in (working or self._subagents or (name,)):
+                tags.append(f"feature:{serving.feature}")
+            if (always := self._features.get(name)) is not None:
+                tags.append(f"feature:{always.feature}")
+            parallel |= len(node.tasks) > 1 or (serving is not None and serving.parallel and name in working)
+            node = node.node
+        return [*tags, "execution:parallel"] if parallel else tags
 
     def _send_feedback(self, run: RunTree, key: str, score: float) -> None:
         client = run.client

@@ -28,7 +28,7 @@ from prometheus_client import CollectorRegistry
 
 from activation import ACTIVATIONS, MODES, activate
 from conftest import Records
-from eco2_callbacks import Cost, Eco2CallbackHandler, GraphRun, LLMCall, TokenUsage
+from eco2_callbacks import Cost, Eco2CallbackHandler, Feature, GraphRun, LLMCall, TokenUsage
 from eco2_callbacks.langsmith import usage_metadata
 from eco2_callbacks.traced import TracedRun
 from fakes import DETAILED_USAGE, FakeModel
@@ -242,7 +242,7 @@ async def test_tags_stand_where_they_apply(server: LangSmithServer, way: str) ->
     handler = Eco2CallbackHandler(
         registry=CollectorRegistry(),
         subagents=["location", "waste_rag"],
-        features={"waste_rag": "rag", "location": ["maps", "search"]},
+        features={"waste": {"feature": "rag", "subagents": ["waste_rag"]}, "location": "maps", "general": "talk"},
     )
 
     with handler, activate(way, server, handler) as active:
@@ -255,7 +255,7 @@ async def test_tags_stand_where_they_apply(server: LangSmithServer, way: str) ->
             ours.setdefault(where, set()).update(tag for tag in run["tags"] if not tag.startswith(("graph:", "seq:")))
     always = {"env:production", "intent:waste"}
     rag = always | {"subagent:waste_rag", "feature:rag"}
-    location = always | {"subagent:location", "feature:maps", "feature:search", "execution:parallel"}
+    location = always | {"subagent:location", "feature:maps", "execution:parallel"}
     assert ours == {
         "LangGraph@": always,
         "intent@intent": always,
@@ -268,6 +268,46 @@ async def test_tags_stand_where_they_apply(server: LangSmithServer, way: str) ->
         "weather@weather": always | {"execution:parallel"},
         "FakeModel@weather": always | {"execution:parallel"},
     }
+
+
+@pytest.mark.parametrize(
+    ("subagents", "feature", "tagged"),
+    [
+        ([], "rag", {"intent", "waste_rag", "location", "lookup", "weather"}),
+        (["waste_rag"], "rag", {"waste_rag"}),
+        (["location"], Feature(feature="rag", subagents=("waste_rag", "weather")), {"waste_rag", "weather"}),
+        ([], {"feature": "rag", "subagents": ["weather"], "parallel": True, "description": "rules"}, {"weather"}),
+    ],
+    ids=["all_nodes", "the_handler_s_subagents", "its_own", "as_a_mapping"],
+)
+async def test_a_feature_marks_the_nodes_that_serve_it(
+    server: LangSmithServer, subagents: list[str], feature: Any, tagged: set[str]
+) -> None:
+    """Its own subagents, else the handler's, else all nodes of the intent's requests; never the root."""
+    handler = Eco2CallbackHandler(registry=CollectorRegistry(), subagents=subagents, features={"waste": feature})
+
+    with handler, activate("tracer_after", server, handler) as active:
+        await MODES["ainvoke"](active, tree(), {"message": "hello"})
+
+    nodes = [run for run in server.runs().values() if run["name"] == metadata(run).get("langgraph_node")]
+    assert {run["name"] for run in nodes if "feature:rag" in run["tags"]} == tagged
+    assert "feature:rag" not in next(run for run in server.roots())["tags"]
+
+
+async def test_a_feature_says_what_runs_in_parallel(server: LangSmithServer) -> None:
+    """Where one branch ends before the other begins, nothing but the feature tells that they stand side by side."""
+    features = {"waste": Feature(feature="rag", subagents=("first", "second"), parallel=True)}
+    graph = StateGraph(State).add_node("first", lambda state: {}).add_node("second", lambda state: {})
+    graph.add_edge(START, "first").add_edge("first", "second")
+
+    with (
+        Eco2CallbackHandler(registry=CollectorRegistry(), features=features) as handler,
+        activate("tracer_after", server, handler) as active,
+    ):
+        graph.compile().invoke({"message": "x"}, {"callbacks": active.callbacks, "metadata": {"intent": "waste"}})
+
+    for name in ("first", "second"):
+        assert {"execution:parallel", "feature:rag", f"subagent:{name}"} <= set(server.run(name=name)["tags"])
 
 
 def test_the_intent_of_the_state_replaces_the_one_the_request_began_with(
