@@ -39,7 +39,7 @@ class Settings:
         environment: Where the application runs, ``ECO2_ENVIRONMENT``: the ``env:`` tag of its runs; ``""`` is no tag.
         tracing: Whether LangChain traces its runs.
         langsmith_api_key: LangSmith's key, neither shown nor logged.
-        langsmith_endpoint: The address of LangSmith's API.
+        langsmith_endpoint: The address of LangSmith's API; it and the next one can hold a password, and are not shown.
         project: The LangSmith project that runs go to.
         otel: Whether traced runs go over OTLP too (``hybrid``) or instead (``only``).
         otlp_endpoint: The address that spans are sent to; None is LangSmith's own.
@@ -49,10 +49,10 @@ class Settings:
     environment: str = ""
     tracing: bool = False
     langsmith_api_key: str | None = field(default=None, repr=False)
-    langsmith_endpoint: str = HOSTED
+    langsmith_endpoint: str = field(default=HOSTED, repr=False)
     project: str = "default"
     otel: Otel = "off"
-    otlp_endpoint: str | None = None
+    otlp_endpoint: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:

@@ -13,6 +13,7 @@ from eco2_callbacks.langsmith_env import (
     is_hosted,
     is_tracing,
     otel_of,
+    otlp_endpoint_of,
     shown,
     truish,
     variables,
@@ -32,6 +33,7 @@ def diagnose(environ: Mapping[str, str]) -> Iterator[str]:
     yield from _switch(environ)
     yield from _removed_tracer(environ)
     yield from _key(environ)
+    yield from _refused(environ)
     yield from _mode(environ)
     if is_tracing(environ) and otel_of(environ) != "off":
         yield from _packages()
@@ -70,14 +72,32 @@ def _removed_tracer(environ: Mapping[str, str]) -> Iterator[str]:
 def _key(environ: Mapping[str, str]) -> Iterator[str]:
     """Runs for the hosted service without its key (the SDK's own rule, ``client._validate_api_key_if_hosted``)."""
     endpoint = endpoint_of(environ)
-    if not is_tracing(environ) or otel_of(environ) == "only" or not is_hosted(endpoint):
+    if not is_tracing(environ) or api_key_of(environ) is not None or variables(environ, "RUNS_ENDPOINTS"):
         return
-    if api_key_of(environ) is None:
+    elsewhere = otel_of(environ) == "only" and otlp_endpoint_of(environ) is not None
+    if is_hosted(endpoint) and not elsewhere:
         name, _ = variables(environ, *TRACING)[0]
         yield (
             f"LANGSMITH_API_KEY is unset while tracing is on, wanted a key for {shown(endpoint)}: no run arrives "
             f"there; set it, or set {name} to 'false'."
         )
+
+
+def _refused(environ: Mapping[str, str]) -> Iterator[str]:
+    """Values over which LangSmith's client is not made, so that nothing is traced."""
+    if not is_tracing(environ):
+        return
+    if (endpoints := variables(environ, "RUNS_ENDPOINTS")) and (single := variables(environ, "ENDPOINT")):
+        yield f"{single[0][0]} and {endpoints[0][0]} are both set: LangSmith's client refuses that; unset one of them."
+    for name, value in variables(environ, "TRACING_SAMPLING_RATE")[:1]:
+        try:
+            rate = float(value)
+        except ValueError:
+            rate = -1.0
+        if not 0 <= rate <= 1:
+            yield f"{name} is {_quoted(value)}, wanted a number from 0 to 1: LangSmith's client refuses it; correct it."
+        elif rate == 0:
+            yield f"{name} is {_quoted(value)}: no run is traced; raise it, or turn tracing off."
 
 
 def _mode(environ: Mapping[str, str]) -> Iterator[str]:
@@ -102,7 +122,7 @@ def _packages() -> Iterator[str]:
         if not _importable(module):
             yield (
                 f"OTLP is on, but {module} cannot be imported: runs go to LangSmith alone, unless the application "
-                "sets a TracerProvider of its own; install langsmith[otel]."
+                "sets a TracerProvider of its own; install eco2-callbacks[otel]."
             )
             return
 

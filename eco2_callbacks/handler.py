@@ -93,7 +93,10 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
         super().__init__()
-        withhold_langsmith_key()
+        try:
+            withhold_langsmith_key()
+        except Exception:
+            _logger.exception("The OTLP settings could not be read; LangSmith's key may leave for an OTLP endpoint.")
         book = (
             prices if isinstance(prices, PriceBook) else PriceBook() if prices is None else PriceBook.from_toml(prices)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ __all__ = [
     "TRACING",
     "Otel",
     "api_key_of",
+    "asks_for_otel",
     "endpoint_of",
     "is_hosted",
     "is_tracing",
@@ -34,6 +36,7 @@ HOSTED = "https://api.smith.langchain.com"
 MODES: Mapping[str, Otel] = {"langsmith": "off", "hybrid": "hybrid", "otel": "only"}
 TRACING = ("TRACING_V2", "TRACING")
 OTLP_HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
+_ODD = re.compile(r"[\\\s\x00-\x1f\x7f]")
 _PREFIXES = ("LANGSMITH", "LANGCHAIN")
 
 
@@ -84,6 +87,11 @@ def otel_of(environ: Mapping[str, str]) -> Otel:
     return "hybrid" if truish(value_of(environ, "OTEL_ENABLED")) else "off"
 
 
+def asks_for_otel(environ: Mapping[str, str]) -> bool:
+    """Say whether any version of the SDK would send runs over OTLP: older ones know no ``TRACING_MODE``."""
+    return otel_of(environ) != "off" or any(truish(value_of(environ, f"OTEL_{word}")) for word in ("ENABLED", "ONLY"))
+
+
 def otlp_endpoint_of(environ: Mapping[str, str]) -> str | None:
     """Return the address that spans are sent to, None for LangSmith's own (``get_otlp_tracer_provider``)."""
     if endpoint := environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
@@ -119,24 +127,27 @@ def may_have_key(url: str, endpoint: str) -> bool:
 
 def shown(url: str) -> str:
     """Return an address as a log may show it: without user, password and query, which can be secrets."""
-    if not _host(url):
+    if not _host(url) or "@" in urlsplit(url).path:  # an unescaped slash in a password ends the host for a parser
         return "an address that is no URL"
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:  # half an IPv6 address
-        return ""
+    origin = _origin(url, schemeless=True)
+    return "" if origin is None else origin[1]
 
 
-def _origin(url: str) -> tuple[str, str, int] | None:
-    """Return scheme, host and port, None for what is no URL and so is nobody's."""
+def _origin(url: str, *, schemeless: bool = False) -> tuple[str, str, int] | None:
+    """Return scheme, host and port, None for what is no URL and so is nobody's.
+
+    What parsers disagree about is none either: to some a backslash ends the host, to others it does not.
+    """
     try:
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError:
         return None
-    return (parts.scheme, parts.hostname, port) if parts.hostname else None
+    if not parts.hostname or not (parts.scheme or schemeless) or _ODD.search(url):
+        return None
+    return parts.scheme, parts.hostname, port

@@ -11,9 +11,9 @@ from typing import Any
 from eco2_callbacks.langsmith_env import (
     OTLP_HEADERS,
     api_key_of,
+    asks_for_otel,
     endpoint_of,
     may_have_key,
-    otel_of,
     otlp_endpoint_of,
     shown,
 )
@@ -42,9 +42,9 @@ def withhold_langsmith_key(environ: MutableMapping[str, str] = os.environ) -> bo
         Whether the variable was set.
     """
     endpoint = otlp_endpoint_of(environ)
-    if endpoint is None or otel_of(environ) == "off" or environ.get(OTLP_HEADERS) or api_key_of(environ) is None:
+    if endpoint is None or not asks_for_otel(environ) or environ.get(OTLP_HEADERS) or api_key_of(environ) is None:
         return False
-    if may_have_key(endpoint, endpoint_of(environ)) or environ.get("OTEL_PYTHON_TRACER_PROVIDER"):
+    if may_have_key(endpoint, endpoint_of(environ)) or "OTEL_PYTHON_TRACER_PROVIDER" in environ:
         return False
     if (provider := _tracer_provider()) is not None:
         if _is_langsmiths_own(provider):

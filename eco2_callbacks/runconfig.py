@@ -112,7 +112,10 @@ class LangSmithTelemetry:
 
 
 class NoTelemetry:
-    """Requests that nobody measures: without callbacks and tags, but with the thread that a checkpointer needs."""
+    """Requests that no handler measures: without callbacks and tags, but with the thread that a checkpointer needs.
+
+    LangSmith's own switch is another matter: what it traces it still traces.
+    """
 
     def run_config(
         self,
@@ -122,10 +125,11 @@ class NoTelemetry:
         user_id: Identifier | None = None,
         tenant_id: Identifier | None = None,
         intent: str | None = None,
-        tags: Sequence[str] | None = None,  # noqa: ARG002 - the port's
+        tags: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> RunnableConfig:
         """Return the config of one request: its name, thread and metadata."""
+        _tags(tags)  # wrong ones are refused here as well
         return _bare(
             metadata, job_id=job_id, session_id=session_id, user_id=user_id, tenant_id=tenant_id, intent=intent
         )

@@ -131,7 +131,7 @@ def test_the_key_is_not_shown() -> None:
             "tracing to OTLP (http://collector:4318/v1/traces) alone; public rates; environment 'production'",
         ),
         (
-            {"LANGSMITH_TRACING": "true", "LANGSMITH_TRACING_MODE": "otel"},
+            {"LANGSMITH_TRACING": "true", "LANGSMITH_TRACING_MODE": "otel", "LANGSMITH_API_KEY": KEY},
             "tracing to OTLP (https://api.smith.langchain.com/otel/v1/traces) alone; public rates; no environment tag",
         ),
     ],

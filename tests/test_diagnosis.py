@@ -37,7 +37,7 @@ SOUND: dict[str, dict[str, str]] = {
     "own_langsmith_needs_no_key": {"LANGSMITH_TRACING": "true", "LANGSMITH_ENDPOINT": "http://langsmith.internal"},
     "v1_is_ignored_while_tracing": {**TRACED, "LANGCHAIN_TRACING": "1", "LANGCHAIN_HANDLER": "langchain"},
     "otlp_at_langsmith": {**TRACED, "LANGSMITH_OTEL_ENABLED": "true"},
-    "otlp_only_needs_no_key": {"LANGSMITH_TRACING": "true", "LANGSMITH_OTEL_ONLY": "true"},
+    "own_endpoints_bring_their_keys": {"LANGSMITH_TRACING": "true", "LANGSMITH_RUNS_ENDPOINTS": '{"https://ls": "k"}'},
     "otlp_with_headers": {
         **TRACED,
         **COLLECTOR,
@@ -130,6 +130,32 @@ AMISS: dict[str, tuple[dict[str, str], list[str]]] = {
             "LANGCHAIN_OTEL_ONLY is 'true ', wanted 'true' or '1': it is read as off; write 'true' or unset it.",
         ],
     ),
+    "otlp_at_langsmith_without_key": ({"LANGSMITH_TRACING": "true", "LANGSMITH_OTEL_ONLY": "true"}, [NO_KEY]),
+    "two_kinds_of_endpoint": (
+        {**TRACED, "LANGSMITH_ENDPOINT": "https://ls", "LANGSMITH_RUNS_ENDPOINTS": '{"https://ls": "k"}'},
+        [
+            "LANGSMITH_ENDPOINT and LANGSMITH_RUNS_ENDPOINTS are both set: LangSmith's client refuses that; unset one "
+            "of them."
+        ],
+    ),
+    "sampling_too_high": (
+        {**TRACED, "LANGSMITH_TRACING_SAMPLING_RATE": "2"},
+        [
+            "LANGSMITH_TRACING_SAMPLING_RATE is '2', wanted a number from 0 to 1: LangSmith's client refuses it; "
+            "correct it."
+        ],
+    ),
+    "sampling_no_number": (
+        {**TRACED, "LANGCHAIN_TRACING_SAMPLING_RATE": "half"},
+        [
+            "LANGCHAIN_TRACING_SAMPLING_RATE is 'half', wanted a number from 0 to 1: LangSmith's client refuses it; "
+            "correct it."
+        ],
+    ),
+    "sampling_nothing": (
+        {**TRACED, "LANGSMITH_TRACING_SAMPLING_RATE": "0.0"},
+        ["LANGSMITH_TRACING_SAMPLING_RATE is '0.0': no run is traced; raise it, or turn tracing off."],
+    ),
     "otlp_without_tracing": ({"LANGSMITH_OTEL_ENABLED": "true", **COLLECTOR}, [OTLP_IN_VAIN]),
     "mode_without_tracing": ({"LANGSMITH_TRACING_MODE": "otel"}, [OTLP_IN_VAIN]),
 }
@@ -173,12 +199,20 @@ def test_otlp_without_its_packages_is_said(monkeypatch: pytest.MonkeyPatch, miss
 
     assert list(diagnose({**TRACED, "LANGSMITH_OTEL_ENABLED": "true"})) == [
         f"OTLP is on, but {missing} cannot be imported: runs go to LangSmith alone, unless the application sets a "
-        "TracerProvider of its own; install langsmith[otel]."
+        "TracerProvider of its own; install eco2-callbacks[otel]."
     ]
     assert list(diagnose(TRACED)) == []
 
 
-@pytest.mark.parametrize("environ", [*SOUND.values(), *(environ for environ, _ in AMISS.values())])
+# The SDK looks at the switch and the hosted endpoint alone: not at endpoints with keys of their own, and not at OTLP.
+BETTER_KNOWN = {"own_endpoints_bring_their_keys", "otlp_at_langsmith_without_key"}
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [environ for name, environ in SOUND.items() if name not in BETTER_KNOWN]
+    + [environ for name, (environ, _) in AMISS.items() if name not in BETTER_KNOWN],
+)
 def test_the_sdk_complains_of_the_same(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """What its client does when it is made, in the same environments: miss the key, or refuse the mode."""
     for name, value in environ.items():
@@ -190,8 +224,9 @@ def test_the_sdk_complains_of_the_same(environ: dict[str, str], monkeypatch: pyt
         warnings.simplefilter("always")
         try:
             mode = sdk_client._resolve_tracing_mode(None)
+            sdk_client._get_tracing_sampling_rate(None)
             sdk_client._validate_api_key_if_hosted(sdk.get_api_url(None), sdk.get_api_key(None), tracing_mode=mode)
-        except sdk.LangSmithUserError:
+        except (sdk.LangSmithUserError, ValueError):
             refused = True
 
     said = " ".join(diagnose(environ))

@@ -177,13 +177,15 @@ def test_a_client_made_before_the_handler_is_told_of() -> None:
         ({"LANGSMITH_TRACING_MODE": "otel"}, True),
         ({"LANGSMITH_TRACING_MODE": "Hybrid"}, True),
         ({"LANGCHAIN_TRACING_MODE": "hybrid"}, True),
-        ({"LANGSMITH_TRACING_MODE": "langsmith", "LANGSMITH_OTEL_ENABLED": "true"}, False),
+        # To SDKs before 0.10 the older switch is all there is.
+        ({"LANGSMITH_TRACING_MODE": "langsmith", "LANGSMITH_OTEL_ENABLED": "true"}, True),
+        ({"LANGSMITH_TRACING_MODE": "langsmith"}, False),
         ({}, False),
     ],
     ids=lambda value: ",".join(f"{k}={v}" for k, v in value.items()) or "nothing" if isinstance(value, dict) else "",
 )
 def test_the_mode_is_read_as_langsmiths_sdk_reads_it(settings: dict[str, str], withheld: bool) -> None:
-    """The guard acts in OpenTelemetry mode only, under every name and in the order of precedence of the SDK."""
+    """The guard acts where some version of the SDK would be in its OpenTelemetry mode, under every name of it."""
     environ = {**FOREIGN, **settings}
 
     assert withhold_langsmith_key(environ) is withheld
@@ -199,6 +201,9 @@ def test_the_mode_is_read_as_langsmiths_sdk_reads_it(settings: dict[str, str], w
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://api.smith.langchain.com/otel"}, True),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://api.smith.langchain.com.example.org"}, True),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://smithlangchain.com"}, True),
+        # Parsers disagree on whose host this is.
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": r"https://evil.example\@api.smith.langchain.com"}, True),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": r"https://evil.example\.langchain.com"}, True),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}, True),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://[collector"}, True),
         (
@@ -225,7 +230,16 @@ def test_the_mode_is_read_as_langsmiths_sdk_reads_it(settings: dict[str, str], w
     ],
     ids=[
         *("no_endpoint", "langsmith", "langsmith_eu", "langsmith_in_clear", "name_that_begins_alike"),
-        *("name_that_ends_alike", "no_url", "broken_url", "traces_endpoint_wins", "self_hosted", "other_port"),
+        *(
+            "name_that_ends_alike",
+            "backslash",
+            "backslash_in_the_name",
+            "no_url",
+            "broken_url",
+            "traces_endpoint_wins",
+            "self_hosted",
+            "other_port",
+        ),
         *("no_key", "old_spelling_of_the_key", "empty_headers", "blank_headers", "headers", "provider_by_environment"),
     ],
 )
