@@ -12,6 +12,7 @@ from contextlib import suppress
 from decimal import Decimal
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from langsmith import Client
 from langsmith.run_trees import RunTree
@@ -97,7 +98,7 @@ class LangSmithRuns:
         self._outages = OutageFilter()
         weakref.finalize(self, _CLIENT_LOGGER.removeFilter, self._outages)
         self._quiet_until = 0.0
-        self._projects: dict[tuple[int, str | None], tuple[Any, float]] = {}
+        self._projects: WeakKeyDictionary[Client, dict[str | None, tuple[Any, float]]] = WeakKeyDictionary()
         self._background = Background(
             "eco2-langsmith-feedback",
             on_failure=lambda: self._lost(repr(sys.exception())),
@@ -124,10 +125,9 @@ class LangSmithRuns:
             note = self._note(run, record)
         finally:
             sent = run.traced.write(note)
-        if isinstance(record, NodeRun):
+        if isinstance(record, NodeRun) and record.feedback:
             for traced in sent:
-                for key, score in record.feedback.items():
-                    self._background.submit(partial(self._send_feedback, traced, key, score))
+                self._score(traced, record.feedback)
 
     def end_untold(self, run: OpenRun, outcome: Outcome) -> None:
         """Send the end of a run that was written on, of which LangChain tells nobody: a call cancelled unstreamed."""
@@ -142,13 +142,12 @@ class LangSmithRuns:
 
     def _note(self, run: OpenRun, record: Record | None) -> Note:
         intent, tenant_id = _whose(run) if record is None else (record.intent, record.tenant_id)
-        tags, metadata = [], {}
+        metadata: dict[str, Any] = {}
         if intent and intent != UNCLASSIFIED:
             metadata["intent"] = intent
-            tags.append(f"intent:{intent}")
         if tenant_id:
             metadata["tenant_id"] = tenant_id
-        tags += self._tags_of_nodes(run if isinstance(run, OpenNode) else run.node, intent)
+        tags = self._tags_of_nodes(run if isinstance(run, OpenNode) else run.node, intent)
         if not isinstance(record, LLMCall | NodeRun | GraphRun):
             return Note(metadata, tags)
         metadata |= _spent(record)
@@ -173,36 +172,35 @@ class LangSmithRuns:
             node = node.node
         return [*tags, "execution:parallel"] if parallel else tags
 
-    def _send_feedback(self, run: RunTree, key: str, score: float) -> None:
+    def _score(self, run: RunTree, scores: Mapping[str, float]) -> None:
         client = run.client
+        if getattr(client, "tracing_mode", "langsmith") == "otel" or run.replicas:
+            return  # there is no run at LangSmith, or only copies of it, each with an id of its own
+        for key, score in scores.items():
+            # Not with the run itself, which holds all that was said.
+            about = {"run_id": run.id, "trace_id": run.trace_id, "start_time": run.start_time}
+            send = partial(self._send_feedback, client, run.session_name, key=key, score=score, **about)
+            self._background.submit(send)
+
+    def _send_feedback(self, client: Client, project: str | None, **feedback: Any) -> None:
         if time.monotonic() < self._quiet_until:
             self._on_lost()
             return
-        if getattr(client, "tracing_mode", "langsmith") == "otel":
-            return  # there is no run at LangSmith to be scored
-        project_id = self._project_id(client, run)
+        project_id = self._project_id(client, project)
         if project_id is None:
             # LangSmith would not tell; nobody can act on being told so at every score.
             warnings.filterwarnings("ignore", "Creating feedback for a run without session_id")
-        client.create_feedback(
-            run.id,
-            key,
-            score=score,
-            trace_id=run.trace_id,
-            session_id=project_id,
-            start_time=run.start_time,
-            stop_after_attempt=2,
-        )
+        client.create_feedback(**feedback, session_id=project_id, stop_after_attempt=2)
 
-    def _project_id(self, client: Client, run: RunTree) -> Any:
-        """Return the id of the run's project, which LangSmith wants beside a run's feedback, None if it won't say."""
-        project = (id(client), run.session_name)
-        known, asked = self._projects.get(project, (None, -_QUIET_SECONDS))
+    def _project_id(self, client: Client, project: str | None) -> Any:
+        """Return the id of a project, which LangSmith wants beside a run's feedback, None if it won't say."""
+        projects = self._projects.setdefault(client, {})
+        known, asked = projects.get(project, (None, -_QUIET_SECONDS))
         if known is None and time.monotonic() - asked >= _QUIET_SECONDS:
             # A project is made with its first run, which may not have arrived yet.
             with suppress(Exception):
-                known = client.read_project(project_name=run.session_name).id
-            self._projects[project] = known, time.monotonic()
+                known = client.read_project(project_name=project).id
+            projects[project] = known, time.monotonic()
         return known
 
     def _lost(self, why: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,12 @@ from eco2_callbacks.traced import TracedRun
 from eco2_callbacks.usage import TokenUsage
 
 __all__ = ["Account", "Attempts", "OpenCall", "OpenNode", "OpenRequest", "OpenRun", "OpenRuns", "OpenTool", "TimedRun"]
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    # Asked first: without a loop `current_task` raises, which costs ten times as much.
+    loop = asyncio._get_running_loop()
+    return None if loop is None else asyncio.current_task(loop)
 
 
 class Account:
@@ -67,7 +74,8 @@ class OpenRun:
     """A run between its start and its end; a plain chain run is only a link in the tree.
 
     ``top`` is the run id of the topmost run above it that was seen. ``attempts`` is set on a fallback's own run,
-    ``attempt_of`` on the runs that it tries one after another. ``traced`` is the run as LangSmith sees it.
+    ``attempt_of`` on the runs that it tries one after another. ``traced`` is the run as LangSmith sees it. ``thread``
+    and ``task`` are what it was started in.
     """
 
     run_id: UUID
@@ -80,6 +88,18 @@ class OpenRun:
     attempt_of: Attempts | None = None
     children: dict[UUID, OpenRun] | None = None
     traced: TracedRun | None = None
+    thread: int = field(default_factory=threading.get_ident)
+    task: asyncio.Task[Any] | None = field(default_factory=_current_task)
+
+    def may_still_end(self) -> bool:
+        """Say, while the run above ends, whether the code that would tell this one's end can still be running.
+
+        It cannot where the run above ends in the same task or thread, which has then left this run behind, nor in a
+        task that is done or being cancelled. It can in a task of its own, and in a thread, which nobody can cancel.
+        """
+        if self.task is not None:
+            return self.task is not _current_task() and not self.task.done() and not self.task.cancelling()
+        return self.thread != threading.get_ident()
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -204,18 +224,35 @@ class OpenRuns:
         return run
 
     def orphans(self, run: OpenRun) -> list[OpenRun]:
-        """Close the runs still open below a closed one and return them, the lowest first."""
+        """Close the runs below a closed one that were left behind, and return them, the lowest first.
+
+        One whose end may still come stays open, with all below it.
+        """
         below, orphans = [run], []
         while below:
             parent = below.pop()
             with self._lock:
                 children = list((parent.children or {}).values())
             for child in children:
+                if child.may_still_end():
+                    self._release(child)
                 # One that another thread just closed makes its own record.
-                if self.close(child.run_id) is not None:
+                elif self.close(child.run_id) is not None:
                     orphans.append(child)
                     below.append(child)
         return orphans[::-1]
+
+    def release_children(self, run: OpenRun) -> None:
+        """Let the runs below a closed one go on without it."""
+        with self._lock:
+            children = list((run.children or {}).values())
+        for child in children:
+            self._release(child)
+
+    def _release(self, run: OpenRun) -> None:
+        with self._lock:
+            if isinstance(run, TimedRun) and run.run_id in self._runs:
+                self._topmost[run.run_id] = run
 
     def newest(self) -> OpenRun | None:
         """Return the run opened last, None if none is open."""

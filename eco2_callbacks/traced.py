@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from langchain_core.callbacks import manager
+from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers import LangChainTracer
+from langsmith import Client
 from langsmith.run_trees import RunTree
 
 __all__ = ["Note", "TracedRun", "tracers_of_event"]
@@ -25,17 +27,22 @@ def tracers_of_event() -> tuple[LangChainTracer, ...]:
     """Return the LangSmith tracers that LangChain tells of the event at hand.
 
     A handler is handed neither its neighbours nor their manager, and only below a runnable is there a context that
-    leads to them; so they are read off the call stack, on which the manager that tells the handler always stands.
+    leads to them; so they are read off the call stack, on which the manager that tells the handler stands. Only where a
+    handler around ours went to a task of its own first does it not, and the context has to do.
     """
     frame: FrameType | None = sys._getframe(_NEAREST_FRAME)
     for _ in range(_FARTHEST_FRAME):
         if frame is None:
             break
         if frame.f_globals is _MANAGERS and frame.f_code.co_varnames[0] == "self":
-            handlers = getattr(frame.f_locals["self"], "handlers", ())
-            return tuple([handler for handler in handlers if isinstance(handler, LangChainTracer)])
+            return _tracers_of(frame.f_locals["self"])
         frame = frame.f_back
-    return ()
+    return _tracers_of((var_child_runnable_config.get() or {}).get("callbacks"))
+
+
+def _tracers_of(told: object) -> tuple[LangChainTracer, ...]:
+    handlers = getattr(told, "handlers", ())
+    return tuple([handler for handler in handlers if isinstance(handler, LangChainTracer)])
 
 
 class Note(NamedTuple):
@@ -154,10 +161,19 @@ def _write(run: RunTree, note: Note) -> None:
         if not run.extra.get("__omit_auto_outputs"):  # set by the application: not ours to touch
             run.outputs = _retold(run.outputs or {}, note.usage)
     run.extra["metadata"] = metadata
-    # The intent's tag is the state's, which may differ from the one the request began with.
-    kinds = tuple(f"{tag.partition(':')[0]}:" for tag in note.tags if tag.startswith("intent:"))
-    kept = [tag for tag in run.tags or [] if not (kinds and tag.startswith(kinds))]
-    run.tags = list(dict.fromkeys([*kept, *note.tags]))
+    kept, tags = run.tags or [], list(note.tags)
+    if intent := note.metadata.get("intent"):
+        # The state's intent, which may differ from the one the request began with; as far as it may leave.
+        kept = [tag for tag in kept if not tag.startswith("intent:")]
+        tags += [f"intent:{shown}" for shown in (_as_sent(run.client, "intent", intent),) if shown]
+    run.tags = list(dict.fromkeys([*kept, *tags]))
+
+
+def _as_sent(client: Client, key: str, value: str) -> str:
+    """Return a metadata value as the client lets it out: whatever hides it there hides it in a tag."""
+    hide = getattr(client, "_hide_run_metadata", None)
+    shown = hide({key: value}).get(key) if hide is not None else value
+    return shown if isinstance(shown, str) else ""
 
 
 def _retold(outputs: dict[str, Any], usage: Mapping[str, Any]) -> dict[str, Any]:

@@ -168,7 +168,7 @@ class Tracker:
         return run if isinstance(run, OpenCall) else None
 
     def end(self, run_id: UUID, outcome: Outcome, output: Any = None) -> None:
-        """Close a run, and before it those below it whose end never came; one that is not open is passed over."""
+        """Close a run, and before it those below it that were left behind; one that is not open is passed over."""
         run = self._runs.close(run_id)
         if run is None:
             return  # attached twice, or closed by the run above
@@ -176,14 +176,20 @@ class Tracker:
             unended = Outcome("cancelled", outcome.error_type)
             for orphan in self._runs.orphans(run):
                 self._finish(orphan, unended, None)
-                if outcome.status != "success" and not _is_streaming(orphan):
+                if not _is_streaming(orphan):
                     self._langsmith.end_untold(orphan, unended)
         self._finish(run, outcome, output)
+
+    def _abandon(self, run: OpenRun) -> None:
+        """Close a run that did not end, and leave those below it open."""
+        if self._runs.close(run.run_id) is not None:
+            self._runs.release_children(run)
+            self._finish(run, ABANDONED, None)
 
     def close(self) -> None:
         """Close all runs still open as cancelled."""
         while (run := self._runs.newest()) is not None:
-            self.end(run.run_id, ABANDONED)
+            self._abandon(run)
 
     def _parent(self, parent_run_id: UUID | None) -> OpenRun | None:
         if parent_run_id is not None:
@@ -238,10 +244,11 @@ class Tracker:
             run.node = parent if isinstance(parent, OpenNode) else parent.node
         if parent is not None or tags or name is not None:
             self._attempts.opened(run, name, tags)
-        if (evicted := self._runs.add(run)) is not None:
-            self._live.run_evicted()
-            self.end(evicted.run_id, ABANDONED)
+        evicted = self._runs.add(run)
         self._langsmith.follow(run)
+        if evicted is not None:
+            self._live.run_evicted()
+            self._abandon(evicted)
 
     def _finish(self, run: OpenRun, outcome: Outcome, output: Any) -> None:
         record: Record | None = None

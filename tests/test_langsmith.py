@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import operator
 import pickle
+import threading
 from collections.abc import Iterator
 from contextlib import aclosing, suppress
 from decimal import Decimal
@@ -14,7 +16,7 @@ from typing import Annotated, Any, TypedDict
 import langsmith
 import pytest
 from langchain_core.caches import InMemoryCache
-from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler, UsageMetadataCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.prompts import ChatPromptTemplate
@@ -23,6 +25,7 @@ from langchain_core.tools import tool
 from langchain_core.tracers import LangChainTracer
 from langgraph.graph import START, StateGraph
 from langgraph.types import Send
+from langsmith.run_trees import RunTree
 from langsmith.utils import get_env_var
 from prometheus_client import CollectorRegistry
 
@@ -443,6 +446,102 @@ async def test_a_cancelled_call_is_closed_on_langsmith_too(
     assert metadata(run)["cost_estimated"] is True
 
 
+@pytest.mark.parametrize("way", ["environment", "tracer_before"])
+async def test_a_call_that_outlives_its_cancelled_request_is_counted_as_it_ends(
+    server: LangSmithServer, handler: Eco2CallbackHandler, records: Records, way: str
+) -> None:
+    """A thread cannot be cancelled: what it asked for is answered and billed, and that is what both are told."""
+    answered = threading.Event()
+
+    class Slow(FakeModel):
+        def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+            asked.set()
+            cancelled.wait(5)
+            return super()._generate(*args, **kwargs)
+
+    def node(state: State) -> State:
+        RunnableLambda(lambda text: Slow(usage=DETAILED_USAGE).invoke(text)).invoke("hello")
+        answered.set()
+        return {}
+
+    asked, cancelled = threading.Event(), threading.Event()
+    with activate(way, server, handler) as active:
+        task = asyncio.create_task(MODES["ainvoke"](active, one_node(node), {"message": "hello"}))
+        await asyncio.to_thread(asked.wait, 5)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        cancelled.set()
+        await asyncio.to_thread(answered.wait, 5)
+        await asyncio.sleep(0.01)
+
+    assert records.request.status == "cancelled"
+    assert (records.call.status, records.call.estimated) == ("success", False)
+    (run,) = model_runs(server)
+    assert metadata(run)["usage_metadata"]["total_cost"] == 0.0053872
+    assert run.get("error") is None
+    assert len(server.patches(run["id"])) <= 1
+    assert len(handler._tracker._runs) == 0
+
+
+@pytest.mark.parametrize("way", ["environment", "tracer_before"])
+async def test_a_call_cancelled_inside_a_node_that_goes_on_is_closed(
+    server: LangSmithServer, handler: Eco2CallbackHandler, records: Records, way: str
+) -> None:
+    """A node that gives up waiting and answers otherwise leaves no run open."""
+
+    async def node(state: State) -> State:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(FakeModel(pause_seconds=30).ainvoke("hello"), 0.02)
+        return {"answers": ["later"]}
+
+    with activate(way, server, handler) as active:
+        result = await MODES["ainvoke"](active, one_node(node), {"message": "hello"})
+
+    assert result["answers"] == ["later"]
+    assert (records.request.status, records.call.status) == ("success", "cancelled")
+    (run,) = model_runs(server)
+    assert run["end_time"]
+    assert metadata(run)["cost_estimated"] is True
+    assert told(run) == usage_metadata(records.call.usage or TokenUsage(), records.call.cost)
+
+
+async def test_a_call_in_the_background_is_counted_as_it_ends(
+    server: LangSmithServer, handler: Eco2CallbackHandler, records: Records
+) -> None:
+    """A task that a node leaves running ends after its request, with its own usage."""
+    tasks = []
+
+    async def node(state: State) -> State:
+        tasks.append(asyncio.create_task(FakeModel(pause_seconds=0.02).ainvoke("hello")))
+        await asyncio.sleep(0.001)
+        return {}
+
+    with activate("tracer_before", server, handler) as active:
+        await MODES["ainvoke"](active, one_node(node), {"message": "hello"})
+        assert records.calls == []
+        await tasks[0]
+
+    assert (records.call.status, records.call.estimated) == ("success", False)
+    assert [told(run) for run in model_runs(server)] == [PLAIN]
+
+
+def test_a_run_that_evicts_one_above_it_is_sent(
+    server: LangSmithServer, handler: Eco2CallbackHandler, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few runs may be open, none that goes on is taken for one that was left behind."""
+    monkeypatch.setattr(handler._tracker._runs, "_most", 1)
+
+    with activate("tracer_before", server, handler) as active:
+        one_node(sync_answer).invoke({"message": "hello"}, {"callbacks": active.callbacks})
+
+    assert records.call.status == "success"
+    assert [metadata(run)["usage_metadata"]["total_cost"] for run in model_runs(server)] == [0.0053872]
+    for run in server.runs().values():
+        assert run["end_time"]
+        assert len(server.patches(run["id"])) <= 1
+
+
 def test_a_call_without_a_price_tells_its_tokens_and_why(server: LangSmithServer, handler: Eco2CallbackHandler) -> None:
     """Unknown is not zero: no dollars, neither on the call nor on what is above it."""
 
@@ -607,6 +706,62 @@ def test_hidden_metadata_and_anonymizers_keep_their_meaning(
     assert set(run["outputs"]) == {"masked"}
 
 
+@pytest.mark.parametrize(
+    ("options", "tags"),
+    [
+        ({}, ["intent:flat 7"]),
+        ({"hide_metadata": True}, []),
+        ({"anonymizer": lambda data: json.loads(json.dumps(data).replace("flat 7", "X"))}, ["intent:X"]),
+    ],
+    ids=["shown", "hidden", "anonymized"],
+)
+def test_a_tag_shows_no_more_of_the_intent_than_the_metadata(
+    server: LangSmithServer, handler: Eco2CallbackHandler, options: dict[str, Any], tags: list[str]
+) -> None:
+    """The client's functions do not look at tags, so what they make of the metadata holds for its tag."""
+    with activate("tracer_after", server, handler, **options) as active:
+        one_node(lambda state: {"intent": "flat 7"}).invoke({"message": "x"}, {"callbacks": active.callbacks})
+
+    for run in server.runs().values():
+        assert [tag for tag in run["tags"] if tag.startswith("intent:")] == tags
+
+
+async def test_a_handler_around_ours_may_go_to_a_task_first(
+    server: LangSmithServer, handler: Eco2CallbackHandler, records: Records
+) -> None:
+    """The manager is then not on the stack; inside a graph its context leads to the tracer."""
+
+    class Around(AsyncCallbackHandler):
+        async def on_chat_model_start(self, *args: Any, **kwargs: Any) -> None:
+            handler.on_chat_model_start(*args, **kwargs)
+
+        async def on_llm_end(self, *args: Any, **kwargs: Any) -> None:
+            handler.on_llm_end(*args, **kwargs)
+
+    around = Around()
+    around.run_inline = False
+    with activate("tracer_before", server) as active:
+        await one_node(async_answer).ainvoke({"message": "x"}, {"callbacks": [*active.callbacks, around]})
+
+    assert [told(run) for run in model_runs(server)] == [
+        usage_metadata(records.call.usage or TokenUsage(), records.call.cost)
+    ]
+
+
+def test_two_clients_have_projects_of_their_own() -> None:
+    """Feedback names the project of the LangSmith that it goes to."""
+    handler = Eco2CallbackHandler(registry=CollectorRegistry(), feedback={"answer": {"rag_quality": "scores.rag"}})
+    graph = one_node(lambda state: {"scores": {"rag": 0.8}})
+
+    with handler:
+        for _ in range(3):
+            with LangSmithServer() as server:
+                with activate("tracer_after", server, handler) as active:
+                    graph.invoke({"message": "x"}, {"callbacks": active.callbacks})
+                    handler.close()
+                assert [feedback["session_id"] for feedback in server.feedback] == [server.project_id]
+
+
 def test_what_is_not_sampled_is_not_sent(server: LangSmithServer) -> None:
     """A trace that the client samples out is not brought back, nor is its feedback."""
     handler = Eco2CallbackHandler(registry=CollectorRegistry(), feedback={"answer": {"rag_quality": "scores.rag"}})
@@ -760,7 +915,9 @@ def test_nothing_is_kept_for_a_langsmith_that_hangs(monkeypatch: pytest.MonkeyPa
                 assert active.client.tracing_queue is not None
                 assert active.client.tracing_queue.qsize() <= 100
                 gc.collect()
-                assert [kept for kept in gc.get_objects() if isinstance(kept, TracedRun)] == []
+                kept = [kept for kept in gc.get_objects() if isinstance(kept, TracedRun | RunTree)]
+                # The tracer keeps its latest run, and feedback that waits keeps none.
+                assert len(kept) <= 2
     get_env_var.cache_clear()
     assert exposed(registry, "llm_calls_total") == 400
 
