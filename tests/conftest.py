@@ -3,13 +3,70 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import Eco2CallbackHandler, GraphRun, LLMCall, NodeRun, Record
+
+PREFIXES = (
+    *("ECO2_", "LANGSMITH_", "LANGCHAIN_", "OTEL_", "OPENAI_", "GOOGLE_", "GEMINI_"),
+    *("BULK_WASTE_", "KAKAO_", "KECO_", "KMA_", "RECYCLABLE_PRICE_"),
+)
+CASSETTES = Path(__file__).parents[1] / "cassettes"
+# Before a fixture takes them away.
+_KEYS = {name: os.environ[name] for name in ("OPENAI_API_KEY", "GOOGLE_API_KEY") if os.environ.get(name)}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--record-mode",
+        choices=("none", "standin", "all"),
+        default="none",
+        help="none: replay the cassettes (default); standin: record them from the stand-ins; all: record them from "
+        "the real providers, with OPENAI_API_KEY and GOOGLE_API_KEY. A recording runs only tests with a cassette.",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a recording would not change."""
+    if config.getoption("--record-mode") == "none":
+        return
+    without = [item for item in items if "cassette" not in getattr(item, "fixturenames", ())]
+    config.hook.pytest_deselected(items=without)
+    items[:] = [item for item in items if item not in without]
+
+
+@pytest.fixture
+def cassette(
+    request: pytest.FixtureRequest, clean_environment: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """Answer the test's HTTP from ``cassettes/<test_module>/<test_name>.yaml``, or record it there."""
+    from graph.cassette import record, replay  # the handler's own tests run without it
+
+    name = re.sub(r"\[(.*)\]", r"-\1", request.node.name)
+    path = CASSETTES / request.node.path.stem / f"{name}.yaml"
+    mode = request.config.getoption("--record-mode")
+    if mode == "none":
+        with replay(path):
+            yield path
+    elif mode == "standin":
+        from record import upstream  # beside the tests that have cassettes
+
+        with upstream() as (hosts, keys), record(path, upstream=hosts, **keys):
+            yield path
+    else:
+        missing = [name for name in ("OPENAI_API_KEY", "GOOGLE_API_KEY") if name not in _KEYS]
+        if missing:
+            pytest.fail(f"--record-mode=all asks the real providers: set {' and '.join(missing)}.", pytrace=False)
+        for name, value in _KEYS.items():
+            monkeypatch.setenv(name, value)
+        with record(path):
+            yield path
 
 
 class Records:
@@ -47,7 +104,7 @@ class Records:
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take away what the developer's shell says of tracing, prices and keys."""
     for name in set(os.environ) - {"ECO2_RECORDINGS", "ECO2_CRD_SCHEMAS"}:
-        if name.startswith(("ECO2_", "LANGSMITH_", "LANGCHAIN_", "OTEL_", "OPENAI_", "GOOGLE_", "GEMINI_")):
+        if name.startswith(PREFIXES):
             monkeypatch.delenv(name)
 
 

@@ -1,0 +1,200 @@
+"""KMA, the weather service: the short-term forecast, hour by hour.
+
+Documentation: https://www.data.go.kr/data/15084084/openapi.do (VilageFcstInfoService_2.0, getVilageFcst)
+Not tried against the real service: no key; the shapes and codes are those of the documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Annotated, Self
+
+from pydantic import Field, TypeAdapter
+
+from graph.clients import environment, kma_grid
+from graph.clients.errors import ServiceAnswerError, ServiceRefused
+from graph.clients.public_data import PublicData
+from graph.clients.rows import CONFIG, Text
+
+__all__ = ["KST", "Forecast", "Hour", "Kma", "base"]
+
+KST = timezone(timedelta(hours=9), "KST")  # without summer time since 1988
+_SERVICE = "KMA"
+_URL = "https://apis.data.go.kr"
+_KEY_SETTING = "KMA_SERVICE_KEY"
+_URL_SETTING = "ECO2_KMA_URL"
+_BASE_HOURS = (2, 5, 8, 11, 14, 17, 20, 23)
+_PUBLISHED_AFTER = timedelta(minutes=10)
+_ALL_ROWS = 1500  # five days of at most twelve values an hour, later three-hourly
+_MISSING = 900  # values from 900 and to -900 on mean that there is none
+_SKY = {1: "맑음", 3: "구름많음", 4: "흐림"}
+_PRECIPITATION = {0: "없음", 1: "비", 2: "비/눈", 3: "눈", 4: "소나기"}
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """What is forecast for one hour; ``None`` and ``""`` are unknown.
+
+    ``sky`` is 맑음, 구름많음 or 흐림; ``precipitation`` is 없음, 비, 비/눈, 눈 or 소나기; ``rain`` and ``snow`` are
+    amounts in KMA's words, as 강수없음, 1mm 미만, 30.0~50.0mm.
+    """
+
+    at: datetime
+    temperature_celsius: float | None
+    sky: str
+    precipitation: str
+    precipitation_percent: int | None
+    rain: str
+    snow: str
+    humidity_percent: int | None
+    wind_meters_per_second: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """The forecast for one cell of the grid, from the current hour on; without hours if KMA has none."""
+
+    nx: int
+    ny: int
+    issued_at: datetime
+    hours: tuple[Hour, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    category: Text
+    day: Annotated[Text, Field(validation_alias="fcstDate")]
+    time: Annotated[Text, Field(validation_alias="fcstTime")]
+    value: Annotated[Text, Field(validation_alias="fcstValue")]
+
+    __pydantic_config__ = CONFIG
+
+
+_VALUES = TypeAdapter(tuple[_Value, ...])
+
+
+class Kma:
+    """A client of KMA's short-term forecast; usable from any event loop, and nothing of it needs to be closed.
+
+    Args:
+        key: The public data portal's key.
+        url: Where the portal is.
+        timeout_seconds: How long one question may take.
+        now: The clock.
+    """
+
+    def __init__(
+        self,
+        *,
+        key: str,
+        url: str = _URL,
+        timeout_seconds: float = environment.TIMEOUT_SECONDS,
+        now: Callable[[], datetime] = environment.now,
+    ) -> None:
+        self._now = now
+        self._data = PublicData(
+            _SERVICE,
+            key=key,
+            key_setting=_KEY_SETTING,
+            url=url,
+            url_setting=_URL_SETTING,
+            timeout_seconds=timeout_seconds,
+        )
+
+    @classmethod
+    def from_env(cls, *, now: Callable[[], datetime] = environment.now) -> Self:
+        """Return a client by ``KMA_SERVICE_KEY``, ``ECO2_KMA_URL`` and ``ECO2_CLIENT_TIMEOUT_SECONDS``.
+
+        Raises:
+            ServiceUnconfigured: If the key is missing, or one of them is malformed.
+        """
+        return cls(
+            key=environment.required(_SERVICE, _KEY_SETTING, what="a key for data.go.kr/data/15084084/openapi.do"),
+            url=environment.optional(_URL_SETTING, _URL),
+            timeout_seconds=environment.timeout_seconds(_SERVICE),
+            now=now,
+        )
+
+    async def forecast(self, latitude: float, longitude: float, *, hours: int = 24) -> Forecast:
+        """Return the latest forecast for a place in Korea, for as many hours from the current one on.
+
+        Raises:
+            ServiceError: If the service cannot be used or answers something else.
+            ServiceRefused: If the place lies outside Korea.
+        """
+        cell = kma_grid.cell(latitude, longitude)
+        if cell is None:
+            why = f"latitude {latitude}, longitude {longitude} came, wanted a place in Korea; ask for one."
+            raise ServiceRefused(_SERVICE, why)
+        now = self._now().astimezone(KST)
+        issued_at = base(now)
+        nx, ny = cell
+        params: dict[str, str | int | float] = {
+            "dataType": "JSON",
+            "numOfRows": _ALL_ROWS,
+            "pageNo": 1,
+            "base_date": f"{issued_at:%Y%m%d}",
+            "base_time": f"{issued_at:%H%M}",
+            "nx": nx,
+            "ny": ny,
+        }
+        values = await self._data.rows("/1360000/VilageFcstInfoService_2.0/getVilageFcst", params, _VALUES)
+        by_time: dict[datetime, dict[str, str]] = {}
+        for value in values:
+            by_time.setdefault(_instant(value), {})[value.category] = value.value
+        start = now.replace(minute=0, second=0, microsecond=0)
+        end = start + timedelta(hours=min(max(hours, 0), 24 * 7))
+        found = tuple(_hour(at, by_time[at]) for at in sorted(by_time) if start <= at < end)
+        return Forecast(nx=nx, ny=ny, issued_at=issued_at, hours=found)
+
+
+def base(now: datetime) -> datetime:
+    """Return when the latest published forecast was issued: at 02, 05, ..., 23 h KST, published 10 minutes later."""
+    published = now.astimezone(KST) - _PUBLISHED_AFTER
+    past = [hour for hour in _BASE_HOURS if hour <= published.hour]
+    day = published if past else published - timedelta(days=1)
+    return day.replace(hour=past[-1] if past else _BASE_HOURS[-1], minute=0, second=0, microsecond=0)
+
+
+def _instant(value: _Value) -> datetime:
+    try:
+        # Some answers hold numbers, and 0600 has become 600.
+        return datetime.strptime(f"{value.day} {value.time:0>4}", "%Y%m%d %H%M").replace(tzinfo=KST)
+    except ValueError:
+        came = f"{value.day[:20]!r} {value.time[:20]!r} came, wanted a day and a time"
+        why = f"{came}; see whether {_URL_SETTING} is right."
+        raise ServiceAnswerError(_SERVICE, why) from None
+
+
+def _hour(at: datetime, values: Mapping[str, str]) -> Hour:
+    return Hour(
+        at=at,
+        temperature_celsius=_number(values.get("TMP")),
+        sky=_word(_SKY, values.get("SKY")),
+        precipitation=_word(_PRECIPITATION, values.get("PTY")),
+        precipitation_percent=_whole(values.get("POP")),
+        rain=values.get("PCP", ""),
+        snow=values.get("SNO", ""),
+        humidity_percent=_whole(values.get("REH")),
+        wind_meters_per_second=_number(values.get("WSD")),
+    )
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "nan")
+    except ValueError:
+        return None
+    return number if -_MISSING < number < _MISSING else None
+
+
+def _whole(text: str | None) -> int | None:
+    number = _number(text)
+    return None if number is None else round(number)
+
+
+def _word(words: Mapping[int, str], code: str | None) -> str:
+    number = _whole(code)
+    return "" if number is None else words.get(number, "")

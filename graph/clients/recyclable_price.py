@@ -1,0 +1,139 @@
+"""KECO's monthly survey of what recyclables sell for, by region, in won per kilogram with VAT.
+
+Documentation: https://www.data.go.kr/data/15156640/openapi.do (재활용가능자원 가격조사, B552584/reutilMrktPrcExmn)
+Not tried against the real service: no key; parameters and fields are those that public programs use.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, TypeAdapter
+
+from graph.clients import environment
+from graph.clients.kma import KST
+from graph.clients.public_data import PublicData
+from graph.clients.rows import CONFIG, Text, alike
+
+__all__ = ["Price", "RecyclablePrices", "published"]
+
+_SERVICE = "Recyclable prices"
+_URL = "https://apis.data.go.kr"
+_KEY_SETTING = "RECYCLABLE_PRICE_SERVICE_KEY"
+_URL_SETTING = "ECO2_RECYCLABLE_PRICE_URL"
+_MOST_PRICES = 100  # the service's own limit; there are some 26 items
+_PUBLISHED_ON_DAY = 15  # surveyed on the 10th, published in the days after
+
+
+def _won(value: Any) -> Any:
+    """Read ``"1,568"``; what is no price, as ``"-"``, is unknown."""
+    text = str(value).replace(",", "").strip()
+    return text if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text) else None
+
+
+def _month(value: Any) -> Any:
+    """Read 202610, 20261010 and 2026-10 as the first of October."""
+    digits = re.sub(r"[^0-9]", "", str(value))[:6]
+    try:
+        return date(int(digits[:4]), int(digits[4:]), 1)
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one kind of recyclable sold for in one month; ``month`` is the month's first day."""
+
+    item: Annotated[Text, Field(validation_alias="itemNm")] = ""
+    region: Annotated[Text, Field(validation_alias="stdgNm")] = ""
+    month: Annotated[date | None, BeforeValidator(_month), Field(validation_alias="exmnYmd")] = None
+    price_won_per_kg: Annotated[Decimal | None, BeforeValidator(_won), Field(validation_alias="mrktPrc")] = None
+
+    __pydantic_config__ = CONFIG
+
+
+_PRICES = TypeAdapter(tuple[Price, ...])
+
+
+class RecyclablePrices:
+    """A client of the prices of recyclables; usable from any event loop, and nothing of it needs to be closed.
+
+    Args:
+        key: The public data portal's key.
+        url: Where the portal is.
+        timeout_seconds: How long one question may take; for the latest prices there may be two.
+        now: The clock.
+    """
+
+    def __init__(
+        self,
+        *,
+        key: str,
+        url: str = _URL,
+        timeout_seconds: float = environment.TIMEOUT_SECONDS,
+        now: Callable[[], datetime] = environment.now,
+    ) -> None:
+        self._now = now
+        self._data = PublicData(
+            _SERVICE,
+            key=key,
+            key_setting=_KEY_SETTING,
+            url=url,
+            url_setting=_URL_SETTING,
+            timeout_seconds=timeout_seconds,
+        )
+
+    @classmethod
+    def from_env(cls, *, now: Callable[[], datetime] = environment.now) -> Self:
+        """Return a client by ``RECYCLABLE_PRICE_SERVICE_KEY``, ``ECO2_RECYCLABLE_PRICE_URL`` and the timeout.
+
+        Raises:
+            ServiceUnconfigured: If the key is missing, or one of them is malformed.
+        """
+        return cls(
+            key=environment.required(_SERVICE, _KEY_SETTING, what="a key for data.go.kr/data/15156640/openapi.do"),
+            url=environment.optional(_URL_SETTING, _URL),
+            timeout_seconds=environment.timeout_seconds(_SERVICE),
+            now=now,
+        )
+
+    async def prices(self, item: str = "", *, region: str = "전국", month: date | None = None) -> tuple[Price, ...]:
+        """Return what recyclables sold for.
+
+        Args:
+            item: As in ``압축 PET``; found by a part of its name, and ``""`` for all.
+            region: 전국, 수도권, 강원, 충북, 충남, 전북, 전남, 경북 or 경남.
+            month: Any day of it; ``None`` for the latest that is published, or the one before if that one is late.
+
+        Raises:
+            ServiceError: If the service cannot be used or answers something else.
+        """
+        if month is not None:
+            return await self._of(month, region, item)
+        latest = published(self._now())
+        return await self._of(latest, region, item) or await self._of(latest - timedelta(days=1), region, item)
+
+    async def _of(self, month: date, region: str, item: str) -> tuple[Price, ...]:
+        params: dict[str, str | int | float] = {
+            "returnType": "JSON",
+            "numOfRows": _MOST_PRICES,
+            "pageNo": 1,
+            "exmnYmd": f"{month.year:04}{month.month:02}",
+            "stdgNm": region.strip() or "전국",
+        }
+        prices = await self._data.rows("/B552584/reutilMrktPrcExmn/getlist", params, _PRICES)
+        return tuple(
+            price for price in prices if price.item and price.price_won_per_kg is not None and alike(price.item, item)
+        )
+
+
+def published(now: datetime) -> date:
+    """Return the first day of the latest month whose prices are out: this one's from the 15th on, in Korea."""
+    today = now.astimezone(KST).date()
+    first = today.replace(day=1)
+    return first if today.day >= _PUBLISHED_ON_DAY else (first - timedelta(days=1)).replace(day=1)
