@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, HumanMessage
 
 from graph import models
-from graph.prompts import prompt
+from graph.conversation import conversation, question
 from graph.state import State
 
 __all__ = ["answer"]
 
 
 async def answer(state: State) -> State:
-    """Stream the answer to the message, and return it whole."""
-    system = prompt("answer").format(intent=state["intent"])
-    messages = [SystemMessage(system), HumanMessage(state["message"])]
-    chunks = [chunk.text async for chunk in models.google().astream(messages)]
-    return {"answer": "".join(chunks)}
+    """Stream the answer to the message from what the branches found, and add the turn to the conversation."""
+    messages = conversation("answer", state, context=state["context"])
+    text = "".join([chunk.text async for chunk in models.chat("answer").astream(messages)])
+    return {"answer": text, "messages": [HumanMessage(question(state)), AIMessage(text)]}

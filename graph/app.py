@@ -1,0 +1,140 @@
+"""The one place where the handler is attached: what it is told of the graph, and the graph with it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import cache, partial
+from types import MappingProxyType
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph.state import CompiledStateGraph
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from eco2_callbacks import Eco2CallbackHandler, Feature, Settings, Sink
+from graph.build import build_graph
+from graph.errors import GraphConfigError
+from graph.routing import BRANCHES
+from graph.state import Intent, State
+
+__all__ = ["AGENT_NAME", "FEATURES", "FEEDBACK", "SUBAGENTS", "checkpoints", "make_graph", "make_handler", "open_graph"]
+
+AGENT_NAME = "eco2"
+_utc_now = partial(datetime.now, UTC)
+SUBAGENTS: tuple[str, ...] = tuple(sorted({node for nodes in BRANCHES.values() for node in nodes}))
+FEEDBACK: Mapping[str, Mapping[str, str]] = MappingProxyType({"feedback": {"rag_quality": "scores.rag_quality"}})
+
+
+def _feature(intent: Intent, name: str, description: str) -> Feature:
+    nodes = BRANCHES[intent]
+    return Feature(feature=name, subagents=nodes, parallel=len(nodes) > 1, description=description)
+
+
+FEATURES: Mapping[str, Feature] = MappingProxyType(
+    {
+        "waste": _feature("waste", "rag", "버리는 방법을 지침에서 찾고, 모자라면 웹에서 찾습니다."),
+        "bulk_waste": _feature("bulk_waste", "bulk_waste", "대형 폐기물의 수수료와 신고 방법을 알려 줍니다."),
+        "character": _feature("character", "character", "쓰레기를 대표하는 캐릭터를 뽑습니다."),
+        "location": _feature("location", "location", "찾아갈 장소를 지도와 웹에서 찾습니다."),
+        "web_search": _feature("web_search", "web_search", "최근 소식과 제도를 웹에서 찾습니다."),
+        "recyclable_price": _feature("recyclable_price", "recyclable_price", "재활용 자원의 시세를 알려 줍니다."),
+        "collection_point": _feature("collection_point", "collection_point", "수거·회수처를 찾습니다."),
+        "image_generation": _feature("image_generation", "image_generation", "그림을 그립니다."),
+        "general": _feature("general", "chat", "잡담과 환경 상식에 답합니다."),
+        "greeting": _feature("greeting", "chat", "인사에 답합니다."),
+    }
+)
+
+
+def make_handler(
+    settings: Settings,
+    *,
+    sinks: Sequence[Sink] = (),
+    registry: CollectorRegistry = REGISTRY,
+    clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], datetime] = _utc_now,
+) -> Eco2CallbackHandler:
+    """Return the handler that measures this graph; the caller closes it."""
+    return Eco2CallbackHandler(
+        registry=registry,
+        prices=settings.prices,
+        sinks=sinks,
+        agent_name=AGENT_NAME,
+        subagents=SUBAGENTS,
+        features=FEATURES,
+        feedback=FEEDBACK,
+        clock=clock,
+        now=now,
+    )
+
+
+def make_graph(config: RunnableConfig) -> CompiledStateGraph[State, None, State, State]:  # noqa: ARG001 - the server's
+    """Return the graph with the handler attached, for ``langgraph.json``; the server keeps the conversations itself."""
+    return _measured()
+
+
+@cache  # the server asks for every request
+def _measured() -> CompiledStateGraph[State, None, State, State]:
+    handler = make_handler(Settings.from_env())
+    atexit.register(handler.close)
+    return build_graph().with_config(callbacks=[handler])
+
+
+@asynccontextmanager
+async def open_graph() -> AsyncIterator[CompiledStateGraph[State, None, State, State]]:
+    """Yield the graph with the checkpoints of ``ECO2_CHECKPOINTS``; a request's config brings the handler.
+
+    Raises:
+        GraphConfigError: If a setting of the graph cannot be used.
+    """
+    async with checkpoints() as checkpointer:
+        yield build_graph(checkpointer=checkpointer)
+
+
+@asynccontextmanager
+async def checkpoints() -> AsyncIterator[BaseCheckpointSaver[str]]:
+    """Yield where conversations are kept, by ``ECO2_CHECKPOINTS``, until the block ends.
+
+    It is ``memory`` (the default), ``sqlite:///relative/path`` or ``sqlite:////absolute/path`` (extra ``sqlite``), or
+    ``postgresql://user:password@host/database`` (extra ``postgres``).
+
+    Raises:
+        GraphConfigError: If it is none of them, or the extra is not installed.
+    """
+    setting = os.environ.get("ECO2_CHECKPOINTS", "").strip() or "memory"
+    if setting == "memory":
+        yield InMemorySaver()
+    elif path := setting.removeprefix("sqlite:///") if setting.startswith("sqlite:///") else "":
+        try:
+            from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # noqa: PLC0415 - an extra
+        except ImportError as error:
+            raise _not_installed("sqlite") from error
+        async with AsyncSqliteSaver.from_conn_string(path) as sqlite:
+            yield sqlite
+    elif setting.startswith(("postgresql://", "postgres://")):
+        try:
+            from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver  # noqa: PLC0415 - an extra
+        except ImportError as error:
+            raise _not_installed("postgres") from error
+        async with AsyncPostgresSaver.from_conn_string(setting) as postgres:
+            await postgres.setup()
+            yield postgres
+    else:
+        # The value may hold a password.
+        kind = setting.partition(":")[0]
+        raise GraphConfigError(
+            f"ECO2_CHECKPOINTS begins with {kind!r}, wanted 'memory', 'sqlite:///path' or 'postgresql://...'; "
+            "correct it or unset it."
+        )
+
+
+def _not_installed(extra: str) -> GraphConfigError:
+    return GraphConfigError(
+        f"ECO2_CHECKPOINTS asks for {extra}, wanted its package; install it: pip install 'eco2-callbacks[{extra}]'."
+    )

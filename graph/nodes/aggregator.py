@@ -1,0 +1,41 @@
+"""The aggregator node: joins what the branches found out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from graph.routing import Branch
+from graph.state import Result, State
+
+__all__ = ["aggregator"]
+
+# In the order of the text, whichever branch was done first.
+_TITLES: Mapping[Branch, str] = MappingProxyType(
+    {
+        "waste_rag": "분리배출 지침",
+        "bulk_waste": "대형 폐기물",
+        "location": "장소",
+        "collection_point": "수거처",
+        "recyclable_price": "재활용품 시세",
+        "character": "캐릭터",
+        "image_generation": "그림",
+        "general": "일반 답변",
+        "web_search": "웹 검색",
+        "weather": "날씨",
+    }
+)
+
+
+async def aggregator(state: State) -> State:
+    """Join the results into one text, in which a failed one says so."""
+    results = state["results"]
+    return {
+        "context": "\n\n".join(_section(title, results[node]) for node, title in _TITLES.items() if node in results)
+    }
+
+
+def _section(title: str, result: Result) -> str:
+    heading = f"## {title} (실패)" if result["failed"] else f"## {title}"
+    sources = f"\n출처: {', '.join(result['sources'])}" if result["sources"] else ""
+    return f"{heading}\n{result['text']}{sources}"

@@ -1,0 +1,23 @@
+"""The bulk_waste node: finds fees."""
+
+from __future__ import annotations
+
+from graph import models
+from graph.clients.errors import ServiceError
+from graph.conversation import conversation
+from graph.results import failure, found
+from graph.state import State
+from graph.tools import call_tools
+from graph.tools.bulk_waste import bulk_waste_fees
+
+__all__ = ["bulk_waste"]
+
+
+async def bulk_waste(state: State) -> State:
+    """Find out what a district takes for bulk waste; the model chooses what to ask the service."""
+    messages = conversation("bulk_waste", state)
+    try:
+        answer = await call_tools(models.chat("bulk_waste"), messages, [bulk_waste_fees])
+    except ServiceError as error:
+        return failure("bulk_waste", "대형 폐기물 수수료", error)
+    return found("bulk_waste", answer.text, ["전국대형폐기물수거수수료정보"])

@@ -1,0 +1,23 @@
+"""The recyclable_price node: finds prices."""
+
+from __future__ import annotations
+
+from graph import models
+from graph.clients.errors import ServiceError
+from graph.conversation import conversation
+from graph.results import failure, found
+from graph.state import State
+from graph.tools import call_tools
+from graph.tools.recyclable_price import recyclable_prices
+
+__all__ = ["recyclable_price"]
+
+
+async def recyclable_price(state: State) -> State:
+    """Find out what recyclables sell for; the model chooses what to ask the service."""
+    messages = conversation("recyclable_price", state)
+    try:
+        answer = await call_tools(models.chat("recyclable_price"), messages, [recyclable_prices])
+    except ServiceError as error:
+        return failure("recyclable_price", "재활용품 시세", error)
+    return found("recyclable_price", answer.text, ["한국환경공단 재활용가능자원 가격조사"])

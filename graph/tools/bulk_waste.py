@@ -1,0 +1,24 @@
+"""The fees of bulk waste, from public data."""
+
+from __future__ import annotations
+
+from langchain_core.tools import tool
+
+from graph.clients.bulk_waste import BulkWaste
+from graph.tools.calling import as_json
+
+__all__ = ["bulk_waste_fees"]
+
+_MOST = 12  # sizes of one item
+
+
+@tool(parse_docstring=True)  # the docstring itself is indented otherwise by Python 3.13
+async def bulk_waste_fees(item: str, district: str, province: str = "") -> str:
+    """시·군·구가 대형 폐기물 한 품목에 받는 수수료를 가져옵니다.
+
+    Args:
+        item: 품목. 예: 소파, 매트리스, 책상
+        district: 시·군·구. 예: 강남구, 수원시
+        province: 시·도. 예: 서울특별시. 모르면 빈 문자열.
+    """
+    return as_json((await BulkWaste.from_env().fees(item, district=district, province=province))[:_MOST])
