@@ -1,149 +1,79 @@
-"""The command line, ``python -m graph``: ``demo`` plays a recorded conversation and shows what it cost."""
+"""The command line, ``python -m graph``: ``demo`` replays conversations, ``chat`` has one."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import io
+import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-import vcr
-from prometheus_client import CollectorRegistry, generate_latest
-from rich.console import Console
-from rich.table import Table
-from vcr.errors import CannotOverwriteExistingCassetteException
+from graph.chat import chat
+from graph.demo import PORT, QUESTIONS, demo
+from graph.stage import Stage
 
-from eco2_callbacks import Cost, Eco2CallbackHandler, GraphRun, NodeRun, Record, TokenUsage, run_config
-from graph import build_graph
-from graph.state import State
-
-__all__ = ["CASSETTE", "QUESTIONS", "environment", "main", "replay"]
-
-CASSETTE = Path(__file__).parent.parent / "cassettes" / "demo" / "waste.yaml"
-QUESTIONS = ("페트병 어떻게 버려?", "안녕!", "다 쓴 건전지는 어디에 버려?")
-_METRICS = ("llm_tokens_total", "llm_cost_dollars_total", "graph_node_cost_dollars_total", "chat_requests_total")
-_WIDTH = 80  # a narrower table would cut its figures off
-_MATCH_ON = ("method", "scheme", "host", "port", "path", "query", "body")
-# Settings of the provider SDKs and of tracing: they would change the requests or send some of their own.
-_SETTINGS = ("GEMINI_", "GOOGLE_", "LANGCHAIN_", "LANGSMITH_", "OPENAI_", "OTEL_")
+__all__ = ["main"]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status."""
+def main(argv: Sequence[str] | None = None, *, stage: Stage | None = None) -> int:
+    """Run one command and return its exit status: 0, 1 on a failure, 2 where a setting is missing, 130 on Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # Korean on a terminal that cannot write it
+    options = _parser().parse_args(argv)
+    stage = stage or Stage()
+    try:
+        if options.command == "chat":
+            return chat(stage, options.message, image=options.image, session=options.session)
+        return demo(
+            stage,
+            intents=options.intent or tuple(QUESTIONS),
+            provider=options.provider,
+            speed=options.speed,
+            as_numbers=options.json,
+            port=options.serve,
+        )
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; the interpreter's own flush at the end would complain once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m graph", description="The Eco2 chat worker.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("demo", help="play a recorded conversation: no keys, no network")
-    parser.parse_args(argv)
-    console = Console()
-    console.width = max(console.width, _WIDTH)
-    try:
-        with replay():
-            asyncio.run(_demo(console))
-    except Exception as error:
-        if not _refused(error):
-            raise
-        console.print("The recording does not hold this request; was a prompt or a model changed?", style="bold red")
-        console.print("Record it anew: python tests/graph/record_demo.py")
-        return 1
-    return 0
-
-
-@contextmanager
-def environment(**variables: str) -> Iterator[None]:
-    """Put these variables in the place of all settings of providers and tracing, until the block ends."""
-    before = {name: value for name, value in os.environ.items() if name.startswith(_SETTINGS) or name in variables}
-    for name in before:
-        del os.environ[name]
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name in variables:
-            os.environ.pop(name, None)
-        os.environ.update(before)
-
-
-@contextmanager
-def replay() -> Iterator[None]:
-    """Answer the models' requests from the recording and refuse every other, until the block ends."""
-    with (
-        environment(OPENAI_API_KEY="replayed", GOOGLE_API_KEY="replayed"),
-        vcr.use_cassette(CASSETTE, record_mode="none", match_on=_MATCH_ON),
-    ):
-        yield
-
-
-class _Runs:
-    """A sink that keeps the runs of nodes, and the requests."""
-
-    def __init__(self) -> None:
-        self.nodes: list[NodeRun] = []
-        self.requests: list[GraphRun] = []
-
-    def emit(self, record: Record) -> None:
-        if isinstance(record, NodeRun):
-            self.nodes.append(record)
-        elif isinstance(record, GraphRun):
-            self.requests.append(record)
-
-
-async def _demo(console: Console) -> None:
-    console.print(
-        f"Replaying cassettes/demo/{CASSETTE.name}: answers and tokens are a stand-in's, dollars those of the public "
-        "rates, seconds those of this replay. Cached tokens lie inside input, reasoning inside output."
+    played = commands.add_parser("demo", help="replay recorded conversations: no keys, no network")
+    played.add_argument("--intent", action="append", choices=tuple(QUESTIONS), help="only this one; may be repeated")
+    played.add_argument("--provider", choices=("openai", "google"), default="openai", help="whose recordings")
+    played.add_argument(
+        "--speed", type=_speed, metavar="TIMES", help="1 is real time; by default what fits half a minute"
     )
-    registry, runs = CollectorRegistry(), _Runs()
-    with Eco2CallbackHandler(agent_name="eco2", registry=registry, sinks=[runs]) as handler:
-        graph = build_graph()
-        for number, question in enumerate(QUESTIONS, start=1):
-            config = run_config(handler, job_id=number, session_id="demo", tenant_id="demo")
-            state = await graph.ainvoke(State(message=question), config)
-            request = runs.requests[-1]
-            nodes = [node for node in runs.nodes if node.trace_id == request.trace_id]
-            console.print(f"\n> {question}", style="bold", markup=False)
-            console.print(state["answer"], markup=False)
-            console.print(_table(f"Request {number}: {request.intent}", nodes, [request]))
-    console.print()
-    console.print(_table("All requests", runs.nodes, runs.requests))
-    console.print("\nMetrics", style="bold")
-    for line in generate_latest(registry).decode().splitlines():
-        if line.startswith(tuple(f"{name}{{" for name in _METRICS)) and float(line.rpartition(" ")[2]):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _table(title: str, nodes: Sequence[NodeRun], requests: Sequence[GraphRun]) -> Table:
-    table = Table("node", title=title, title_justify="left", show_footer=True)
-    columns = ("input", "cached", "output", "reasoning", "seconds", "USD")
-    table.columns[0].footer = "total"
-    for column, total in zip(columns, _figures(requests), strict=True):
-        table.add_column(column, footer=total, justify="right", no_wrap=True)
-    for name in dict.fromkeys(node.node for node in nodes):
-        table.add_row(name, *_figures([node for node in nodes if node.node == name]))
-    return table
-
-
-def _figures(runs: Sequence[NodeRun] | Sequence[GraphRun]) -> tuple[str, ...]:
-    usage = TokenUsage.sum(run.usage for run in runs)
-    unpriced = sum(run.unpriced_calls for run in runs)
-    usd = f"{Cost.sum(run.cost for run in runs).total_usd:.8f}"
-    return (
-        f"{usage.input_tokens:,}",
-        f"{usage.cache_read_tokens:,}",
-        f"{usage.output_tokens:,}",
-        f"{usage.reasoning_tokens:,}",
-        f"{sum(run.duration_seconds for run in runs):.2f}",
-        f"{usd} + {unpriced} unpriced" if unpriced else usd,
+    played.add_argument("--json", action="store_true", help="print the figures as JSON and nothing else")
+    played.add_argument(
+        "--serve", type=_port, nargs="?", const=PORT, metavar="PORT", help=f"serve /metrics until Ctrl-C ({PORT})"
     )
+    asked = commands.add_parser("chat", help="ask with keys of your own")
+    asked.add_argument("message", help="what to ask")
+    asked.add_argument("--image", type=Path, metavar="FILE", help="a picture: JPEG, PNG or WebP")
+    asked.add_argument("--session", metavar="ID", help="the conversation to go on with")
+    return parser
 
 
-def _refused(error: BaseException | None) -> bool:
-    """Say whether the recording's refusal lies below an error of the SDKs."""
-    while error is not None and not isinstance(error, CannotOverwriteExistingCassetteException):
-        error = error.__cause__ or error.__context__
-    return error is not None
+def _port(text: str) -> int:
+    if (port := int(text)) not in range(65536):
+        raise ValueError(text)
+    return port
+
+
+def _speed(text: str) -> float:
+    speed = float(text)
+    if not (math.isfinite(speed) and speed > 0):
+        raise ValueError(text)
+    return speed
 
 
 if __name__ == "__main__":

@@ -1,0 +1,142 @@
+"""The eleven call paths, replayed through the graph's own nodes: one bill on record, counter and LangSmith run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from activation import activate
+from billing import Bill, bills
+from conftest import Records
+from eco2_callbacks import Eco2CallbackHandler, LLMCall, Settings
+from eco2_callbacks.langsmith import usage_metadata
+from graph import build_graph
+from graph.app import make_handler
+from graph.cassette import replay
+from graph.demo import QUESTIONS
+from graph.stage import CASSETTES, character_service
+from graph.state import turn
+from langsmith_server import LangSmithServer
+
+# Path -> whose models, the conversation, the node that goes this way, and how many calls it makes there.
+ELEVEN = {
+    "openai_plain": ("openai", "general", "general", 1),
+    "openai_streamed": ("openai", "greeting", "answer", 1),
+    "openai_functions": ("openai", "recyclable_price", "recyclable_price", 2),
+    "openai_web_search": ("openai", "web_search", "web_search", 3),
+    "gemini_plain": ("google", "general", "general", 1),
+    "gemini_streamed": ("google", "greeting", "answer", 1),
+    "gemini_functions": ("google", "recyclable_price", "recyclable_price", 2),
+    "gemini_structured": ("google", "greeting", "intent", 1),
+    "gemini_search": ("google", "web_search", "web_search", 3),
+    "gemini_image": ("google", "image_generation", "image_generation", 1),
+}
+PICTURE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
+    "+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+@pytest.fixture
+def handler(registry: CollectorRegistry, records: Records) -> Iterator[Eco2CallbackHandler]:
+    """The application's own, with a registry and a sink of the test's."""
+    with make_handler(Settings(), sinks=[records], registry=registry) as handler:
+        yield handler
+
+
+def billed(call: LLMCall) -> Bill:
+    assert call.usage is not None
+    assert call.cost is not None
+    return Bill(
+        input_tokens=call.usage.input_tokens,
+        cached_tokens=call.usage.cache_read_tokens,
+        output_tokens=call.usage.output_tokens,
+        reasoning_tokens=call.usage.reasoning_tokens,
+        image_tokens=call.usage.output_image_tokens,
+        searches=call.usage.web_searches,
+        usd=call.cost.total_usd,
+    )
+
+
+def exposed(registry: CollectorRegistry, name: str) -> float:
+    return sum(sample.value for family in registry.collect() for sample in family.samples if sample.name == name)
+
+
+def assert_one_bill(server: LangSmithServer, registry: CollectorRegistry, records: Records, cassette: Path) -> None:
+    """What the providers' own usage comes to is what each of the three places says."""
+    expected = sorted(bills(cassette), key=repr)
+    assert sorted(map(billed, records.calls), key=repr) == expected
+    assert not any(call.estimated or call.unpriced_reason for call in records.calls)
+    total_usd = float(sum(bill.usd for bill in expected))
+    assert float(records.request.cost.total_usd) == pytest.approx(total_usd, abs=1e-12)
+    for name in ("llm_cost_dollars_total", "graph_node_cost_dollars_total"):
+        assert exposed(registry, name) == pytest.approx(total_usd, abs=1e-9)
+    assert exposed(registry, "llm_tokens_total") == sum(bill.input_tokens + bill.output_tokens for bill in expected)
+    assert exposed(registry, "eco2_callbacks_errors_total") == 0
+    runs = server.runs()
+    for call in records.calls:
+        assert call.usage is not None
+        assert runs[str(call.run_id)]["extra"]["metadata"]["usage_metadata"] == usage_metadata(call.usage, call.cost)
+
+
+@pytest.mark.parametrize("path", ELEVEN)
+async def test_a_path_costs_the_same_everywhere(
+    path: str,
+    handler: Eco2CallbackHandler,
+    records: Records,
+    registry: CollectorRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Tokens and dollars of every call are the provider's, and the node went the way that it is here for."""
+    provider, intent, node, calls = ELEVEN[path]
+    folder = CASSETTES if provider == "openai" else CASSETTES / provider
+    monkeypatch.setenv("ECO2_PROVIDER", provider)
+
+    with LangSmithServer() as server:
+        with (
+            activate("tracer_after", server, handler) as active,
+            character_service(),
+            replay(folder / f"{intent}.yaml") as played,
+        ):
+            config: Any = {"callbacks": active.callbacks}
+            state = await build_graph().ainvoke(turn(QUESTIONS[intent]), config)
+
+        assert played.unused == []
+        assert state["answer"]
+        assert_one_bill(server, registry, records, folder / f"{intent}.yaml")
+    made = [call for call in records.calls if call.node == node]
+    assert len(made) == calls
+    assert {call.provider for call in made} == {"openai" if provider == "openai" else "google_genai"}
+    assert all(call.streamed for call in made) == (node == "answer")
+    if node == "web_search":
+        assert sum(call.usage.web_searches for call in made if call.usage) >= 1
+    if node == "image_generation":
+        assert [call.usage.images for call in made if call.usage] == [1]
+    assert records.request.intent == intent
+
+
+async def test_a_picture_is_seen_first(
+    cassette: Path,
+    handler: Eco2CallbackHandler,
+    records: Records,
+    registry: CollectorRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    """The eleventh path, vision: what lies on the picture is known before the message is classified."""
+    monkeypatch.setenv("ECO2_PROVIDER", "google")
+    with LangSmithServer() as server:
+        with activate("tracer_after", server, handler) as active:
+            state = await build_graph().ainvoke(
+                turn(QUESTIONS["waste"], image=PICTURE), {"callbacks": active.callbacks}
+            )
+        if request.config.getoption("--record-mode") == "none":
+            assert_one_bill(server, registry, records, cassette)
+
+    assert [call.node for call in records.calls][:2] == ["vision", "intent"]
+    assert state["vision"]["item"]
+    assert state["answer"]
