@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import tomllib
@@ -17,6 +18,7 @@ from eco2_callbacks.families import FAMILIES
 from eco2_callbacks.otlp import withhold_langsmith_key
 from eco2_callbacks.rates import PRICE_KEYS
 from fakes import FakeModel
+from graph.__main__ import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -67,6 +69,39 @@ def test_every_setting_is_in_the_table() -> None:
 
     assert named == read - {"LANGSMITH_HANDLER"}
     assert "`LANGCHAIN_HANDLER`" in README
+
+
+def test_every_setting_of_the_graph_is_in_its_table() -> None:
+    """Each variable that the chat worker reads is explained, and none that it does not read."""
+    code = "".join(path.read_text() for path in sorted((ROOT / "graph").rglob("*.py")))
+    read = set(re.findall(r"\b(?:ECO2_[A-Z_]*[A-Z]|[A-Z_]+_(?:API|SERVICE)_KEY)\b", code))
+    named = {name for first, *_ in rows("The chat worker") for name in re.findall(r"`([A-Z0-9_]{6,})`", first)}
+
+    assert named == read - {"LANGSMITH_API_KEY"}  # which the demo prints
+    assert "`ECO2_PROVIDER_<NODE>`" in README
+
+
+def test_the_nodes_are_the_graph_s() -> None:
+    """Every node is in the table, and each is a file."""
+    named = [first.strip("`") for first, *_ in rows("The chat worker") if first.strip("`").islower()]
+
+    assert sorted(named) == sorted(path.stem for path in (ROOT / "graph" / "nodes").glob("[!_]*.py"))
+
+
+def test_the_tree_is_the_demo_s(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nodes, tokens and dollars of the request shown are what the demo plays; seconds differ from run to run."""
+    (tree,) = re.findall(r"^```\n> (.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+    assert main(["demo", "--intent", "waste", "--json", "--speed", "50"]) == 0
+
+    played = json.loads(capsys.readouterr().out)
+    (request,) = played["requests"]
+    nodes = [node for node in request["nodes"] if node["node"] != "__start__"]
+    assert re.findall(r"^[ │]*[├╰]─ ([a-z_]+) ", tree, re.MULTILINE) == [node["node"] for node in nodes]
+    for name, figures in (*played["totals"]["intents"].items(), *((node["node"], node) for node in nodes)):
+        if figures["cost_usd"]:
+            counts = rf"{figures['input_tokens']:,} +{figures['output_tokens']:,} +{figures['cost_usd']:.8f}"
+            assert re.search(rf"^[ │├╰─]*{name} .* {counts}$", tree, re.MULTILINE)
 
 
 def test_the_log_is_what_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -152,7 +187,10 @@ def test_every_price_key_is_named() -> None:
 
 def test_commands_and_files_that_are_named_exist() -> None:
     """What the README tells a reader to open or run is there."""
-    for path in ("tests/graph/standin.py", "tests/graph/record_demo.py", ".ci/run", "eco2_callbacks/fees.toml"):
+    for path in (
+        *(".ci/run", "eco2_callbacks/fees.toml", "graph/app.py", "graph/build.py", "graph/clients/character_server.py"),
+        *("langgraph.json", "tests/graph/providers.py", "tests/graph/record.py", "tests/graph/services.py"),
+    ):
         assert path in README
         assert (ROOT / path).is_file()
     assert "uv run python -m graph demo" in README
