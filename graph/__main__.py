@@ -64,15 +64,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _port(text: str) -> int:
-    if (port := int(text)) not in range(65536):
-        raise ValueError(text)
-    return port
+    if not text.isdecimal() or int(text) not in range(65536):
+        raise argparse.ArgumentTypeError(f"it is {text!r}, wanted a number from 0 to 65535")
+    return int(text)
 
 
 def _speed(text: str) -> float:
-    speed = float(text)
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = math.nan
     if not (math.isfinite(speed) and speed > 0):
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"it is {text!r}, wanted a number above 0, such as 1 for real time")
     return speed
 
 
