@@ -165,7 +165,8 @@ def _write(run: RunTree, note: Note) -> None:
     if intent := note.metadata.get("intent"):
         # The state's intent, which may differ from the one the request began with; as far as it may leave.
         kept = [tag for tag in kept if not tag.startswith("intent:")]
-        tags += [f"intent:{shown}" for shown in (_as_sent(run.client, "intent", intent),) if shown]
+        if shown := _as_sent(run.client, "intent", intent):
+            tags.append(f"intent:{shown}")
     run.tags = list(dict.fromkeys([*kept, *tags]))
 
 

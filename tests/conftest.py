@@ -100,6 +100,11 @@ class Records:
         return request
 
 
+def exposed(registry: CollectorRegistry, name: str) -> float:
+    """Return a sample's value summed over all its labels."""
+    return sum(sample.value for family in registry.collect() for sample in family.samples if sample.name == name)
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take away what the developer's shell says of tracing, prices and keys."""

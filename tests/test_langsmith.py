@@ -30,7 +30,7 @@ from langsmith.utils import get_env_var
 from prometheus_client import CollectorRegistry
 
 from activation import ACTIVATIONS, MODES, activate
-from conftest import Records
+from conftest import Records, exposed
 from eco2_callbacks import Cost, Eco2CallbackHandler, Feature, GraphRun, LLMCall, TokenUsage
 from eco2_callbacks.langsmith import usage_metadata
 from eco2_callbacks.traced import TracedRun
@@ -95,10 +95,6 @@ def told(run: dict[str, Any]) -> dict[str, Any] | None:
         messages = [generation["message"]["kwargs"] for batch in outputs["generations"] for generation in batch]
         assert [message.get("usage_metadata") for message in messages] == [usage] + [None] * (len(messages) - 1)
     return usage
-
-
-def exposed(registry: CollectorRegistry, name: str) -> float:
-    return sum(sample.value for family in registry.collect() for sample in family.samples if sample.name == name)
 
 
 @pytest.mark.parametrize("way", ACTIVATIONS)

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
-from test_langsmith import exposed, one_node, sync_answer
+from test_langsmith import one_node, sync_answer
 from urllib3 import Retry
 
 from activation import activate
+from conftest import exposed
 from eco2_callbacks import Eco2CallbackHandler
 from eco2_callbacks.outage import OutageFilter
 from langsmith_server import LangSmithServer, refused_url

@@ -20,7 +20,7 @@ from langchain_openai.chat_models import _client_utils
 from prometheus_client import CollectorRegistry
 
 from activation import activate
-from conftest import Records
+from conftest import Records, exposed
 from eco2_callbacks import Eco2CallbackHandler, TokenUsage
 from eco2_callbacks.langsmith import usage_metadata
 from langsmith_server import LangSmithServer
@@ -86,10 +86,6 @@ def usd(truth: dict[str, Any]) -> Decimal:
     provider = "azure" if truth["azure"] else truth["provider"]
     priced = calc_price(Usage(**truth["units"]), truth["price_model"], provider_id=provider, price_context=context)
     return priced.total_price
-
-
-def exposed(registry: CollectorRegistry, name: str) -> float:
-    return sum(sample.value for family in registry.collect() for sample in family.samples if sample.name == name)
 
 
 def play(player: ModuleType, case: Any, handlers: Sequence[BaseCallbackHandler], mode: str) -> bool:

@@ -11,7 +11,9 @@ from typing import Any
 
 import yaml
 
-__all__ = ["Bill", "bills"]
+from eco2_callbacks import LLMCall
+
+__all__ = ["Bill", "billed", "bills"]
 
 _MTOK = Decimal(1_000_000)
 # USD per million tokens (input, cached input, output), November 2026:
@@ -36,6 +38,23 @@ class Bill:
     image_tokens: int
     searches: int
     usd: Decimal
+
+
+def billed(call: LLMCall) -> Bill:
+    """Return a record's figures as a bill."""
+    usage, cost = call.usage, call.cost
+    assert usage is not None
+    assert cost is not None
+    assert call.unpriced_reason is None
+    return Bill(
+        usage.input_tokens,
+        usage.cache_read_tokens,
+        usage.output_tokens,
+        usage.reasoning_tokens,
+        usage.output_image_tokens,
+        usage.web_searches,
+        cost.total_usd,
+    )
 
 
 def bills(path: Path) -> Iterator[Bill]:

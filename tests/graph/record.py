@@ -14,15 +14,14 @@ import callpaths
 import scripts
 from graph import build_graph, cassette
 from graph.demo import QUESTIONS
-from graph.stage import character_service, environment
+from graph.stage import CASSETTES, character_service, environment
 from graph.state import turn
 from providers import LIFELIKE, StandIn
 from services import Services
 
-__all__ = ["DEMO", "main", "record_demo", "upstream"]
+__all__ = ["main", "record_demo", "upstream"]
 
-DEMO = Path(__file__).parents[2] / "cassettes" / "demo"
-_FOLDERS = {"openai": DEMO, "google": DEMO / "google"}
+_FOLDERS = {"openai": CASSETTES, "google": CASSETTES / "google"}
 
 
 _SERVICES = ("dapi.kakao.com", "apis.data.go.kr", "api.data.go.kr")

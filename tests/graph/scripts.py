@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import yaml
 
 from asked import Question
 
-__all__ = ["DEMO", "PICTURE", "SCRIPT", "Answer", "Line", "Script", "Source", "answer"]
+__all__ = ["PICTURE", "SCRIPT", "Answer", "Line", "Script", "Source", "answer"]
 
 
 @dataclass(frozen=True)
@@ -98,9 +97,6 @@ def _line(content: Mapping[str, Any]) -> Line:
 
 
 _CONTENT = yaml.safe_load(Path(__file__).with_name("script.yaml").read_text(encoding="utf-8"))
-
-DEMO: Mapping[str, str] = MappingProxyType(_CONTENT["demo"])
-"""What the demo's user says, by intent."""
 
 PICTURE: str = _CONTENT["picture"]
 """What a user says to a picture."""

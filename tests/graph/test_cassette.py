@@ -21,9 +21,8 @@ import httpx2
 import pytest
 import yaml
 from langchain_openai import ChatOpenAI
-from test_providers import billed
 
-from billing import bills
+from billing import billed, bills
 from callpaths import PATHS, SCRIPT
 from conftest import CASSETTES, Records
 from eco2_callbacks import Eco2CallbackHandler

@@ -10,9 +10,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from activation import activate
-from billing import Bill, bills
-from conftest import Records
-from eco2_callbacks import Eco2CallbackHandler, LLMCall, Settings
+from billing import billed, bills
+from conftest import Records, exposed
+from eco2_callbacks import Eco2CallbackHandler, Settings
 from eco2_callbacks.langsmith import usage_metadata
 from graph import build_graph
 from graph.app import make_handler
@@ -46,24 +46,6 @@ def handler(registry: CollectorRegistry, records: Records) -> Iterator[Eco2Callb
     """The application's own, with a registry and a sink of the test's."""
     with make_handler(Settings(), sinks=[records], registry=registry) as handler:
         yield handler
-
-
-def billed(call: LLMCall) -> Bill:
-    assert call.usage is not None
-    assert call.cost is not None
-    return Bill(
-        input_tokens=call.usage.input_tokens,
-        cached_tokens=call.usage.cache_read_tokens,
-        output_tokens=call.usage.output_tokens,
-        reasoning_tokens=call.usage.reasoning_tokens,
-        image_tokens=call.usage.output_image_tokens,
-        searches=call.usage.web_searches,
-        usd=call.cost.total_usd,
-    )
-
-
-def exposed(registry: CollectorRegistry, name: str) -> float:
-    return sum(sample.value for family in registry.collect() for sample in family.samples if sample.name == name)
 
 
 def assert_one_bill(server: LangSmithServer, registry: CollectorRegistry, records: Records, cassette: Path) -> None:

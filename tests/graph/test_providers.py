@@ -13,31 +13,15 @@ from pydantic import BaseModel
 
 import scripts
 from asked import Question, count
-from billing import Bill, bills
+from billing import billed, bills
 from callpaths import PATHS, SCRIPT
 from conftest import Records
-from eco2_callbacks import Eco2CallbackHandler, LLMCall
+from eco2_callbacks import Eco2CallbackHandler
 from graph.cassette import record, replay
+from graph.demo import QUESTIONS
 from providers import Pace, StandIn
 from said import say
-from scripts import DEMO, Answer, Line, answer
-
-
-def billed(call: LLMCall) -> Bill:
-    """Return a record's figures as a bill."""
-    usage, cost = call.usage, call.cost
-    assert usage is not None
-    assert cost is not None
-    assert call.unpriced_reason is None
-    return Bill(
-        usage.input_tokens,
-        usage.cache_read_tokens,
-        usage.output_tokens,
-        usage.reasoning_tokens,
-        usage.output_image_tokens,
-        usage.web_searches,
-        cost.total_usd,
-    )
+from scripts import Answer, Line, answer
 
 
 @pytest.mark.parametrize("name", PATHS)
@@ -92,7 +76,7 @@ def test_what_is_not_in_the_script_is_refused(tmp_path: Path) -> None:
 
 def test_a_stream_comes_at_the_models_pace() -> None:
     """The first words come after the thinking, and the others one after the other."""
-    body = {"contents": [{"role": "user", "parts": [{"text": DEMO["waste"]}]}]}
+    body = {"contents": [{"role": "user", "parts": [{"text": QUESTIONS["waste"]}]}]}
     marked = {"systemInstruction": {"parts": [{"text": "# answer\n..."}]}, **body}
     path = "/v1beta/models/gemini-3-flash-preview:streamGenerateContent?alt=sse"
 
@@ -101,7 +85,9 @@ def test_a_stream_comes_at_the_models_pace() -> None:
         with httpx.stream("POST", stand_in.url + path, json=marked, trust_env=False) as response:
             arrivals = [time.monotonic() - began for _ in response.iter_raw()]
 
-    text = next(line.answer.text for line in scripts.SCRIPT if line.node == "answer" and line.said == DEMO["waste"])
+    text = next(
+        line.answer.text for line in scripts.SCRIPT if line.node == "answer" and line.said == QUESTIONS["waste"]
+    )
     assert len(arrivals) > 3
     assert arrivals[0] >= 0.05 + 0.002 * count(text)  # it drafts before it writes
     assert arrivals[-1] - arrivals[0] >= 0.002 * count(text) / 2
@@ -112,11 +98,11 @@ def question(system: str = "", asked: str = "", **parts: object) -> Question:
     return Question(system=system, messages=(("user", asked),), **{**empty, **parts})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("intent", DEMO)
+@pytest.mark.parametrize("intent", QUESTIONS)
 def test_the_demo_is_scripted(intent: str) -> None:
     """Every message of the demo has its intent, and every intent its answer."""
-    classified = answer(scripts.SCRIPT, question("# intent\n...", DEMO[intent]))
-    answered = answer(scripts.SCRIPT, question("# answer\n...", f"참고 자료...\n{DEMO[intent]}"))
+    classified = answer(scripts.SCRIPT, question("# intent\n...", QUESTIONS[intent]))
+    answered = answer(scripts.SCRIPT, question("# answer\n...", f"참고 자료...\n{QUESTIONS[intent]}"))
 
     assert classified is not None
     assert classified.fields["intent"] == intent
@@ -126,9 +112,9 @@ def test_the_demo_is_scripted(intent: str) -> None:
 
 def test_the_last_message_decides() -> None:
     """Examples in a prompt and earlier turns do not answer for what the user says now."""
-    prompt = f"# intent\n예: {DEMO['location']}\n예: {DEMO['waste']}"
+    prompt = f"# intent\n예: {QUESTIONS['location']}\n예: {QUESTIONS['waste']}"
 
-    found = answer(scripts.SCRIPT, question(prompt, DEMO["general"]))
+    found = answer(scripts.SCRIPT, question(prompt, QUESTIONS["general"]))
 
     assert found is not None
     assert found.fields["intent"] == "general"
@@ -145,7 +131,7 @@ class Wanted(BaseModel):
 
 def test_an_answer_keeps_to_the_schema() -> None:
     """What the schema does not have is left out, what the script does not have is empty."""
-    wanted = question("# intent\n...", DEMO["waste"], schema=Wanted.model_json_schema())
+    wanted = question("# intent\n...", QUESTIONS["waste"], schema=Wanted.model_json_schema())
     scripted = Answer(fields={"intent": "waste", "weather": True, "place": "서울"})
 
     said = say(wanted, scripted, cached_tokens=0, image_tokens=0, draws=False)
