@@ -285,6 +285,9 @@ def test_the_model_asked_for(metadata: dict[str, Any], params: dict[str, Any], m
 class RaisingState:
     """A state whose property fails."""
 
+    def __repr__(self) -> str:
+        return "RaisingState()"  # without the address: every worker must name the test alike
+
     @property
     def intent(self) -> str:
         raise RuntimeError("not ready")
