@@ -22,7 +22,7 @@ _WHERE = ("node", "provider", "model")
 # Labels whose values are ours to choose; every other one is free, and bounded.
 CLOSED_LABELS = frozenset(
     {"callback", "direction", "kind", "label", "modality", "part", "prices_version", "reason", "status", "token_type"}
-    | {"tool", "version"}
+    | {"tool", "type", "version"}
 )
 
 FAMILIES: tuple[Family, ...] = (
@@ -109,6 +109,40 @@ FAMILIES: tuple[Family, ...] = (
         "Seconds from a streamed model call's start to its first content.",
         (0.05, 0.1, 0.25, 0.5, 0.75, 1, 2, 5, 10, 30),
     ),
+    Family("chat_stream_tokens_total", "counter", ("node", "status"), "Streamed chunks with content, as they come."),
+    Family("chat_stream_requests_total", "counter", ("status",), "Streams that ended, and those taken up again."),
+    Family(
+        "chat_stream_token_latency_seconds",
+        "histogram",
+        ("node",),
+        "Seconds that a publisher took to hand one token on.",
+        (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25),
+    ),
+    Family(
+        "chat_stream_token_interval_seconds",
+        "histogram",
+        ("provider",),
+        "Seconds between two streamed chunks with content.",
+        (0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1),
+    ),
+    Family(
+        "chat_stream_duration_seconds",
+        "histogram",
+        ("node", "status"),
+        "Seconds from a streamed model call's start to its end.",
+        (0.5, 1, 2, 5, 10, 20, 30, 60),
+    ),
+    Family(
+        "chat_stream_token_count",
+        "histogram",
+        ("node",),
+        "Chunks with content in one stream.",
+        (10, 50, 100, 200, 500, 1000, 2000),
+    ),
+    Family(
+        "chat_stream_recovery_total", "counter", ("type", "status"), "Readers that lost a stream and took it up again."
+    ),
+    Family("chat_stream_active", "gauge", (), "Streams open now."),
     Family(
         "chat_requests_total", "counter", ("intent", "status", "provider"), "Requests: root runs of a graph or chain."
     ),

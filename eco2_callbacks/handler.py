@@ -26,6 +26,7 @@ from eco2_callbacks.otlp import withhold_langsmith_key
 from eco2_callbacks.outcomes import SUCCESS, outcome_of
 from eco2_callbacks.pricing import PriceBook
 from eco2_callbacks.prometheus import PrometheusSink
+from eco2_callbacks.publishing import StreamMetrics
 from eco2_callbacks.records import Record, Sink, fault_of
 from eco2_callbacks.tracker import Tracker
 
@@ -38,7 +39,7 @@ _CALLBACKS = (
     *("on_chat_model_start", "on_llm_start", "on_llm_new_token", "on_stream_event", "on_llm_end", "on_llm_error"),
     *("on_tool_start", "on_tool_end", "on_tool_error"),
     *("on_retriever_start", "on_retriever_end", "on_retriever_error"),
-    *("emit", "feedback", "close"),
+    *("emit", "feedback", "stream_metrics", "close"),
 )
 
 
@@ -67,6 +68,9 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         max_tenants: The same for tenants; None is ``max_label_values``.
         clock: Monotonic seconds, for durations.
         now: Aware wall time, for time stamps and the prices of the day.
+
+    Attributes:
+        stream_metrics: Takes what a publisher of streams tells: tokens handed on, readers that came back.
 
     Raises:
         ConfigError: If an argument cannot be used.
@@ -114,6 +118,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         for callback in _CALLBACKS:
             prometheus.failed(callback, times=0)
         self._prometheus = prometheus
+        self.stream_metrics = StreamMetrics(prometheus)
         self._sinks: tuple[Sink, ...] = (prometheus, *sinks)
         self._clock = clock
         self._langsmith = LangSmithRuns(
@@ -271,6 +276,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             call = self._open_call(run_id)
             if call is None:
                 return
+            stream = call.stream or self._tracker.open_stream(call)
             if chunk is None:
                 call.texts.append(str(token))
             elif call.chunks and call.chunks[-1] is chunk:
@@ -278,9 +284,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             else:
                 call.chunks.append(chunk)
             if token or _has_content(chunk):
-                if call.first_token is None:
-                    call.first_token = self._clock()
-                call.streamed_tokens += 1
+                stream.arrived(self._clock())
         except Exception:
             self._failed("on_llm_new_token", run_id)
 
@@ -299,12 +303,14 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             if call is None or call.last_event is event:
                 return  # not open, or attached twice
             call.last_event = event
-            if call.chunks or event.get("event") != "content-block-delta":
+            stream = call.stream or self._tracker.open_stream(call)
+            if call.chunks:
                 return
-            call.texts.append(str(event["delta"].get("text") or ""))
-            if call.first_token is None:
-                call.first_token = self._clock()
-            call.streamed_tokens += 1
+            if event.get("event") == "content-block-delta":
+                call.texts.append(_text_of(event["delta"], "text", "args"))
+                stream.arrived(self._clock())
+            elif event.get("event") == "content-block-start":
+                call.texts.append(_text_of(event["content"], "name"))
         except Exception:
             self._failed("on_stream_event", run_id)
 
@@ -392,6 +398,11 @@ class Eco2CallbackHandler(BaseCallbackHandler):
 def _name(serialized: Mapping[str, Any] | None, kwargs: Mapping[str, Any]) -> str:
     name = kwargs.get("name") or (serialized or {}).get("name")
     return name if isinstance(name, str) else ""
+
+
+def _text_of(part: Mapping[str, Any], *keys: str) -> str:
+    """Return what a part of a v3 stream adds to the answer's text and tool calls."""
+    return "".join(text for key in keys if isinstance(text := part.get(key), str))
 
 
 def _has_content(chunk: GenerationChunk | ChatGenerationChunk | None) -> bool:

@@ -51,7 +51,7 @@ class Meter:
         except Exception:  # whatever a malformed answer leads to, the call happened and is counted
             self._on_failure("on_llm_end", call.run_id)
             answer, usage, reason, cost, unpriced = Answer(call.request_model), None, None, None, "no_usage"
-        first = call.first_token
+        arrivals = call.stream.arrivals if call.stream is not None else ()
         return LLMCall(
             run_id=call.run_id,
             trace_id=call.top,
@@ -70,9 +70,9 @@ class Meter:
             rate_limited=outcome.rate_limited,
             started_at=call.started_at,
             duration_seconds=duration_seconds,
-            time_to_first_token_seconds=None if first is None else max(0.0, first - call.started),
-            streamed=first is not None,
-            streamed_tokens=call.streamed_tokens,
+            time_to_first_token_seconds=max(0.0, arrivals[0] - call.started) if arrivals else None,
+            streamed=call.stream is not None,
+            streamed_tokens=len(arrivals),
             usage=usage,
             cost=cost,
             estimated=reason is not None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import TypeVar, cast
+from typing import Literal, TypeAlias, TypeVar, cast, get_args
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
@@ -13,17 +13,21 @@ from eco2_callbacks.records import GraphRun, LLMCall, NodeRun, Record, Retriever
 from eco2_callbacks.series import (
     CallSeries,
     NodeSeries,
+    PublishSeries,
     RequestSeries,
     RetrieverSeries,
     ScoreSeries,
     Series,
+    StreamSeries,
     SubagentSeries,
     ToolSeries,
 )
+from eco2_callbacks.streams import Stream
 
-__all__ = ["PrometheusSink"]
+__all__ = ["PrometheusSink", "Recovery", "RecoveryStatus"]
 
-
+Recovery: TypeAlias = Literal["catch_up", "snapshot"]
+RecoveryStatus: TypeAlias = Literal["success", "error"]
 _S = TypeVar("_S", bound=Series)
 
 
@@ -58,6 +62,15 @@ class PrometheusSink:
         self._count_open_runs: Callable[[], int] = int
         self._shown_open_runs = 0
         self._open_runs = self._instruments.gauge("eco2_callbacks_open_runs")
+        self._streams: dict[Stream, StreamSeries] = {}
+        self._active_streams = self._instruments.gauge("chat_stream_active")
+        self._stream_requests = self._instruments.counter("chat_stream_requests_total")
+        for stream_status in ("success", "error", "cancelled", "recovered"):
+            self._stream_requests.labels(status=stream_status)
+        self._recoveries = self._instruments.counter("chat_stream_recovery_total")
+        for kind in get_args(Recovery):
+            for status in get_args(RecoveryStatus):
+                self._recoveries.labels(type=kind, status=status)
         self._evicted = self._instruments.counter("eco2_callbacks_evicted_runs_total")
         self._errors = self._instruments.counter("eco2_callbacks_errors_total")
         for node, key in scores:
@@ -108,7 +121,7 @@ class PrometheusSink:
     def watch_open_runs(self, count: Callable[[], int]) -> None:
         """Take what tells how many runs are open, to be asked whenever somebody looks."""
         self._count_open_runs = count
-        self._instruments.on_flush(self._show_open_runs)
+        self._instruments.on_flush(self._show_live)
 
     def run_evicted(self) -> None:
         """Count a run that was closed because too many were open, or it was for too long."""
@@ -132,11 +145,48 @@ class PrometheusSink:
         """Bring a retriever's series to life at 0."""
         self._of(RetrieverSeries, retriever, node)
 
+    def stream_opened(self, node: str, provider: str) -> Stream:
+        """Count one more open stream; what comes in it is counted whenever somebody looks."""
+        stream, series = Stream(), self._of(StreamSeries, node, provider)
+        if not self._instruments.waits:
+            append = stream.arrivals.append
+
+            def arrived(seconds: float) -> None:
+                append(seconds)
+                self._instruments.submit(series.count_tokens, stream)
+
+            stream.arrived = arrived
+        self._streams[stream] = series
+        self._active_streams.inc()
+        return stream
+
+    def stream_closed(self, stream: Stream) -> None:
+        """Count a stream as closed, and what is left of it to count."""
+        series = self._streams.pop(stream)
+        self._active_streams.dec()
+        self._instruments.submit(series.count_tokens, stream)
+
     def request_opened(self, intent: str, tenant_id: str) -> Callable[[], None]:
         """Count one more open request and bring its series to life at 0; return what counts it as closed."""
         sessions = self._of(RequestSeries, self._agent_name, intent, "", "", tenant_id).open
         sessions.inc()
         return sessions.dec
+
+    def token_published(self, node: str, seconds: float) -> None:
+        """Count one token that a publisher handed on."""
+        self._instruments.submit(self._of(PublishSeries, node).count, seconds)
+
+    def stream_recovered(self, kind: Recovery, status: RecoveryStatus) -> None:
+        """Count a reader that took a stream up again, or could not."""
+        self._recoveries.labels(type=kind, status=status).inc()
+        if status == "success":
+            self._stream_requests.labels(status="recovered").inc()
+
+    def _show_live(self) -> None:
+        self._show_open_runs()
+        if self._instruments.waits:
+            for stream, series in list(self._streams.items()):
+                series.count_tokens((stream,))
 
     def _show_open_runs(self) -> None:
         # Added, not set: another handler on the registry has open runs of its own.

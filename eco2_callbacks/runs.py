@@ -14,6 +14,7 @@ from langchain_core.messages import BaseMessage
 
 from eco2_callbacks.records import Cost, LLMCall, RetryReason
 from eco2_callbacks.spans import SpanIds, current_span
+from eco2_callbacks.streams import Stream
 from eco2_callbacks.traced import TracedRun
 from eco2_callbacks.usage import TokenUsage
 
@@ -153,8 +154,8 @@ class OpenTool(TimedRun):
 class OpenCall(TimedRun):
     """A model's run.
 
-    What it streamed is kept for the case that it is cut short: chunks, or texts where there were none. In a v3 stream
-    ``last_event`` is set.
+    ``stream`` is set from its first chunk on. What it streamed is kept for the case that it is cut short: chunks, or
+    texts where there were none. In a v3 stream ``last_event`` is set.
     """
 
     parent_run_id: UUID | None
@@ -167,8 +168,7 @@ class OpenCall(TimedRun):
     params: Mapping[str, Any]
     messages: Sequence[BaseMessage] = ()
     prompts: Sequence[str] = ()
-    first_token: float | None = None
-    streamed_tokens: int = 0
+    stream: Stream | None = None
     chunks: list[Any] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     last_event: Any = None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import ClassVar, get_args
 
-from eco2_callbacks.instruments import Instruments
+from eco2_callbacks.instruments import Instruments, observe_all
 from eco2_callbacks.records import (
     COST_PARTS,
     EXACT,
@@ -23,14 +23,17 @@ from eco2_callbacks.records import (
     ToolCall,
     UnpricedReason,
 )
+from eco2_callbacks.streams import Stream
 
 __all__ = [
     "CallSeries",
     "NodeSeries",
+    "PublishSeries",
     "RequestSeries",
     "RetrieverSeries",
     "ScoreSeries",
     "Series",
+    "StreamSeries",
     "SubagentSeries",
     "ToolSeries",
 ]
@@ -113,6 +116,7 @@ class CallSeries(Series):
         self._errors, self._images = counter("llm_errors_total"), counter("llm_images_total")
         self._duration = instruments.histogram("llm_inference_duration_seconds").labels(**where)
         self._first_token = instruments.histogram("llm_time_to_first_token_seconds").labels(**where)
+        self.streams = StreamSeries(instruments, _some(labels, *StreamSeries.LABELS), label)
 
     def count(self, calls: Sequence[LLMCall]) -> None:
         """Count calls; what a cache hit saved is not counted again."""
@@ -125,6 +129,8 @@ class CallSeries(Series):
             self._calls[call.status].inc()
             if call.retry is not None:
                 self._retries[call.retry].inc()
+            if call.streamed:
+                self.streams.count(call)
             if call.from_cache:
                 self._cache_hits.inc()
                 continue
@@ -167,6 +173,53 @@ class CallSeries(Series):
             self._unpriced[call.unpriced_reason].inc()
         if call.estimate_reason is not None and call.cost is not None:
             self._estimated[call.estimate_reason].inc(float(call.cost.total_usd))
+
+
+class StreamSeries(Series):
+    """Streams of a provider's answers in one node."""
+
+    LABELS = ("node", "provider")
+
+    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
+        super().__init__(instruments, labels, label)
+        node, histogram = _some(labels, "node"), instruments.histogram
+        tokens, seconds = instruments.counter("chat_stream_tokens_total"), histogram("chat_stream_duration_seconds")
+        by_status = {status: tokens.labels(status=status, **node) for status in _CALL_STATUSES}
+        # A chunk is counted when it comes, before anybody knows how its stream will end.
+        self._tokens = by_status["success"]
+        self._duration = {status: seconds.labels(status=status, **node) for status in _CALL_STATUSES}
+        self._intervals = histogram("chat_stream_token_interval_seconds").labels(**_some(labels, "provider"))
+        self._token_count = histogram("chat_stream_token_count").labels(**node)
+        self._requests = instruments.counter("chat_stream_requests_total")
+        PublishSeries(instruments, node, label)
+
+    def count_tokens(self, streams: Sequence[Stream]) -> None:
+        """Count what came since the last time."""
+        for stream in streams:
+            chunks, intervals = stream.uncounted()
+            if chunks:
+                self._tokens.inc(chunks)
+                observe_all(self._intervals, intervals)
+
+    def count(self, call: LLMCall) -> None:
+        """Count a stream that ended."""
+        self._requests.labels(status=call.status).inc()
+        self._duration[call.status].observe(call.duration_seconds, _exemplar(call))
+        self._token_count.observe(call.streamed_tokens)
+
+
+class PublishSeries(Series):
+    """Tokens of a node that a publisher hands on."""
+
+    LABELS = ("node",)
+
+    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
+        super().__init__(instruments, labels, label)
+        self._latency = instruments.histogram("chat_stream_token_latency_seconds").labels(**labels)
+
+    def count(self, seconds: Sequence[float]) -> None:
+        """Count tokens by what each took."""
+        observe_all(self._latency, seconds)
 
 
 class _RunSeries(Series):

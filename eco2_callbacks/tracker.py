@@ -18,6 +18,7 @@ from eco2_callbacks.outcomes import ABANDONED, Outcome
 from eco2_callbacks.prometheus import PrometheusSink
 from eco2_callbacks.records import GraphRun, LLMCall, NodeRun, Record, RetrieverCall, ToolCall
 from eco2_callbacks.runs import OpenCall, OpenNode, OpenRequest, OpenRun, OpenRuns, OpenTool
+from eco2_callbacks.streams import Stream
 
 __all__ = ["Tracker"]
 
@@ -167,6 +168,11 @@ class Tracker:
         run = self._runs.get(run_id)
         return run if isinstance(run, OpenCall) else None
 
+    def open_stream(self, call: OpenCall) -> Stream:
+        """Return the stream of a call whose first chunk came."""
+        call.stream = stream = self._live.stream_opened(call.node_name, call.provider)
+        return stream
+
     def end(self, run_id: UUID, outcome: Outcome, output: Any = None) -> None:
         """Close a run, and before it those below it that were left behind; one that is not open is passed over."""
         run = self._runs.close(run_id)
@@ -253,6 +259,8 @@ class Tracker:
     def _finish(self, run: OpenRun, outcome: Outcome, output: Any) -> None:
         record: Record | None = None
         try:
+            if isinstance(run, OpenCall) and run.stream is not None:
+                self._live.stream_closed(run.stream)
             if run.attempts is not None or run.attempt_of is not None:
                 self._attempts.closed(run, outcome)
             record = self._record_of(run, outcome, output)
@@ -380,7 +388,7 @@ def _where(parent: OpenRun | None, metadata: Mapping[str, Any]) -> tuple[str, st
 
 def _is_streaming(run: OpenRun) -> bool:
     """Say whether a run's own end is still to come, when its stream is closed."""
-    return isinstance(run, OpenCall) and (run.first_token is not None or bool(run.chunks))
+    return isinstance(run, OpenCall) and run.stream is not None
 
 
 def _step(tags: Sequence[str] | None) -> int | None:

@@ -13,10 +13,10 @@ PACKAGE = Path(eco2_callbacks.__file__).parent
 FLOORS = tuple(
     set(modules.split())
     for modules in (
-        "background config diagnosis errors frozen langsmith_env media otlp outage spans usage",
+        "background config diagnosis errors frozen langsmith_env media otlp outage spans streams usage",
         "families features pricing rates records",
         "attribution estimation extraction feedback gemini outcomes runs server_tools traced",
-        "attempts instruments langsmith metering prometheus series tracker",
+        "attempts instruments langsmith metering prometheus publishing series tracker",
         "handler runconfig",
     )
 )
