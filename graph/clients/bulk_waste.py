@@ -9,21 +9,16 @@ reports (a size is mostly the word ``null``, a fee a text).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from graph.clients import environment
 from graph.clients.errors import ServiceRefused
 from graph.clients.public_data import PublicData
 from graph.clients.rows import CONFIG, Day, Text, Won, alike
 
 __all__ = ["BulkWaste", "Fee"]
 
-_SERVICE = "Bulk-waste fees"
-_URL = "https://api.data.go.kr"
-_KEY_SETTING = "BULK_WASTE_SERVICE_KEY"
-_URL_SETTING = "ECO2_BULK_WASTE_URL"
 # A district lists some 160 items, a few up to 700; six cities have a 중구.
 _MOST_FEES = 1000
 _PROVINCES = {
@@ -70,37 +65,17 @@ class Fee:
 _FEES = TypeAdapter(tuple[Fee, ...])
 
 
-class BulkWaste:
+class BulkWaste(PublicData):
     """A client of the fees of bulk waste; usable from any event loop, and nothing of it needs to be closed.
 
-    Args:
-        key: The public data portal's key.
-        url: Where the portal is.
-        timeout_seconds: How long one question may take.
+    ``from_env()`` reads ``BULK_WASTE_SERVICE_KEY``, ``ECO2_BULK_WASTE_URL`` and ``ECO2_CLIENT_TIMEOUT_SECONDS``.
     """
 
-    def __init__(self, *, key: str, url: str = _URL, timeout_seconds: float = environment.TIMEOUT_SECONDS) -> None:
-        self._data = PublicData(
-            _SERVICE,
-            key=key,
-            key_setting=_KEY_SETTING,
-            url=url,
-            url_setting=_URL_SETTING,
-            timeout_seconds=timeout_seconds,
-        )
-
-    @classmethod
-    def from_env(cls) -> Self:
-        """Return a client by ``BULK_WASTE_SERVICE_KEY``, ``ECO2_BULK_WASTE_URL``, ``ECO2_CLIENT_TIMEOUT_SECONDS``.
-
-        Raises:
-            ServiceUnconfigured: If the key is missing, or one of them is malformed.
-        """
-        return cls(
-            key=environment.required(_SERVICE, _KEY_SETTING, what="a key for data.go.kr/data/15114146/standard.do"),
-            url=environment.optional(_URL_SETTING, _URL),
-            timeout_seconds=environment.timeout_seconds(_SERVICE),
-        )
+    SERVICE = "Bulk-waste fees"
+    KEY_SETTING = "BULK_WASTE_SERVICE_KEY"
+    WHAT = "a key for data.go.kr/data/15114146/standard.do"
+    URL_SETTING = "ECO2_BULK_WASTE_URL"
+    URL = "https://api.data.go.kr"
 
     async def fees(self, item: str, *, district: str, province: str = "") -> tuple[Fee, ...]:
         """Return what a district takes for an item, in all its sizes, the cheapest first.
@@ -116,7 +91,7 @@ class BulkWaste:
         """
         district, province = district.strip(), province.strip()
         if not district:
-            raise ServiceRefused(_SERVICE, "no district came, wanted one such as 강남구; ask where the waste is.")
+            raise ServiceRefused(self.SERVICE, "no district came, wanted one such as 강남구; ask where the waste is.")
         province = _PROVINCES.get(province, province)
         params: dict[str, str | int | float] = {
             "type": "json",
@@ -125,7 +100,7 @@ class BulkWaste:
             "SGG_NM": district,
             **({"CTPV_NM": province} if province else {}),
         }
-        fees = await self._data.rows("/openapi/tn_pubr_public_lar_was_fee_api", params, _FEES)
+        fees = await self._rows("/openapi/tn_pubr_public_lar_was_fee_api", params, _FEES)
         # Here and not by a parameter: only a part of the name is known. And another town's fee would be a wrong answer.
         found = [
             fee

@@ -10,20 +10,15 @@ public programs use.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from graph.clients import environment
 from graph.clients.public_data import PublicData
 from graph.clients.rows import CONFIG, Text
 
 __all__ = ["CollectionPoint", "Keco"]
 
-_SERVICE = "KECO"
-_URL = "https://apis.data.go.kr"
-_KEY_SETTING = "KECO_SERVICE_KEY"
-_URL_SETTING = "ECO2_KECO_URL"
 _MOST_POINTS = 100
 
 
@@ -48,37 +43,16 @@ class CollectionPoint:
 _POINTS = TypeAdapter(tuple[CollectionPoint, ...])
 
 
-class Keco:
+class Keco(PublicData):
     """A client of KECO's collection points; usable from any event loop, and nothing of it needs to be closed.
 
-    Args:
-        key: The public data portal's key.
-        url: Where the portal is.
-        timeout_seconds: How long one question may take.
+    ``from_env()`` reads ``KECO_SERVICE_KEY``, ``ECO2_KECO_URL`` and ``ECO2_CLIENT_TIMEOUT_SECONDS``.
     """
 
-    def __init__(self, *, key: str, url: str = _URL, timeout_seconds: float = environment.TIMEOUT_SECONDS) -> None:
-        self._data = PublicData(
-            _SERVICE,
-            key=key,
-            key_setting=_KEY_SETTING,
-            url=url,
-            url_setting=_URL_SETTING,
-            timeout_seconds=timeout_seconds,
-        )
-
-    @classmethod
-    def from_env(cls) -> Self:
-        """Return a client by ``KECO_SERVICE_KEY``, ``ECO2_KECO_URL`` and ``ECO2_CLIENT_TIMEOUT_SECONDS``.
-
-        Raises:
-            ServiceUnconfigured: If the key is missing, or one of them is malformed.
-        """
-        return cls(
-            key=environment.required(_SERVICE, _KEY_SETTING, what="a key of data.go.kr granted KECO's service"),
-            url=environment.optional(_URL_SETTING, _URL),
-            timeout_seconds=environment.timeout_seconds(_SERVICE),
-        )
+    SERVICE = "KECO"
+    KEY_SETTING = "KECO_SERVICE_KEY"
+    WHAT = "a key of data.go.kr granted KECO's service"
+    URL_SETTING = "ECO2_KECO_URL"
 
     async def collection_points(
         self, *, kind: str = "", region: str = "", address: str = "", size: int = 10
@@ -102,5 +76,5 @@ class Keco:
             **{name: value for name, value in wanted.items() if value},
         }
         path = "/B552584/kecoapi/reutilCltRtrvlBzentyService/getReutilCltRtrvlBzentyInfo"
-        points = await self._data.rows(path, params, _POINTS)
+        points = await self._rows(path, params, _POINTS)
         return tuple(point for point in points if point.name or point.address)

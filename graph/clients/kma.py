@@ -6,14 +6,14 @@ Not tried against the real service: no key; the shapes and codes are those of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Annotated, Self
+from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from graph.clients import environment, kma_grid
+from graph.clients import kma_grid
 from graph.clients.errors import ServiceAnswerError, ServiceRefused
 from graph.clients.public_data import PublicData
 from graph.clients.rows import CONFIG, Text
@@ -21,10 +21,6 @@ from graph.clients.rows import CONFIG, Text
 __all__ = ["KST", "Forecast", "Hour", "Kma", "base"]
 
 KST = timezone(timedelta(hours=9), "KST")  # without summer time since 1988
-_SERVICE = "KMA"
-_URL = "https://apis.data.go.kr"
-_KEY_SETTING = "KMA_SERVICE_KEY"
-_URL_SETTING = "ECO2_KMA_URL"
 _BASE_HOURS = (2, 5, 8, 11, 14, 17, 20, 23)
 _PUBLISHED_AFTER = timedelta(minutes=10)
 _ALL_ROWS = 1500  # five days of at most twelve values an hour, later three-hourly
@@ -75,47 +71,16 @@ class _Value:
 _VALUES = TypeAdapter(tuple[_Value, ...])
 
 
-class Kma:
+class Kma(PublicData):
     """A client of KMA's short-term forecast; usable from any event loop, and nothing of it needs to be closed.
 
-    Args:
-        key: The public data portal's key.
-        url: Where the portal is.
-        timeout_seconds: How long one question may take.
-        now: The clock.
+    ``from_env()`` reads ``KMA_SERVICE_KEY``, ``ECO2_KMA_URL`` and ``ECO2_CLIENT_TIMEOUT_SECONDS``.
     """
 
-    def __init__(
-        self,
-        *,
-        key: str,
-        url: str = _URL,
-        timeout_seconds: float = environment.TIMEOUT_SECONDS,
-        now: Callable[[], datetime] = environment.now,
-    ) -> None:
-        self._now = now
-        self._data = PublicData(
-            _SERVICE,
-            key=key,
-            key_setting=_KEY_SETTING,
-            url=url,
-            url_setting=_URL_SETTING,
-            timeout_seconds=timeout_seconds,
-        )
-
-    @classmethod
-    def from_env(cls, *, now: Callable[[], datetime] = environment.now) -> Self:
-        """Return a client by ``KMA_SERVICE_KEY``, ``ECO2_KMA_URL`` and ``ECO2_CLIENT_TIMEOUT_SECONDS``.
-
-        Raises:
-            ServiceUnconfigured: If the key is missing, or one of them is malformed.
-        """
-        return cls(
-            key=environment.required(_SERVICE, _KEY_SETTING, what="a key for data.go.kr/data/15084084/openapi.do"),
-            url=environment.optional(_URL_SETTING, _URL),
-            timeout_seconds=environment.timeout_seconds(_SERVICE),
-            now=now,
-        )
+    SERVICE = "KMA"
+    KEY_SETTING = "KMA_SERVICE_KEY"
+    WHAT = "a key for data.go.kr/data/15084084/openapi.do"
+    URL_SETTING = "ECO2_KMA_URL"
 
     async def forecast(self, latitude: float, longitude: float, *, hours: int = 24) -> Forecast:
         """Return the latest forecast for a place in Korea, for as many hours from the current one on.
@@ -127,7 +92,7 @@ class Kma:
         cell = kma_grid.cell(latitude, longitude)
         if cell is None:
             why = f"latitude {latitude}, longitude {longitude} came, wanted a place in Korea; ask for one."
-            raise ServiceRefused(_SERVICE, why)
+            raise ServiceRefused(self.SERVICE, why)
         now = self._now().astimezone(KST)
         issued_at = base(now)
         nx, ny = cell
@@ -140,7 +105,7 @@ class Kma:
             "nx": nx,
             "ny": ny,
         }
-        values = await self._data.rows("/1360000/VilageFcstInfoService_2.0/getVilageFcst", params, _VALUES)
+        values = await self._rows("/1360000/VilageFcstInfoService_2.0/getVilageFcst", params, _VALUES)
         by_time: dict[datetime, dict[str, str]] = {}
         for value in values:
             by_time.setdefault(_instant(value), {})[value.category] = value.value
@@ -164,8 +129,8 @@ def _instant(value: _Value) -> datetime:
         return datetime.strptime(f"{value.day} {value.time:0>4}", "%Y%m%d %H%M").replace(tzinfo=KST)
     except ValueError:
         came = f"{value.day[:20]!r} {value.time[:20]!r} came, wanted a day and a time"
-        why = f"{came}; see whether {_URL_SETTING} is right."
-        raise ServiceAnswerError(_SERVICE, why) from None
+        why = f"{came}; see whether {Kma.URL_SETTING} is right."
+        raise ServiceAnswerError(Kma.SERVICE, why) from None
 
 
 def _hour(at: datetime, values: Mapping[str, str]) -> Hour:

@@ -1,4 +1,4 @@
-"""The envelope that all services of the public data portal (data.go.kr) answer in.
+"""What the clients of the public data portal (data.go.kr) share: key, address, and the envelope of all answers.
 
 A good answer is ``{"response": {"header": {"resultCode": "00", ...}, "body": {"items": ..., "totalCount": ...}}}``;
 KECO's services leave ``response`` out, and ``items`` is a list, ``{"item": [...]}``, ``{"item": {...}}`` for a single
@@ -12,12 +12,14 @@ Not tried against the real portal: no key; the shapes are those of the documenta
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, ClassVar, Self, TypeVar
 from urllib.parse import unquote
 
 from pydantic import TypeAdapter, ValidationError
 
+from graph.clients import environment
 from graph.clients.errors import ServiceRefused, ServiceUnavailable
 from graph.clients.rows import first
 from graph.clients.web import Web
@@ -35,33 +37,59 @@ _QUOTA = frozenset({22, 23})
 
 
 class PublicData:
-    """A service of the public data portal.
+    """A client of one service of the portal; usable from any event loop, and nothing of it needs to be closed.
+
+    A subclass sets the class attributes and asks by ``_rows()``.
 
     Args:
-        service: Its name in errors.
         key: The portal's key, in either form that the portal shows it, encoded or decoded.
-        key_setting: The variable it is set by, for errors.
-        url: The portal's address.
-        url_setting: The variable that sets it, for errors.
+        url: Where the portal is; ``None`` for where it is documented to be.
         timeout_seconds: How long one question may take.
+        now: The clock.
     """
 
+    SERVICE: ClassVar[str]  # its name in errors
+    KEY_SETTING: ClassVar[str]
+    WHAT: ClassVar[str]  # what key is wanted, for the error that it is missing
+    URL_SETTING: ClassVar[str]
+    URL: ClassVar[str] = "https://apis.data.go.kr"
+
     def __init__(
-        self, service: str, *, key: str, key_setting: str, url: str, url_setting: str, timeout_seconds: float
+        self,
+        *,
+        key: str,
+        url: str | None = None,
+        timeout_seconds: float = environment.TIMEOUT_SECONDS,
+        now: Callable[[], datetime] = environment.now,
     ) -> None:
+        self._now = now
         # The encoded form would be encoded once more; the decoded one, base64, holds no percent sign.
         decoded = unquote(key)
         self._web = Web(
-            service,
-            url=url,
-            url_setting=url_setting,
+            self.SERVICE,
+            url=self.URL if url is None else url,
+            url_setting=self.URL_SETTING,
             timeout_seconds=timeout_seconds,
             key=decoded,
-            key_setting=key_setting,
+            key_setting=self.KEY_SETTING,
             key_params={"serviceKey": decoded},
         )
 
-    async def rows(
+    @classmethod
+    def from_env(cls, *, now: Callable[[], datetime] = environment.now) -> Self:
+        """Return a client by the two variables that its class names and ``ECO2_CLIENT_TIMEOUT_SECONDS``.
+
+        Raises:
+            ServiceUnconfigured: If the key is missing, or one of them is malformed.
+        """
+        return cls(
+            key=environment.required(cls.SERVICE, cls.KEY_SETTING, what=cls.WHAT),
+            url=environment.optional(cls.URL_SETTING, cls.URL),
+            timeout_seconds=environment.timeout_seconds(cls.SERVICE),
+            now=now,
+        )
+
+    async def _rows(
         self, path: str, params: Mapping[str, str | int | float], shape: TypeAdapter[tuple[T, ...]]
     ) -> tuple[T, ...]:
         """Return the rows that a service answers, none if it has no data.

@@ -7,25 +7,19 @@ Not tried against the real service: no key; parameters and fields are those that
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, TypeAdapter
 
-from graph.clients import environment
 from graph.clients.kma import KST
 from graph.clients.public_data import PublicData
 from graph.clients.rows import CONFIG, Text, alike
 
 __all__ = ["Price", "RecyclablePrices", "published"]
 
-_SERVICE = "Recyclable prices"
-_URL = "https://apis.data.go.kr"
-_KEY_SETTING = "RECYCLABLE_PRICE_SERVICE_KEY"
-_URL_SETTING = "ECO2_RECYCLABLE_PRICE_URL"
 _MOST_PRICES = 100  # the service's own limit; there are some 26 items
 _PUBLISHED_ON_DAY = 15  # surveyed on the 10th, published in the days after
 
@@ -60,47 +54,17 @@ class Price:
 _PRICES = TypeAdapter(tuple[Price, ...])
 
 
-class RecyclablePrices:
+class RecyclablePrices(PublicData):
     """A client of the prices of recyclables; usable from any event loop, and nothing of it needs to be closed.
 
-    Args:
-        key: The public data portal's key.
-        url: Where the portal is.
-        timeout_seconds: How long one question may take; for the latest prices there may be two.
-        now: The clock.
+    ``from_env()`` reads ``RECYCLABLE_PRICE_SERVICE_KEY``, ``ECO2_RECYCLABLE_PRICE_URL`` and
+    ``ECO2_CLIENT_TIMEOUT_SECONDS``.
     """
 
-    def __init__(
-        self,
-        *,
-        key: str,
-        url: str = _URL,
-        timeout_seconds: float = environment.TIMEOUT_SECONDS,
-        now: Callable[[], datetime] = environment.now,
-    ) -> None:
-        self._now = now
-        self._data = PublicData(
-            _SERVICE,
-            key=key,
-            key_setting=_KEY_SETTING,
-            url=url,
-            url_setting=_URL_SETTING,
-            timeout_seconds=timeout_seconds,
-        )
-
-    @classmethod
-    def from_env(cls, *, now: Callable[[], datetime] = environment.now) -> Self:
-        """Return a client by ``RECYCLABLE_PRICE_SERVICE_KEY``, ``ECO2_RECYCLABLE_PRICE_URL`` and the timeout.
-
-        Raises:
-            ServiceUnconfigured: If the key is missing, or one of them is malformed.
-        """
-        return cls(
-            key=environment.required(_SERVICE, _KEY_SETTING, what="a key for data.go.kr/data/15156640/openapi.do"),
-            url=environment.optional(_URL_SETTING, _URL),
-            timeout_seconds=environment.timeout_seconds(_SERVICE),
-            now=now,
-        )
+    SERVICE = "Recyclable prices"
+    KEY_SETTING = "RECYCLABLE_PRICE_SERVICE_KEY"
+    WHAT = "a key for data.go.kr/data/15156640/openapi.do"
+    URL_SETTING = "ECO2_RECYCLABLE_PRICE_URL"
 
     async def prices(self, item: str = "", *, region: str = "전국", month: date | None = None) -> tuple[Price, ...]:
         """Return what recyclables sold for.
@@ -108,7 +72,8 @@ class RecyclablePrices:
         Args:
             item: As in ``압축 PET``; found by a part of its name, and ``""`` for all.
             region: 전국, 수도권, 강원, 충북, 충남, 전북, 전남, 경북 or 경남.
-            month: Any day of it; ``None`` for the latest that is published, or the one before if that one is late.
+            month: Any day of it; ``None`` for the latest that is published, or the one before if that one is late,
+                which takes a second question.
 
         Raises:
             ServiceError: If the service cannot be used or answers something else.
@@ -126,7 +91,7 @@ class RecyclablePrices:
             "exmnYmd": f"{month.year:04}{month.month:02}",
             "stdgNm": region.strip() or "전국",
         }
-        prices = await self._data.rows("/B552584/reutilMrktPrcExmn/getlist", params, _PRICES)
+        prices = await self._rows("/B552584/reutilMrktPrcExmn/getlist", params, _PRICES)
         return tuple(
             price for price in prices if price.item and price.price_won_per_kg is not None and alike(price.item, item)
         )
