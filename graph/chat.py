@@ -40,11 +40,14 @@ def chat(stage: Stage, message: str, *, image: Path | None = None, session: str 
 
     Args:
         stage: What it is played on.
-        message: What the user asks.
+        message: What the user asks; it may be empty where a picture says it.
         image: A picture that comes with it.
         session: The conversation that it goes on with; None begins one.
     """
     errors = wide_enough(Console(stderr=True))
+    message = message.strip()
+    if not message and image is None:
+        return _fail(errors, "The message is empty, wanted a question or a picture; write one or add --image FILE.", 2)
     try:
         turn = stage.turn(message, image=image_url(image) if image else "")
         settings = Settings.from_env()

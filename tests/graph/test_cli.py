@@ -349,6 +349,36 @@ def test_a_picture_goes_along(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize("message", ["", " \n"], ids=["empty", "blank"])
+def test_an_empty_message_is_refused(stage: Stage, capsys: pytest.CaptureFixture[str], message: str) -> None:
+    """In one sentence, before a model is asked about a picture that is not there."""
+    assert main(["chat", message], stage=stage) == 2
+
+    assert capsys.readouterr() == (
+        "",
+        "The message is empty, wanted a question or a picture; write one or add --image FILE.\n",
+    )
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize("message", ["", " \n"], ids=["empty", "blank"])
+def test_a_picture_may_come_without_words(tmp_path: Path, message: str) -> None:
+    """The nodes find no message, and ask what to do with what is on the picture."""
+    sent: list[Any] = []
+
+    async def intent(state: rehearsal.State) -> rehearsal.State:
+        sent.append(state["message"])
+        return {"intent": "waste"}
+
+    (tmp_path / "picture").write_bytes(PNG)
+
+    stage = rehearsal.stage(tmp_path, intent=intent)
+    assert main(["chat", message, "--image", str(tmp_path / "picture")], stage=stage) == 0
+
+    assert sent == [""]
+
+
+@pytest.mark.usefixtures("keys")
 @pytest.mark.parametrize(
     ("content", "why"),
     [
