@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import atexit
 import os
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from functools import cache, partial
 from types import MappingProxyType
@@ -105,7 +106,7 @@ async def checkpoints() -> AsyncIterator[BaseCheckpointSaver[str]]:
     ``postgresql://user:password@host/database`` (extra ``postgres``).
 
     Raises:
-        GraphConfigError: If it is none of them, or the extra is not installed.
+        GraphConfigError: If it is none of them, the extra is not installed, or SQLite cannot use the path.
     """
     setting = os.environ.get("ECO2_CHECKPOINTS", "").strip() or "memory"
     if setting == "memory":
@@ -115,6 +116,7 @@ async def checkpoints() -> AsyncIterator[BaseCheckpointSaver[str]]:
             from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # noqa: PLC0415 - an extra
         except ImportError as error:
             raise _not_installed("sqlite") from error
+        _check_sqlite(path)
         async with AsyncSqliteSaver.from_conn_string(path) as sqlite:
             yield sqlite
     elif setting.startswith(("postgresql://", "postgres://")):
@@ -132,6 +134,19 @@ async def checkpoints() -> AsyncIterator[BaseCheckpointSaver[str]]:
             f"ECO2_CHECKPOINTS begins with {kind!r}, wanted 'memory', 'sqlite:///path' or 'postgresql://...'; "
             "correct it or unset it."
         )
+
+
+def _check_sqlite(path: str) -> None:
+    # Not by the saver: its thread outlives a failed connection, and prints a traceback when the loop is gone.
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("BEGIN")
+            connection.execute("CREATE TABLE IF NOT EXISTS writable (yes)")  # never committed
+    except sqlite3.Error as error:
+        raise GraphConfigError(
+            f"ECO2_CHECKPOINTS names {path!r} (SQLite: {error}), wanted a database that can be written, in a folder "
+            "that exists; correct it or unset it."
+        ) from error
 
 
 def _not_installed(extra: str) -> GraphConfigError:

@@ -155,6 +155,31 @@ async def test_a_missing_extra_is_one_sentence(monkeypatch: pytest.MonkeyPatch, 
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        pytest.param("missing/talks.db", "unable to open database file", id="no_folder"),
+        pytest.param("notes.txt", "file is not a database", id="no_database"),
+    ],
+)
+async def test_an_unusable_sqlite_path_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, said: str
+) -> None:
+    """Before the first request, by a message that names the setting, and says what SQLite does."""
+    pytest.importorskip("langgraph.checkpoint.sqlite.aio")
+    (tmp_path / "notes.txt").write_text("No database, but words. " * 50, encoding="utf-8")
+    monkeypatch.setenv("ECO2_CHECKPOINTS", f"sqlite:///{tmp_path / name}")
+
+    with pytest.raises(GraphConfigError) as error:
+        async with app.checkpoints():
+            pass
+
+    assert str(error.value) == (
+        f"ECO2_CHECKPOINTS names {str(tmp_path / name)!r} (SQLite: {said}), wanted a database that can be written, "
+        "in a folder that exists; correct it or unset it."
+    )
+
+
 def _kept(handlers: list[Any], registry: CollectorRegistry) -> Any:
     handlers.append(Eco2CallbackHandler(registry=registry))
     return handlers[-1]
