@@ -18,8 +18,8 @@ PREFIXES = (
     *("BULK_WASTE_", "KAKAO_", "KECO_", "KMA_", "RECYCLABLE_PRICE_"),
 )
 CASSETTES = Path(__file__).parents[1] / "cassettes"
-# Before a fixture takes them away.
-_KEYS = {name: os.environ[name] for name in ("OPENAI_API_KEY", "GOOGLE_API_KEY") if os.environ.get(name)}
+# Before a fixture takes it away.
+_SHELL = dict(os.environ)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,7 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=("none", "standin", "all"),
         default="none",
         help="none: replay the cassettes (default); standin: record them from the stand-ins; all: record them from "
-        "the real providers, with OPENAI_API_KEY and GOOGLE_API_KEY. A recording runs only tests with a cassette.",
+        "the real providers and services, with OPENAI_API_KEY, GOOGLE_API_KEY and those of the services' keys that are "
+        "set. A recording runs only tests with a cassette.",
     )
 
 
@@ -46,7 +47,7 @@ def cassette(
     request: pytest.FixtureRequest, clean_environment: None, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
     """Answer the test's HTTP from ``cassettes/<test_module>/<test_name>.yaml``, or record it there."""
-    from graph.cassette import record, replay  # the handler's own tests run without it
+    from graph.cassette import KEYS, record, replay  # the handler's own tests run without it
 
     name = re.sub(r"\[(.*)\]", r"-\1", request.node.name)
     path = CASSETTES / request.node.path.stem / f"{name}.yaml"
@@ -60,10 +61,11 @@ def cassette(
         with upstream() as (hosts, keys), record(path, upstream=hosts, **keys):
             yield path
     else:
-        missing = [name for name in ("OPENAI_API_KEY", "GOOGLE_API_KEY") if name not in _KEYS]
+        keys = {name: value for name in KEYS if (value := _SHELL.get(name, "").strip())}
+        missing = [name for name in ("OPENAI_API_KEY", "GOOGLE_API_KEY") if name not in keys]
         if missing:
             pytest.fail(f"--record-mode=all asks the real providers: set {' and '.join(missing)}.", pytrace=False)
-        for name, value in _KEYS.items():
+        for name, value in keys.items():
             monkeypatch.setenv(name, value)
         with record(path):
             yield path

@@ -26,7 +26,7 @@ from billing import billed, bills
 from callpaths import PATHS, SCRIPT
 from conftest import CASSETTES, Records
 from eco2_callbacks import Eco2CallbackHandler
-from graph.cassette import CassetteError, UnknownRequestError, environment, record, replay, seconds
+from graph.cassette import KEYS, CassetteError, UnknownRequestError, environment, record, replay, seconds
 from providers import Pace, StandIn
 from shapes import answer_shapes
 
@@ -472,6 +472,35 @@ def test_recording_from_the_providers_needs_their_keys() -> None:
 
     assert run.returncode == 1
     assert "--record-mode=all asks the real providers: set OPENAI_API_KEY and GOOGLE_API_KEY." in run.stdout
+
+
+def test_recording_from_the_services_has_their_keys(tmp_path: Path) -> None:
+    """``--record-mode=all`` hands on every key that the shell holds, and no empty one."""
+    keys = {name: f"the-user's {name}" for name in KEYS}
+    del keys["KECO_SERVICE_KEY"]
+    path = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
+    (tmp_path / "test_keys.py").write_text(_TEST_KEYS, encoding="utf-8")
+
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-qs", "-n", "0", "-p", "conftest", "--record-mode=all", str(tmp_path)],
+        cwd=tmp_path,
+        env={"PYTHONPATH": path, "PATH": os.environ["PATH"], "KECO_SERVICE_KEY": "", **keys},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert json.loads(run.stdout.splitlines()[0]) == keys
+
+
+_TEST_KEYS = """
+import json, os
+
+def test_keys(cassette):
+    print(json.dumps({name: value for name, value in os.environ.items() if name.endswith("_KEY")}))
+"""
 
 
 def test_a_setting_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
