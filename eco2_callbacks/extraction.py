@@ -16,13 +16,12 @@ from eco2_callbacks import gemini
 from eco2_callbacks.server_tools import count_server_tools
 from eco2_callbacks.usage import TokenUsage
 
-__all__ = ["Answer", "choices_of", "messages_of", "read_answer", "read_usage"]
+__all__ = ["Answer", "choices_of", "complete", "messages_of", "read_answer", "read_usage"]
 
 # No context window comes near it; a larger count is a provider's or proxy's error, not usage.
 _MOST_TOKENS = 10**12
 # With two choices or more, streamed metadata is concatenated: "gpt-4ogpt-4o".
 _REPEATED = re.compile(r"(.{2,}?)\1+", re.DOTALL)
-_GOOGLE = frozenset({"google_genai", "google_vertexai"})
 _PLAIN_DETAILS = frozenset({"audio", "cache_read", "reasoning"})
 _OUTPUT_DETAILS = {"reasoning": "reasoning_tokens", "audio": "output_audio_tokens"}
 
@@ -81,13 +80,25 @@ def read_answer(
         # langchain-core marks an answer from its LLM cache by this key, which no provider sends.
         return Answer(model, TokenUsage(), tier, from_cache=True)
     usage = read_usage(raw) if raw else _legacy_usage(_mapping(llm_output), is_text=not messages)
-    exact = True
-    if usage is not None:
-        if provider in _GOOGLE:
-            usage, exact = gemini.complete(usage, messages, prompt, model)
-        else:
-            usage, exact = count_server_tools(usage, messages, params, model)
+    if usage is None:
+        return Answer(model, None, tier)
+    usage, exact = complete(usage, messages, provider=provider, model=model, prompt=prompt, params=params)
     return Answer(model, usage, tier, exact=exact)
+
+
+def complete(
+    usage: TokenUsage,
+    messages: Sequence[BaseMessage],
+    *,
+    provider: str,
+    model: str,
+    prompt: Sequence[BaseMessage],
+    params: Mapping[str, Any],
+) -> tuple[TokenUsage, bool]:
+    """Return a usage with what the answer's messages tell of the bill besides its counts, and whether that is all."""
+    if provider in gemini.GOOGLE:
+        return gemini.complete(usage, messages, prompt, model)
+    return count_server_tools(usage, messages, params, model)
 
 
 def choices_of(result: LLMResult | None) -> list[Any]:

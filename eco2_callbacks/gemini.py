@@ -12,7 +12,9 @@ from langchain_core.messages import BaseMessage
 from eco2_callbacks.media import audio_seconds, block_bytes, image_class, image_pixels
 from eco2_callbacks.usage import TokenUsage
 
-__all__ = ["complete"]
+__all__ = ["GOOGLE", "complete", "image_output_tokens"]
+
+GOOGLE = frozenset({"google_genai", "google_vertexai"})
 
 # "Gemini represents each second of audio as 32 tokens": https://ai.google.dev/gemini-api/docs/audio
 _AUDIO_TOKENS_A_SECOND = 32
@@ -39,10 +41,7 @@ def complete(
     """
     changes: dict[str, Any] = {}
     exact = True
-    sizes = [
-        image_class(image_pixels(block)) for block in _blocks(answers) if block.get("type") in ("image", "image_url")
-    ]
-    if sizes:
+    if sizes := _sizes(answers):
         tokens = sum(_image_tokens(model)[size] for size in sizes)
         room = max(0, usage.output_tokens - usage.reasoning_tokens - usage.output_audio_tokens)
         exact = tokens <= room
@@ -65,6 +64,16 @@ def complete(
         if any(chunk.get("maps") for chunk in _items(grounding, "grounding_chunks") if isinstance(chunk, Mapping)):
             changes["maps_groundings"] = max(1, _billed(_texts(grounding, "retrieval_queries"), model))
     return (replace(usage, **changes) if changes else usage), exact
+
+
+def image_output_tokens(answers: Sequence[BaseMessage], model: str) -> int:
+    """Return the tokens of the images in answers."""
+    return sum(_image_tokens(model)[size] for size in _sizes(answers))
+
+
+def _sizes(answers: Sequence[BaseMessage]) -> list[str]:
+    images = (block for block in _blocks(answers) if block.get("type") in ("image", "image_url"))
+    return [image_class(image_pixels(image)) for image in images]
 
 
 def _grounding(message: BaseMessage) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from langchain_core.outputs.chat_generation import merge_chat_generation_chunks
 
 from eco2_callbacks.errors import UnknownModelError
 from eco2_callbacks.estimation import estimate_usage
-from eco2_callbacks.extraction import Answer, choices_of, messages_of, read_answer, read_usage
+from eco2_callbacks.extraction import Answer, choices_of, complete, messages_of, read_answer, read_usage
 from eco2_callbacks.outcomes import Outcome
 from eco2_callbacks.pricing import PriceBook
 from eco2_callbacks.records import Cost, EstimateReason, LLMCall, UnpricedReason
@@ -26,6 +26,8 @@ __all__ = ["Meter"]
 _logger = logging.getLogger(__name__)
 _FREE = Cost()
 _MOST_WARNINGS = 1000
+# Estimated from what was asked for: in which tier it would have been answered too.
+_UNTOLD = ("cancelled", "error", "no_usage")
 
 
 class Meter:
@@ -103,15 +105,18 @@ class Meter:
         if outcome.status != "success":
             usage, reason = _of_unfinished(call, answer, result, outcome)
         elif usage is None and result is not None:
-            usage, reason = _estimate(call, _output(result), answer.model), "no_usage"
+            usage, reason = _estimate(call, result, answer.model), "no_usage"
             self._warn_of_no_usage(call)
         elif usage is not None and call.last_event is not None:
             usage = _with_details(usage, _streamed(call))
-        cost, unpriced = self._price(call, answer, usage, outcome)
+        tier = answer.service_tier
+        if tier is None and reason in _UNTOLD:
+            tier = call.params.get("service_tier")
+        cost, unpriced = self._price(call, answer, usage, outcome, tier if isinstance(tier, str) else None)
         return answer, usage, reason if usage is not None else None, cost, unpriced
 
     def _price(
-        self, call: OpenCall, answer: Answer, usage: TokenUsage | None, outcome: Outcome
+        self, call: OpenCall, answer: Answer, usage: TokenUsage | None, outcome: Outcome, tier: str | None
     ) -> tuple[Cost | None, UnpricedReason | None]:
         if usage is None:
             # A provider that refused the request billed nothing; of every other failure nobody knows.
@@ -123,7 +128,7 @@ class Meter:
         for model in dict.fromkeys((answer.model, call.request_model)):
             try:
                 return self._prices.price(
-                    usage, provider=call.provider, model=model, service_tier=answer.service_tier, at=call.started_at
+                    usage, provider=call.provider, model=model, service_tier=tier, at=call.started_at
                 ), None
             except UnknownModelError as error:
                 unknown = unknown or error
@@ -155,24 +160,48 @@ def _of_unfinished(
 ) -> tuple[TokenUsage | None, EstimateReason | None]:
     """Return what a call consumed that was cut short, as an estimate; None where nothing can be said."""
     reason: EstimateReason = "cancelled" if outcome.status == "cancelled" else "error"
-    likely = _estimate(call, _output(result), answer.model)
-    if reason == "error" and not likely.output_tokens and answer.usage is None:
+    if answer.usage is not None:
+        # Some providers tell the input at once and the output at the end only, or now and then.
+        later = estimate_usage((), _since_usage(call), {}, provider=call.provider, model=answer.model)
+        usage = replace(answer.usage, output_tokens=answer.usage.output_tokens + later.output_tokens)
+        return _complete(call, usage, result, answer.model), reason
+    likely = _estimate(call, result, answer.model)
+    if reason == "error" and call.stream is None and not likely.output_tokens:
         # Failed before it answered anything: whether the provider took the prompt is not known.
         return None, None
-    if (told := answer.usage) is None:
-        return likely, reason
-    # Some providers tell the input at once and the output at the end only.
-    return replace(told, output_tokens=max(told.output_tokens, likely.output_tokens)), reason
+    return likely, reason
 
 
-def _estimate(call: OpenCall, received: Iterable[BaseMessage], model: str) -> TokenUsage:
-    prompt: Sequence[BaseMessage] = call.messages or [HumanMessage(content=prompt) for prompt in call.prompts]
-    return estimate_usage(prompt, received, call.params, model)
+def _estimate(call: OpenCall, result: LLMResult | None, model: str) -> TokenUsage:
+    # Chunks as they came: merged, the calls of several choices become one.
+    received = _chunks(call) or _output(result)
+    sent = call.messages or call.prompts
+    likely = estimate_usage(sent, received, call.params, provider=call.provider, model=model)
+    return _complete(call, likely, result, model)
+
+
+def _complete(call: OpenCall, usage: TokenUsage, result: LLMResult | None, model: str) -> TokenUsage:
+    prompt, params = call.messages, call.params
+    return complete(usage, messages_of(result), provider=call.provider, model=model, prompt=prompt, params=params)[0]
 
 
 def _output(result: LLMResult | None) -> list[BaseMessage]:
     texts = [text for choice in choices_of(result) if isinstance(text := getattr(choice, "text", None), str)]
     return messages_of(result) or [HumanMessage(content=text) for text in texts]
+
+
+def _chunks(call: OpenCall) -> list[BaseMessage]:
+    return [message for chunk in call.chunks if (message := getattr(chunk, "message", None)) is not None]
+
+
+def _since_usage(call: OpenCall) -> list[BaseMessage]:
+    """Return the chunks that came after a usage was last told."""
+    later: list[BaseMessage] = []
+    for message in reversed(_chunks(call)):
+        if getattr(message, "usage_metadata", None):
+            break
+        later.append(message)
+    return later[::-1]
 
 
 def _streamed(call: OpenCall) -> LLMResult | None:

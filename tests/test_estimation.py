@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import struct
+import wave
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage
+from pydantic import BaseModel
 
 from eco2_callbacks import TokenUsage
 from eco2_callbacks.estimation import count_tokens, estimate_usage
+from eco2_callbacks.function_tokens import function_tokens
 
 
 @pytest.mark.parametrize(
@@ -48,52 +57,170 @@ def test_a_lone_surrogate_is_counted() -> None:
     assert count_tokens("a\ud83d", "gpt-5.2") >= 1
 
 
-def test_messages_cost_their_overhead() -> None:
-    """Sent messages count with 3 tokens each and 3 for the reply, received text without any."""
+def estimate(
+    sent: Sequence[BaseMessage | str] = (),
+    received: Sequence[BaseMessage] = (),
+    params: dict[str, Any] | None = None,
+    *,
+    provider: str = "openai",
+    model: str = "gpt-5.2",
+) -> TokenUsage:
+    return estimate_usage(sent, received, params or {}, provider=provider, model=model)
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "each", "reply"),
+    [
+        ("openai", "gpt-5.2", 3, 3),
+        ("openai", "o4-mini", 3, 3),
+        ("azure", "gpt-4.1", 4, 3),
+        ("openai", "gpt-4", 4, 3),
+        ("google_genai", "gemini-3-flash-preview", 0, 0),
+        ("anthropic", "claude-opus-4-5", 0, 0),
+    ],
+)
+def test_messages_cost_their_overhead(provider: str, model: str, each: int, reply: int) -> None:
+    """What OpenAI adds to every message and to the reply counts; of others nothing is added."""
     prompt = [SystemMessage("2 + 2 = 4"), HumanMessage("antidisestablishmentarianism")]
-    sent = count_tokens("2 + 2 = 4\nantidisestablishmentarianism", "gpt-5.2")
 
-    usage = estimate_usage(prompt, [AIMessage("2 + 2 = 4")], {}, "gpt-5.2")
+    usage = estimate(prompt, provider=provider, model=model)
 
-    assert usage == TokenUsage(input_tokens=sent + 2 * 3 + 3, output_tokens=7)
+    assert usage == TokenUsage(input_tokens=7 + 6 + 2 * each + reply)
+
+
+def test_a_prompt_of_a_text_completion_has_no_overhead() -> None:
+    """A text is its tokens."""
+    assert estimate(["2 + 2 = 4"], model="gpt-3.5-turbo-instruct") == TokenUsage(input_tokens=7)
 
 
 def test_streamed_chunks_count_as_one_text() -> None:
     """The chunks received so far are counted together, not token by token."""
     chunks = [AIMessageChunk(text) for text in ("antidis", "establishment", "arianism")]
 
-    assert estimate_usage([], chunks, {}, "gpt-5.2") == TokenUsage(output_tokens=6)
+    assert estimate([], chunks, provider="anthropic") == TokenUsage(output_tokens=6)
+    assert estimate([], chunks, model="gpt-5.2") == TokenUsage(output_tokens=6 + 4)  # and the marks around an answer
+    assert estimate([], chunks, model="gpt-4.1") == TokenUsage(output_tokens=6)
 
 
 def test_nothing_sent_and_received_is_nothing() -> None:
     """Without messages and tools the estimate is zero."""
-    assert estimate_usage([], [], {}, "gpt-5.2") == TokenUsage()
+    assert estimate() == TokenUsage()
 
 
-def test_tool_schemas_were_sent_too() -> None:
-    """The schemas of offered tools count as input, as compact JSON and in the writing they have."""
+def test_offered_functions_were_sent_too() -> None:
+    """The functions offered count as input, by OpenAI's rule."""
     tool = {"type": "function", "function": {"name": "찾기", "parameters": {}}}
-    schema = '{"type":"function","function":{"name":"찾기","parameters":{}}}'
 
-    usage = estimate_usage([], [], {"tools": [tool]}, "gpt-5.2")
+    usage = estimate([], [], {"tools": [tool]})
 
-    assert usage == TokenUsage(input_tokens=count_tokens(schema, "gpt-5.2"))
+    assert usage == TokenUsage(input_tokens=function_tokens([tool], lambda text: count_tokens(text, "gpt-5.2")))
 
 
-def test_called_tools_were_received() -> None:
-    """Name and arguments of a tool call count as output."""
+class Bin(BaseModel):
+    """A bin."""
+
+    color: str
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"response_format": Bin},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "Bin", "schema": Bin.model_json_schema()}}},
+        {"response_json_schema": Bin.model_json_schema()},
+        {"response_schema": Bin.model_json_schema()},
+    ],
+    ids=["class", "openai", "gemini", "older_gemini"],
+)
+def test_the_form_asked_for_was_sent_too(params: dict[str, Any]) -> None:
+    """The schema of a structured output counts as compact JSON."""
+    schema = (
+        '{"description":"A bin.","properties":{"color":{"title":"Color","type":"string"}},"required":["color"],'
+        '"title":"Bin","type":"object"}'
+    )
+
+    assert estimate([], [], params) == TokenUsage(input_tokens=count_tokens(schema, "gpt-5.2"))
+
+
+def test_no_form_costs_nothing() -> None:
+    """Plain text and JSON without a schema have none to count."""
+    for form in ({"type": "text"}, {"type": "json_object"}, None, "auto"):
+        assert estimate([], [], {"response_format": form}) == TokenUsage()
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "overhead"),
+    [("openai", "gpt-5.2", 12), ("openai", "gpt-4.1", 8), ("google_genai", "gemini-3-flash-preview", 0)],
+)
+def test_called_tools_were_received(provider: str, model: str, overhead: int) -> None:
+    """Name and arguments of a tool call count as output, and what OpenAI's calls cost besides."""
     answer = AIMessage("", tool_calls=[{"name": "search", "args": {"query": "소주"}, "id": "call_1"}])
 
-    usage = estimate_usage([], [answer], {}, "gpt-5.2")
+    usage = estimate([], [answer], provider=provider, model=model)
 
-    assert usage == TokenUsage(output_tokens=count_tokens('search{"query":"소주"}', "gpt-5.2"))
+    assert usage == TokenUsage(output_tokens=count_tokens('search{"query":"소주"}', model) + overhead)
+
+
+def test_a_refusal_is_an_answer() -> None:
+    """What a model says when it refuses is billed like any text."""
+    refused = [AIMessage("", additional_kwargs={"refusal": "2 + 2 = 4"}), AIMessage([{"refusal": "2 + 2 = 4"}])]
+
+    assert [estimate([], [message], model="gpt-4o").output_tokens for message in refused] == [7, 7]
 
 
 def test_a_call_cut_off_in_mid_stream_counts() -> None:
     """The part of a tool call that was streamed before the end counts as far as it came."""
     chunk = AIMessageChunk("", tool_call_chunks=[{"name": "search", "args": '{"que', "id": "call_1", "index": 0}])
 
-    assert estimate_usage([], [chunk], {}, "gpt-5.2").output_tokens > 0
+    usage = estimate([], [chunk], model="gpt-4.1")
+
+    assert usage == TokenUsage(output_tokens=count_tokens('search{"que', "gpt-4.1") + 8)
+
+
+def image(width: int, height: int) -> str:
+    header = struct.pack(">II5B", width, height, 8, 2, 0, 0, 0)
+    return base64.b64encode(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header)) + b"IHDR" + header).decode()
+
+
+def sound(seconds: int) -> str:
+    data = io.BytesIO()
+    with wave.open(data, "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(2 * 8000 * seconds))
+    return base64.b64encode(data.getvalue()).decode()
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image(1024, 1024)}"}},
+        {"type": "input_image", "image_url": f"data:image/png;base64,{image(1024, 1024)}"},
+        {"type": "image", "base64": image(1024, 1024), "mime_type": "image/png"},
+        {"type": "media", "data": image(1024, 1024), "mime_type": "image/png"},
+    ],
+    ids=["chat_completions", "responses", "langchain", "media"],
+)
+def test_an_image_sent_counts_by_its_rule(block: dict[str, Any]) -> None:
+    """An image is what its provider's rule makes of its size, however it is sent."""
+    sent = [HumanMessage([{"type": "text", "text": "2 + 2 = 4"}, block])]
+
+    assert estimate(sent, model="gpt-4o") == TokenUsage(input_tokens=7 + 4 + 3 + 765)
+    assert estimate(sent, provider="google_genai", model="gemini-3-flash-preview").input_tokens == 7 + 1120
+    low = {"media_resolution": "MEDIA_RESOLUTION_LOW"}
+    assert estimate(sent, [], low, provider="google_genai", model="gemini-3-flash-preview").input_tokens == 7 + 280
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "overhead", "tokens"),
+    [("openai", "gpt-4o-audio-preview", 4 + 3, 20), ("google_genai", "gemini-3-flash-preview", 0, 64)],
+)
+def test_sound_sent_counts_by_its_seconds(provider: str, model: str, overhead: int, tokens: int) -> None:
+    """Two seconds are so many tokens, billed as sound."""
+    sent = [HumanMessage([{"type": "audio", "base64": sound(2), "mime_type": "audio/wav"}])]
+
+    usage = estimate(sent, provider=provider, model=model)
+
+    assert usage == TokenUsage(input_tokens=tokens + overhead, input_audio_tokens=tokens)
 
 
 @pytest.mark.parametrize(
@@ -103,16 +230,27 @@ def test_a_call_cut_off_in_mid_stream_counts() -> None:
         (["2 + 2", {"type": "text", "text": " = 4"}], "2 + 2 = 4"),
         ([{"type": "thinking", "thinking": "2 + 2 = 4"}], "2 + 2 = 4"),
         ([{"type": "reasoning", "reasoning": "2 + 2 = 4"}], "2 + 2 = 4"),
-        ([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}], ""),
+        ([{"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA"}}], ""),
         ([{"type": "audio", "base64": "AAAA", "mime_type": "audio/wav"}], ""),
     ],
-    ids=["text", "mixed", "thinking", "reasoning", "image", "audio"],
+    ids=["text", "mixed", "thinking", "reasoning", "file", "broken_audio"],
 )
-def test_only_words_are_counted(content: list[str | dict[str, object]], text: str) -> None:
-    """Text and visible thinking count; images and sound are not guessed at."""
-    assert estimate_usage([], [AIMessage(content)], {}, "gpt-5.2") == TokenUsage(
-        output_tokens=count_tokens(text, "gpt-5.2")
-    )
+def test_only_what_can_be_read_is_counted(content: list[str | dict[str, Any]], text: str) -> None:
+    """Text and visible thinking count; files and what cannot be read are not guessed at."""
+    received = estimate([], [AIMessage(content)], model="gpt-4.1")
+    sent = estimate([HumanMessage(content)], model="gpt-4.1")
+
+    assert received == TokenUsage(output_tokens=count_tokens(text, "gpt-4.1"))
+    assert sent == TokenUsage(input_tokens=count_tokens(text, "gpt-4.1") + 4 + 3)
+
+
+def test_an_image_received_from_gemini_counts_by_its_size() -> None:
+    """The images of an answer that was cut short are billed like those of a whole one."""
+    made = AIMessage([{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image(1024, 1024)}"}}])
+
+    usage = estimate([], [made], provider="google_genai", model="gemini-3-pro-image-preview")
+
+    assert usage == TokenUsage(output_tokens=1120)
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)

@@ -358,8 +358,9 @@ async def test_a_stream_without_usage_is_estimated_and_warned_about_once(
 
     call = records.calls[0]
     assert (call.status, call.estimated, call.estimate_reason) == ("success", True, "no_usage")
-    # "How do I sort this?" is 6 tokens, one message's overhead 3 and the reply's 3; "sort it well" is 3.
-    assert call.usage == TokenUsage(input_tokens=12, output_tokens=3)
+    # "How do I sort this?" is 6 tokens, one message's overhead 3 and the reply's 3; "sort it well" is 3 and 4 for
+    # the marks around it.
+    assert call.usage == TokenUsage(input_tokens=12, output_tokens=7)
     assert call.cost is not None
     usd = float(2 * call.cost.total_usd)
     labels = {"provider": "openai", "model": "gpt-5.2-2025-12-11"}
@@ -426,7 +427,7 @@ async def test_a_stream_left_early_keeps_what_it_had_said(handler: Eco2CallbackH
 
     call = records.call
     assert (call.status, call.error_type, call.estimate_reason) == ("cancelled", "GeneratorExit", "cancelled")
-    assert call.usage == TokenUsage(input_tokens=12, output_tokens=3)  # "sort it " is three tokens
+    assert call.usage == TokenUsage(input_tokens=12, output_tokens=7)  # "sort it " is three tokens, and four
 
 
 async def test_a_stream_that_breaks_is_estimated_from_its_text(handler: Eco2CallbackHandler, records: Records) -> None:
@@ -438,7 +439,7 @@ async def test_a_stream_that_breaks_is_estimated_from_its_text(handler: Eco2Call
 
     call = records.call
     assert (call.status, call.error_type, call.estimate_reason) == ("error", "ConnectionError", "error")
-    assert call.usage == TokenUsage(input_tokens=12, output_tokens=3)
+    assert call.usage == TokenUsage(input_tokens=12, output_tokens=7)
 
 
 async def test_tools_and_retrievers_are_timed_where_they_ran(
@@ -928,7 +929,7 @@ async def test_a_stream_that_breaks_inside_a_graph_keeps_what_it_had_said(
         ]
 
     assert (records.call.streamed_tokens, records.call.estimate_reason) == (2, "error")
-    assert records.call.usage == TokenUsage(input_tokens=12, output_tokens=3)
+    assert records.call.usage == TokenUsage(input_tokens=12, output_tokens=7)
 
 
 @pytest.mark.skipif(not hasattr(BaseCallbackHandler, "on_stream_event"), reason="this langchain-core has no v3 streams")
@@ -960,7 +961,7 @@ def test_a_model_that_fires_events_only_is_a_stream_too(handler: Eco2CallbackHan
     call = records.call
     assert (call.streamed, call.streamed_tokens, call.status) == (True, 2, "cancelled")
     assert call.usage is not None
-    assert call.usage.output_tokens == 3
+    assert call.usage.output_tokens == 7
 
 
 @pytest.mark.parametrize("nested", [False, True], ids=["model", "chain"])

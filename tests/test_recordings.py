@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import gc
-import importlib.util
-import os
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from importlib.metadata import version
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from genai_prices import Usage, calc_price
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_openai.chat_models import _client_utils
 from prometheus_client import CollectorRegistry
 
 from activation import activate
@@ -24,15 +18,10 @@ from conftest import Records, exposed
 from eco2_callbacks import Eco2CallbackHandler, TokenUsage
 from eco2_callbacks.langsmith import usage_metadata
 from langsmith_server import LangSmithServer
+from recorded import MARKS, player
 
-FOLDER = Path(os.environ.get("ECO2_RECORDINGS", Path(__file__).parents[2] / "shared" / "recordings"))
-pytestmark = [
-    pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no recordings at {FOLDER}; set ECO2_RECORDINGS"),
-    # The player leaves its connections to the garbage collector, which may come while the module still runs.
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-    # LangChain on requests that the player only approximates.
-    pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"),
-]
+pytestmark = MARKS
+__all__ = ["player"]  # a fixture
 
 MODES = ("invoke", "ainvoke", "stream", "astream")
 # The reference's names where they are not ours.
@@ -54,24 +43,6 @@ COUNTED = (
     "storage_searches",
 )
 UNBILLED_THERE = ("code_interpreter", "maps_grounding")
-
-
-@pytest.fixture(scope="module")
-def player() -> Iterator[ModuleType]:
-    """The player, whose connections end with this module: the collector would close them amid another test."""
-    spec = importlib.util.spec_from_file_location("recordings_player", FOLDER / "replay.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    _client_utils._cached_sync_httpx_client.cache_clear()  # they hold a client a recording
-    _client_utils._cached_async_httpx_client.cache_clear()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
-    module.loop().close()
-    module.server().close()
 
 
 def counts(usage: TokenUsage) -> dict[str, int]:

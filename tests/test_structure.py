@@ -14,7 +14,7 @@ FLOORS = tuple(
     set(modules.split())
     for modules in (
         "background config diagnosis errors frozen langsmith_env media otlp outage spans streams usage",
-        "families features pricing rates records",
+        "families features function_tokens image_tokens pricing rates records",
         "attribution estimation extraction feedback gemini outcomes runs server_tools traced",
         "attempts instruments langsmith metering prometheus publishing series tracker",
         "handler runconfig",

@@ -1,0 +1,111 @@
+"""function_tokens: OpenAI's published rule, and what was billed for functions in recorded requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eco2_callbacks.estimation import count_tokens
+from eco2_callbacks.function_tokens import function_tokens
+
+
+def count(text: str) -> int:
+    return count_tokens(text, "gpt-4o")
+
+
+WEATHER: dict[str, Any] = {
+    "name": "get_current_weather",
+    "description": "Get the current weather in a given location",
+    "parameters": {
+        "type": "object",
+        "properties": {
+            "location": {"type": "string", "description": "The city and state, e.g. San Francisco, CA"},
+            "unit": {
+                "type": "string",
+                "description": "The unit of temperature to return",
+                "enum": ["celsius", "fahrenheit"],
+            },
+        },
+        "required": ["location"],
+    },
+}
+
+
+def test_the_published_example_has_its_published_tokens() -> None:
+    """101 tokens by the API for the cookbook's request, 19 of them for its two messages and the reply."""
+    # https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken_for_chat_completions
+    system = "You are a helpful assistant that can answer to questions about the weather."
+    user = "What's the weather like in San Francisco?"
+    messages = sum(3 + 1 + count(text) for text in (system, user)) + 3
+
+    assert messages + function_tokens([{"type": "function", "function": WEATHER}], count) == 101
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "function", "function": WEATHER},
+        {"type": "function", **WEATHER},
+        {"function_declarations": [WEATHER]},
+        {"name": WEATHER["name"], "description": WEATHER["description"], "input_schema": WEATHER["parameters"]},
+    ],
+    ids=["chat_completions", "responses", "gemini", "anthropic"],
+)
+def test_every_shape_counts_alike(tool: dict[str, Any]) -> None:
+    """A function is the same number of tokens in every provider's writing."""
+    assert function_tokens([tool], count) == function_tokens([WEATHER], count) > 50
+
+
+def test_what_is_inside_counts_too() -> None:
+    """Objects, lists of objects, alternatives and definitions are counted through, each level like the first."""
+    place = {"type": "object", "properties": {"city": {"type": "string"}}}
+    flat = function_tokens([{"name": "f", "parameters": place}], count)
+
+    def with_place(value: dict[str, Any], **more: Any) -> int:
+        return function_tokens([{"name": "f", "parameters": {"properties": {"place": value}, **more}}], count)
+
+    city = 3 + 3 + count("city:string:")
+    empty = with_place({"type": "object"})
+    assert with_place(place) == empty + city
+    assert with_place({"type": "array", "items": place}) == with_place({"type": "array"}) + city
+    assert with_place({"$ref": "#/$defs/Place"}, **{"$defs": {"Place": place}}) == empty + city
+    optional = {"anyOf": [place, {"type": "null"}]}
+    assert with_place(optional) == 7 + 12 + count("f:") + 3 + 3 + count("place:object|null:") + city
+    assert flat == 7 + 12 + count("f:") + city
+
+
+def test_a_schema_that_holds_itself_has_an_end() -> None:
+    """A tree of trees is counted a few levels deep."""
+    tree = {"properties": {"child": {"$ref": "#/$defs/Tree"}}}
+
+    assert 0 < function_tokens([{"name": "f", "parameters": {**tree, "$defs": {"Tree": tree}}}], count) < 1000
+
+
+@pytest.mark.parametrize("tools", [None, [], [{"type": "web_search"}], [{"google_search": {}}], ["f"], "f"])
+def test_what_is_no_function_has_no_tokens(tools: object) -> None:
+    """A provider's own tools have no published number."""
+    assert function_tokens(tools, count) == 0
+
+
+json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=20,
+)
+keys = st.sampled_from(
+    ["name", "parameters", "properties", "items", "anyOf", "enum", "$ref", "$defs", "type", "function"]
+)
+
+
+@given(
+    st.recursive(
+        json, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=5), max_leaves=30
+    )
+)
+def test_no_tool_breaks_the_counting(tool: object) -> None:
+    """Whatever somebody binds to a model has a number of tokens."""
+    assert function_tokens([tool], len) >= 0
+    assert function_tokens([{"name": "f", "parameters": tool}], len) > 0
