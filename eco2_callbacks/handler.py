@@ -28,6 +28,7 @@ from eco2_callbacks.pricing import PriceBook
 from eco2_callbacks.prometheus import PrometheusSink
 from eco2_callbacks.publishing import StreamMetrics
 from eco2_callbacks.records import Record, Sink, fault_of
+from eco2_callbacks.sinks import SinkQueue
 from eco2_callbacks.tracker import Tracker
 
 __all__ = ["Budget", "Eco2CallbackHandler"]
@@ -39,7 +40,7 @@ _CALLBACKS = (
     *("on_chat_model_start", "on_llm_start", "on_llm_new_token", "on_stream_event", "on_llm_end", "on_llm_error"),
     *("on_tool_start", "on_tool_end", "on_tool_error"),
     *("on_retriever_start", "on_retriever_end", "on_retriever_error"),
-    *("emit", "feedback", "stream_metrics", "close"),
+    *("emit", "overflow", "feedback", "stream_metrics", "close"),
 )
 
 
@@ -56,7 +57,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
     Args:
         registry: Where the Prometheus metrics live; handlers on one registry share them.
         prices: A price book, or the path of a file of own rates; None are public rates.
-        sinks: Further takers of the records, beside Prometheus.
+        sinks: Further takers of the records, beside Prometheus, each on a thread of its own behind a bounded queue.
         agent_name: Label of this application's requests and tools.
         subagents: Names of nodes that are also counted as subagents.
         features: What serves each intent (or node), for the tags of a trace: a ``Feature``, or its name.
@@ -119,7 +120,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             prometheus.failed(callback, times=0)
         self._prometheus = prometheus
         self.stream_metrics = StreamMetrics(prometheus)
-        self._sinks: tuple[Sink, ...] = (prometheus, *sinks)
+        self._sinks: tuple[Sink, ...] = (prometheus, *map(self._behind_a_queue, sinks))
         self._clock = clock
         self._langsmith = LangSmithRuns(
             subagents=subagents, features=features, on_lost=partial(prometheus.failed, "feedback")
@@ -389,6 +390,13 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             self._tracker.end(run_id, outcome_of(error))
         except Exception:
             self._failed("on_retriever_error", run_id)
+
+    def _behind_a_queue(self, sink: Sink) -> SinkQueue:
+        return SinkQueue(
+            sink,
+            on_failure=lambda record: self._failed("emit" if record else "close", getattr(record, "run_id", None)),
+            on_dropped=partial(self._prometheus.failed, "overflow"),
+        )
 
     def _failed(self, callback: str, run_id: UUID | None) -> None:
         _logger.exception("%s failed for run %s; the application is not affected.", callback, run_id)

@@ -102,7 +102,7 @@ class LangSmithRuns:
         self._background = Background(
             "eco2-langsmith-feedback",
             on_failure=lambda: self._lost(repr(sys.exception())),
-            on_overflow=lambda: self._lost("the queue is full"),
+            on_dropped=lambda: self._lost("too many wait, or the handler was closed"),
         )
 
     def follow(self, run: OpenRun) -> None:
@@ -136,8 +136,7 @@ class LangSmithRuns:
 
     def close(self) -> None:
         """Send the feedback that waits, as far as it goes within five seconds."""
-        for _ in range(self._background.close(_CLOSE_SECONDS)):
-            self._lost("the handler was closed")
+        self._background.close(_CLOSE_SECONDS)
         _CLIENT_LOGGER.removeFilter(self._outages)
 
     def _note(self, run: OpenRun, record: Record | None) -> Note:

@@ -245,10 +245,14 @@ Record: TypeAlias = LLMCall | NodeRun | ToolCall | RetrieverCall | GraphRun
 
 
 class Sink(Protocol):
-    """Takes finished records; one with I/O may also have ``close()``, which the handler calls on its own close."""
+    """Takes finished records.
+
+    One that does I/O also has ``close()``: it is called on a thread of its own, and no call waits for it. One without
+    is called on whatever thread an event happens on.
+    """
 
     def emit(self, record: Record) -> None:
-        """Take one record; called from whatever thread the event happened on."""
+        """Take one record."""
 
 
 def fault_of(record: Record) -> str | None:

@@ -10,17 +10,17 @@ from eco2_callbacks.background import Background
 class Heard:
     def __init__(self) -> None:
         self.failures = 0
-        self.overflows = 0
+        self.dropped = 0
 
     def fail(self) -> None:
         self.failures += 1
 
-    def overflow(self) -> None:
-        self.overflows += 1
+    def drop(self) -> None:
+        self.dropped += 1
 
 
 def make(heard: Heard, most: int = 1000) -> Background:
-    return Background("background", on_failure=heard.fail, on_overflow=heard.overflow, most=most)
+    return Background("background", on_failure=heard.fail, on_dropped=heard.drop, most=most)
 
 
 def test_jobs_are_done_in_their_order_on_another_thread() -> None:
@@ -61,14 +61,15 @@ def test_what_finds_the_queue_full_is_dropped_and_heard() -> None:
     background.submit(hang)
     assert begun.wait(5.0)
     for _ in range(3):
-        background.submit(lambda: None)
-    assert heard.overflows == 0
+        assert background.submit(lambda: None)
+    assert heard.dropped == 0
     for _ in range(2):
-        background.submit(lambda: None)
+        assert not background.submit(lambda: None)
 
-    assert heard.overflows == 2
+    assert heard.dropped == 2
     # The one that hangs cannot be given up, those that wait are.
     assert background.close(0.05) == 3
+    assert heard.dropped == 2 + 3
     release.set()
 
 

@@ -901,7 +901,7 @@ def test_every_callback_that_can_fail_is_born_at_zero(registry: CollectorRegistr
     Eco2CallbackHandler(registry=registry)
 
     defined = {name for name in vars(Eco2CallbackHandler) if name.startswith("on_")}
-    defined |= {"emit", "feedback", "stream_metrics", "close"}
+    defined |= {"emit", "overflow", "feedback", "stream_metrics", "close"}
     born = {
         line.labels["callback"]
         for family in registry.collect()

@@ -93,7 +93,9 @@ def told(run: dict[str, Any]) -> dict[str, Any] | None:
     outputs = run.get("outputs") or {}
     if usage is not None and outputs.get("generations"):
         messages = [generation["message"]["kwargs"] for batch in outputs["generations"] for generation in batch]
-        assert [message.get("usage_metadata") for message in messages] == [usage] + [None] * (len(messages) - 1)
+        # Cut before its first chunk a stream has no message.
+        wanted = [usage, *[None] * len(messages)][: len(messages)]
+        assert [message.get("usage_metadata") for message in messages] == wanted
     return usage
 
 

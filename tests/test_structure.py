@@ -15,7 +15,7 @@ FLOORS = tuple(
     for modules in (
         "background config diagnosis errors frozen langsmith_env media otlp outage spans streams usage",
         "families features function_tokens image_tokens pricing rates records",
-        "attribution estimation extraction feedback gemini outcomes runs server_tools traced",
+        "attribution estimation extraction feedback gemini outcomes runs server_tools sinks traced",
         "attempts instruments langsmith metering prometheus publishing series tracker",
         "handler runconfig",
     )
