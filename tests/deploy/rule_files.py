@@ -1,0 +1,175 @@
+"""What tests of the rules and runbooks share: the rules as they are written, and what is wrong with a query."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+from prometheus_client.utils import floatToGoString
+
+from eco2_callbacks.families import FAMILIES
+
+__all__ = ["DEPLOY", "RULES", "Rule", "alerts", "faults", "labels", "output_of", "read", "rules", "selectors"]
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+RULES = DEPLOY / "prometheus" / "rules"
+# What Prometheus adds to every sample, and its own series.
+_TARGET = frozenset({"job", "instance"})
+_OWN = {"up": _TARGET, "ALERTS": frozenset({"alertname", "alertstate", "severity", "team", "service"})}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule of a file."""
+
+    name: str
+    is_alert: bool
+    expr: str
+    holds_for: str = ""
+    keeps_firing_for: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+def output_of(*command: str | Path, status: int = 0) -> str:
+    """Run a program of Debian's packages, which CI must have, and return what it says once its exit status is right."""
+    if shutil.which(str(command[0])) is None:
+        missing = f"{command[0]} is not installed: apt-get install prometheus prometheus-alertmanager"
+        pytest.fail(missing) if "CI" in os.environ else pytest.skip(missing)
+    # Not a shell, and nothing but the tests' own arguments.
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, check=False)
+    said = done.stdout + done.stderr
+    assert (done.returncode == 0) == (status == 0), said
+    return said
+
+
+def read(file: Path) -> Any:
+    """Return what a YAML file holds; read by C, since tests read the files over and over."""
+    return yaml.load(file.read_text(), yaml.CSafeLoader)
+
+
+@cache
+def rules() -> tuple[Rule, ...]:
+    """Return every rule, in the order of files and lines."""
+    return tuple(
+        Rule(
+            name=rule.get("alert") or rule["record"],
+            is_alert="alert" in rule,
+            expr=rule["expr"],
+            holds_for=rule.get("for", ""),
+            keeps_firing_for=rule.get("keep_firing_for", ""),
+            labels=rule.get("labels", {}),
+            annotations=rule.get("annotations", {}),
+        )
+        for file in sorted(RULES.glob("*.yaml"))
+        for group in read(file)["groups"]
+        for rule in group["rules"]
+    )
+
+
+def alerts() -> list[Rule]:
+    """Return the alerts; those of one name differ in severity."""
+    return [rule for rule in rules() if rule.is_alert]
+
+
+def selectors(query: str) -> list[promql_parser.VectorSelector]:
+    """Return every place where a query asks for series."""
+    found: list[promql_parser.VectorSelector] = []
+
+    def visit(node: Any) -> bool:
+        if isinstance(node, promql_parser.VectorSelector):
+            found.append(node)
+        return True
+
+    promql_parser.walk(promql_parser.parse(query), visit)
+    return found
+
+
+def faults(query: str) -> list[str]:
+    """Return what a query names that is not there: metrics, labels, bounds of histograms."""
+    found: list[str] = []
+
+    def visit(node: Any) -> bool:
+        if isinstance(node, promql_parser.VectorSelector):
+            found.extend(_faults_of_selector(node))
+        elif isinstance(node, promql_parser.AggregateExpr) and node.modifier is not None:
+            found.extend(f"no label {name} to aggregate by" for name in set(node.modifier.labels) - labels(node.expr))
+        elif isinstance(node, promql_parser.BinaryExpr) and node.modifier is not None and node.modifier.matching:
+            both = labels(node.lhs) & labels(node.rhs)
+            found.extend(f"no label {name} to match on" for name in set(node.modifier.matching.labels) - both)
+        return True
+
+    promql_parser.walk(promql_parser.parse(query), visit)
+    return found
+
+
+def labels(node: str | promql_parser.Expr) -> frozenset[str]:
+    """Return the labels that the series of a query, or of a part of it, may have."""
+    return _labels(promql_parser.parse(node) if isinstance(node, str) else node, _series())
+
+
+def _labels(node: Any, series: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    if isinstance(node, promql_parser.VectorSelector):
+        return series.get(node.name, frozenset())
+    if isinstance(node, promql_parser.MatrixSelector):
+        return _labels(node.vector_selector, series)
+    if isinstance(node, promql_parser.AggregateExpr):
+        return frozenset(node.modifier.labels) if node.modifier is not None else frozenset()
+    if isinstance(node, promql_parser.BinaryExpr):
+        left, right = _labels(node.lhs, series), _labels(node.rhs, series)
+        # A union keeps the labels of both sides; all else those of the left one, unless that is a number.
+        return left | right if str(node.op) == "or" else left or right
+    if isinstance(node, promql_parser.Call):
+        return frozenset[str]().union(*(_labels(argument, series) for argument in node.args))
+    if isinstance(node, promql_parser.ParenExpr | promql_parser.SubqueryExpr | promql_parser.UnaryExpr):
+        return _labels(node.expr, series)
+    return frozenset()
+
+
+def _faults_of_selector(selector: Any) -> Iterator[str]:
+    series = _series()
+    if selector.name not in series:
+        yield f"no metric {selector.name}"
+        return
+    for matcher in selector.matchers.matchers:
+        if matcher.name not in series[selector.name]:
+            yield f"no label {matcher.name} on {selector.name}"
+        elif matcher.name == "le" and matcher.value not in _bounds()[selector.name]:
+            yield f"no bound {matcher.value} on {selector.name}"
+
+
+@cache
+def _series() -> dict[str, frozenset[str]]:
+    """Return the labels of every series there is, by its name."""
+    series = dict(_OWN)
+    for family in FAMILIES:
+        own = _TARGET | set(family.labels)
+        if family.kind == "histogram":
+            series |= {f"{family.name}_bucket": own | {"le"}, f"{family.name}_count": own, f"{family.name}_sum": own}
+        else:
+            series[family.name] = own
+    made = {rule.name: rule for rule in rules() if not rule.is_alert}
+    # One may rest on another, wherever that stands.
+    for _ in made:
+        for name, rule in made.items():
+            series[name] = _labels(promql_parser.parse(rule.expr), series) | rule.labels.keys()
+    return series
+
+
+@cache
+def _bounds() -> dict[str, set[str]]:
+    """Return the bounds of every histogram, as the exposition writes them, by the name of its buckets."""
+    return {
+        f"{family.name}_bucket": {floatToGoString(bound) for bound in (*family.buckets, float("inf"))}
+        for family in FAMILIES
+        if family.kind == "histogram"
+    }
