@@ -1,0 +1,310 @@
+"""Alertmanager: every alert finds its receiver, with what is needed to act, and a dead worker drowns out the rest."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rule_files import DEPLOY, alerts, output_of
+
+CONFIG = DEPLOY / "alertmanager" / "alertmanager.yml"
+LABELS = sorted({(rule.labels["severity"], rule.labels["team"]) for rule in alerts()})
+RECEIVERS = {
+    ("page", "chat"): "pager",
+    ("page", "cost"): "pager",
+    ("ticket", "chat"): "chat",
+    ("ticket", "cost"): "cost",
+}
+
+
+def receiver_of(config: Path, **labels: str) -> str:
+    given = [f"{name}={value}" for name, value in labels.items()]
+    said = output_of("amtool", "config", "routes", "test", f"--config.file={config}", *given)
+    return next(line for line in said.splitlines() if not line.startswith("Warning"))
+
+
+def test_the_configuration_is_valid() -> None:
+    """Alertmanager takes the configuration and its templates."""
+    said = output_of("amtool", "check-config", CONFIG)
+
+    assert "1 templates" in said
+    assert "4 receivers" in said
+
+
+def test_a_broken_configuration_is_found(tmp_path: Path) -> None:
+    """The check above bites: on a receiver that is not there, and on a template that cannot be parsed."""
+    shutil.copytree(CONFIG.parent, tmp_path / "alertmanager")
+    config, template = tmp_path / "alertmanager" / CONFIG.name, tmp_path / "alertmanager" / "templates" / "eco2.tmpl"
+    config.write_text(CONFIG.read_text().replace("receiver: cost", "receiver: costs"))
+    assert 'undefined receiver "costs"' in output_of("amtool", "check-config", config, status=1)
+
+    config.write_text(CONFIG.read_text())
+    template.write_text("{{ define }}")
+    assert "template" in output_of("amtool", "check-config", config, status=1)
+
+
+@pytest.mark.parametrize(("severity", "team"), LABELS)
+def test_every_alert_has_its_receiver(severity: str, team: str) -> None:
+    """Pages wake whoever is on call; a ticket reaches the team it is for."""
+    labels = {"severity": severity, "team": team, "service": "eco2-chat-worker"}
+
+    assert receiver_of(CONFIG, **labels) == RECEIVERS[severity, team]
+
+
+@pytest.mark.parametrize(
+    ("labels", "receiver"),
+    [
+        pytest.param({"severity": "page", "team": "nobody"}, "pager", id="page_of_an_unknown_team"),
+        pytest.param({"severity": "ticket", "team": "nobody"}, "unrouted", id="ticket_of_an_unknown_team"),
+        pytest.param({"severity": "critical", "team": "chat"}, "unrouted", id="unknown_severity"),
+        pytest.param({"alertname": "Watchdog"}, "unrouted", id="no_label"),
+    ],
+)
+def test_no_alert_is_lost(labels: dict[str, str], receiver: str) -> None:
+    """What nobody thought of goes where somebody sees it."""
+    assert receiver_of(CONFIG, **labels) == receiver
+
+
+def test_a_wrong_route_is_found(tmp_path: Path) -> None:
+    """The two checks above bite: a route for another vocabulary takes nothing."""
+    config = tmp_path / "alertmanager.yml"
+    config.write_text(CONFIG.read_text().replace('severity="page"', 'severity="critical"'))
+
+    assert receiver_of(config, severity="page", team="chat") == "unrouted"
+
+
+def test_no_key_stands_in_the_configuration() -> None:
+    """Slack's URL and PagerDuty's key are read from files."""
+    text = CONFIG.read_text()
+
+    assert re.findall(r"^\s*-? ?(\w*(?:url|key|token|password)\w*): \S+", text, re.MULTILINE) == [
+        "slack_api_url_file",
+        "routing_key_file",
+    ]
+    assert "hooks.slack.com" not in text
+
+
+# --- the server itself
+
+
+class Notified:
+    """What Slack and PagerDuty were sent."""
+
+    def __init__(self) -> None:
+        self.slack: list[Any] = []
+        self.pagerduty: list[Any] = []
+
+    def titles(self) -> list[str]:
+        said = [message["attachments"][0]["title"] for message in self.slack]
+        return said + [f"{event['event_action']} {event['payload']['summary']}" for event in self.pagerduty]
+
+    def clear(self) -> None:
+        self.slack.clear()
+        self.pagerduty.clear()
+
+
+class Alertmanager:
+    """A running Alertmanager with the real configuration, its waits cut short and its receivers on the loopback."""
+
+    def __init__(self, url: str, notified: Notified) -> None:
+        self.url = url
+        self.notified = notified
+
+    def post(self, *posted: dict[str, Any]) -> None:
+        request = urllib.request.Request(
+            f"{self.url}/api/v2/alerts", json.dumps(posted).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=5):
+            pass
+
+    def wait(self, until: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 10
+        while not until():
+            assert time.monotonic() < deadline, self.notified.titles()
+            time.sleep(0.02)
+
+
+def alert(name: str, severity: str, *, ended: bool = False, **labels: str) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    own = {"alertname": name, "severity": severity, "team": "chat", "service": "eco2-chat-worker"}
+    return {
+        "labels": own | labels,
+        "annotations": {
+            "summary": f"{name} is here",
+            "description": "5% <!channel>",
+            "dashboard": "eco2-nodes?var-node=answer",
+            "runbook_url": f"https://runbooks/{name}.md",
+        },
+        "generatorURL": "http://prometheus/graph",
+        "startsAt": (now - timedelta(minutes=1)).isoformat(),
+        **({"endsAt": now.isoformat()} if ended else {}),
+    }
+
+
+@contextmanager
+def receivers(notified: Notified) -> Iterator[str]:
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            (notified.slack if self.path == "/slack" else notified.pagerduty).append(sent)
+            self.send_response(202 if self.path == "/pagerduty" else 200)
+            self.end_headers()
+            self.wfile.write(b'{"status": "success"}' if self.path == "/pagerduty" else b"ok")
+
+        def log_message(self, *args: Any) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def alertmanager(tmp_path: Path) -> Iterator[Alertmanager]:
+    output_of("prometheus-alertmanager", "--version")
+    notified = Notified()
+    with receivers(notified) as url:
+        shutil.copytree(CONFIG.parent, tmp_path / "alertmanager")
+        (tmp_path / "slack_api_url").write_text(f"{url}/slack")
+        (tmp_path / "pagerduty_routing_key").write_text("the key")
+        config = tmp_path / "alertmanager" / CONFIG.name
+        text = CONFIG.read_text().replace("/etc/alertmanager/secrets", str(tmp_path))
+        text = text.replace("global:\n", f"global:\n  pagerduty_url: {url}/pagerduty\n")
+        config.write_text(re.sub(r"(group_wait|group_interval): \S+", r"\1: 300ms", text))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        with (tmp_path / "log").open("w") as log:
+            process = subprocess.Popen(
+                [
+                    "prometheus-alertmanager",
+                    f"--config.file={config}",
+                    f"--storage.path={tmp_path / 'data'}",
+                    f"--web.listen-address={address}",
+                    "--cluster.listen-address=",
+                ],
+                stderr=log,
+            )
+            try:
+                server = Alertmanager(f"http://{address}", notified)
+                server.wait(lambda: process.poll() is None and _answers(f"{server.url}/-/ready"))
+                yield server
+            finally:
+                process.terminate()
+                process.wait(10)
+    assert "level=error" not in (tmp_path / "log").read_text()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def test_a_notification_says_what_to_do(alertmanager: Alertmanager) -> None:
+    """Slack and PagerDuty get title, figures, runbook and dashboard; a name cannot call a whole channel."""
+    notified = alertmanager.notified
+    alertmanager.post(alert("NodeErrorRateHigh", "ticket", node="a"), alert("NodeErrorRateHigh", "ticket", node="b"))
+    alertmanager.wait(lambda: notified.slack)
+    (sent,) = notified.slack
+    line = (
+        "5% &lt;!channel&gt; <https://runbooks/NodeErrorRateHigh.md|Runbook> · "
+        "<http://localhost:3000/d/eco2-nodes?var-node=answer|Dashboard> · <http://prometheus/graph|Query>\n"
+    )
+
+    assert sent["channel"] == "#eco2-chat"
+    assert sent["attachments"][0]["title"] == "[ticket] NodeErrorRateHigh is here (and 1 more)"
+    assert sent["attachments"][0]["title_link"] == "https://runbooks/NodeErrorRateHigh.md"
+    assert sent["attachments"][0]["text"] == line * 2
+
+    notified.clear()
+    alertmanager.post(alert("AgentErrorRateHigh", "page", agent_name="eco2"))
+    alertmanager.wait(lambda: notified.pagerduty and notified.slack)
+    (event,) = notified.pagerduty
+    assert event["routing_key"] == "the key"
+    assert event["event_action"] == "trigger"
+    assert event["payload"]["summary"] == "[page] AgentErrorRateHigh is here"
+    assert event["payload"]["severity"] == "critical"
+    assert event["links"] == [
+        {"text": "Runbook", "href": "https://runbooks/AgentErrorRateHigh.md"},
+        {"text": "Dashboard", "href": "http://localhost:3000/d/eco2-nodes?var-node=answer"},
+    ]
+    assert notified.slack[0]["channel"] == "#eco2-alerts"
+
+    notified.clear()
+    alertmanager.post(alert("AgentErrorRateHigh", "page", agent_name="eco2", ended=True))
+    alertmanager.wait(lambda: notified.pagerduty and notified.slack)
+    assert sorted(notified.titles()) == [
+        "[resolved] AgentErrorRateHigh is here",
+        "resolve [resolved] AgentErrorRateHigh is here",
+    ]
+
+
+def test_a_dead_worker_drowns_out_the_rest_of_its_service(alertmanager: Alertmanager) -> None:
+    """While WorkerGone fires nothing else is said, and no error is reported as resolved; of another service it is."""
+    notified = alertmanager.notified
+    alertmanager.post(alert("AgentErrorRateHigh", "page"))
+    alertmanager.wait(lambda: notified.pagerduty and notified.slack)
+    notified.clear()
+    alertmanager.post(alert("WorkerGone", "page"))
+    alertmanager.wait(lambda: notified.pagerduty and notified.slack)
+    notified.clear()
+
+    alertmanager.post(
+        alert("AgentErrorRateHigh", "page", ended=True),
+        alert("WorkerDown", "ticket"),
+        alert("WorkerDown", "ticket", service="another"),
+    )
+    alertmanager.wait(lambda: notified.slack)
+    time.sleep(1)  # three times as long as any group waits
+
+    assert notified.titles() == ["[ticket] WorkerDown is here"]
+    assert "another" in notified.slack[0]["attachments"][0]["fallback"]
+
+
+def test_a_page_drowns_out_its_own_ticket(alertmanager: Alertmanager) -> None:
+    """The same SLO's or tenant's page holds its ticket back, and no other."""
+    notified = alertmanager.notified
+    alertmanager.post(
+        alert("WasteAnswerLatencyBudgetBurn", "page", slo="waste_answer"),
+        alert("TenantDailyBudgetExceeded", "page", team="cost", tenant_id="acme"),
+        alert("TenantMonthlyBudgetExceeded", "ticket", team="cost", tenant_id="acme"),
+    )
+    alertmanager.wait(lambda: len(notified.titles()) == 5)
+    notified.clear()
+
+    alertmanager.post(
+        alert("WasteAnswerLatencyBudgetBurn", "ticket", slo="waste_answer"),
+        alert("GeneralAnswerLatencyBudgetBurn", "ticket", slo="general_answer"),
+        alert("TenantDailyBudgetExceeded", "ticket", team="cost", tenant_id="acme"),
+        alert("TenantDailyBudgetExceeded", "ticket", team="cost", tenant_id="beta"),
+        alert("TenantMonthlyBudgetNear", "ticket", team="cost", tenant_id="acme"),
+        alert("TenantMonthlyBudgetNear", "ticket", team="cost", tenant_id="beta"),
+    )
+    alertmanager.wait(lambda: len(notified.titles()) == 3)
+    time.sleep(1)  # three times as long as any group waits
+
+    assert sorted(notified.titles()) == [
+        "[ticket] GeneralAnswerLatencyBudgetBurn is here",
+        "[ticket] TenantDailyBudgetExceeded is here",
+        "[ticket] TenantMonthlyBudgetNear is here",
+    ]
+    assert [message["channel"] for message in notified.slack].count("#eco2-cost") == 2
