@@ -24,7 +24,11 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "prometheus" / "rules"
 # What Prometheus adds to every sample, and its own series.
 _TARGET = frozenset({"job", "instance"})
-_OWN = {"up": _TARGET, "ALERTS": frozenset({"alertname", "alertstate", "severity", "team", "service"})}
+_OWN = {
+    "up": _TARGET,
+    "scrape_duration_seconds": _TARGET,
+    "ALERTS": frozenset({"alertname", "alertstate", "severity", "team", "service"}),
+}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,154 @@
+"""Runbooks: each alert has one that can be followed, with queries that run and log lines that are written."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import promql_parser
+import pytest
+
+from rule_files import DEPLOY, alerts, faults
+
+RUNBOOKS = DEPLOY / "runbooks"
+ROOT = DEPLOY.parent
+SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
+DASHBOARDS = {"eco2-cost", "eco2-nodes", "eco2-overview", "eco2-streaming"}
+NAMES = sorted({rule.name for rule in alerts()})
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)\n```$", text, re.DOTALL | re.MULTILINE)
+
+
+def faults_of(name: str, text: str) -> list[str]:
+    """Return what is wrong with an alert's runbook."""
+    found = []
+    if not text.startswith(f"# {name}\n"):
+        found.append("another title")
+    if re.findall(r"^## (.*)$", text, re.MULTILINE) != SECTIONS:
+        found.append("other sections")
+    found += [
+        f"nothing below {section}"
+        for section in SECTIONS
+        if re.search(rf"^## {section}\s*(?=## |\Z)", text, re.MULTILINE)
+    ]
+    diagnosis = text.partition("## Diagnosis")[2].partition("## Mitigation")[0]
+    if not blocks(diagnosis, "promql"):
+        found.append("no query to begin with")
+    for query in blocks(text, "promql"):
+        try:
+            found += faults(query)
+        except ValueError as error:
+            found.append(f"{query!r} cannot be parsed: {error}")
+    found += [f"nobody logs {line!r}" for line in blocks(text, "log") if not any(one.fullmatch(line) for one in said())]
+    linked = re.findall(r"\]\((\w+)\.md\)", text)
+    found += [f"no runbook {link}" for link in linked if link not in NAMES]
+    found += [
+        f"no dashboard {uid}" for uid in re.findall(r"`(eco2-\w+)", text) if uid not in DASHBOARDS | {"eco2-chat"}
+    ]
+    found += [f"no setting {it}" for it in re.findall(r"\bECO2_[A-Z_]*[A-Z]\b", text) if it not in settings()]
+    paths = re.findall(r"`((?:deploy|graph)/[\w./-]+\.\w+)`", text)
+    return found + [f"no file {path}" for path in paths if not (ROOT / path).exists()]
+
+
+@cache
+def code() -> str:
+    return "\n".join(path.read_text() for tree in ("eco2_callbacks", "graph") for path in (ROOT / tree).rglob("*.py"))
+
+
+@cache
+def settings() -> frozenset[str]:
+    """Return the project's variables that the code names, and those of single nodes."""
+    named = set(re.findall(r"\bECO2_[A-Z_]*[A-Z]\b", code()))
+    nodes = [path.stem.upper() for path in (ROOT / "graph" / "nodes").glob("*.py")]
+    return frozenset(named | {"ECO2_PROVIDER"} | {f"ECO2_PROVIDER_{node}" for node in nodes})
+
+
+@cache
+def said() -> tuple[re.Pattern[str], ...]:
+    """Return every text of the code, logged or raised, as a pattern: a place that is filled in takes anything."""
+    texts = set()
+    for node in ast.walk(ast.parse(code().replace("from __future__ import annotations", ""))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            texts.add(re.sub(r"%[-.\d]*[srdf]", "\0", node.value))
+        elif isinstance(node, ast.JoinedStr):
+            texts.add("".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values))
+    # Some hold hardly a word of their own, and would take every line.
+    return tuple(
+        re.compile(re.escape(text).replace("\0", ".+"), re.DOTALL) for text in texts if len(text.replace("\0", "")) > 12
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_alert_has_a_runbook_that_can_be_followed(name: str) -> None:
+    """Four sections, queries that parse and name what is exported, log lines, settings, files and links that exist."""
+    assert faults_of(name, (RUNBOOKS / f"{name}.md").read_text()) == []
+
+
+def test_every_runbook_has_its_alert() -> None:
+    """None is left over from an alert that is gone, and none is missing."""
+    assert unmatched(RUNBOOKS) == set()
+
+
+def unmatched(directory: Path) -> set[str]:
+    return {path.stem for path in directory.iterdir()} ^ set(NAMES)
+
+
+def test_a_missing_runbook_is_found(tmp_path: Path) -> None:
+    """The check above bites, both ways."""
+    for name in [*NAMES[1:], "Forgotten"]:
+        (tmp_path / f"{name}.md").touch()
+
+    assert unmatched(tmp_path) == {NAMES[0], "Forgotten"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        pytest.param("# CallbackErrors", "# CallbackError", "another title", id="title"),
+        pytest.param("## Impact\n", "## Consequences\n", "other sections", id="section"),
+        pytest.param("sum by (callback", "sum buy (callback", "cannot be parsed", id="syntax"),
+        pytest.param("llm_calls_total{", "llm_call_total{", "no metric llm_call_total", id="metric"),
+        pytest.param("sum by (callback,", "sum by (node,", "no label node to aggregate by", id="label"),
+        pytest.param("on_llm_end failed for run", "on_llm_end broke in run", "nobody logs", id="log"),
+    ],
+)
+def test_a_broken_runbook_is_found(old: str, new: str, found: str) -> None:
+    """The check above bites."""
+    text = (RUNBOOKS / "CallbackErrors.md").read_text()
+    assert old in text
+
+    assert any(found in fault for fault in faults_of("CallbackErrors", text.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("[more](LLMRateLimit.md)", "no runbook LLMRateLimit"),
+        ("*Cost* (`eco2-costs`)", "no dashboard eco2-costs"),
+        ("set `ECO2_PROVIDERS`", "no setting ECO2_PROVIDERS"),
+        ("see `graph/node.py`", "no file graph/node.py"),
+    ],
+)
+def test_a_reference_to_nowhere_is_found(text: str, found: str) -> None:
+    """The check above bites on links, dashboards, settings and files too."""
+    whole = (RUNBOOKS / "CallbackErrors.md").read_text()
+
+    assert faults_of("CallbackErrors", f"{whole}\n{text}\n") == [found]
+
+
+def test_an_empty_section_is_found() -> None:
+    """A heading without a word below it is no help."""
+    text = (RUNBOOKS / "CostJump.md").read_text()
+    empty = re.sub(r"## Impact\n.*?(?=## )", "## Impact\n\n", text, flags=re.DOTALL)
+
+    assert faults_of("CostJump", empty) == ["nothing below Impact"]
+
+
+def test_the_parser_is_the_real_one() -> None:
+    """The queries are parsed as Prometheus does: an unknown function is refused."""
+    with pytest.raises(ValueError, match="unknown function"):
+        promql_parser.parse("increased(up[5m])")
