@@ -1,4 +1,4 @@
-"""The command line, ``python -m graph``: ``demo`` replays conversations, ``chat`` has one."""
+"""The command line, ``python -m graph``: ``demo`` replays conversations, ``chat`` has one, ``worker`` serves many."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from graph.chat import chat
 from graph.demo import PORT, QUESTIONS, demo
 from graph.stage import Stage
+from graph.worker import worker
 
 __all__ = ["main"]
 
@@ -27,6 +28,8 @@ def main(argv: Sequence[str] | None = None, *, stage: Stage | None = None) -> in
     try:
         if options.command == "chat":
             return chat(stage, options.message, image=options.image, session=options.session)
+        if options.command == "worker":
+            return worker(stage)
         return demo(
             stage,
             intents=options.intent or tuple(QUESTIONS),
@@ -60,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     asked.add_argument("message", help="what to ask")
     asked.add_argument("--image", type=Path, metavar="FILE", help="a picture: JPEG, PNG or WebP")
     asked.add_argument("--session", metavar="ID", help="the conversation to go on with")
+    commands.add_parser("worker", help="take jobs from Redis until SIGTERM")
     return parser
 
 
