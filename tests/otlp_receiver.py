@@ -53,8 +53,13 @@ class Receiver:
     @property
     def spans(self) -> dict[str, Span]:
         """The exported spans by name."""
-        return {
-            span.name: Span(
+        return {span.name: span for span in self.all_spans}
+
+    @property
+    def all_spans(self) -> list[Span]:
+        """The exported spans, in the order in which they were sent."""
+        return [
+            Span(
                 name=span.name,
                 trace_id=span.trace_id.hex(),
                 span_id=span.span_id.hex(),
@@ -65,7 +70,7 @@ class Receiver:
             for resource in ExportTraceServiceRequest.FromString(request.body).resource_spans
             for scope in resource.scope_spans
             for span in scope.spans
-        }
+        ]
 
     @property
     def runs(self) -> list[Received]:
