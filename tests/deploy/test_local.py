@@ -1,0 +1,206 @@
+"""The script without containers: the demo under Debian's Prometheus and Alertmanager, with the real rules."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+import yaml
+
+from graph.__main__ import main
+from graph.demo import QUERIES
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "deploy" / "local"
+PORTS = ("--alertmanager-port", "0", "--demo-port", "0")
+SERVERS = (("prometheus",), ("prometheus-alertmanager", "alertmanager"))
+
+
+@pytest.fixture
+def installed() -> None:
+    """Skip on a developer's machine without the servers, never on CI."""
+    missing = [names[0] for names in SERVERS if not any(map(shutil.which, names))]
+    if missing:
+        reason = f"not installed: {', '.join(missing)}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    """The script as a module; it has no suffix by which an import would find it."""
+    loader = SourceFileLoader("local_script", str(SCRIPT))
+    spec = spec_from_loader("local_script", loader)
+    assert spec is not None
+    module = module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run the script until the block ends."""
+    with subprocess.Popen(
+        [sys.executable, str(SCRIPT), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.terminate()  # it stops its servers; a kill would leave them behind
+
+
+def get(url: str) -> Any:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as answer:
+        return json.load(answer)
+
+
+def until(check: Callable[[], Any]) -> Any:
+    """Return what the check finds, once it finds something."""
+    give_up_at = time.monotonic() + 30
+    while not (found := check()):
+        assert time.monotonic() < give_up_at
+        time.sleep(0.1)
+    return found
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_demo_s_dollars_are_in_prometheus_until_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
+    """By its HTTP API, with all rules in good health and Alertmanager found; nothing is left running."""
+    assert main(["demo", "--intent", "greeting", "--speed", "50", "--json"]) == 0
+    usd = json.loads(capsys.readouterr().out)["totals"]["cost_usd"]
+    with started("--prometheus-port", "0", *PORTS, "--", "--intent", "greeting", "--speed", "50") as process:
+        assert process.stdout is not None
+        lines = list(
+            iter(process.stdout.readline, "The demo plays for half a minute; what it spent stays. Ctrl-C stops all.\n")
+        )
+        shown = [re.split(r" {2,}", line.rstrip()) for line in lines if line.strip()]
+        addresses = dict(shown)
+        prometheus = addresses["Prometheus"]
+
+        def dollars() -> float | None:
+            query = urlencode({"query": "sum(llm_cost_dollars_total)"})
+            result = get(f"{prometheus}/api/v1/query?{query}")["data"]["result"]
+            value = float(result[0]["value"][1]) if result else 0.0
+            return value if value >= usd * 0.999 else None
+
+        assert until(dollars) == pytest.approx(usd)
+        groups = until(lambda: healthy(get(f"{prometheus}/api/v1/rules")["data"]["groups"]))
+        up = get(f"{prometheus}/api/v1/query?query=up")["data"]["result"]
+        found = until(lambda: get(f"{prometheus}/api/v1/alertmanagers")["data"]["activeAlertmanagers"])
+        process.send_signal(signal.SIGINT)
+        rest, error = process.communicate(timeout=30)
+
+    written = [group["name"] for path in (ROOT / "deploy/prometheus/rules").glob("*.yaml") for group in _groups(path)]
+    assert sorted(group["name"] for group in groups) == sorted(written) != []
+    assert {(series["metric"]["job"], series["value"][1]) for series in up} >= {("eco2-chat-worker", "1")}
+    assert [urlsplit(one["url"]).netloc for one in found] == [urlsplit(addresses["Alertmanager"]).netloc]
+    assert (process.returncode, error) == (0, "")
+    assert rest == "\nStopped.\n"
+    assert {name for name, _ in QUERIES} < set(addresses)
+    assert not [address for address in addresses.values() if answers(address)]
+
+
+def healthy(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the groups once every rule has been evaluated without an error."""
+    health = {rule["health"] for group in groups for rule in group["rules"]}
+    assert "err" not in health, [rule for group in groups for rule in group["rules"] if rule["health"] == "err"]
+    return groups if health == {"ok"} else []
+
+
+def answers(address: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", urlsplit(address).port or 0)) == 0
+
+
+def test_a_program_that_is_missing_is_named(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With how to install it, and nothing is started."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert script.main([]) == 1
+
+    assert capsys.readouterr() == (
+        "",
+        "prometheus is not installed; on Debian and Ubuntu: sudo apt-get install --no-install-recommends prometheus "
+        "prometheus-alertmanager (their own services start at once: sudo systemctl disable --now prometheus "
+        "prometheus-alertmanager).\n",
+    )
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_port_that_is_taken_is_named(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    """As one where Debian's own Prometheus runs."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        assert script.main(["--prometheus-port", str(port), *PORTS]) == 1
+
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert error.startswith(f"Port {port} cannot be used: Address already in use; name another one")
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_part_that_ends_stops_all_and_says_why() -> None:
+    """Here the demo, which knows no such conversation."""
+    with started("--prometheus-port", "0", *PORTS, "--", "--intent", "weather") as process:
+        out, error = process.communicate(timeout=60)
+
+    assert (process.returncode, out) == (1, "")
+    assert error.startswith("demo ended with status 2. It said last:\n")
+    assert "invalid choice: 'weather'" in error
+
+
+def test_what_is_deployed_is_what_is_run(script: ModuleType) -> None:
+    """Rules, labels and all else of Prometheus' configuration are the deployed ones, but for addresses and pace."""
+    deployed = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    ports = {"demo": 1, "prometheus": 2, "alertmanager": 3}
+
+    local = script.local_config(deployed, ports)
+
+    assert {key: value for key, value in local.items() if key not in _MOVED} == {
+        key: value for key, value in deployed.items() if key not in _MOVED
+    }
+    assert local["global"].get("external_labels") == deployed["global"].get("external_labels")
+    jobs = {job["job_name"]: job for job in deployed["scrape_configs"]}
+    for job in local["scrape_configs"]:
+        changed = {key for key in job if job[key] != jobs[job["job_name"]].get(key)}
+        assert changed <= {"static_configs", "scrape_interval", "scrape_timeout"}
+    targets = {job["job_name"]: job["static_configs"] for job in local["scrape_configs"]}
+    assert targets["eco2-chat-worker"] == [{"targets": ["127.0.0.1:1"]}]
+    (alertmanager,) = local["alerting"]["alertmanagers"]
+    assert alertmanager["static_configs"] == [{"targets": ["127.0.0.1:3"]}]
+
+
+_MOVED = {"global", "rule_files", "scrape_configs", "alerting"}
+
+
+def _groups(path: Path) -> list[dict[str, Any]]:
+    groups: list[dict[str, Any]] = yaml.safe_load(path.read_text())["groups"]
+    return groups
