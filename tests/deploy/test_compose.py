@@ -1,0 +1,305 @@
+"""The compose file: valid by its schema, closed to the outside, and in agreement with what it mounts."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from graph.cassette import KEYS
+from graph.health import serving
+from graph.worker_env import WorkerSettings
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+FILE = DEPLOY / "compose.yaml"
+PINNED = re.compile(r"[\w./-]+:v?\d+\.\d+\.\d+(-[\w.]+)?(@sha256:[0-9a-f]{64})?")
+# Read by OpenTelemetry's SDK, which LangSmith's uses.
+BY_OPENTELEMETRY = {"OTEL_SERVICE_NAME"}
+
+
+@pytest.fixture
+def compose() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(FILE.read_text())
+    return content
+
+
+def problems(compose: dict[str, Any]) -> list[str]:
+    """Return what is wrong with a compose file in the project's ``deploy`` folder, a sentence each."""
+    return [sentence for check in CHECKS for sentence in check(compose)]
+
+
+def hardening(compose: dict[str, Any]) -> Iterator[str]:
+    for name, service in compose["services"].items():
+        if "image" in service and not PINNED.fullmatch(service["image"]):
+            yield f"{name}: {service['image']} is not pinned"
+        if "image" not in service and "build" not in service:
+            yield f"{name}: neither an image nor a build"
+        if service.get("cap_drop") != ["ALL"] or "no-new-privileges:true" not in service.get("security_opt", []):
+            yield f"{name}: may gain privileges"
+        if not service.get("healthcheck", {}).get("test"):
+            yield f"{name}: no health check"
+        for port in service.get("ports", []):
+            if not re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port):
+                yield f"{name}: {port} is published beyond the loopback"
+
+
+def references(compose: dict[str, Any]) -> Iterator[str]:
+    for name, service in compose["services"].items():
+        for source, target in mounts(service):
+            if source.startswith(".") and not (DEPLOY / source).exists():
+                yield f"{name}: {source} for {target} is not there"
+            if not source.startswith(".") and source not in compose["volumes"]:
+                yield f"{name}: the volume {source} is not declared"
+        for other in service.get("depends_on", {}):
+            if other not in compose["services"]:
+                yield f"{name}: waits for {other}, which is no service"
+        for secret in service.get("secrets", []):
+            if source_of(secret) not in compose["secrets"]:
+                yield f"{name}: the secret {source_of(secret)} is not declared"
+        if build := service.get("build"):
+            context = DEPLOY / build["context"]
+            if not (context / build["dockerfile"]).is_file():
+                yield f"{name}: {build['dockerfile']} is not there"
+    used = {source_of(secret) for service in compose["services"].values() for secret in service.get("secrets", [])}
+    for name, secret in compose["secrets"].items():
+        if name not in used:
+            yield f"the secret {name} is for nobody"
+        if Path(secret["file"]).parent != Path("secrets"):
+            yield f"the secret {name} lies in {secret['file']}, which git does not ignore"
+
+
+def addresses(compose: dict[str, Any]) -> Iterator[str]:
+    """Every host and port that a configuration names is that of a service."""
+    offered = set(listening(compose))
+    for where, address in named_addresses(compose):
+        if address not in offered:
+            yield f"{where}: nobody listens on {address[0]}:{address[1]}"
+    for name, service in compose["services"].items():
+        for port in re.findall(r"127\.0\.0\.1:(\d+)", " ".join(service["healthcheck"]["test"])):
+            if (name, int(port)) not in offered:
+                yield f"{name}: the health check asks port {port}"
+
+
+def settings(compose: dict[str, Any]) -> Iterator[str]:
+    """The worker is told nothing that it does not read, and in words that it understands."""
+    worker = compose["services"]["worker"]
+    environment, code = worker["environment"], sources()
+    for name in environment:
+        if name not in BY_OPENTELEMETRY and f'"{name}"' not in code and f"`{name}`" not in code:
+            yield f"worker: nobody reads {name}"
+    for secret in worker["secrets"]:
+        if secret not in {*KEYS, "LANGSMITH_API_KEY"}:
+            yield f"worker: nobody reads the secret {secret}"
+    told = WorkerSettings.from_env(environment)
+    if ("worker", told.metrics_port) not in set(listening(compose)):
+        yield f"worker: its port {told.metrics_port} is not published"
+    if int(worker["stop_grace_period"].removesuffix("s")) < told.grace_seconds + 10:
+        yield "worker: is killed before its grace is over"
+
+
+def secret_files(compose: dict[str, Any]) -> Iterator[str]:
+    """Every secret file that Alertmanager's configuration names is mounted there."""
+    mounted = {target_of(secret) for secret in compose["services"]["alertmanager"].get("secrets", [])}
+    for path in alertmanager_files():
+        if path not in mounted:
+            yield f"alertmanager: {path} is no secret of its"
+    for path in mounted - set(alertmanager_files()):
+        yield f"alertmanager: nobody reads {path}"
+
+
+def dashboards(compose: dict[str, Any]) -> Iterator[str]:
+    """Grafana's providers look where the dashboards are mounted."""
+    mounted = {target: DEPLOY / source for source, target in mounts(compose["services"]["grafana"])}
+    for path in (DEPLOY / "grafana/provisioning/dashboards").glob("*.y*ml"):
+        for provider in yaml.safe_load(path.read_text())["providers"]:
+            folder = provider["options"]["path"]
+            if folder not in mounted or not list(mounted[folder].glob("*.json")):
+                yield f"grafana: {path.name} looks in {folder}, where no dashboard is mounted"
+
+
+CHECKS: tuple[Callable[[dict[str, Any]], Iterator[str]], ...] = (
+    hardening,
+    references,
+    addresses,
+    settings,
+    secret_files,
+    dashboards,
+)
+
+
+def mounts(service: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for volume in service.get("volumes", []):
+        source, target, *_ = volume.split(":")
+        yield source, target
+
+
+def source_of(secret: str | dict[str, str]) -> str:
+    return secret if isinstance(secret, str) else secret["source"]
+
+
+def target_of(secret: str | dict[str, str]) -> str:
+    return f"/run/secrets/{secret}" if isinstance(secret, str) else secret["target"]
+
+
+def listening(compose: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """Yield the names by which services know each other, with the ports of each."""
+    own = {"redis": [6379], "jaeger": [4318, 13133]}  # not published
+    for name, service in compose["services"].items():
+        aliases = [alias for network in service.get("networks", {}).values() for alias in network["aliases"]]
+        ports = [int(port.rpartition(":")[2]) for port in service.get("ports", [])]
+        yield from ((host, port) for host in (name, *aliases) for port in (*ports, *own.get(name, [])))
+
+
+def named_addresses(compose: dict[str, Any]) -> Iterator[tuple[str, tuple[str, int]]]:
+    prometheus = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())
+    jobs = [*prometheus["scrape_configs"], *prometheus["alerting"]["alertmanagers"]]
+    for job in jobs:
+        for group in job["static_configs"]:
+            for target in group["targets"]:
+                host, _, port = target.rpartition(":")
+                yield "prometheus.yml", ("prometheus" if host == "localhost" else host, int(port))
+    for path in (DEPLOY / "grafana/provisioning/datasources").glob("*.y*ml"):
+        for source in yaml.safe_load(path.read_text())["datasources"]:
+            yield path.name, host_and_port(source["url"])
+    for name, value in compose["services"]["worker"]["environment"].items():
+        if "://" in value:
+            yield f"worker, {name}", host_and_port(value)
+
+
+def host_and_port(url: str) -> tuple[str, int]:
+    (found,) = re.findall(r"^\w+://([\w.-]+):(\d+)", url)
+    return found[0], int(found[1])
+
+
+def alertmanager_files() -> list[str]:
+    text = (DEPLOY / "alertmanager/alertmanager.yml").read_text()
+    return sorted(set(re.findall(r"^\s*-?\s*\w+_file: *['\"]?([^\s'\"#]+)", text, re.MULTILINE)))
+
+
+def sources() -> str:
+    code = "".join(path.read_text() for path in sorted((ROOT / "graph").rglob("*.py")))
+    return code + "".join(path.read_text() for path in sorted((ROOT / "eco2_callbacks").glob("*.py"))) + _SETTINGS
+
+
+# The handler reads LangSmith's variables by rules, not by their names; the README's table is held to it elsewhere.
+_SETTINGS = (ROOT / "README.md").read_text().split("\n## Settings\n")[1].split("\n## ")[0]
+
+
+def validated(path: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_it_is_valid_by_the_specification_s_schema() -> None:
+    """As check-jsonschema holds it."""
+    done = validated(FILE)
+
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_schema_refuses_what_is_no_word_of_it(compose: dict[str, Any], tmp_path: Path) -> None:
+    """So that the test above is known to bite."""
+    compose["services"]["worker"]["helthcheck"] = {}
+    (tmp_path / "compose.yaml").write_text(yaml.safe_dump(compose))
+
+    done = validated(tmp_path / "compose.yaml")
+
+    assert done.returncode == 1
+    assert "helthcheck" in done.stdout
+
+
+def test_it_agrees_with_what_it_mounts_and_is_closed_to_the_outside(compose: dict[str, Any]) -> None:
+    """Paths, ports, hosts, secrets and variables are there on both sides."""
+    assert problems(compose) == []
+
+
+def _set(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:
+    def break_it(compose: dict[str, Any]) -> None:
+        *way, last = path
+        node = compose["services"]
+        for key in way:
+            node = node[key]
+        node[last] = to
+
+    return break_it
+
+
+@pytest.mark.parametrize(
+    ("break_it", "problem"),
+    [
+        (_set("redis", "image", to="redis:latest"), "redis: redis:latest is not pinned"),
+        (_set("grafana", "image", to="grafana/grafana"), "grafana: grafana/grafana is not pinned"),
+        (_set("jaeger", "cap_drop", to=[]), "jaeger: may gain privileges"),
+        (_set("grafana", "ports", to=["3000:3000"]), "grafana: 3000:3000 is published beyond the loopback"),
+        (_set("redis", "healthcheck", to={"test": []}), "redis: no health check"),
+        (_set("redis", "volumes", to=["data:/data"]), "redis: the volume data is not declared"),
+        (_set("prometheus", "volumes", to=["./rules:/r"]), "prometheus: ./rules for /r is not there"),
+        (_set("worker", "build", "dockerfile", to="Dockerfile"), "worker: Dockerfile is not there"),
+        (_set("worker", "environment", "ECO2_REDIS", to="x"), "worker: nobody reads ECO2_REDIS"),
+        (_set("worker", "secrets", to=["OPENAI_KEY"]), "worker: nobody reads the secret OPENAI_KEY"),
+        (_set("worker", "stop_grace_period", to="10s"), "worker: is killed before its grace is over"),
+        (
+            _set("worker", "environment", "ECO2_REDIS_URL", to="redis://cache:6379/0"),
+            "worker, ECO2_REDIS_URL: nobody listens on cache:6379",
+        ),
+        (
+            _set("worker", "environment", "ECO2_METRICS_PORT", to="9000"),
+            "worker: its port 9000 is not published",
+        ),
+        (
+            _set("alertmanager", "ports", to=["127.0.0.1:9093:9094"]),
+            "prometheus.yml: nobody listens on alertmanager:9093",
+        ),
+        (_set("grafana", "secrets", to=[]), "the secret grafana-admin-password is for nobody"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_broken_is_found(
+    compose: dict[str, Any], break_it: Callable[[dict[str, Any]], None], problem: str
+) -> None:
+    """Each check, broken once on purpose."""
+    break_it(compose)
+
+    assert problem in problems(compose)
+
+
+@pytest.mark.parametrize(("wrong", "healthy"), [("", True), ("stopping", False)])
+def test_the_worker_s_health_check_asks_the_worker(compose: dict[str, Any], wrong: str, healthy: bool) -> None:
+    """Its command, run against the worker's port."""
+    kind, program, *arguments = compose["services"]["worker"]["healthcheck"]["test"]
+    assert (kind, program) == ("CMD", "python")
+
+    with serving(0, CollectorRegistry(), alive=lambda: "", ready=lambda: wrong) as port:
+        command = [sys.executable, *(argument.replace(":9464/", f":{port}/") for argument in arguments)]
+        done = subprocess.run(command, capture_output=True, check=False)
+
+    assert (done.returncode == 0) == healthy
+
+
+@pytest.mark.parametrize("program", ["prometheus", "prometheus-alertmanager"])
+def test_the_servers_know_their_options(compose: dict[str, Any], program: str) -> None:
+    """Debian's programs, older than the images, take every option already."""
+    if shutil.which(program) is None:
+        reason = f"{program} is not installed"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    told = subprocess.run([program, "--help"], capture_output=True, text=True, check=False)
+    help_text = told.stdout + told.stderr
+    service = compose["services"][program.removeprefix("prometheus-")]
+
+    unknown = [option for option in service["command"] if option.partition("=")[0] not in help_text]
+
+    assert unknown == []
