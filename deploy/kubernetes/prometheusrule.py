@@ -1,0 +1,62 @@
+"""Writes base/prometheusrule.yaml, the alerts and recording rules as the Prometheus operator takes them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+__all__ = ["TARGET", "main", "rendered"]
+
+RULES = Path(__file__).parents[1] / "prometheus" / "rules"
+TARGET = Path(__file__).parent / "base" / "prometheusrule.yaml"
+_HEADER = "# Made from deploy/prometheus/rules by deploy/kubernetes/prometheusrule.py: change the rules there.\n"
+
+
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc] # PyYAML comes without types
+    """Writes a text of several lines as a block, and no anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - YAML's own signature
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def rendered() -> str:
+    """Return the PrometheusRule with the groups of every file of rules, in the files' order.
+
+    Raises:
+        ValueError: If there is no rule.
+    """
+    files = (yaml.safe_load(path.read_text("utf-8")) for path in sorted(RULES.glob("*.yaml")))
+    groups = [group for file in files for group in file["groups"]]
+    if not groups:
+        raise ValueError(f"{RULES} holds no group of rules, wanted some in *.yaml; write them there.")
+    rule = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {
+            "name": "eco2-chat-worker",
+            "labels": {"app.kubernetes.io/name": "eco2-chat-worker", "release": "kube-prometheus-stack"},
+        },
+        "spec": {"groups": groups},
+    }
+    text: str = yaml.dump(rule, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=4096)
+    return _HEADER + text
+
+
+def main() -> int:
+    """Write the file."""
+    TARGET.write_text(rendered(), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
