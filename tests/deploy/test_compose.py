@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -60,6 +61,14 @@ def references(compose: dict[str, Any]) -> Iterator[str]:
                 yield f"{name}: {source} for {target} is not there"
             if not source.startswith(".") and source not in compose["volumes"]:
                 yield f"{name}: the volume {source} is not declared"
+        folders = [target for source, target in mounts(service) if source.startswith(".")]
+        targets = [target_of(secret) for secret in service.get("secrets", [])] + [
+            target for _, target in mounts(service)
+        ]
+        for target in targets:
+            # Nothing can be mounted into a folder that is read-only itself.
+            if any(target.startswith(f"{folder}/") for folder in folders):
+                yield f"{name}: {target} lies inside another mount"
         for other in service.get("depends_on", {}):
             if other not in compose["services"]:
                 yield f"{name}: waits for {other}, which is no service"
@@ -107,6 +116,25 @@ def settings(compose: dict[str, Any]) -> Iterator[str]:
         yield "worker: is killed before its grace is over"
 
 
+def image(compose: dict[str, Any]) -> Iterator[str]:
+    """The worker's image runs the worker, as nobody in particular, with what the settings ask for."""
+    lines = (DEPLOY / "Containerfile").read_text().splitlines()
+    said = {word: [line.partition(" ")[2] for line in lines if line.startswith(f"{word} ")] for word in _WORDS}
+    if json.loads(said["ENTRYPOINT"][-1])[-2:] != ["graph", "worker"]:
+        yield f"worker: the image runs {said['ENTRYPOINT'][-1]}"
+    port = str(WorkerSettings.from_env(compose["services"]["worker"]["environment"]).metrics_port)
+    if said["EXPOSE"] != [port]:
+        yield f"worker: the image exposes {', '.join(said['EXPOSE'])}, not {port}"
+    if not said["USER"] or said["USER"][-1].startswith(("0", "root")):
+        yield "worker: the image runs as root"
+    for extra in ("graph", "otel"):
+        if not all(f"--extra {extra}" in line for line in said["RUN"] if line.startswith("uv sync")):
+            yield f"worker: the image lacks the extra {extra}"
+
+
+_WORDS = ("ENTRYPOINT", "EXPOSE", "RUN", "USER")
+
+
 def secret_files(compose: dict[str, Any]) -> Iterator[str]:
     """Every secret file that Alertmanager's configuration names is mounted there."""
     mounted = {target_of(secret) for secret in compose["services"]["alertmanager"].get("secrets", [])}
@@ -132,6 +160,7 @@ CHECKS: tuple[Callable[[dict[str, Any]], Iterator[str]], ...] = (
     references,
     addresses,
     settings,
+    image,
     secret_files,
     dashboards,
 )
@@ -155,19 +184,16 @@ def listening(compose: dict[str, Any]) -> Iterator[tuple[str, int]]:
     """Yield the names by which services know each other, with the ports of each."""
     own = {"redis": [6379], "jaeger": [4318, 13133]}  # not published
     for name, service in compose["services"].items():
-        aliases = [alias for network in service.get("networks", {}).values() for alias in network["aliases"]]
         ports = [int(port.rpartition(":")[2]) for port in service.get("ports", [])]
-        yield from ((host, port) for host in (name, *aliases) for port in (*ports, *own.get(name, [])))
+        yield from ((name, port) for port in (*ports, *own.get(name, [])))
 
 
 def named_addresses(compose: dict[str, Any]) -> Iterator[tuple[str, tuple[str, int]]]:
-    prometheus = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())
-    jobs = [*prometheus["scrape_configs"], *prometheus["alerting"]["alertmanagers"]]
-    for job in jobs:
-        for group in job["static_configs"]:
+    for path in (DEPLOY / "prometheus/targets").glob("*.yaml"):
+        for group in yaml.safe_load(path.read_text()):
             for target in group["targets"]:
                 host, _, port = target.rpartition(":")
-                yield "prometheus.yml", ("prometheus" if host == "localhost" else host, int(port))
+                yield f"targets/{path.name}", (host, int(port))
     for path in (DEPLOY / "grafana/provisioning/datasources").glob("*.y*ml"):
         for source in yaml.safe_load(path.read_text())["datasources"]:
             yield path.name, host_and_port(source["url"])
@@ -262,9 +288,9 @@ def _set(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:
         ),
         (
             _set("alertmanager", "ports", to=["127.0.0.1:9093:9094"]),
-            "prometheus.yml: nobody listens on alertmanager:9093",
+            "targets/alertmanager.yaml: nobody listens on alertmanager:9093",
         ),
-        (_set("grafana", "secrets", to=[]), "the secret grafana-admin-password is for nobody"),
+        (_set("grafana", "secrets", to=[]), "the secret grafana_admin_password is for nobody"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
