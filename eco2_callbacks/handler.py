@@ -28,7 +28,7 @@ from eco2_callbacks.pricing import PriceBook
 from eco2_callbacks.prometheus import PrometheusSink
 from eco2_callbacks.publishing import StreamMetrics
 from eco2_callbacks.records import Record, Sink, fault_of
-from eco2_callbacks.sinks import SinkQueue
+from eco2_callbacks.sinks import SinkQueue, close_all
 from eco2_callbacks.tracker import Tracker
 
 __all__ = ["Budget", "Eco2CallbackHandler"]
@@ -120,7 +120,10 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             prometheus.failed(callback, times=0)
         self._prometheus = prometheus
         self.stream_metrics = StreamMetrics(prometheus)
-        self._sinks: tuple[Sink, ...] = (prometheus, *map(self._behind_a_queue, sinks))
+        self._queues = [
+            SinkQueue(sink, on_failure=prometheus.failed, on_dropped=partial(prometheus.failed, "overflow"))
+            for sink in sinks
+        ]
         self._clock = clock
         self._langsmith = LangSmithRuns(
             subagents=subagents, features=features, on_lost=partial(prometheus.failed, "feedback")
@@ -153,12 +156,11 @@ class Eco2CallbackHandler(BaseCallbackHandler):
     def close(self) -> None:
         """Close the runs still open as cancelled, then every sink that can be closed."""
         self._tracker.close()
-        for sink in (*self._sinks, self._langsmith):
-            if (close := getattr(sink, "close", None)) is not None:
-                try:
-                    close()
-                except Exception:
-                    self._failed("close", None)
+        for close in (partial(close_all, self._queues), self._langsmith.close, self._prometheus.close):
+            try:
+                close()
+            except Exception:
+                self._failed("close", None)
 
     def emit(self, record: Record) -> None:
         """Hand a record to every sink; for code outside LangChain that has one of its own.
@@ -172,11 +174,12 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         self._emit(record)
 
     def _emit(self, record: Record) -> None:
-        for sink in self._sinks:
-            try:
-                sink.emit(record)
-            except Exception:
-                self._failed("emit", getattr(record, "run_id", None))
+        try:
+            self._prometheus.emit(record)
+        except Exception:
+            self._failed("emit", getattr(record, "run_id", None))
+        for queue in self._queues:
+            queue.emit(record)
 
     def on_chain_start(
         self,
@@ -304,6 +307,8 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             if call is None or call.last_event is event:
                 return  # not open, or attached twice
             call.last_event = event
+            if "usage" in event:
+                call.told = event["usage"]
             stream = call.stream or self._tracker.open_stream(call)
             if call.chunks:
                 return
@@ -390,13 +395,6 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             self._tracker.end(run_id, outcome_of(error))
         except Exception:
             self._failed("on_retriever_error", run_id)
-
-    def _behind_a_queue(self, sink: Sink) -> SinkQueue:
-        return SinkQueue(
-            sink,
-            on_failure=lambda record: self._failed("emit" if record else "close", getattr(record, "run_id", None)),
-            on_dropped=partial(self._prometheus.failed, "overflow"),
-        )
 
     def _failed(self, callback: str, run_id: UUID | None) -> None:
         _logger.exception("%s failed for run %s; the application is not affected.", callback, run_id)

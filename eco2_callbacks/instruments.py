@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import threading
@@ -10,6 +11,7 @@ from collections import Counter as Tally
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary, WeakMethod
 
@@ -35,6 +37,10 @@ class Instruments:
     together. Whoever reads the registry sees all of them. In multiprocess mode, where another process reads, nothing
     waits.
 
+    An event can be told in the middle of anything, by a garbage collection that ends an abandoned stream: even while
+    this thread holds one of prometheus-client's locks, which are not reentrant. So an event only submits what it moves;
+    nothing but ``flush`` touches an instrument, and no collection leads there.
+
     Raises:
         ConfigError: If the registry holds one of the names already, from somebody else.
     """
@@ -45,6 +51,8 @@ class Instruments:
         self.waits = "PROMETHEUS_MULTIPROC_DIR" not in os.environ
         self._before_reading: list[WeakMethod[Callable[[], None]]] = []
         self._counting = threading.RLock()
+        if _on_collection not in gc.callbacks:
+            gc.callbacks.append(_on_collection)
         try:
             for family in FAMILIES:
                 self._families[family.name] = _build(family, registry, self.flush)
@@ -60,9 +68,14 @@ class Instruments:
         self.guard = LabelGuard(lambda label: overflow.labels(label=label).inc())
 
     def submit(self, count: Callable[[Sequence[_T]], None], record: _T) -> None:
-        """Have a record counted, at the latest when the registry is read, together with others of its series."""
+        """Have a record counted, at the latest when the registry is read, together with others of its kind."""
         self._waiting.append((count, record))
         if not self.waits or len(self._waiting) >= _MOST_WAITING:
+            self.touch()
+
+    def touch(self) -> None:
+        """Count what waits, unless this is an event told by a garbage collection."""
+        if threading.get_ident() not in _collecting:
             self.flush()
 
     def on_flush(self, update: Callable[[], None]) -> None:
@@ -76,21 +89,27 @@ class Instruments:
                 if (update := reference()) is None:
                     self._before_reading.remove(reference)
                 else:
-                    update()
-            together: dict[Callable[[Any], None], list[Any]] = {}
-            # Until it is empty, not for its length: a finaliser can count in between.
-            with suppress(IndexError):
-                while True:
-                    count, record = self._waiting.popleft()
-                    together.setdefault(count, []).append(record)
-            for count, records in together.items():
-                try:
-                    count(records)
-                except Exception:
-                    _logger.exception(
-                        "%s records like %s could not be counted.", len(records), type(records[0]).__name__
-                    )
-                    self.counter("eco2_callbacks_errors_total").labels(callback="emit").inc()
+                    self._guarded(update)
+            # What is counted can have more counted, and a finaliser can submit in between.
+            while self._waiting:
+                together: dict[Callable[[Any], None], list[Any]] = {}
+                with suppress(IndexError):
+                    while True:
+                        count, record = self._waiting.popleft()
+                        together.setdefault(count, []).append(record)
+                for count, records in together.items():
+                    self._guarded(partial(count, records))
+
+    def add(self, count: Callable[[Sequence[_T]], None], record: _T) -> None:
+        """Have a record counted by the flush that asks for it."""
+        self._waiting.append((count, record))
+
+    def _guarded(self, count: Callable[[], None]) -> None:
+        try:
+            count()
+        except Exception:
+            _logger.exception("Something could not be counted.")
+            self.counter("eco2_callbacks_errors_total").labels(callback="emit").inc()
 
     def counter(self, name: str) -> Counter:
         """Return a counter family by its name in the exposition."""
@@ -164,6 +183,14 @@ def _build(family: Family, registry: CollectorRegistry, flush: Callable[[], None
     built.flush = flush
     registry.register(built)
     return built
+
+
+# The threads in which the garbage collector is at work.
+_collecting: set[int] = set()
+
+
+def _on_collection(phase: str, _info: object) -> None:
+    (_collecting.add if phase == "start" else _collecting.discard)(threading.get_ident())
 
 
 _shared: WeakKeyDictionary[CollectorRegistry, Instruments] = WeakKeyDictionary()

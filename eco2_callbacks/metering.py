@@ -165,8 +165,10 @@ def _of_unfinished(
         later = estimate_usage((), _since_usage(call), {}, provider=call.provider, model=answer.model)
         usage = replace(answer.usage, output_tokens=answer.usage.output_tokens + later.output_tokens)
         return _complete(call, usage, result, answer.model), reason
+    if (told := read_usage(call.told)) is not None:
+        return _complete(call, told, result, answer.model), reason
     likely = _estimate(call, result, answer.model)
-    if reason == "error" and call.stream is None and not likely.output_tokens:
+    if reason == "error" and (call.stream is None or outcome.refused) and not likely.output_tokens:
         # Failed before it answered anything: whether the provider took the prompt is not known.
         return None, None
     return likely, reason
@@ -198,7 +200,8 @@ def _since_usage(call: OpenCall) -> list[BaseMessage]:
     """Return the chunks that came after a usage was last told."""
     later: list[BaseMessage] = []
     for message in reversed(_chunks(call)):
-        if getattr(message, "usage_metadata", None):
+        # Some chunks tell a usage of nothing.
+        if (usage := read_usage(getattr(message, "usage_metadata", None))) is not None and usage.total_tokens:
             break
         later.append(message)
     return later[::-1]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, TypeAlias, TypeVar, cast, get_args
 
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -28,7 +30,22 @@ __all__ = ["PrometheusSink", "Recovery", "RecoveryStatus"]
 
 Recovery: TypeAlias = Literal["catch_up", "snapshot"]
 RecoveryStatus: TypeAlias = Literal["success", "error"]
+_logger = logging.getLogger(__name__)
 _S = TypeVar("_S", bound=Series)
+
+
+class _PushedStream(Stream):
+    """A stream whose every chunk is counted at once, since another process reads the metrics."""
+
+    __slots__ = ("_push",)
+
+    def __init__(self, push: Callable[[Stream], None]) -> None:
+        super().__init__()
+        self._push = push
+
+    def arrived(self, seconds: float) -> None:
+        super().arrived(seconds)
+        self._push(self)
 
 
 class PrometheusSink:
@@ -80,25 +97,37 @@ class PrometheusSink:
 
     def emit(self, record: Record) -> None:
         """Have one record counted, at the latest when the registry is read."""
-        submit = self._instruments.submit
+        self._instruments.submit(self._count, record)
+
+    def _count(self, records: Sequence[Record]) -> None:
+        for record in records:
+            try:
+                self._place(record)
+            except Exception:
+                _logger.exception("A record like %s could not be counted.", type(record).__name__)
+                self._count_failures([("emit", 1)])
+
+    def _place(self, record: Record) -> None:
+        """Have the series that a record belongs to count it with others of theirs."""
+        add = self._instruments.add
         if isinstance(record, LLMCall):
             calls = self._of(CallSeries, record.node, record.intent, record.provider, record.model, record.tenant_id)
-            submit(calls.count, record)
+            add(calls.count, record)
         elif isinstance(record, NodeRun):
-            submit(self._of(NodeSeries, record.node).count, record)
+            add(self._of(NodeSeries, record.node).count, record)
             for key, score in record.feedback.items():
-                submit(self._of(ScoreSeries, record.node, key).count, score)
+                add(self._of(ScoreSeries, record.node, key).count, score)
             if record.node in self._subagents:
-                submit(self._of(SubagentSeries, record.node).count, record)
+                add(self._of(SubagentSeries, record.node).count, record)
         elif isinstance(record, ToolCall):
-            submit(self._of(ToolSeries, record.tool_name, record.agent_name).count, record)
+            add(self._of(ToolSeries, record.tool_name, record.agent_name).count, record)
         elif isinstance(record, RetrieverCall):
-            submit(self._of(RetrieverSeries, record.retriever, record.node).count, record)
+            add(self._of(RetrieverSeries, record.retriever, record.node).count, record)
         elif isinstance(record, GraphRun):
             requests = self._of(
                 RequestSeries, record.agent_name, record.intent, record.provider, record.model, record.tenant_id
             )
-            submit(requests.count, record)
+            add(requests.count, record)
 
     def close(self) -> None:
         """Count what waits."""
@@ -116,7 +145,11 @@ class PrometheusSink:
 
     def failed(self, callback: str, *, times: int = 1) -> None:
         """Count exceptions inside the handler; 0 times brings the callback's series to life."""
-        self._errors.labels(callback=callback).inc(times)
+        self._instruments.submit(self._count_failures, (callback, times))
+
+    def _count_failures(self, failures: Sequence[tuple[str, int]]) -> None:
+        for callback, times in failures:
+            self._errors.labels(callback=callback).inc(times)
 
     def watch_open_runs(self, count: Callable[[], int]) -> None:
         """Take what tells how many runs are open, to be asked whenever somebody looks."""
@@ -125,13 +158,16 @@ class PrometheusSink:
 
     def run_evicted(self) -> None:
         """Count a run that was closed because too many were open, or it was for too long."""
-        self._evicted.inc()
+        self._instruments.submit(self._count_evicted, 1)
+
+    def _count_evicted(self, runs: Sequence[int]) -> None:
+        self._evicted.inc(sum(runs))
 
     def call_opened(self, node: str, intent: str, provider: str, model: str, tenant_id: str) -> None:
         """Bring a model call's series to life at 0, so that a ratio over them is 0 and not missing."""
         self._of(CallSeries, node, intent, provider, model, tenant_id)
         if not self._instruments.waits:
-            self._show_open_runs()
+            self._instruments.touch()
 
     def node_opened(self, node: str) -> None:
         """Bring a node's series to life at 0."""
@@ -147,30 +183,29 @@ class PrometheusSink:
 
     def stream_opened(self, node: str, provider: str) -> Stream:
         """Count one more open stream; what comes in it is counted whenever somebody looks."""
-        stream, series = Stream(), self._of(StreamSeries, node, provider)
-        if not self._instruments.waits:
-            append = stream.arrivals.append
-
-            def arrived(seconds: float) -> None:
-                append(seconds)
-                self._instruments.submit(series.count_tokens, stream)
-
-            stream.arrived = arrived
+        series = self._of(StreamSeries, node, provider)
+        if self._instruments.waits:
+            stream = Stream()
+        else:
+            stream = _PushedStream(partial(self._instruments.submit, series.count_tokens))
         self._streams[stream] = series
-        self._active_streams.inc()
+        self._instruments.submit(self._move_active, 1)
         return stream
 
     def stream_closed(self, stream: Stream) -> None:
-        """Count a stream as closed, and what is left of it to count."""
-        series = self._streams.pop(stream)
-        self._active_streams.dec()
-        self._instruments.submit(series.count_tokens, stream)
+        """Count a stream as closed, and what is left of it to count; once, however often it is told."""
+        if (series := self._streams.pop(stream, None)) is not None:
+            self._instruments.submit(self._move_active, -1)
+            self._instruments.submit(series.count_tokens, stream)
+
+    def _move_active(self, moves: Sequence[int]) -> None:
+        self._active_streams.inc(sum(moves))
 
     def request_opened(self, intent: str, tenant_id: str) -> Callable[[], None]:
         """Count one more open request and bring its series to life at 0; return what counts it as closed."""
-        sessions = self._of(RequestSeries, self._agent_name, intent, "", "", tenant_id).open
-        sessions.inc()
-        return sessions.dec
+        move = self._of(RequestSeries, self._agent_name, intent, "", "", tenant_id).move_open
+        self._instruments.submit(move, 1)
+        return partial(self._instruments.submit, move, -1)
 
     def token_published(self, node: str, seconds: float) -> None:
         """Count one token that a publisher handed on."""
@@ -185,8 +220,10 @@ class PrometheusSink:
     def _show_live(self) -> None:
         self._show_open_runs()
         if self._instruments.waits:
-            for stream, series in list(self._streams.items()):
-                series.count_tokens((stream,))
+            # The keys alone: of pairs a list is made with tuples, and a collection amid that can end a stream.
+            for stream in list(self._streams):
+                if stream.has_uncounted and (series := self._streams.get(stream)) is not None:
+                    series.count_tokens((stream,))
 
     def _show_open_runs(self) -> None:
         # Added, not set: another handler on the registry has open runs of its own.

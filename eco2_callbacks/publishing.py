@@ -24,7 +24,7 @@ class StreamMetrics:
 
     def published(self, node: str, seconds: float) -> None:
         """Count one token of a node that was handed on, and how long that took, as of a Redis ``XADD``."""
-        if not (isinstance(node, str) and isinstance(seconds, int | float) and math.isfinite(seconds) and seconds >= 0):
+        if not (isinstance(node, str) and isinstance(seconds, int | float) and 0 <= seconds < math.inf):
             self._refuse(f"published(node={node!r}, seconds={seconds!r})", "a node's name and its seconds, 0 or more")
             return
         self._prometheus.token_published(node, seconds)

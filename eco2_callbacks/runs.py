@@ -155,7 +155,8 @@ class OpenCall(TimedRun):
     """A model's run.
 
     ``stream`` is set from its first chunk on. What it streamed is kept for the case that it is cut short: chunks, or
-    texts where there were none. In a v3 stream ``last_event`` is set.
+    texts where there were none. In a v3 stream ``last_event`` is set, and ``told`` once an
+    event told a usage.
     """
 
     parent_run_id: UUID | None
@@ -172,6 +173,7 @@ class OpenCall(TimedRun):
     chunks: list[Any] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     last_event: Any = None
+    told: Any = None
 
 
 class OpenRuns:

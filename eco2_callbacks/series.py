@@ -317,7 +317,11 @@ class RequestSeries(Series):
         self._agent_duration = histogram("agent_request_duration_seconds").labels(model=labels["model"], **agent)
         self._llm_calls = histogram("agent_llm_calls_per_request").labels(agent_name=labels["agent_name"])
         self._tool_calls = histogram("agent_tool_calls_per_request").labels(agent_name=labels["agent_name"])
-        self.open = instruments.gauge("agent_active_sessions").labels(**agent)
+        self._open = instruments.gauge("agent_active_sessions").labels(**agent)
+
+    def move_open(self, moves: Sequence[int]) -> None:
+        """Count requests that began and ended, +1 and -1."""
+        self._open.inc(sum(moves))
 
     def count(self, runs: Sequence[GraphRun]) -> None:
         """Count requests."""

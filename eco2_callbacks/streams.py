@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 
 __all__ = ["Stream"]
@@ -13,15 +12,22 @@ class Stream:
 
     Attributes:
         arrivals: When each chunk with content came, in seconds of the handler's clock.
-        arrived: Takes the time of one more.
     """
 
-    __slots__ = ("_counted", "arrivals", "arrived")
+    __slots__ = ("_counted", "arrivals")
 
     def __init__(self) -> None:
         self.arrivals: list[float] = []
-        self.arrived: Callable[[float], None] = self.arrivals.append
         self._counted = 0
+
+    def arrived(self, seconds: float) -> None:
+        """Take in that one more chunk with content came."""
+        self.arrivals.append(seconds)
+
+    @property
+    def has_uncounted(self) -> bool:
+        """Whether chunks came since the last time."""
+        return len(self.arrivals) > self._counted
 
     def uncounted(self) -> tuple[int, list[float]]:
         """Return how many chunks came since the last time, and the seconds between each of them and the one before.

@@ -171,6 +171,8 @@ class Tracker:
     def open_stream(self, call: OpenCall) -> Stream:
         """Return the stream of a call whose first chunk came."""
         call.stream = stream = self._live.stream_opened(call.node_name, call.provider)
+        if self._runs.get(call.run_id) is not call:
+            self._live.stream_closed(stream)  # closed in between, on another thread
         return stream
 
     def end(self, run_id: UUID, outcome: Outcome, output: Any = None) -> None:

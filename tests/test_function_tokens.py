@@ -77,11 +77,17 @@ def test_what_is_inside_counts_too() -> None:
     assert flat == 7 + 12 + count("f:") + city
 
 
-def test_a_schema_that_holds_itself_has_an_end() -> None:
-    """A tree of trees is counted a few levels deep."""
-    tree = {"properties": {"child": {"$ref": "#/$defs/Tree"}}}
+def test_a_definition_counts_once_however_often_it_is_named() -> None:
+    """A tree with six references to itself was sent once, and is counted once."""
+    tree = {"type": "object", "properties": {f"child_{number}": {"$ref": "#/$defs/Tree"} for number in range(6)}}
+    listed = {"anyOf": [{"type": "array", "items": {"$ref": "#/$defs/Tree"}}, {"type": "null"}]}
 
-    assert 0 < function_tokens([{"name": "f", "parameters": {**tree, "$defs": {"Tree": tree}}}], count) < 1000
+    tokens = function_tokens(
+        [{"name": "f", "parameters": {"properties": {"tree": listed}, "$defs": {"Tree": tree}}}], count
+    )
+
+    level = 3 + sum(3 + count(f"child_{number}:object:") for number in range(6))
+    assert tokens == 7 + 12 + count("f:") + 3 + 3 + count("tree:array|null:") + level
 
 
 @pytest.mark.parametrize("tools", [None, [], [{"type": "web_search"}], [{"google_search": {}}], ["f"], "f"])

@@ -575,7 +575,7 @@ async def test_a_raising_sink_is_logged_and_counted_and_hurts_nobody(
     assert raising.closed
     assert sample(registry, "eco2_callbacks_errors_total", callback="emit") == 1
     assert sample(registry, "eco2_callbacks_errors_total", callback="close") == 1
-    assert f"emit failed for run {records.call.run_id}; the application is not affected." in caplog.text
+    assert f"Sink Raising raised in emit (run {records.call.run_id}); the application is not affected." in caplog.text
 
 
 async def test_an_exception_in_a_callback_never_reaches_the_application(
