@@ -1,9 +1,11 @@
 """What a handler adds to a LangChain program, in microseconds and as a multiple of a handler that does nothing.
 
-    uv run python benchmarks/overhead.py [--rounds 7] [--quick]
+    uv run python benchmarks/overhead.py [--rounds 7] [--repeat 200]
+    uv run --with openinference-instrumentation-langchain python benchmarks/overhead.py  # one more to compare with
 
 Every round runs all handlers one after another, so that a slow moment of the machine hits all alike; the figures are
 medians over the rounds, less the time without any handler. Absolute times differ between machines, ratios hardly.
+What a handler puts off, it does at the end of the measured time: records are counted, queues run empty, spans flushed.
 """
 
 from __future__ import annotations
@@ -14,20 +16,16 @@ import gc
 import operator
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any, TypedDict
 
-from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.tracers import LangChainTracer
 from langgraph.graph import END, START, StateGraph
-from langsmith import Client
-from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from eco2_callbacks import Eco2CallbackHandler
+from handlers import ABSENT, HANDLERS, Attached
 
 GOALS = {"async token": 1.25, "sync token": 1.9, "call": 2.0, "graph": 1.75}
 _TOKENS = 1000
@@ -84,55 +82,6 @@ def _chunks() -> Iterator[ChatGenerationChunk]:
     )
 
 
-class Floor(BaseCallbackHandler):
-    """Does nothing, the cheapest way LangChain allows."""
-
-    run_inline = True
-
-    def on_chat_model_start(self, *args: Any, **kwargs: Any) -> None: ...
-    def on_llm_new_token(self, token: Any, **kwargs: Any) -> None: ...
-    def on_llm_end(self, *args: Any, **kwargs: Any) -> None: ...
-    def on_chain_start(self, *args: Any, **kwargs: Any) -> None: ...
-    def on_chain_end(self, *args: Any, **kwargs: Any) -> None: ...
-
-
-class LabelsPerToken(Floor):
-    """What is pasted most often: a counter and a histogram looked up and moved for every token."""
-
-    def __init__(self) -> None:
-        registry = CollectorRegistry()
-        self.tokens = Counter("tokens", "Tokens.", ["node", "status"], registry=registry)
-        self.interval = Histogram("interval_seconds", "Interval.", ["provider"], registry=registry)
-        self.last = time.monotonic()
-
-    def on_llm_new_token(self, token: Any, **kwargs: Any) -> None:
-        now = time.monotonic()
-        self.tokens.labels(node="answer", status="success").inc()
-        self.interval.labels(provider="openai").observe(now - self.last)
-        self.last = now
-
-
-class _Unsent(Client):
-    """A client that takes runs and sends nothing: the tracer's own work remains."""
-
-    def create_run(self, *args: Any, **kwargs: Any) -> None: ...
-    def update_run(self, *args: Any, **kwargs: Any) -> None: ...
-
-
-def _langsmith() -> BaseCallbackHandler:
-    return LangChainTracer(client=_Unsent(api_url="http://127.0.0.1:9", api_key="none", auto_batch_tracing=False))
-
-
-HANDLERS: dict[str, Callable[[], list[BaseCallbackHandler]]] = {
-    "none": list,
-    "floor": lambda: [Floor()],
-    "eco2_callbacks": lambda: [Eco2CallbackHandler(registry=CollectorRegistry())],
-    "UsageMetadataCallbackHandler": lambda: [UsageMetadataCallbackHandler()],
-    "labels per token": lambda: [LabelsPerToken()],
-    "LangChainTracer": lambda: [_langsmith()],
-}
-
-
 class _State(TypedDict):
     intent: str
     answers: Annotated[list[str], operator.add]
@@ -153,39 +102,43 @@ def _graph(model: Model) -> Any:
     return graph.compile()
 
 
-async def _measure(kind: str, config: Any, model: Model, graph: Any, repeat: int) -> float:
+async def _measure(kind: str, attached: Attached, model: Model, graph: Any, repeat: int) -> float:
     """Return seconds for one token, call or graph run."""
+    config: Any = {"callbacks": attached.handlers}
     began = time.perf_counter()
     if kind == "async token":
+        times = _TOKENS
         async for _ in model.astream("question", config=config):
             pass
-        return (time.perf_counter() - began) / _TOKENS
-    if kind == "sync token":
+    elif kind == "sync token":
+        times = _TOKENS
         for _ in model.stream("question", config=config):
             pass
-        return (time.perf_counter() - began) / _TOKENS
-    if kind == "call":
-        for _ in range(repeat):
+    elif kind == "call":
+        times = repeat
+        for _ in range(times):
             await model.ainvoke("question", config=config)
-        return (time.perf_counter() - began) / repeat
-    for _ in range(repeat // 10):
-        await graph.ainvoke({"intent": "", "answers": []}, config=config)
-    return (time.perf_counter() - began) / (repeat // 10)
+    else:
+        times = repeat // 10
+        for _ in range(times):
+            await graph.ainvoke({"intent": "", "answers": []}, config=config)
+    attached.settle()
+    return (time.perf_counter() - began) / times
 
 
 async def compare(rounds: int, repeat: int) -> dict[str, dict[str, float]]:
     """Return added microseconds by what was measured and by handler."""
     model = Model()
     graph = _graph(model)
-    configs = {name: {"callbacks": build()} for name, build in HANDLERS.items()}
+    measured = {name: build() for name, build in HANDLERS.items()}
     added: dict[str, dict[str, float]] = {}
     for kind in GOALS:
-        seconds: dict[str, list[float]] = {name: [] for name in configs}
+        seconds: dict[str, list[float]] = {name: [] for name in measured}
         for round_number in range(rounds + 1):
-            for name, config in configs.items():
+            for name, attached in measured.items():
                 gc.collect()
                 gc.disable()
-                taken = [await _measure(kind, config, model, graph, repeat) for _ in range(3)]
+                taken = [await _measure(kind, attached, model, graph, repeat) for _ in range(3)]
                 gc.enable()
                 if round_number:  # the first one warms up
                     seconds[name].append(min(taken))
@@ -209,6 +162,8 @@ def main() -> None:
         cells = (f"{us[name]:9.1f} ({us[name] / us['floor']:5.2f})" for us in added.values())
         print(f"{name:36}" + "".join(f"{cell:>20}" for cell in cells))
     print(f"{'goal':36}" + "".join(f"{f'({goal:5.2f})':>20}" for goal in GOALS.values()))
+    for name in ABSENT:
+        print(f"{name} is not installed and was skipped.")
 
 
 if __name__ == "__main__":
