@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from decimal import Decimal, Inexact, getcontext, localcontext
+from decimal import Decimal
 from importlib.metadata import version
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -28,8 +28,8 @@ _STANDARD_TIERS = frozenset({None, "", "auto", "default", "standard"})
 _PROVIDERS = {"azure_openai": "azure", "azure_ai": "azure", "google_anthropic_vertex": "google"}
 _MTOK = 1_000_000
 _ZERO = Decimal(0)
-# Of Python's own default context; no bill comes near it.
-_ENOUGH_DIGITS = 28
+# In a context of our own: the application's may have too few digits, and a new task has to make itself one first.
+_add, _subtract, _multiply = EXACT.add, EXACT.subtract, EXACT.multiply
 
 
 class _Unit(NamedTuple):
@@ -153,12 +153,7 @@ class PriceBook:
         lines = None if priced is None else priced.lines(service_tier or "", at)
         if not lines:
             raise UnknownModelError(provider, model, at.date().isoformat())
-        context = getcontext()
-        if context.prec >= _ENOUGH_DIGITS and not context.traps[Inexact]:
-            return _bill(lines, usage)
-        # The application works with fewer digits than dollars need.
-        with localcontext(EXACT):
-            return _bill(lines, usage)
+        return _bill(lines, usage)
 
     def _find(self, snapshot: DataSnapshot, provider: str, model: str) -> _PricedModel | None:
         public = find_provider_by_id(snapshot.providers, _PROVIDERS.get(provider, provider)) if provider else None
@@ -277,15 +272,15 @@ def _bill(lines: tuple[_Line, ...], usage: TokenUsage) -> Cost:
             if usage.input_tokens > start:
                 usd_each = tier_usd
                 break
-        usd = usd_each * count
+        usd = _multiply(usd_each, count)
         if is_input:
-            input_usd += usd
+            input_usd = _add(input_usd, usd)
         else:
-            output_usd += usd
+            output_usd = _add(output_usd, usd)
         if part == "output" and (thought := usage.reasoning_tokens) and "reasoning" not in parts:
             # Thinking without a rate of its own is billed as output; the part only shows how much of it that was.
-            thought_usd = usd_each * min(thought, count)
+            thought_usd = _multiply(usd_each, min(thought, count))
             parts["reasoning"] = thought_usd
-            usd -= thought_usd
-        parts[part] = parts[part] + usd if part in parts else usd
+            usd = _subtract(usd, thought_usd)
+        parts[part] = _add(parts[part], usd) if part in parts else usd
     return Cost(input_usd=input_usd, output_usd=output_usd, parts=parts)
