@@ -29,6 +29,8 @@ def current_span() -> SpanIds:
         return _NONE
     try:
         span = trace.get_current_span()
+        if span is trace.INVALID_SPAN:
+            return _NONE  # there is none at all
         context = span.get_span_context()
         if not (context.is_valid and context.trace_flags.sampled):
             return _NONE

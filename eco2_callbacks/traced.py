@@ -34,15 +34,17 @@ def tracers_of_event() -> tuple[LangChainTracer, ...]:
     for _ in range(_FARTHEST_FRAME):
         if frame is None:
             break
-        if frame.f_globals is _MANAGERS and frame.f_code.co_varnames[0] == "self":
-            return _tracers_of(frame.f_locals["self"])
+        # A method has a dot in its name; asking for its variables first would copy them all in every frame.
+        if frame.f_globals is _MANAGERS and "." in frame.f_code.co_qualname and "self" in (told := frame.f_locals):
+            return _tracers_of(told["self"])
         frame = frame.f_back
     return _tracers_of((var_child_runnable_config.get() or {}).get("callbacks"))
 
 
 def _tracers_of(told: object) -> tuple[LangChainTracer, ...]:
     handlers = getattr(told, "handlers", ())
-    return tuple([handler for handler in handlers if isinstance(handler, LangChainTracer)])
+    # By ancestry: an abstract class takes ten times as long over isinstance().
+    return tuple([handler for handler in handlers if LangChainTracer in type(handler).__mro__])
 
 
 class Note(NamedTuple):
