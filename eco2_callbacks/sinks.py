@@ -87,7 +87,7 @@ class SinkQueue:
             self._was_slow()
         elif self.emit == self._try:
             self.emit = self._at_once
-            self._background.close(_TRIAL_SECONDS)
+            self._background.retire()
 
     def _at_once(self, record: Record) -> None:
         began = time.monotonic()
