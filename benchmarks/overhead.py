@@ -4,7 +4,8 @@
     uv run --with openinference-instrumentation-langchain python benchmarks/overhead.py  # one more to compare with
 
 Every round runs all handlers one after another, so that a slow moment of the machine hits all alike; the figures are
-medians over the rounds, less the time without any handler. Absolute times differ between machines, ratios hardly.
+the least of all rounds, which other work on the machine disturbs least, less the least without any handler. Absolute
+times differ between machines, ratios hardly.
 What a handler puts off, it does at the end of the measured time: records are counted, queues run empty, spans flushed.
 """
 
@@ -14,7 +15,6 @@ import argparse
 import asyncio
 import gc
 import operator
-import statistics
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any, TypedDict
@@ -143,10 +143,7 @@ async def compare(rounds: int, repeat: int) -> dict[str, dict[str, float]]:
                 if round_number:  # the first one warms up
                     seconds[name].append(min(taken))
         none = seconds.pop("none")
-        added[kind] = {
-            name: 1e6 * statistics.median(a - b for a, b in zip(taken, none, strict=True))
-            for name, taken in seconds.items()
-        }
+        added[kind] = {name: 1e6 * (min(taken) - min(none)) for name, taken in seconds.items()}
     return added
 
 
