@@ -35,6 +35,7 @@ __all__ = ["Budget", "Eco2CallbackHandler"]
 
 _logger = logging.getLogger(__name__)
 _utc_now = partial(datetime.now, UTC)
+_NO_CONTENT = frozenset({"type", "id", "index"})
 _CALLBACKS = (
     *("on_chain_start", "on_chain_end", "on_chain_error"),
     *("on_chat_model_start", "on_llm_start", "on_llm_new_token", "on_stream_event", "on_llm_end", "on_llm_error"),
@@ -287,7 +288,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
                 return  # attached twice
             else:
                 call.chunks.append(chunk)
-            if token or _has_content(chunk):
+            if (token and isinstance(token, str)) or _has_content(token, chunk):
                 stream.arrived(self._clock())
         except Exception:
             self._failed("on_llm_new_token", run_id)
@@ -411,7 +412,20 @@ def _text_of(part: Mapping[str, Any], *keys: str) -> str:
     return "".join(text for key in keys if isinstance(text := part.get(key), str))
 
 
-def _has_content(chunk: GenerationChunk | ChatGenerationChunk | None) -> bool:
-    """Say whether a chunk without text holds something else: a tool call, reasoning, an image."""
+def _has_content(token: str | list[str | dict[str, Any]], chunk: GenerationChunk | ChatGenerationChunk | None) -> bool:
+    """Say whether what came without being a text says something: a block's text, a tool call, an image."""
     message = getattr(chunk, "message", None)
-    return bool(message is not None and (message.content or getattr(message, "tool_call_chunks", None)))
+    if message is None:
+        content: Any = token
+    elif getattr(message, "tool_call_chunks", None):
+        return True
+    else:
+        content = message.content
+    return bool(content) if isinstance(content, str) else any(map(_is_filled, content))
+
+
+def _is_filled(block: str | dict[str, Any]) -> bool:
+    """Say whether a block says more than which one it is: OpenAI's Responses begin and end one without a word."""
+    if isinstance(block, str):
+        return bool(block)
+    return any(value and key not in _NO_CONTENT for key, value in block.items())

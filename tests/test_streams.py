@@ -15,6 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk
 from prometheus_client import CollectorRegistry, Histogram
 
 from conftest import Records, exposed
@@ -74,6 +76,34 @@ async def test_intervals_are_those_of_the_clock(registry: CollectorRegistry) -> 
     }
     assert below == {"0.025": 0, "0.05": 1, "0.5": 2, "1.0": 2}
     assert registry.get_sample_value(f"{name}_sum", openai) == pytest.approx(0.54)
+
+
+@pytest.mark.parametrize(
+    ("content", "counted"),
+    [
+        ([{"type": "text", "text": "", "id": "msg_1", "index": 0}], 0),
+        ([{"type": "reasoning", "summary": [], "id": "rs_1", "index": 0}], 0),
+        ([{"type": "text", "text": "sort", "index": 0}], 1),
+        ([{"type": "reasoning", "summary": [{"type": "summary_text", "text": "Let me", "index": 0}], "index": 0}], 1),
+        ([{"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}], 1),
+        ([""], 0),
+        (["sort"], 1),
+        ([], 0),
+    ],
+    ids=["end_of_text", "reasoning_begins", "text", "reasoning", "image", "empty_word", "word", "nothing"],
+)
+@pytest.mark.parametrize("bare", [False, True], ids=["chunk", "token_alone"])
+def test_a_block_that_says_nothing_is_no_token(
+    handler: Eco2CallbackHandler, registry: CollectorRegistry, bare: bool, content: list[Any], counted: int
+) -> None:
+    """Responses begin and end a block with its name only, and each chunk brings its blocks as the token."""
+    run_id = uuid.uuid4()
+    handler.on_chat_model_start({}, [[]], run_id=run_id)
+    chunk = None if bare else ChatGenerationChunk(message=AIMessageChunk(content=content))
+
+    handler.on_llm_new_token(content, chunk=chunk, run_id=run_id)
+
+    assert (tokens(registry), active(registry)) == (counted, 1)
 
 
 async def test_no_stream_is_a_call_that_does_not_stream(
