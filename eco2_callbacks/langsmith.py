@@ -21,10 +21,9 @@ from eco2_callbacks.attribution import UNCLASSIFIED
 from eco2_callbacks.background import Background
 from eco2_callbacks.features import Features, read_features
 from eco2_callbacks.outage import OutageFilter
-from eco2_callbacks.outcomes import Outcome
 from eco2_callbacks.records import Cost, GraphRun, LLMCall, NodeRun, Record
-from eco2_callbacks.runs import OpenCall, OpenNode, OpenRun
-from eco2_callbacks.traced import Note, TracedRun, tracers_of_event
+from eco2_callbacks.runs import OpenNode, OpenRun
+from eco2_callbacks.traced import Note, Teller, TracedRun, tracers_of
 from eco2_callbacks.usage import TokenUsage
 
 __all__ = ["LangSmithRuns", "usage_metadata"]
@@ -105,16 +104,12 @@ class LangSmithRuns:
             on_dropped=lambda: self._lost("too many wait, or the handler was closed"),
         )
 
-    def follow(self, run: OpenRun) -> None:
-        """Take note of whether LangSmith is told of a run that just started."""
-        above = run.parent
-        # Below an untraced run only a tracer of its own traces one: asked for models' calls alone, for the asking
-        # costs a few microseconds.
-        if above is None or above.traced is not None or isinstance(run, OpenCall):
-            tracers = tracers_of_event()
-            if tracers:
-                _CLIENT_LOGGER.addFilter(self._outages)
-                run.traced = TracedRun(run.run_id, tracers)
+    def follow(self, run: OpenRun, teller: Teller | None) -> None:
+        """Take note of whether LangSmith is told of a run that just started, by its teller or, without one, at all."""
+        tracers = tracers_of(teller)
+        if tracers:
+            _CLIENT_LOGGER.addFilter(self._outages)
+            run.traced = TracedRun(run.run_id, tracers)
 
     def write(self, run: OpenRun, record: Record | None) -> None:
         """Write a run that ended on its LangSmith run; a link between runs has no record of its own."""
@@ -129,10 +124,10 @@ class LangSmithRuns:
             for traced in sent:
                 self._score(traced, record.feedback)
 
-    def end_untold(self, run: OpenRun, outcome: Outcome) -> None:
-        """Send the end of a run that was written on, of which LangChain tells nobody: a call cancelled unstreamed."""
+    def end_untold(self, run: OpenRun, why: str) -> None:
+        """Send the end of a run that was written on, of which LangChain tells nobody."""
         if run.traced is not None:
-            run.traced.end(f"{outcome.error_type or 'Cancelled'}: ended with the run above it, untold")
+            run.traced.end(why)
 
     def close(self) -> None:
         """Send the feedback that waits, as far as it goes within five seconds."""

@@ -15,20 +15,27 @@ from langchain_core.tracers import LangChainTracer
 from langsmith import Client
 from langsmith.run_trees import RunTree
 
-__all__ = ["Note", "TracedRun", "tracers_of_event"]
+__all__ = ["Note", "Teller", "TracedRun", "teller_of_event", "tracers_of"]
 
 _MANAGERS = vars(manager)
-# The handler's callback, the tracker and this module lie in between; other handlers may wrap ours.
-_NEAREST_FRAME = 5
+# The handler's callback, the tracker and this function lie in between; other handlers may wrap ours.
+_NEAREST_FRAME = 3
 _FARTHEST_FRAME = 16
 
 
-def tracers_of_event() -> tuple[LangChainTracer, ...]:
-    """Return the LangSmith tracers that LangChain tells of the event at hand.
+class Teller(NamedTuple):
+    """LangChain's callback manager that tells of an event, and the frame of the code that had it do so."""
+
+    manager: Any
+    caller: FrameType | None
+
+
+def teller_of_event() -> Teller | None:
+    """Return who tells the handler of the event at hand.
 
     A handler is handed neither its neighbours nor their manager, and only below a runnable is there a context that
-    leads to them; so they are read off the call stack, on which the manager that tells the handler stands. Only where a
-    handler around ours went to a task of its own first does it not, and the context has to do.
+    leads to them; so the manager is read off the call stack. Where a handler around ours went to a task of its own
+    first it is not there.
     """
     frame: FrameType | None = sys._getframe(_NEAREST_FRAME)
     for _ in range(_FARTHEST_FRAME):
@@ -36,12 +43,14 @@ def tracers_of_event() -> tuple[LangChainTracer, ...]:
             break
         # A method has a dot in its name; asking for its variables first would copy them all in every frame.
         if frame.f_globals is _MANAGERS and "." in frame.f_code.co_qualname and "self" in (told := frame.f_locals):
-            return _tracers_of(told["self"])
+            return Teller(told["self"], frame.f_back)
         frame = frame.f_back
-    return _tracers_of((var_child_runnable_config.get() or {}).get("callbacks"))
+    return None
 
 
-def _tracers_of(told: object) -> tuple[LangChainTracer, ...]:
+def tracers_of(teller: Teller | None) -> tuple[LangChainTracer, ...]:
+    """Return the LangSmith tracers that are told of an event as the handler is."""
+    told = (var_child_runnable_config.get() or {}).get("callbacks") if teller is None else teller.manager
     handlers = getattr(told, "handlers", ())
     # By ancestry: an abstract class takes ten times as long over isinstance().
     return tuple([handler for handler in handlers if LangChainTracer in type(handler).__mro__])

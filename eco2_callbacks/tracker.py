@@ -12,6 +12,7 @@ from langchain_core.messages import BaseMessage
 from eco2_callbacks.attempts import AttemptWatch, run_of_context
 from eco2_callbacks.attribution import UNCLASSIFIED, identifier, provider_of, request_model, state_values, text_of
 from eco2_callbacks.feedback import Feedback, read_scores
+from eco2_callbacks.forsaken import CallWatch
 from eco2_callbacks.langsmith import LangSmithRuns
 from eco2_callbacks.metering import Meter
 from eco2_callbacks.outcomes import ABANDONED, Outcome
@@ -19,6 +20,7 @@ from eco2_callbacks.prometheus import PrometheusSink
 from eco2_callbacks.records import GraphRun, LLMCall, NodeRun, Record, RetrieverCall, ToolCall
 from eco2_callbacks.runs import OpenCall, OpenNode, OpenRequest, OpenRun, OpenRuns, OpenTool
 from eco2_callbacks.streams import Stream
+from eco2_callbacks.traced import Teller, teller_of_event
 
 __all__ = ["Tracker"]
 
@@ -66,7 +68,8 @@ class Tracker:
         self._now = now
         self._runs = OpenRuns(most=_MOST_OPEN_RUNS, oldest_seconds=_OLDEST_SECONDS)
         self._attempts = AttemptWatch(self._runs)
-        live.watch_open_runs(self._runs.__len__)
+        self._watch = CallWatch()
+        live.watch_open_runs(self._count_open_runs)
 
     def open_chain(
         self,
@@ -128,7 +131,8 @@ class Tracker:
             started_at=self._now(),
             started=self._clock(),
         )
-        self._open(call, parent, None, tags)
+        teller = self._open(call, parent, None, tags)
+        self._watch.opened(call, teller)
         self._live.call_opened(node, intent, call.provider, call.request_model, tenant_id)
 
     def open_tool(
@@ -180,13 +184,33 @@ class Tracker:
         run = self._runs.close(run_id)
         if run is None:
             return  # attached twice, or closed by the run above
+        if isinstance(run, OpenCall):
+            self._watch.told(run)
         if run.children:
             unended = Outcome("cancelled", outcome.error_type)
             for orphan in self._runs.orphans(run):
                 self._finish(orphan, unended, None)
+                # The end of a stream can come yet, when it is closed: until then it is watched.
                 if not _is_streaming(orphan):
-                    self._langsmith.end_untold(orphan, unended)
+                    if isinstance(orphan, OpenCall):
+                        self._watch.told(orphan)
+                    why = f"{unended.error_type or 'Cancelled'}: ended with the run above it, untold"
+                    self._langsmith.end_untold(orphan, why)
         self._finish(run, outcome, output)
+        if self._watch.dropped:
+            self._close_dropped()
+
+    def _close_dropped(self) -> None:
+        """Close the calls of whose end nobody can tell any more."""
+        for call in self._watch.take():
+            # The run above may have closed it before, but on LangSmith it is open still.
+            if self._runs.close(call.run_id) is not None:
+                self._finish(call, ABANDONED, None)
+            self._langsmith.end_untold(call, "Cancelled: dropped by its caller, untold")
+
+    def _count_open_runs(self) -> int:
+        self._close_dropped()
+        return len(self._runs)
 
     def _abandon(self, run: OpenRun) -> None:
         """Close a run that did not end, and leave those below it open."""
@@ -196,6 +220,7 @@ class Tracker:
 
     def close(self) -> None:
         """Close all runs still open as cancelled."""
+        self._close_dropped()
         while (run := self._runs.newest()) is not None:
             self._abandon(run)
 
@@ -245,7 +270,7 @@ class Tracker:
             started=self._clock(),
         )
 
-    def _open(self, run: OpenRun, parent: OpenRun | None, name: object, tags: Sequence[str] | None) -> None:
+    def _open(self, run: OpenRun, parent: OpenRun | None, name: object, tags: Sequence[str] | None) -> Teller | None:
         run.top = run.run_id if parent is None else parent.top
         if parent is not None:
             run.parent, run.request = parent, parent.request
@@ -253,10 +278,18 @@ class Tracker:
         if parent is not None or tags or name is not None:
             self._attempts.opened(run, name, tags)
         evicted = self._runs.add(run)
-        self._langsmith.follow(run)
+        teller = None
+        # Below an untraced run only a tracer of its own traces one: asked for models' calls alone, for the asking costs
+        # a few microseconds.
+        if parent is None or parent.traced is not None or isinstance(run, OpenCall):
+            teller = teller_of_event()
+            self._langsmith.follow(run, teller)
         if evicted is not None:
             self._live.run_evicted()
             self._abandon(evicted)
+        if self._watch.dropped:
+            self._close_dropped()
+        return teller
 
     def _finish(self, run: OpenRun, outcome: Outcome, output: Any) -> None:
         record: Record | None = None
