@@ -28,7 +28,7 @@ V3 = pytest.mark.skipif(
 )
 BETA = pytest.mark.filterwarnings("ignore:The method .* is in beta")
 ASKED = "How do I sort this?"  # 12 tokens with what goes around it
-SORT = TokenUsage(input_tokens=12, output_tokens=2)  # "sort "
+SORT = TokenUsage(input_tokens=12, output_tokens=2 + 4)  # "sort ", and the marks around it
 
 
 class State(TypedDict, total=False):
