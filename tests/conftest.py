@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import Eco2CallbackHandler, GraphRun, LLMCall, NodeRun, Record
+
+if TYPE_CHECKING:
+    from books import Books
+    from failing_provider import FailingProvider
+    from langsmith_server import LangSmithServer
+    from official import Official
+
+pytest.register_assert_rewrite("books")
 
 PREFIXES = (
     *("ECO2_", "LANGSMITH_", "LANGCHAIN_", "OTEL_", "OPENAI_", "GOOGLE_", "GEMINI_"),
@@ -129,3 +139,47 @@ def records() -> Records:
 def handler(registry: CollectorRegistry, records: Records) -> Iterator[Eco2CallbackHandler]:
     with Eco2CallbackHandler(registry=registry, sinks=[records], agent_name="eco2") as handler:
         yield handler
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[FailingProvider]:
+    """Give a provider that fails as it is told."""
+    from failing_provider import FailingProvider  # the handler's own tests run without the official models
+
+    with FailingProvider() as provider:
+        yield provider
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def official(provider: FailingProvider) -> AsyncIterator[Official]:
+    """Give the official models, which speak to that provider on one loop for all tests of a module."""
+    from official import Official
+
+    # Whole collections are a part of these tests: they pass over what stood before.
+    gc.freeze()
+    official = Official(provider.url)
+    yield official
+    await official.aclose()
+    gc.unfreeze()
+    gc.collect()
+
+
+@pytest.fixture(scope="module")
+def tracing() -> Iterator[tuple[LangSmithServer, Any]]:
+    """Give a LangSmith and a client of it, for all tests of a module."""
+    from langsmith_server import LangSmithServer
+
+    # As hosted LangSmith has it; a client that does not compress waits 50 ms for more at each flush.
+    with LangSmithServer(ingest="zstd") as server, server.client() as client:
+        yield server, client
+
+
+@pytest.fixture
+def books(tracing: tuple[LangSmithServer, Any]) -> Iterator[Books]:
+    """Give books of the test's own."""
+    from books import Books
+
+    server, client = tracing
+    books = Books(client, server)
+    with books.handler:
+        yield books
