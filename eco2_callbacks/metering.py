@@ -168,7 +168,8 @@ def _of_unfinished(
     if (told := read_usage(call.told)) is not None:
         return _complete(call, told, result, answer.model), reason
     likely = _estimate(call, result, answer.model)
-    if reason == "error" and (call.stream is None or outcome.refused) and not likely.output_tokens:
+    answered = likely.output_tokens or (call.stream is not None and call.stream.arrivals)
+    if reason == "error" and not answered:
         # Failed before it answered anything: whether the provider took the prompt is not known.
         return None, None
     return likely, reason
