@@ -171,6 +171,7 @@ async def test_a_good_answer_leaves_no_key_in_the_log(
 ) -> None:
     """httpx logs each URL; the one it knows has no key."""
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="httpx")  # langfuse, where it was imported before, quiets it
 
     await ask(service)
 
