@@ -1,0 +1,21 @@
+"""The dashboards, as Grafana's JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dashboards.cost import UID as COST
+from dashboards.cost import cost
+from dashboards.nodes import UID as NODES
+from dashboards.nodes import nodes
+from dashboards.overview import UID as OVERVIEW
+from dashboards.overview import overview
+from dashboards.streaming import UID as STREAMING
+from dashboards.streaming import streaming
+
+__all__ = ["built"]
+
+
+def built() -> Mapping[str, str]:
+    """Return the JSON of every dashboard by its uid."""
+    return {COST: cost(), NODES: nodes(), STREAMING: streaming(), OVERVIEW: overview()}

@@ -1,0 +1,286 @@
+"""The dashboard of what the models cost: who paid, where it was spent, on what, and how much of it is known."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dashboards.board import Row, board, langsmith
+from dashboards.panels import Column, Limits, Query, bars, donut, figure, grid, lines
+from dashboards.promql import (
+    in_an_hour,
+    mean,
+    of,
+    or_zero,
+    ordered,
+    per_hour,
+    per_second,
+    quantile,
+    range_mean,
+    range_share,
+    ranking,
+    total,
+)
+
+__all__ = ["UID", "cost"]
+
+UID: Final = "eco2-cost"
+
+_PAID: Final = "llm_cost_dollars_total"
+_SPENT: Final = "graph_node_cost_dollars_total"
+_PARTS: Final = "llm_cost_parts_dollars_total"
+_ESTIMATED: Final = "llm_estimated_cost_dollars_total"
+_PER_REQUEST: Final = "chat_request_cost_dollars"
+_BUDGET: Final = Limits(0.8, 1)
+
+
+def cost() -> str:
+    """Return the dashboard's JSON."""
+    return board(
+        UID,
+        "Eco2 Cost",
+        "US dollars of the model calls. Who paid (tenant) and where it was spent (node, intent) are counted apart and "
+        "sum to the same; a variable narrows the panels whose description names it.",
+        [_figures(), _payers(), _places(), _requests(), _bill(), _doubts(), _budgets()],
+        since="now-24h",
+        refresh="1m",
+    )
+
+
+def _figures() -> Row:
+    return Row(
+        "Spent",
+        [
+            figure("Today", "Since midnight.", Query(total(_PAID), "today"), "currencyUSD", since="now/d"),
+            figure(
+                "This month",
+                "Since the first of the month; Prometheus has to keep that long.",
+                Query(total(_PAID), "month"),
+                "currencyUSD",
+                since="now/M",
+            ),
+            figure(
+                "Month forecast",
+                "What the month comes to if it goes on as it did since its first.",
+                Query(f"({total(_PAID)}) * days_in_month() * 86400 / $__range_s", "forecast"),
+                "currencyUSD",
+                since="now/M",
+            ),
+            figure("In this range", "All model calls.", Query(total(_PAID), "range"), "currencyUSD"),
+            figure(
+                "Estimated",
+                "Share that rests on an estimate: cut streams, answers without usage, media.",
+                Query(range_share(_ESTIMATED, of_all=_PARTS), "estimated"),
+                "percentunit",
+                limits=Limits(0.05, 0.2),
+            ),
+            figure(
+                "Calls without a price",
+                "They cost something, but nobody knows what: not in any figure here.",
+                Query(total("llm_unpriced_calls_total"), "calls"),
+                "count",
+                limits=Limits(1, 10),
+            ),
+        ],
+    )
+
+
+def _payers() -> Row:
+    return Row(
+        "Who paid",
+        [
+            lines(
+                "Dollars an hour by model",
+                "The area is what was spent.",
+                [Query(per_hour(_PAID, "model"), "{{model}}")],
+                "currencyUSD",
+                stacked=True,
+            ),
+            lines(
+                "Dollars an hour by tenant",
+                "The area is what was spent.",
+                [Query(per_hour(_PAID, "tenant_id"), "{{tenant_id}}")],
+                "currencyUSD",
+                stacked=True,
+            ),
+            grid(
+                "Bill",
+                "What each tenant used of each model. Cached tokens lie inside input, reasoning inside output.",
+                {"tenant_id": "Tenant", "model": "Model"},
+                [
+                    Column("Cost", total(_PAID, "tenant_id", "model"), "currencyUSD"),
+                    Column("Input", total("llm_tokens_total", "tenant_id", "model", token_type="input"), "short"),
+                    Column("Output", total("llm_tokens_total", "tenant_id", "model", token_type="output"), "short"),
+                ],
+            ),
+            lines(
+                "The last hour, and the same a week ago",
+                "What the hour before each moment cost.",
+                [
+                    Query(in_an_hour(_PAID), "this week"),
+                    Query(in_an_hour(_PAID, ago="1w"), "a week before"),
+                ],
+                "currencyUSD",
+            ),
+        ],
+    )
+
+
+def _places() -> Row:
+    return Row(
+        "Where it was spent",
+        [
+            lines(
+                "Dollars an hour by node",
+                "The area is what was spent.",
+                [Query(per_hour(_SPENT, "node"), "{{node}}")],
+                "currencyUSD",
+                stacked=True,
+                link=langsmith(
+                    "Runs in LangSmith",
+                    'and(eq(metadata_key, "langgraph_node"), eq(metadata_value, "${__field.labels.node}"))',
+                ),
+            ),
+            lines(
+                "Dollars an hour by intent",
+                "The area is what was spent. The call that finds out the intent is unclassified itself.",
+                [Query(per_hour(_SPENT, "intent"), "{{intent}}")],
+                "currencyUSD",
+                stacked=True,
+                link=langsmith("Requests in LangSmith", 'has(tags, "intent:${__field.labels.intent}")'),
+            ),
+            bars("By node", "In this range.", Query(ranking(_SPENT, "node"), "{{node}}"), "currencyUSD"),
+            bars("By intent", "In this range.", Query(ranking(_SPENT, "intent"), "{{intent}}"), "currencyUSD"),
+            bars("By model", "In this range.", Query(ranking(_PAID, "model"), "{{model}}"), "currencyUSD"),
+            bars("By tenant", "In this range.", Query(ranking(_PAID, "tenant_id"), "{{tenant_id}}"), "currencyUSD"),
+        ],
+    )
+
+
+def _requests() -> Row:
+    return Row(
+        "Cost of a request",
+        [
+            figure(
+                "Mean",
+                "Of all requests in this range.",
+                Query(range_mean(_PER_REQUEST), "mean"),
+                "currencyUSD",
+                height=8,
+            ),
+            lines(
+                "Mean by intent",
+                "US dollars of one request.",
+                [Query(mean(_PER_REQUEST, "intent"), "{{intent}}")],
+                "currencyUSD",
+                width=10,
+            ),
+            lines(
+                "Spread",
+                "One request in two, in twenty, in a hundred costs more.",
+                [Query(quantile(q, _PER_REQUEST), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)],
+                "currencyUSD",
+                width=10,
+            ),
+        ],
+    )
+
+
+def _bill() -> Row:
+    tokens = "graph_node_tokens_total"
+    return Row(
+        "On what",
+        [
+            donut(
+                "Parts of the bill",
+                "What was billed, in this range.",
+                Query(ranking(_PARTS, "part"), "{{part}}"),
+                "currencyUSD",
+            ),
+            lines(
+                "Tokens a second",
+                "Cached tokens are a part of input and cost less; reasoning is a part of output.",
+                [
+                    Query(per_second(tokens, token_type="input"), "input"),
+                    Query(per_second("llm_cached_tokens_total", kind="read"), "of input: cached"),
+                    Query(per_second(tokens, token_type="output"), "output"),
+                    Query(per_second("llm_reasoning_tokens_total"), "of output: reasoning"),
+                ],
+                "suffix: tok/s",
+                width=16,
+            ),
+        ],
+    )
+
+
+def _doubts() -> Row:
+    return Row(
+        "What is not known exactly",
+        [
+            bars(
+                "Estimated, and why",
+                "Dollars that rest on an estimate, in this range.",
+                Query(ranking(_ESTIMATED, "reason"), "{{reason}}"),
+                "currencyUSD",
+                height=6,
+                width=12,
+            ),
+            bars(
+                "Without a price, and why",
+                "Calls in this range; give the model a rate in the file of own rates.",
+                Query(ranking("llm_unpriced_calls_total", "model", "reason", most=5), "{{model}}: {{reason}}"),
+                "count",
+                height=6,
+                width=12,
+            ),
+        ],
+    )
+
+
+def _budgets() -> Row:
+    monthly = "tenant_monthly_budget_usd"
+    return Row(
+        "Budgets",
+        [
+            bars(
+                "Today's budget used",
+                "Spent since midnight, as a share of the tenant's daily budget.",
+                Query(ordered(_used("tenant_daily_budget_usd")), "{{tenant_id}}"),
+                "percentunit",
+                limits=_BUDGET,
+                since="now/d",
+                width=8,
+            ),
+            bars(
+                "The month's budget used",
+                "Spent since the first, as a share of the tenant's monthly budget.",
+                Query(ordered(_used(monthly)), "{{tenant_id}}"),
+                "percentunit",
+                limits=_BUDGET,
+                since="now/M",
+                width=8,
+            ),
+            grid(
+                "Left of the month's budget",
+                "Tenants without a budget have no row.",
+                {"tenant_id": "Tenant"},
+                [
+                    Column("Budget", or_zero(_budget(monthly), "tenant_id"), "currencyUSD"),
+                    Column("Left", or_zero(f"{_budget(monthly)} - ({_spent(monthly)})", "tenant_id"), "currencyUSD"),
+                ],
+                since="now/M",
+                width=8,
+            ),
+        ],
+    )
+
+
+def _budget(name: str) -> str:
+    return f"max by (tenant_id) ({of(name)})"  # every process tells it
+
+
+def _spent(budget: str) -> str:
+    return f"{total(_PAID, 'tenant_id')} or {_budget(budget)} * 0"
+
+
+def _used(budget: str) -> str:
+    return or_zero(f"({_spent(budget)}) / ({_budget(budget)} > 0)", "tenant_id")

@@ -1,0 +1,291 @@
+"""The dashboard of the graph's nodes, and of the models, tools, retrievers and judges that they use."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dashboards.board import Row, board, langsmith
+from dashboards.panels import Column, Limits, Query, bars, figure, grid, lines, spread
+from dashboards.promql import (
+    mean,
+    of,
+    or_zero,
+    per_minute,
+    range_mean,
+    range_quantile,
+    range_share,
+    ranking,
+    share,
+    total,
+)
+
+__all__ = ["ERRORS", "UID", "nodes"]
+
+UID: Final = "eco2-nodes"
+ERRORS: Final = Limits(0.01, 0.05)
+
+_RUNS: Final = "graph_node_runs_total"
+_POOR_SCORE: Final = "0.6"  # an answer below it is backed by a web search
+
+
+def nodes() -> str:
+    """Return the dashboard's JSON."""
+    return board(
+        UID,
+        "Eco2 Nodes",
+        "The graph's nodes, and the models, tools, retrievers and judges that they use.",
+        [_summary(), _runs(), _models(), _subagents(), _tools(), _quality()],
+        since="now-3h",
+        refresh="30s",
+    )
+
+
+def _summary() -> Row:
+    return Row(
+        "In this range",
+        [
+            grid(
+                "Nodes",
+                "What each node did, how long it took and what it cost. A click leads to its runs in LangSmith.",
+                {"node": "Node"},
+                [
+                    Column("Runs", total(_RUNS, "node"), "count"),
+                    Column("Errors", range_share(_RUNS, "node", status="error"), "percentunit", ERRORS),
+                    Column("p50", range_quantile(0.5, "graph_node_duration_seconds", "node"), "s"),
+                    Column("p95", range_quantile(0.95, "graph_node_duration_seconds", "node"), "s"),
+                    Column("Cost", total("graph_node_cost_dollars_total", "node"), "currencyUSD"),
+                ],
+                sort="p95",
+                links={
+                    "Node": langsmith(
+                        "Runs in LangSmith",
+                        'and(eq(metadata_key, "langgraph_node"), eq(metadata_value, "${__value.raw}"))',
+                    )
+                },
+            ),
+            grid(
+                "Model calls",
+                "What each model did in each node. A click leads to the node's runs in LangSmith, or the intent's.",
+                {"node": "Node", "intent": "Intent", "model": "Model"},
+                [
+                    Column("Calls", total("llm_calls_total", "node", "intent", "model"), "count"),
+                    Column(
+                        "Errors",
+                        range_share("llm_calls_total", "node", "intent", "model", status="error"),
+                        "percentunit",
+                        ERRORS,
+                    ),
+                    Column("Cost", total("graph_node_cost_dollars_total", "node", "intent", "model"), "currencyUSD"),
+                ],
+                links={
+                    "Node": langsmith(
+                        "Runs of this node and intent in LangSmith",
+                        'and(eq(metadata_key, "langgraph_node"), eq(metadata_value, "${__data.fields.Node}"), '
+                        'has(tags, "intent:${__data.fields.Intent}"))',
+                    ),
+                    "Intent": langsmith("Requests of this intent in LangSmith", 'has(tags, "intent:${__value.raw}")'),
+                },
+            ),
+        ],
+    )
+
+
+def _runs() -> Row:
+    link = langsmith(
+        "Runs in LangSmith", 'and(eq(metadata_key, "langgraph_node"), eq(metadata_value, "${__field.labels.node}"))'
+    )
+    return Row(
+        "Runs",
+        [
+            lines(
+                "Runs",
+                "How often each node ran.",
+                [Query(per_minute(_RUNS, "node"), "{{node}}")],
+                "suffix:/min",
+                stacked=True,
+                link=link,
+            ),
+            lines(
+                "Error rate",
+                "Share of a node's runs that ended with an error. An interrupt is none, nor is a cancelled run.",
+                [Query(share(_RUNS, "node", status="error"), "{{node}}")],
+                "percentunit",
+                limits=ERRORS,
+                link=link,
+            ),
+            lines(
+                "Duration p50",
+                "Half of a node's runs are faster.",
+                spread("graph_node_duration_seconds", "node")[:1],
+                "s",
+                link=link,
+            ),
+            lines(
+                "Duration p95",
+                "One run in twenty is slower. Objectives: intent 0.3 s, waste_rag 1 s.",
+                spread("graph_node_duration_seconds", "node")[1:],
+                "s",
+                exemplars=True,
+                link=link,
+            ),
+            lines(
+                "How runs end",
+                "All nodes together.",
+                [Query(per_minute(_RUNS, "status"), "{{status}}")],
+                "suffix:/min",
+                stacked=True,
+            ),
+            lines(
+                "Calls in one request",
+                "Mean number of model calls and of tool calls: a loop that does not end shows here.",
+                [
+                    Query(mean("agent_llm_calls_per_request", "agent_name"), "{{agent_name}} models"),
+                    Query(mean("agent_tool_calls_per_request", "agent_name"), "{{agent_name}} tools"),
+                ],
+                "short",
+            ),
+        ],
+    )
+
+
+def _models() -> Row:
+    return Row(
+        "Models",
+        [
+            lines(
+                "Calls by model",
+                "How many model calls a minute, by the model that answered.",
+                [Query(per_minute("llm_calls_total", "model"), "{{model}}")],
+                "suffix:/min",
+                stacked=True,
+                width=8,
+            ),
+            lines(
+                "Call duration",
+                "From a model call's start to its end.",
+                spread("llm_inference_duration_seconds", "model"),
+                "s",
+                exemplars=True,
+                width=8,
+            ),
+            lines(
+                "Failed calls",
+                "Model calls that failed, by exception class and node; also those that were then repeated.",
+                [Query(per_minute("llm_errors_total", "error_type", "node"), "{{error_type}} in {{node}}")],
+                "suffix:/min",
+                width=8,
+            ),
+        ],
+    )
+
+
+def _subagents() -> Row:
+    return Row(
+        "Subagents",
+        [
+            lines(
+                "Calls of subagents",
+                "Runs of the nodes that serve an intent.",
+                [Query(per_minute("chat_subagent_calls_total", "subagent"), "{{subagent}}")],
+                "suffix:/min",
+                stacked=True,
+                width=8,
+                link=langsmith("Runs in LangSmith", 'has(tags, "subagent:${__field.labels.subagent}")'),
+            ),
+            lines(
+                "Subagents p95",
+                "One run in twenty is slower.",
+                spread("chat_subagent_duration_seconds", "subagent")[1:],
+                "s",
+                width=8,
+            ),
+            lines(
+                "Error rate of subagents",
+                "Share of their runs that ended with an error.",
+                [Query(share("chat_subagent_calls_total", "subagent", status="error"), "{{subagent}}")],
+                "percentunit",
+                limits=ERRORS,
+                width=8,
+            ),
+        ],
+    )
+
+
+def _tools() -> Row:
+    return Row(
+        "Tools",
+        [
+            lines(
+                "Tool calls",
+                "Calls of the graph's own tools.",
+                [Query(per_minute("tool_calls_total", "tool_name"), "{{tool_name}}")],
+                "suffix:/min",
+                stacked=True,
+                width=6,
+            ),
+            lines(
+                "Tools p95",
+                "One call in twenty is slower.",
+                spread("tool_execution_duration_seconds", "tool_name")[1:],
+                "s",
+                width=6,
+            ),
+            lines(
+                "Error rate of tools",
+                "Share of their calls that failed: the service behind is down, slow or answers rubbish.",
+                [Query(share("tool_calls_total", "tool_name", status="error"), "{{tool_name}}")],
+                "percentunit",
+                limits=ERRORS,
+                width=6,
+            ),
+            bars(
+                "Tools of the providers",
+                "Billed calls of the provider's own tools, such as web search.",
+                Query(ranking("llm_server_tool_calls_total", "tool", "node"), "{{tool}} in {{node}}"),
+                "count",
+            ),
+        ],
+    )
+
+
+def _quality() -> Row:
+    poor = (
+        f"sum by (key) (rate({of('chat_feedback_score_bucket', le=_POOR_SCORE)}[$__rate_interval])) / "
+        f"clamp_min(sum by (key) (rate({of('chat_feedback_score_count')}[$__rate_interval])), 1e-9)"
+    )
+    return Row(
+        "Retrieval and feedback",
+        [
+            lines(
+                "Retrieval",
+                "Time that a retriever takes to find its passages.",
+                spread("retrieval_duration_seconds", "retriever"),
+                "s",
+                width=8,
+            ),
+            lines(
+                "Scores",
+                "Mean quality, from 0 to 1, that a judging node gave.",
+                [Query(mean("chat_feedback_score", "key"), "{{key}}")],
+                "short",
+                highest=1,
+                width=6,
+            ),
+            lines(
+                "Poor answers",
+                f"Share of the scores of {_POOR_SCORE} or less; below it the web is searched too.",
+                [Query(or_zero(poor, "key"), "{{key}}")],
+                "percentunit",
+                limits=Limits(0.2, 0.5),
+                width=6,
+            ),
+            figure(
+                "Mean score",
+                "Of all scores in this range.",
+                Query(range_mean("chat_feedback_score"), "score"),
+                "short",
+                limits=Limits(0.8, 0.6),
+                height=8,
+            ),
+        ],
+    )

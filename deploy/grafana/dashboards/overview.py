@@ -1,0 +1,260 @@
+"""The dashboard to look at first: requests, their latency and success, and where it hurts."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dashboards.board import RUNBOOKS, Row, board, langsmith
+from dashboards.nodes import ERRORS
+from dashboards.panels import Column, Limits, Link, Query, bars, figure, grid, lines, spread
+from dashboards.promql import (
+    gauge,
+    of,
+    or_zero,
+    per_minute,
+    quantile,
+    quantile_ranking,
+    range_mean,
+    range_quantile,
+    range_share,
+    ranking,
+    share,
+    share_ranking,
+    total,
+)
+
+__all__ = ["UID", "overview"]
+
+UID: Final = "eco2-overview"
+
+_REQUESTS: Final = "chat_requests_total"
+_SECONDS: Final = "chat_request_duration_seconds"
+_SLOW: Final = Limits(3, 5)  # the objectives at p95: general 3 s, waste 5 s
+_FIRING: Final = 'sum by (alertname, severity) (ALERTS{alertstate="firing",service="eco2-chat-worker"})'
+_OF_INTENT: Final = langsmith("Requests in LangSmith", 'has(tags, "intent:${__field.labels.intent}")')
+_OF_NODE: Final = langsmith(
+    "Runs in LangSmith", 'and(eq(metadata_key, "langgraph_node"), eq(metadata_value, "${__field.labels.node}"))'
+)
+
+
+def overview() -> str:
+    """Return the dashboard's JSON."""
+    return board(
+        UID,
+        "Eco2 Overview",
+        "Requests to the chat worker: how many, how fast, how well, and where it hurts.",
+        [_figures(), _requests(), _intents(), _trouble(), _telemetry()],
+        since="now-1h",
+        refresh="30s",
+    )
+
+
+def _figures() -> Row:
+    return Row(
+        "In this range",
+        [
+            figure("Requests", "Requests that ended.", Query(total(_REQUESTS), "requests"), "count"),
+            figure(
+                "Success",
+                "Share of the requests that did not fail; one that its user cancelled did not.",
+                Query(f"1 - ({range_share(_REQUESTS, status='error')})", "success"),
+                "percentunit",
+                limits=Limits(0.99, 0.95),
+            ),
+            figure(
+                "Latency p95",
+                "One request in twenty took longer.",
+                Query(range_quantile(0.95, _SECONDS), "p95"),
+                "s",
+                limits=_SLOW,
+            ),
+            figure(
+                "Open requests",
+                "Requests under way now.",
+                Query(gauge("agent_active_sessions"), "open"),
+                "count",
+                over_time=True,
+            ),
+            figure("Cost", "Of all model calls.", Query(total("llm_cost_dollars_total"), "cost"), "currencyUSD"),
+            figure(
+                "Processes",
+                "Processes that Prometheus reads the metrics of.",
+                Query(or_zero(f"count({of('eco2_callbacks_info')})"), "processes"),
+                "count",
+                limits=Limits(1, 0.5),
+                over_time=True,
+            ),
+        ],
+    )
+
+
+def _requests() -> Row:
+    return Row(
+        "Requests",
+        [
+            lines(
+                "Requests by how they end",
+                "How many a minute.",
+                [Query(per_minute(_REQUESTS, "status"), "{{status}}")],
+                "suffix:/min",
+                stacked=True,
+            ),
+            lines(
+                "Latency",
+                "From a request's start to its end. Objectives at p95: 3 s for general questions, 5 s for waste.",
+                [Query(quantile(q, _SECONDS), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)],
+                "s",
+                limits=_SLOW,
+                exemplars=True,
+            ),
+            lines(
+                "Latency p95 by tenant",
+                "One of a tenant's requests in twenty took longer.",
+                spread("agent_request_duration_seconds", "tenant_id")[1:],
+                "s",
+            ),
+            lines(
+                "Errors by tenant",
+                "Failed requests of an agent, by who asked.",
+                [Query(per_minute("agent_errors_total", "tenant_id"), "{{tenant_id}}")],
+                "suffix:/min",
+            ),
+        ],
+    )
+
+
+def _intents() -> Row:
+    return Row(
+        "Intents",
+        [
+            lines(
+                "Requests by intent",
+                "How many a minute. A click leads to the intent's requests in LangSmith.",
+                [Query(per_minute("chat_intent_total", "intent"), "{{intent}}")],
+                "suffix:/min",
+                stacked=True,
+                link=_OF_INTENT,
+            ),
+            lines(
+                "Latency p95 by intent",
+                "Objectives: 3 s for general questions, 5 s for waste.",
+                spread(_SECONDS, "intent")[1:],
+                "s",
+                limits=_SLOW,
+                exemplars=True,
+                link=_OF_INTENT,
+            ),
+            grid(
+                "Intents in this range",
+                "What was asked, how it went and what it cost. A click leads to the intent's requests in LangSmith.",
+                {"intent": "Intent"},
+                [
+                    Column("Requests", total("chat_intent_total", "intent"), "count"),
+                    Column("Errors", range_share(_REQUESTS, "intent", status="error"), "percentunit", ERRORS),
+                    Column("p50", range_quantile(0.5, _SECONDS, "intent"), "s"),
+                    Column("p95", range_quantile(0.95, _SECONDS, "intent"), "s", _SLOW),
+                    Column("Cost of one", range_mean("chat_request_cost_dollars", "intent"), "currencyUSD"),
+                ],
+                links={"Intent": langsmith("Requests in LangSmith", 'has(tags, "intent:${__value.raw}")')},
+                height=12,
+                width=24,
+            ),
+        ],
+    )
+
+
+def _trouble() -> Row:
+    return Row(
+        "Where it hurts",
+        [
+            grid(
+                "Alerts",
+                "What fires now. A click leads to the alert's runbook.",
+                {"alertname": "Alert", "severity": "Severity"},
+                [Column("Firing", or_zero(_FIRING, "alertname", "severity"), "count")],
+                links={"Alert": Link("Runbook", f"{RUNBOOKS}/${{__value.raw}}.md")},
+                width=8,
+            ),
+            bars(
+                "Nodes that fail most",
+                "Share of a node's runs that failed. A click leads to its runs in LangSmith.",
+                Query(share_ranking("graph_node_runs_total", "node", most=5, status="error"), "{{node}}"),
+                "percentunit",
+                limits=ERRORS,
+                link=_OF_NODE,
+                width=8,
+            ),
+            bars(
+                "Slowest nodes",
+                "Duration at p95. A click leads to the node's runs in LangSmith.",
+                Query(quantile_ranking(0.95, "graph_node_duration_seconds", "node", most=5), "{{node}}"),
+                "s",
+                link=_OF_NODE,
+                width=8,
+            ),
+            bars(
+                "Errors",
+                "Failed requests in this range, by intent and exception class.",
+                Query(ranking("chat_errors_total", "intent", "error_type", most=5), "{{error_type}} ({{intent}})"),
+                "count",
+                link=_OF_INTENT,
+                width=8,
+            ),
+            lines(
+                "Error rate by intent",
+                "Share of an intent's requests that failed.",
+                [Query(share(_REQUESTS, "intent", status="error"), "{{intent}}")],
+                "percentunit",
+                limits=ERRORS,
+                link=_OF_INTENT,
+                width=8,
+            ),
+            lines(
+                "Rate limits",
+                "Model calls that the provider answered with 429.",
+                [Query(per_minute("llm_rate_limit_errors_total", "model", used=True), "{{model}}")],
+                "suffix:/min",
+                width=8,
+            ),
+        ],
+    )
+
+
+def _telemetry() -> Row:
+    return Row(
+        "Is the telemetry itself well?",
+        [
+            figure(
+                "Handler errors",
+                "Exceptions inside the handler; the requests went on.",
+                Query(total("eco2_callbacks_errors_total"), "errors"),
+                "count",
+                limits=Limits(1, 10),
+                width=6,
+            ),
+            figure(
+                "Label overflow",
+                "Label values past the cap that became 'other'.",
+                Query(total("eco2_callbacks_label_overflow_total"), "values"),
+                "count",
+                limits=Limits(1, 100),
+                width=6,
+            ),
+            figure(
+                "Evicted runs",
+                "Runs closed because too many were open, or one was for too long.",
+                Query(total("eco2_callbacks_evicted_runs_total"), "runs"),
+                "count",
+                limits=Limits(1, 100),
+                width=6,
+            ),
+            figure(
+                "Open runs",
+                "Runs between their start and their end: grows without end if ends are lost.",
+                Query(gauge("eco2_callbacks_open_runs"), "runs"),
+                "count",
+                over_time=True,
+                width=6,
+            ),
+        ],
+    )
