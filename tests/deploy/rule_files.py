@@ -24,6 +24,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "prometheus" / "rules"
 # What Prometheus adds to every sample, and its own series.
 _TARGET = frozenset({"job", "instance"})
+_SELECTING = {"topk", "bottomk"}  # series as they are
 _OWN = {
     "up": _TARGET,
     "scrape_duration_seconds": _TARGET,
@@ -126,6 +127,8 @@ def _labels(node: Any, series: Mapping[str, frozenset[str]]) -> frozenset[str]:
         return series.get(node.name, frozenset())
     if isinstance(node, promql_parser.MatrixSelector):
         return _labels(node.vector_selector, series)
+    if isinstance(node, promql_parser.AggregateExpr) and str(node.op) in _SELECTING:
+        return _labels(node.expr, series)
     if isinstance(node, promql_parser.AggregateExpr):
         return frozenset(node.modifier.labels) if node.modifier is not None else frozenset()
     if isinstance(node, promql_parser.BinaryExpr):

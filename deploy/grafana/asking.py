@@ -1,0 +1,148 @@
+"""What Grafana asks Prometheus for a panel: its queries with the variables filled in, and the answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Self
+
+import httpx2
+
+__all__ = ["Asker", "Series", "View", "legend", "panels", "variables"]
+
+ALL: Final = ".*"
+_MOST_POINTS: Final = 1000  # about the pixels of a graph
+_VARIABLE: Final = re.compile(r"\$(?:\{(\w+)(?::\w+)?\}|(\w+))")
+_LABEL: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+_SPECIAL: Final = re.compile(r"[\\^$.*+?()\[\]{}|]")
+
+
+class Series(NamedTuple):
+    """Labels, and points of time in seconds with their value."""
+
+    labels: Mapping[str, str]
+    points: Sequence[tuple[float, float]]
+
+    @property
+    def last(self) -> float:
+        """The last value."""
+        return self.points[-1][1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What somebody looks at: a time, from ``start`` to ``end`` in seconds, and what the variables are set to.
+
+    Attributes:
+        scrape_seconds: The scrape interval that the data source is told.
+        chosen: Values of variables; all values of those that are missing.
+    """
+
+    start: float
+    end: float
+    scrape_seconds: float = 15
+    chosen: Mapping[str, Sequence[str]] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def step_seconds(self) -> float:
+        """``$__interval``: between two points of a graph."""
+        return max((self.end - self.start) / _MOST_POINTS, self.scrape_seconds)
+
+    @property
+    def rate_seconds(self) -> float:
+        """``$__rate_interval``."""
+        return max(self.step_seconds + self.scrape_seconds, 4 * self.scrape_seconds)
+
+    def fill_in(self, expression: str, names: Sequence[str]) -> str:
+        """Return PromQL with its variables replaced; ``names`` are those of the dashboard.
+
+        Raises:
+            LookupError: If the dashboard does not define one.
+        """
+        seconds = {
+            "__interval": self.step_seconds,
+            "__rate_interval": self.rate_seconds,
+            "__range": self.end - self.start,
+        }
+        values = {name: _duration(value) for name, value in seconds.items()}
+        values |= {f"{name}_ms": f"{value * 1000:.0f}" for name, value in seconds.items()}
+        values["__range_s"] = f"{self.end - self.start:.0f}"
+        values |= {name: _alternatives(self.chosen.get(name, ())) for name in names}
+
+        def value_of(match: re.Match[str]) -> str:
+            name = match[1] or match[2]
+            try:
+                return values[name]
+            except KeyError:
+                raise LookupError(f"The variable {name!r} of {expression!r} is not defined.") from None
+
+        return _VARIABLE.sub(value_of, expression)
+
+
+class Asker:
+    """Asks a Prometheus server.
+
+    Args:
+        url: Its address.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._client = httpx2.Client(base_url=url, timeout=30)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def get(self, path: str, **parameters: str) -> Any:
+        """Return the data of an answer of the HTTP API.
+
+        Raises:
+            RuntimeError: If Prometheus refuses, with what it says.
+        """
+        answer = self._client.get(f"/api/v1/{path}", params=parameters).json()
+        if answer["status"] != "success":
+            raise RuntimeError(f"Prometheus refused {parameters.get('query', path)!r}: {answer['error']}")
+        return answer["data"]
+
+    def ask(self, target: Mapping[str, Any], names: Sequence[str], view: View) -> list[Series]:
+        """Return what a query of a panel yields: one point for each series, or a line if the panel draws one."""
+        expression = view.fill_in(target["expr"], names)
+        if target.get("instant"):
+            rows = self.get("query", query=expression, time=str(view.end))["result"]
+            return [Series(row["metric"], [_point(row["value"])]) for row in rows]
+        times = {"start": str(view.start), "end": str(view.end), "step": str(view.step_seconds)}
+        rows = self.get("query_range", query=expression, **times)["result"]
+        return [Series(row["metric"], [_point(value) for value in row["values"]]) for row in rows]
+
+
+def panels(dashboard: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the panels that ask something."""
+    return (panel for panel in dashboard["panels"] if panel["type"] != "row")
+
+
+def variables(dashboard: Mapping[str, Any]) -> list[str]:
+    """Return the names of a dashboard's variables."""
+    return [variable["name"] for variable in dashboard["templating"]["list"]]
+
+
+def legend(target: Mapping[str, Any], labels: Mapping[str, str]) -> str:
+    """Return the name of a series."""
+    return _LABEL.sub(lambda match: labels.get(match[1], ""), target["legendFormat"])
+
+
+def _alternatives(values: Sequence[str]) -> str:
+    """Return what matches these values; in a string of PromQL a backslash is written twice."""
+    escaped = [_SPECIAL.sub(r"\\\\\g<0>", value) for value in values]
+    return f"({'|'.join(escaped)})" if len(escaped) > 1 else "".join(escaped) or ALL
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1000:.0f}ms"
+
+
+def _point(value: Sequence[Any]) -> tuple[float, float]:
+    return float(value[0]), float(value[1])

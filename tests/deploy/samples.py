@@ -1,0 +1,18 @@
+"""Which family a sample belongs to, by its name."""
+
+from __future__ import annotations
+
+from eco2_callbacks.families import FAMILIES, Family
+
+__all__ = ["family_of"]
+
+_FAMILIES = {
+    f"{family.name}{suffix}": family
+    for family in FAMILIES
+    for suffix in (("_bucket", "_sum", "_count") if family.kind == "histogram" else ("",))
+}
+
+
+def family_of(name: str) -> Family | None:
+    """Return the handler's family of a sample, None if it has none of that name."""
+    return _FAMILIES.get(name)
