@@ -1,0 +1,227 @@
+"""Real servers on the loopback, for as long as a block runs: Prometheus, Alertmanager, a webhook, a metrics page.
+
+Every server takes a port that is free at that moment and tells which, so none can be lost to somebody else in between.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry, MetricsHandler
+
+__all__ = [
+    "MetricsPage",
+    "Webhook",
+    "alertmanager",
+    "metrics_page",
+    "program",
+    "prometheus",
+    "scrape_config",
+    "until",
+    "webhook",
+]
+
+_START_SECONDS = 20
+_STOP_SECONDS = 10
+_ADDRESS = re.compile(r'msg="Listening on" address=(\S+)')
+
+
+def program(*names: str) -> str:
+    """Return where a program is, by the first of its names; skip the test without it, and on CI fail."""
+    if path := next(filter(None, map(shutil.which, names)), None):
+        return path
+    reason = f"{names[0]} is not installed; .ci/run does that"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def until(wanted: str, look: Callable[[], Any], seconds: float = 20) -> Any:
+    """Return the first true value of ``look``; the test fails, and says what was wanted, if there is none in time."""
+    end = time.monotonic() + seconds
+    while not (value := look()):
+        if time.monotonic() > end:
+            pytest.fail(f"{wanted}: not within {seconds} s")
+        time.sleep(0.05)
+    return value
+
+
+def scrape_config(
+    targets: Mapping[str, Sequence[str]],
+    *,
+    every: str = "500ms",
+    rules: Sequence[Path] = (),
+    alertmanagers: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return a configuration of Prometheus that scrapes and evaluates fast.
+
+    Args:
+        targets: Addresses by job.
+        every: How often.
+        rules: Files of rules.
+        alertmanagers: Addresses of those that are told of alerts.
+    """
+    return {
+        "global": {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every},
+        "rule_files": [str(path) for path in rules],
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": list(alertmanagers)}]}]},
+        "scrape_configs": [
+            {"job_name": job, "static_configs": [{"targets": list(addresses)}]} for job, addresses in targets.items()
+        ],
+    }
+
+
+@contextmanager
+def prometheus(folder: Path, config: Mapping[str, Any]) -> Iterator[str]:
+    """Run Prometheus, keeping exemplars, and yield its URL once it is ready.
+
+    Args:
+        folder: Empty; where it keeps everything.
+        config: Its configuration.
+    """
+    path = folder / "prometheus.yml"
+    path.write_text(yaml.safe_dump(dict(config)), encoding="utf-8")
+    command = [
+        program("prometheus"),
+        f"--config.file={path}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        "--web.listen-address=127.0.0.1:0",
+        "--enable-feature=exemplar-storage",
+    ]
+    with _running(command, folder / "prometheus.log") as url:
+        yield url
+
+
+@contextmanager
+def alertmanager(folder: Path, config: Mapping[str, Any]) -> Iterator[str]:
+    """Run Alertmanager and yield its URL once it is ready.
+
+    Args:
+        folder: Empty; where it keeps everything.
+        config: Its configuration.
+    """
+    path = folder / "alertmanager.yml"
+    path.write_text(yaml.safe_dump(dict(config)), encoding="utf-8")
+    command = [
+        program("prometheus-alertmanager", "alertmanager"),  # Debian's name, and its own
+        f"--config.file={path}",
+        f"--storage.path={folder / 'data'}",
+        "--web.listen-address=127.0.0.1:0",
+        "--cluster.listen-address=",
+    ]
+    with _running(command, folder / "alertmanager.log") as url:
+        yield url
+
+
+class MetricsPage:
+    """A process's metrics at ``address``; what is not ``alive`` answers 503, and Prometheus takes it for down."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.alive = True
+
+
+@contextmanager
+def metrics_page(registry: CollectorRegistry) -> Iterator[MetricsPage]:
+    """Serve a registry."""
+
+    class Handler(MetricsHandler):
+        def do_GET(self) -> None:  # noqa: N802 # the base class's name
+            if page.alive:
+                super().do_GET()
+            else:
+                self.send_error(503)
+
+    Handler.registry = registry
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, _serving(server):
+        page = MetricsPage(f"127.0.0.1:{server.server_port}")
+        yield page
+
+
+class Webhook:
+    """What was sent to a webhook; ``url`` is where it listens."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.received: list[dict[str, Any]] = []
+
+    def alerts(self, status: str) -> list[dict[str, Any]]:
+        """Return the alerts received with this status, ``firing`` or ``resolved``."""
+        return [alert for sent in list(self.received) for alert in sent["alerts"] if alert["status"] == status]
+
+
+@contextmanager
+def webhook() -> Iterator[Webhook]:
+    """Run a webhook that Alertmanager can notify."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, _serving(server):
+        hook = Webhook(f"http://127.0.0.1:{server.server_port}/")
+        received = hook.received
+        yield hook
+
+
+@contextmanager
+def _serving(server: ThreadingHTTPServer) -> Iterator[None]:
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+
+
+@contextmanager
+def _running(command: Sequence[str], log: Path) -> Iterator[str]:
+    """Run a server until the block ends, and yield its URL once it says that it is ready."""
+    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process:
+        try:
+            yield _ready(process, log)
+        finally:
+            process.terminate()
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _ready(process: subprocess.Popen[bytes], log: Path) -> str:
+    end = time.monotonic() + _START_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        said = _ADDRESS.search(log.read_text(encoding="utf-8", errors="replace"))
+        if said is not None and _answers(url := f"http://{said[1]}"):
+            return url
+        time.sleep(0.02)
+    pytest.fail(f"{process.args} did not become ready:\n{log.read_text(encoding='utf-8', errors='replace')}")
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(f"{url}/-/ready", timeout=1) as answer:
+            return bool(answer.status == 200)
+    except (URLError, OSError):
+        return False

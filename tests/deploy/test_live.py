@@ -1,0 +1,387 @@
+"""Real servers: Prometheus scrapes the real handler under the real graph, and is asked what the dashboards ask."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import math
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry, generate_latest
+
+from asking import Asker, Series, View, legend, panels, variables
+from busy import conversations, trouble
+from conftest import Records
+from eco2_callbacks import Settings
+from graph.app import make_handler
+from rule_files import RULES, rules, selectors
+from samples import family_of
+from servers import alertmanager, metrics_page, program, prometheus, scrape_config, until, webhook
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+BOARDS: dict[str, dict[str, Any]] = {
+    path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((DEPLOY / "grafana").glob("*.json"))
+}
+JOB = "eco2-chat-worker"
+NONE = re.compile(r"\bnone\b")
+LEGEND_LABEL = re.compile(r"\{\{(\w+)\}\}")
+ALERT = "WorkerGone"
+
+
+class Moment(NamedTuple):
+    """What Prometheus shows whoever looks at it at one moment."""
+
+    asker: Asker
+    start: float
+    end: float
+
+    def ask(self, board: Mapping[str, Any], target: Mapping[str, Any], **chosen: Sequence[str]) -> list[Series]:
+        """Return what a query of a dashboard yields, with these values of its variables."""
+        view = View(start=self.start, end=self.end, scrape_seconds=0.5, chosen=chosen)
+        return self.asker.ask(target, variables(board), view)
+
+
+class History(NamedTuple):
+    """What became of one process: it started, it saw everything twice, it was gone, it came back."""
+
+    fresh: Moment
+    busy: Moment
+    gone: Moment
+    fired: dict[str, Any]
+    resolved: dict[str, Any]
+    records: Records
+    exposition: str
+
+
+def scraped(asker: Asker) -> None:
+    """Wait until Prometheus has what is exposed now."""
+    now = time.time()
+
+    def seen() -> bool:
+        result = asker.get("query", query="timestamp(up) and up == 1")["result"]
+        return bool(result) and float(result[0]["value"][1]) > now
+
+    until("a scrape", seen)
+
+
+def hurried_rules(folder: Path) -> list[Path]:
+    """Copy the rules, and have the alert of a worker that is gone wait a second only."""
+    copies = []
+    for path in sorted(RULES.glob("*.yaml")):
+        rules = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for rule in (rule for group in rules["groups"] for rule in group["rules"] if rule.get("alert") == ALERT):
+            rule["for"] = "1s"
+        copies.append(folder / path.name)
+        copies[-1].write_text(yaml.safe_dump(rules), encoding="utf-8")
+    return copies
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
+    """Scrape a worker from its start on; every moment of it can be asked for later."""
+    registry, start = CollectorRegistry(), time.time() - 60
+    receiver = {"name": "webhook", "webhook_configs": [{"url": "", "send_resolved": True}]}
+    route = {"receiver": "webhook", "group_wait": "0s", "group_interval": "1s"}
+    with ExitStack() as stack:
+        stack.enter_context(make_handler(Settings(), registry=registry))
+        page = stack.enter_context(metrics_page(registry))
+        hook = stack.enter_context(webhook())
+        receiver["webhook_configs"][0]["url"] = hook.url  # type: ignore[index]
+        telling = stack.enter_context(
+            alertmanager(tmp_path_factory.mktemp("alertmanager"), {"route": route, "receivers": [receiver]})
+        )
+        config = scrape_config(
+            {JOB: [page.address]},
+            rules=hurried_rules(tmp_path_factory.mktemp("rules")),
+            alertmanagers=[telling.removeprefix("http://")],
+        )
+        url = stack.enter_context(prometheus(tmp_path_factory.mktemp("prometheus"), config))
+        asker = stack.enter_context(Asker(url))
+        scraped(asker)
+        scraped(asker)
+        fresh = Moment(asker, start, time.time())
+        records = Records()
+        for _ in range(2):
+            records.all += trouble(registry, lambda: scraped(asker)).all
+            records.all += asyncio.run(conversations(registry)).all
+            scraped(asker)
+        busy, exposition = Moment(asker, start, time.time()), generate_latest(registry).decode()
+        page.alive = False
+        (fired,) = until("the alert", lambda: hook.alerts("firing"))
+        gone = Moment(asker, start, time.time())
+        page.alive = True
+        (resolved,) = until("the alert's end", lambda: hook.alerts("resolved"))
+        yield History(fresh, busy, gone, fired, resolved, records, exposition)
+
+
+def nameless(moment: Moment, board: dict[str, Any]) -> Iterator[str]:
+    """Yield the queries of a dashboard that yield nothing, no number, or a series without a name."""
+    for panel in panels(board):
+        for target in panel["targets"]:
+            series = moment.ask(board, target)
+            what = f"{panel['title']!r} {target['refId']}"
+            if not series:
+                yield f"{what} shows nothing"
+            for one in series:
+                shown = LEGEND_LABEL.findall(target["legendFormat"])
+                if missing := [label for label in shown if not one.labels.get(label)]:
+                    yield f"{what} has a series without {missing}: {dict(one.labels)}"
+                if not all(math.isfinite(value) for _, value in one.points):
+                    yield f"{what} has a point that is no number"
+
+
+def idle(moment: Moment, board: dict[str, Any]) -> Iterator[str]:
+    """Yield the panels in which nothing is above 0, and those that only say that there is none."""
+    for panel in panels(board):
+        asked = [(target, series) for target in panel["targets"] for series in moment.ask(board, target)]
+        if all(NONE.search(" ".join(series.labels.values())) for _, series in asked):
+            yield f"{panel['title']!r} shows none"
+        if not any(value > 0 for _, series in asked for _, value in series.points):
+            yield f"{panel['title']!r} shows nothing above 0"
+
+
+def gaps(moment: Moment, board: dict[str, Any]) -> Iterator[str]:
+    """Yield the queries that are blank for a while from the start on, or above 0 before anything has happened."""
+    steps = math.floor((moment.end - moment.start) / 0.5) + 1
+    for panel in panels(board):
+        for target in panel["targets"]:
+            series = moment.ask(board, target)
+            what = f"{panel['title']!r} {target['refId']}"
+            if len({at for one in series for at, _ in one.points}) < (1 if target.get("instant") else steps):
+                yield f"{what} is blank"
+            for one in series:
+                # Nothing has failed, and one process runs.
+                wanted = {"Success": {1.0}, "Processes": {0.0, 1.0}}.get(panel["title"], {0.0})
+                if found := {value for _, value in one.points} - wanted:
+                    yield f"{what}: {legend(target, one.labels)} is {sorted(found)}"
+
+
+@pytest.mark.parametrize("uid", BOARDS)
+def test_a_busy_worker_is_seen(history: History, uid: str) -> None:
+    """Every query yields named series of numbers, and every panel something that happened."""
+    assert list(nameless(history.busy, BOARDS[uid])) == []
+    # What fires is seen when the worker is gone.
+    assert list(idle(history.busy, BOARDS[uid])) == [
+        fault
+        for panel in panels(BOARDS[uid])
+        if {"ALERTS"} == metrics_of(panel, BOARDS[uid])
+        for fault in (f"{panel['title']!r} shows none", f"{panel['title']!r} shows nothing above 0")
+    ]
+
+
+@pytest.mark.parametrize("uid", BOARDS)
+def test_a_fresh_worker_shows_zeros(history: History, uid: str) -> None:
+    """Before anything ran every query yields 0: no panel is blank, and no ratio is 0/0."""
+    assert list(nameless(history.fresh, BOARDS[uid])) == []
+    assert list(gaps(history.fresh, BOARDS[uid])) == []
+
+
+def expressions(board: Mapping[str, Any], panel: Mapping[str, Any]) -> list[str]:
+    view = View(start=0, end=3600)
+    return [view.fill_in(target["expr"], variables(board)) for target in panel["targets"]]
+
+
+def metrics(expression: str) -> set[str]:
+    return {selector.name for selector in selectors(expression)}
+
+
+def metrics_of(panel: Mapping[str, Any], board: Mapping[str, Any]) -> set[str]:
+    return {name for expression in expressions(board, panel) for name in metrics(expression)}
+
+
+def query(change: Callable[[str], str]) -> Callable[[dict[str, Any]], None]:
+    """Return what changes the query of a dashboard's only panel."""
+
+    def broken(target: dict[str, Any]) -> None:
+        target["expr"] = change(target["expr"])
+
+    return broken
+
+
+BROKEN: dict[str, tuple[str, Callable[[dict[str, Any]], None], str]] = {
+    "no_such_status": ("busy", query(lambda text: text.replace('"error"', '"eror"')), "shows nothing above 0"),
+    "no_zero": ("fresh", query(lambda text: text.partition(" or on()")[0]), "shows nothing"),
+    "zero_by_zero": ("fresh", query(lambda text: "vector(0) / vector(0)"), "no number"),
+    "not_a_zero": ("fresh", query(lambda text: "vector(1)"), r"is \[1.0\]"),
+    "starts_late": ("fresh", query(lambda text: "eco2_callbacks_open_runs"), "is blank"),
+    "legend_of_a_missing_label": ("busy", lambda target: target.update(legendFormat="{{colour}}"), r"\['colour'\]"),
+    "refused": ("busy", query(lambda text: text.replace("clamp_min(", "clump_min(")), "refused"),
+}
+
+
+@pytest.mark.parametrize(("moment", "broken", "said"), BROKEN.values(), ids=BROKEN)
+def test_a_fault_is_found(history: History, moment: str, broken: Callable[[dict[str, Any]], None], said: str) -> None:
+    """Each way in which a panel can show nothing, or nonsense, is noticed."""
+    board = copy.deepcopy(BOARDS["eco2-nodes"])
+    board["panels"] = [panel for panel in board["panels"] if panel["title"] == "Error rate"]
+    look: Moment = getattr(history, moment)
+    check = idle if moment == "busy" else gaps
+    assert [*nameless(look, board), *check(look, board)] == []
+
+    broken(board["panels"][0]["targets"][0])
+
+    try:
+        found = [*nameless(look, board), *check(look, board)]
+    except RuntimeError as refusal:
+        found = [str(refusal)]
+    assert re.search(said, "\n".join(found))
+
+
+CHOICES = {
+    "node": (["answer", "web_search"], {"node", "subagent"}),
+    "intent": (["waste", "location"], {"intent"}),
+    "model": (["gpt-5.2-2025-12-11"], {"model"}),
+    "tenant": (["seoul"], {"tenant_id"}),
+}
+
+
+@pytest.mark.parametrize("variable", CHOICES)
+def test_a_variable_narrows_every_panel(history: History, variable: str) -> None:
+    """With a value chosen no panel shows another one, and those that show the label show the value."""
+    chosen, labels = CHOICES[variable]
+
+    def shown(**values: Sequence[str]) -> set[str]:
+        asked = (
+            history.busy.ask(board, target, **values)
+            for board in BOARDS.values()
+            for panel in panels(board)
+            for target in panel["targets"]
+        )
+        found = [series.labels.items() for answer in asked for series in answer]
+        return {value for items in found for label, value in items if label in labels}
+
+    assert shown(**{variable: chosen}) == {*chosen, "none"}
+    assert shown() > {*chosen, "none"}
+
+
+def test_a_variable_offers_what_was_seen(history: History) -> None:
+    """The values to choose from are those of the exposition."""
+    offered = {}
+    for variable in BOARDS["eco2-cost"]["templating"]["list"]:
+        if variable["type"] == "query":
+            name, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["query"]).groups()  # type: ignore[union-attr]
+            offered[variable["name"]] = set(history.busy.asker.get(f"label/{label}/values", **{"match[]": name}))
+
+    assert {"intent", "answer", "waste_rag", "feedback"} <= offered["node"]
+    assert {"waste", "bulk_waste", "image_generation"} <= offered["intent"]
+    assert {"gpt-5.2-2025-12-11", "gemini-3-flash-preview", "eco2-large-1"} <= offered["model"]
+    assert {"seoul", "busan", "jeju", "other"} == offered["tenant"]
+
+
+def only_query(uid: str, title: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a dashboard, and the query of its panel of that title."""
+    ((target,),) = (panel["targets"] for panel in panels(BOARDS[uid]) if panel["title"] == title)
+    return BOARDS[uid], target
+
+
+def test_what_is_shown_as_spent_was_spent(history: History) -> None:
+    """The figure is the sum of the bills, but for what Prometheus extrapolates; without first samples it is not."""
+    spent = float(sum(call.cost.total_usd for call in history.records.calls if call.cost is not None))
+    board, target = only_query("eco2-cost", "In this range")
+    naive = {**target, "expr": "sum(increase(llm_cost_dollars_total[$__range]))"}
+
+    # A while later: it extrapolates by the scrape interval, which is much of a process that lived for seconds.
+    later = history.busy._replace(end=time.time())
+    (shown,), (increase,) = later.ask(board, target), later.ask(board, naive)
+
+    assert shown.last == pytest.approx(spent, rel=0.1)
+    assert shown.last - increase.last > 0.13  # the picture's model was first heard of with its bill
+
+
+@pytest.mark.parametrize("uid", ["eco2-overview", "eco2-nodes"])
+def test_a_latency_leads_to_its_trace(history: History, uid: str) -> None:
+    """Where a panel asks for exemplars there are some, and they name the trace as the data source is told."""
+    sources = yaml.safe_load((DEPLOY / "grafana" / "provisioning" / "datasources" / "eco2.yaml").read_text())
+    (destination,) = sources["datasources"][0]["jsonData"]["exemplarTraceIdDestinations"]
+    asked = [(panel, target) for panel in panels(BOARDS[uid]) for target in panel["targets"] if target.get("exemplar")]
+
+    assert asked
+    for panel, target in asked:
+        expression = View(start=0, end=3600).fill_in(target["expr"], variables(BOARDS[uid]))
+        times = {"start": str(history.busy.start), "end": str(history.busy.end)}
+        found = history.busy.asker.get("query_exemplars", query=expression, **times)
+        traces = {exemplar["labels"].get(destination["name"]) for series in found for exemplar in series["exemplars"]}
+        assert traces, panel["title"]
+        assert all(re.fullmatch(r"[0-9a-f]{32}", str(trace)) for trace in traces)
+
+
+def test_an_alert_goes_out_and_ends(history: History) -> None:
+    """A worker that is gone is told to Alertmanager, which tells a webhook, and again once it is back."""
+    for told in (history.fired, history.resolved):
+        assert told["labels"]["alertname"] == ALERT
+        assert told["labels"]["severity"] == "page"
+        assert told["annotations"]["runbook_url"].endswith(f"/{ALERT}.md")
+    assert (history.fired["status"], history.resolved["status"]) == ("firing", "resolved")
+    assert history.fired["fingerprint"] == history.resolved["fingerprint"]
+
+
+def test_the_overview_shows_what_fires(history: History) -> None:
+    """The alert stands in the table while the worker is gone, and before it nothing does."""
+    board, target = only_query("eco2-overview", "Alerts")
+
+    (firing,) = history.gone.ask(board, target)
+    (before,) = history.busy.ask(board, target)
+
+    assert (firing.labels["alertname"], firing.labels["severity"], firing.last) == (ALERT, "page", 1)
+    assert (before.labels["alertname"], before.last) == ("none", 0)
+
+
+def checked(exposition: str) -> tuple[int, str]:
+    """Return what promtool says of an exposition."""
+    done = subprocess.run(
+        [program("promtool"), "check", "metrics"], input=exposition, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_exposition_is_as_it_should_be(history: History) -> None:
+    """Prometheus' own linter finds nothing; it would."""
+    assert checked(history.exposition) == (0, "")
+
+    status, said = checked(
+        history.exposition + "# HELP eco2_seconds Seconds.\n# TYPE eco2_seconds counter\neco2_seconds 1\n"
+    )
+    assert status != 0
+    assert "eco2_seconds" in said
+
+
+def unknown(expressions: Sequence[tuple[str, str]], known: set[str], documented: set[str]) -> list[str]:
+    """Return the metrics in named expressions that are not exposed, or not documented."""
+    own = {"up", "ALERTS"} | {name for name, _ in expressions if ":" in name}
+    return [
+        f"{name}: {metric}"
+        for name, expression in expressions
+        for metric in sorted(metrics(expression) - own)
+        if metric not in known or (family := family_of(metric)) is None or family.name not in documented
+    ]
+
+
+def test_every_metric_is_exposed_and_documented(history: History) -> None:
+    """What panels and rules name is in the exposition and in the README's table."""
+    asked = [
+        (f"{uid} {panel['title']}", expression)
+        for uid, board in BOARDS.items()
+        for panel in panels(board)
+        for expression in expressions(board, panel)
+    ]
+    known = set(history.busy.asker.get("label/__name__/values"))
+    documented = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
+
+    ruled = [(rule.name, rule.expr) for rule in rules()]
+
+    assert unknown([*asked, *ruled], known, documented) == []
+    assert unknown([("a", "up / llm_costs_total")], known, documented) == ["a: llm_costs_total"]
+    assert unknown([("a", "go_goroutines")], known | {"go_goroutines"}, documented) == ["a: go_goroutines"]
+    assert unknown([("a", "chat_stream_active")], known, documented - {"chat_stream_active"})
+    assert unknown([("a", "chat_stream_active")], known - {"chat_stream_active"}, documented)
+    assert not unknown([("a", "chat_stream_active")], known, documented)
