@@ -1,0 +1,74 @@
+"""What stands in for Grafana: variables as it fills them in, numbers as it writes them."""
+
+from __future__ import annotations
+
+import promql_parser
+import pytest
+
+from asking import View, legend
+from drawing.units import Unit
+
+VALUES = {
+    "all_values": ([], ".*"),
+    "one_value": (["answer"], "answer"),
+    "several_values": (["answer", "intent"], "(answer|intent)"),
+    "special_characters": (["gpt-5.2", "a|b"], r"(gpt-5\\.2|a\\|b)"),
+}
+
+
+@pytest.mark.parametrize(("chosen", "written"), VALUES.values(), ids=VALUES)
+def test_values_are_joined_to_a_regular_expression(chosen: list[str], written: str) -> None:
+    """As Grafana does for a Prometheus data source; what is special in a value stands for itself."""
+    filled = View(start=0, end=60, chosen={"model": chosen}).fill_in('up{model=~"$model"}', ["model"])
+
+    assert filled == f'up{{model=~"{written}"}}'
+    assert promql_parser.parse(filled)
+
+
+TIMES = {
+    # A thousand points at most, and never closer than the scrapes.
+    "an_hour": (3600, "3600000ms 3600s 15000ms 15000 60000ms 60000"),
+    "a_month": (30 * 86400, "2592000000ms 2592000s 2592000ms 2592000 2607000ms 2607000"),
+}
+
+
+@pytest.mark.parametrize(("seconds", "written"), TIMES.values(), ids=TIMES)
+def test_times_are_those_of_the_view(seconds: int, written: str) -> None:
+    """A rate is over four scrapes at least, and over a step and a scrape, so that it loses nothing in between."""
+    asked = "$__range ${__range_s}s $__interval $__interval_ms $__rate_interval $__rate_interval_ms"
+
+    assert View(start=0, end=seconds).fill_in(asked, []) == written
+
+
+def test_an_undefined_variable_is_an_error() -> None:
+    """It would stay in the query as it is, and find nothing."""
+    with pytest.raises(LookupError, match=r"'nodes' of .* is not defined"):
+        View(start=0, end=60).fill_in('up{node=~"$nodes"}', ["node"])
+
+
+def test_a_series_is_named_by_its_labels() -> None:
+    """A label that it lacks is empty."""
+    target = {"legendFormat": "{{type}} {{ status }}, {{colour}}"}
+
+    assert legend(target, {"type": "catch_up", "status": "error"}) == "catch_up error, "
+
+
+NUMBERS = {
+    "dollars": (Unit("currencyUSD"), 12.345, "$12.35"),
+    "small_dollars": (Unit("currencyUSD"), 0.00041195, "$0.000412"),
+    "many_dollars": (Unit("currencyUSD"), 12345.6, "$12.3 K"),
+    "overdrawn": (Unit("currencyUSD"), -1.5, "-$1.50"),
+    "share": (Unit("percentunit"), 0.0345, "3.45%"),
+    "milliseconds": (Unit("s"), 0.0123, "12.3 ms"),
+    "minutes": (Unit("s"), 90, "1.5 min"),
+    "nothing": (Unit("s"), 0, "0 s"),
+    "whole": (Unit("short", 0), 77.7, "78"),
+    "thousands": (Unit("short"), 66_700, "66.7 K"),
+    "own_unit": (Unit("suffix:/min"), 21.25, "21.2/min"),
+}
+
+
+@pytest.mark.parametrize(("unit", "value", "written"), NUMBERS.values(), ids=NUMBERS)
+def test_a_number_has_its_unit(unit: Unit, value: float, written: str) -> None:
+    """Pictures write it as the panel would."""
+    assert unit.written(value) == written
