@@ -62,7 +62,7 @@ NUMBERS = {
     "milliseconds": (Unit("s"), 0.0123, "12.3 ms"),
     "minutes": (Unit("s"), 90, "1.5 min"),
     "nothing": (Unit("s"), 0, "0 s"),
-    "whole": (Unit("short", 0), 77.7, "78"),
+    "whole": (Unit("locale", 0), 1210.7, "1,211"),
     "thousands": (Unit("short"), 66_700, "66.7 K"),
     "own_unit": (Unit("suffix:/min"), 21.25, "21.2/min"),
 }

@@ -40,7 +40,7 @@ Since: TypeAlias = Literal["", "now/d", "now/M"]
 _P = TypeVar("_P", stat.Panel, timeseries.Panel, bargauge.Panel, piechart.Panel, table.Panel)
 
 _GREEN, _YELLOW, _RED, _BLUE, _GREY = "green", "#EAB839", "red", "blue", "#6E7077"
-_COUNT: Final = ("short", 0)  # whole, though Prometheus extrapolates it
+_COUNT: Final = ("locale", 0)  # whole, though Prometheus extrapolates it
 _NARROW: Final = 8  # columns of the grid; a table of series beside the graph would take half of it
 _STATUSES: Final = {"success": _GREEN, "error": _RED, "cancelled": _YELLOW, "interrupted": _BLUE, "recovered": _BLUE}
 

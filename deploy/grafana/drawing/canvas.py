@@ -23,7 +23,7 @@ PALETTE: Final = (
 )
 _NAMED: Final[Mapping[str, str]] = MappingProxyType({"green": "#73BF69", "red": "#F2495C", "blue": "#5794F2"})
 _DPI: Final = 100
-_COLORS: Final = 72  # of the picture; that keeps the file small
+_COLORS: Final = 64  # of the picture; that keeps the file small
 _KEPT: Final = (*PALETTE[:12], *_NAMED.values(), _BACKGROUND, _PANEL, TEXT, FAINT, LINK, "#EAB839")
 _STRIP: Final = 8  # pixels
 

@@ -13,6 +13,7 @@ from drawing.units import Unit
 __all__ = ["bars", "donut", "figure", "table"]
 
 _ROW = 30.0
+_FIGURE = 72.0  # a column of figures takes no less
 _TRACK = "#22252b"
 
 
@@ -76,7 +77,10 @@ def table(
         wanted = {prop["id"]: prop["value"] for prop in override["properties"]}
         options.setdefault(override["matcher"]["options"], {}).update(wanted)
     texts = sum(isinstance(cell, str) for cell in rows[0])
-    weights = [1.8 if index < texts else 1.0 for index in range(len(columns))]
+    weights = [max(canvas.width_of(str(row[index])) for row in rows) + 24 for index in range(texts)]
+    weights += [_FIGURE] * (len(columns) - texts)
+    spare = max(0.0, box.width - sum(weights)) / len(columns)
+    weights = [weight + spare for weight in weights]
     edges = [box.x + box.width * part / sum(weights) for part in (0.0, *accumulate(weights))]
     for index, title in enumerate(columns):
         if index < texts:

@@ -32,8 +32,8 @@ class Unit(NamedTuple):
         if self.name == "s":
             scale, name = next((pair for pair in _SECONDS if abs(value) >= pair[0]), (1, "s"))
             return f"{_digits(value / scale)} {name}"
-        if self.decimals == 0 and abs(value) < 1000:
-            return f"{value:.0f}"
+        if self.name == "locale":
+            return f"{value:,.{self.decimals or 0}f}"
         return (
             f"{_short(value)}{self.name.removeprefix('suffix:')}" if self.name.startswith("suffix:") else _short(value)
         )
