@@ -27,6 +27,7 @@ from eco2_callbacks.outcomes import SUCCESS, outcome_of
 from eco2_callbacks.pricing import PriceBook
 from eco2_callbacks.prometheus import PrometheusSink
 from eco2_callbacks.publishing import StreamMetrics
+from eco2_callbacks.recorder import Recorder
 from eco2_callbacks.records import Record, Sink, fault_of
 from eco2_callbacks.sinks import SinkQueue, close_all
 from eco2_callbacks.tracker import Tracker
@@ -132,10 +133,14 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         self._tracker = Tracker(
             emit=self._emit,
             live=prometheus,
-            meter=Meter(book, self._failed),
+            recorder=Recorder(
+                meter=Meter(book, self._failed),
+                agent_name=agent_name,
+                feedback=feedback or {},
+                state_labels=tuple(state_labels),
+                clock=clock,
+            ),
             langsmith=self._langsmith,
-            agent_name=agent_name,
-            feedback=feedback or {},
             state_labels=tuple(state_labels),
             clock=clock,
             now=now,

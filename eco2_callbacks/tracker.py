@@ -1,4 +1,4 @@
-"""Tracker: from the starts and ends of runs to the tree they form, and from the tree to records."""
+"""Tracker: from the starts and ends of runs to the tree they form, each with its record in the end."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from uuid import UUID
 from langchain_core.messages import BaseMessage
 
 from eco2_callbacks.attempts import AttemptWatch, run_of_context
-from eco2_callbacks.attribution import UNCLASSIFIED, identifier, provider_of, request_model, state_values, text_of
-from eco2_callbacks.feedback import Feedback, read_scores
+from eco2_callbacks.attribution import UNCLASSIFIED, provider_of, request_model, state_values, text_of
 from eco2_callbacks.forsaken import CallWatch
 from eco2_callbacks.langsmith import LangSmithRuns
-from eco2_callbacks.metering import Meter
 from eco2_callbacks.outcomes import ABANDONED, Outcome
 from eco2_callbacks.prometheus import PrometheusSink
-from eco2_callbacks.records import GraphRun, LLMCall, NodeRun, Record, RetrieverCall, ToolCall
+from eco2_callbacks.recorder import Recorder, where
+from eco2_callbacks.records import Record
 from eco2_callbacks.runs import OpenCall, OpenNode, OpenRequest, OpenRun, OpenRuns, OpenTool
 from eco2_callbacks.streams import Stream
 from eco2_callbacks.traced import Teller, teller_of_event
@@ -34,14 +33,14 @@ _NOTHING: Mapping[str, Any] = {}
 
 
 class Tracker:
-    """Knows every open run of one handler, and makes each one's record when it ends.
+    """Knows every open run of one handler, and has each one recorded when it ends.
 
     Args:
         emit: Takes the finished records.
         live: Shows what is open before there is a record of it.
-        meter: Measures model calls.
+        recorder: Makes the records.
         langsmith: Writes what is known of a run on LangSmith's.
-        agent_name, feedback, state_labels, clock, now: As the handler's.
+        state_labels, clock, now: As the handler's.
     """
 
     def __init__(
@@ -49,20 +48,16 @@ class Tracker:
         *,
         emit: Callable[[Record], None],
         live: PrometheusSink,
-        meter: Meter,
+        recorder: Recorder,
         langsmith: LangSmithRuns,
-        agent_name: str,
-        feedback: Feedback,
         state_labels: tuple[str, ...],
         clock: Callable[[], float],
         now: Callable[[], datetime],
     ) -> None:
         self._emit = emit
         self._live = live
-        self._meter = meter
+        self._recorder = recorder
         self._langsmith = langsmith
-        self._agent_name = agent_name
-        self._feedback = feedback
         self._state_labels = state_labels
         self._clock = clock
         self._now = now
@@ -113,7 +108,7 @@ class Tracker:
         metadata = metadata or _NOTHING
         params = params if isinstance(params, dict) else _NOTHING
         parent = self._parent(parent_run_id)
-        node, intent, tenant_id = _where(parent, metadata)
+        node, intent, tenant_id = where(parent, metadata)
         call = OpenCall(
             run_id=run_id,
             parent_run_id=parent_run_id,
@@ -149,7 +144,7 @@ class Tracker:
             return  # attached twice
         metadata = metadata or _NOTHING
         parent = self._parent(parent_run_id)
-        node, intent, tenant_id = _where(parent, metadata)
+        node, intent, tenant_id = where(parent, metadata)
         run = OpenTool(
             run_id=run_id,
             name=name,
@@ -298,127 +293,13 @@ class Tracker:
                 self._live.stream_closed(run.stream)
             if run.attempts is not None or run.attempt_of is not None:
                 self._attempts.closed(run, outcome)
-            record = self._record_of(run, outcome, output)
+            record = self._recorder.record(run, outcome, output)
             if record is not None:
                 self._emit(record)
         finally:
             # Whatever went wrong here: LangSmith's end of the run may wait for it.
             if run.traced is not None:
                 self._langsmith.write(run, record)
-
-    def _record_of(self, run: OpenRun, outcome: Outcome, output: Any) -> Record | None:
-        if isinstance(run, OpenCall):
-            return self._call_of(run, outcome, output)
-        if isinstance(run, OpenNode):
-            return self._node_of(run, outcome, output)
-        if isinstance(run, OpenTool):
-            return self._tool_of(run, outcome)
-        if isinstance(run, OpenRequest):
-            return self._request_of(run, outcome)
-        return None
-
-    def _call_of(self, call: OpenCall, outcome: Outcome, output: Any) -> LLMCall:
-        seconds = self._clock() - call.started
-        record = self._meter.measure(call, output, outcome, duration_seconds=seconds, agent_name=self._agent_name)
-        node = call.node
-        while node is not None:
-            node.account.add(record)
-            node = node.node
-        if call.request is not None:
-            call.request.account.add(record)
-        return record
-
-    def _node_of(self, node: OpenNode, outcome: Outcome, output: Any) -> NodeRun:
-        seconds = self._clock() - node.started
-        request = node.request
-        if request is not None:
-            if outcome.status == "interrupted":
-                request.interrupted = True
-            if output is not None:
-                request.state.update(state_values(output, self._state_labels))
-        paths = self._feedback.get(node.name)
-        _, intent, tenant_id = _where(node, node.metadata)
-        account = node.account
-        return NodeRun(
-            run_id=node.run_id,
-            trace_id=node.top,
-            node=node.name,
-            step=node.step,
-            parallel=len(node.tasks) > 1,
-            intent=intent,
-            tenant_id=tenant_id,
-            status=outcome.status,
-            error_type=outcome.error_type,
-            started_at=node.started_at,
-            duration_seconds=seconds,
-            usage=account.usage(),
-            cost=account.cost(),
-            estimated=account.estimated,
-            unpriced_calls=account.unpriced_calls,
-            feedback=read_scores(paths, output) if paths else _NOTHING,
-            **node.span,
-        )
-
-    def _tool_of(self, tool: OpenTool, outcome: Outcome) -> ToolCall | RetrieverCall:
-        seconds = self._clock() - tool.started
-        common: dict[str, Any] = {
-            "run_id": tool.run_id,
-            "trace_id": tool.top,
-            "node": tool.node_name,
-            "agent_name": self._agent_name,
-            "intent": tool.intent,
-            "tenant_id": tool.tenant_id,
-            "status": outcome.status,
-            "error_type": outcome.error_type,
-            "started_at": tool.started_at,
-            "duration_seconds": seconds,
-            **tool.span,
-        }
-        if tool.is_retriever:
-            return RetrieverCall(retriever=tool.name, **common)
-        if tool.request is not None:
-            tool.request.account.tool_calls += 1
-        return ToolCall(tool_name=tool.name, **common)
-
-    def _request_of(self, request: OpenRequest, outcome: Outcome) -> GraphRun:
-        seconds = self._clock() - request.started
-        request.close_session()
-        request.request = None  # it held itself: without the cycle it goes at once
-        status = "interrupted" if request.interrupted and outcome.status == "success" else outcome.status
-        account, metadata = request.account, request.metadata
-        session = metadata.get("session_id", metadata.get("thread_id"))
-        return GraphRun(
-            trace_id=request.run_id,
-            agent_name=self._agent_name,
-            intent=request.state.get("intent", request.intent),
-            tenant_id=request.state.get("tenant_id", request.tenant_id),
-            user_id=identifier(metadata.get("user_id")),
-            session_id=identifier(session),
-            job_id=identifier(metadata.get("job_id")),
-            status=status,
-            error_type=outcome.error_type,
-            started_at=request.started_at,
-            duration_seconds=seconds,
-            provider=account.provider,
-            model=account.model,
-            llm_calls=account.llm_calls,
-            tool_calls=account.tool_calls,
-            usage=account.usage(),
-            cost=account.cost(),
-            estimated=account.estimated,
-            unpriced_calls=account.unpriced_calls,
-            tags=request.tags,
-            metadata=metadata,
-            **request.span,
-        )
-
-
-def _where(parent: OpenRun | None, metadata: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Return node, intent and tenant: what a node put into the state comes before what the config says."""
-    state = _NOTHING if parent is None or parent.request is None else parent.request.state
-    intent = state.get("intent") or text_of(metadata.get("intent")) or UNCLASSIFIED
-    tenant_id = state.get("tenant_id") or text_of(metadata.get("tenant_id"))
-    return text_of(metadata.get("langgraph_node")), intent, tenant_id
 
 
 def _is_streaming(run: OpenRun) -> bool:

@@ -16,7 +16,7 @@ FLOORS = tuple(
         "background config diagnosis errors frozen langsmith_env media otlp outage spans streams usage",
         "families features function_tokens image_tokens pricing rates records",
         "attribution estimation extraction feedback gemini outcomes runs server_tools sinks traced",
-        "attempts forsaken instruments langsmith metering prometheus publishing series tracker",
+        "attempts forsaken instruments langsmith metering prometheus publishing recorder series tracker",
         "handler runconfig",
     )
 )
