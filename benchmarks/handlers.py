@@ -85,7 +85,7 @@ def _eco2_callbacks_with_sinks() -> Attached:
     def settle() -> None:
         _count(registry)
         while queued.taken < kept.taken:
-            time.sleep(0)
+            time.sleep(0.01)
 
     return Attached([Eco2CallbackHandler(registry=registry, sinks=[kept, queued])], settle)
 

@@ -511,7 +511,7 @@ async def test_a_call_in_the_background_is_counted_as_it_ends(
     tasks = []
 
     async def node(state: State) -> State:
-        tasks.append(asyncio.create_task(FakeModel(pause_seconds=0.02).ainvoke("hello")))
+        tasks.append(asyncio.create_task(FakeModel(pause_seconds=0.5).ainvoke("hello")))
         await asyncio.sleep(0.001)
         return {}
 
