@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import BaseMessage
 
 from eco2_callbacks.function_tokens import function_tokens
-from eco2_callbacks.gemini import GOOGLE, image_output_tokens
+from eco2_callbacks.gemini import AUDIO_TOKENS_A_SECOND, GOOGLE, image_output_tokens
 from eco2_callbacks.image_tokens import image_tokens
 from eco2_callbacks.media import audio_seconds, block_bytes
 from eco2_callbacks.usage import TokenUsage
@@ -37,9 +37,8 @@ _MARKED = re.compile(r"gpt-5")
 _TOKENS_AN_ANSWER = 4
 _TOKENS_A_CALL = 12
 _TOKENS_AN_OLDER_CALL = 8
-# https://ai.google.dev/gemini-api/docs/audio; https://platform.openai.com/docs/guides/realtime-costs
-_AUDIO_TOKENS_A_SECOND = {"openai": 10, "azure": 10}
-_OTHERS_AUDIO_TOKENS_A_SECOND = 32
+# https://platform.openai.com/docs/guides/realtime-costs; Gemini's figure stands in for every other provider.
+_OPENAI_AUDIO_TOKENS_A_SECOND = 10
 # Where a block holds words; where models are told which form the answer shall have, OpenAI's and Gemini's.
 _WORDS = ("text", "thinking", "reasoning", "refusal")
 _SCHEMAS = ("response_format", "response_json_schema", "response_schema")
@@ -71,7 +70,7 @@ def estimate_usage(
     blocks = [block for message in messages for block in _blocks(message)]
     pictures = sum(see(block) for block in blocks if _kind(block) == "image")
     seconds = sum(audio_seconds(block_bytes(block) or b"") or 0.0 for block in blocks if _kind(block) == "audio")
-    audio_tokens = round(seconds * _AUDIO_TOKENS_A_SECOND.get(provider, _OTHERS_AUDIO_TOKENS_A_SECOND))
+    audio_tokens = round(seconds * (_OPENAI_AUDIO_TOKENS_A_SECOND if provider in _OPENAI else AUDIO_TOKENS_A_SECOND))
     received = list(output)
     answered = "".join(map(_text, received))
     output_tokens = count(answered) if answered else 0

@@ -12,12 +12,12 @@ from langchain_core.messages import BaseMessage
 from eco2_callbacks.media import audio_seconds, block_bytes, image_class, image_pixels
 from eco2_callbacks.usage import TokenUsage
 
-__all__ = ["GOOGLE", "complete", "image_output_tokens"]
+__all__ = ["AUDIO_TOKENS_A_SECOND", "GOOGLE", "complete", "image_output_tokens"]
 
 GOOGLE = frozenset({"google_genai", "google_vertexai"})
 
 # "Gemini represents each second of audio as 32 tokens": https://ai.google.dev/gemini-api/docs/audio
-_AUDIO_TOKENS_A_SECOND = 32
+AUDIO_TOKENS_A_SECOND = 32
 # Tokens of a generated image by size: https://ai.google.dev/gemini-api/docs/image-generation and .../pricing.
 # The first name that the model's begins with; a new image model is priced as its generation's until it stands here.
 _IMAGE_TOKENS: Mapping[str, Mapping[str, int]] = {
@@ -54,7 +54,7 @@ def complete(
         exact = False
         seconds = sum(audio_seconds(block_bytes(block) or b"") or 0 for block in sound)
         room = usage.input_tokens - usage.cache_creation_tokens
-        audio = min(round(seconds * _AUDIO_TOKENS_A_SECOND), room)
+        audio = min(round(seconds * AUDIO_TOKENS_A_SECOND), room)
         changes["input_audio_tokens"] = audio
         # Nobody tells how much is both; this much must be.
         changes["cache_read_audio_tokens"] = max(0, usage.cache_read_tokens + audio - room)

@@ -17,6 +17,7 @@ from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
 
 from eco2_callbacks import Cost, GraphRun, LLMCall, NodeRun, Record, TokenUsage
 from eco2_callbacks.records import Status
+from graph.node_runs import node_of
 
 __all__ = ["Figures", "Row", "Timeline", "Trace", "as_json", "saved_seconds", "steps", "totals"]
 
@@ -170,10 +171,7 @@ class Timeline(BaseCallbackHandler):
                 self._open[run_id] = self._above[run_id] = _Request(started_at=self._now())
             elif (request := self._above.get(parent_run_id)) is not None:
                 self._above[run_id] = request
-                node = (metadata or {}).get("langgraph_node")
-                # LangGraph's own entry is a run where an edge from it is conditional.
-                is_node = node == kwargs.get("name") != "__start__"
-                if parent_run_id in self._open and isinstance(node, str) and is_node:
+                if parent_run_id in self._open and (node := node_of(metadata, kwargs.get("name"))) is not None:
                     request.started[run_id] = _Start(node=node, step=_step(tags), started_at=self._now())
 
     def on_chat_model_start(

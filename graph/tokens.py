@@ -15,6 +15,8 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
 from redis.asyncio import Redis
 
+from graph.node_runs import node_of
+
 __all__ = ["Heard", "Listener", "TokenStream", "stream_name"]
 
 Kind: TypeAlias = Literal["token", "node", "done", "error"]
@@ -80,9 +82,7 @@ class Listener(BaseCallbackHandler):
         if parent_run_id is None:
             self._root = run_id
             return
-        node = (metadata or {}).get("langgraph_node")
-        # LangGraph's own entry is a run where an edge from it is conditional.
-        if parent_run_id == self._root and isinstance(node, str) and node == kwargs.get("name") != "__start__":
+        if parent_run_id == self._root and (node := node_of(metadata, kwargs.get("name"))) is not None:
             self._nodes[run_id] = node
             self._tell(Heard("node", node, "started"))
 

@@ -11,11 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import gemini_wire
 import openai_wire
 from asked import Question, count, from_chat, from_gemini, from_responses, words
+from loopback import Loopback
 from said import Chunk, Said
 
 __all__ = ["INPUT_TOKENS", "OUTPUT_TOKENS", "TEXT", "Api", "FailingProvider", "Plan", "said_until"]
@@ -54,7 +55,7 @@ class Plan:
     usage: bool = True
 
 
-class FailingProvider:
+class FailingProvider(Loopback):
     """Serves both providers on one loopback port while its block runs.
 
     Attributes:
@@ -68,23 +69,14 @@ class FailingProvider:
         self._plans: dict[str, list[Plan]] = {}
         self._lock = threading.Lock()
 
-    def __enter__(self) -> Self:
-        self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-        return self
+    def _open(self) -> ThreadingHTTPServer:
+        return _Server(self)
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.closing.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        super().__exit__(exc_type, exc, traceback)
 
     def answers(self, asked: str, *plans: Plan) -> None:
         """Answer requests with these words of the user by one plan after another, the last one ever after."""

@@ -9,12 +9,12 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import gemini_wire
 import openai_wire
 from asked import Question, from_chat, from_gemini, from_responses
+from loopback import Loopback
 from said import Chunk, Said, say
 from scripts import SCRIPT, Script, answer
 
@@ -42,7 +42,7 @@ LIFELIKE = Pace(first_byte_seconds=0.45, token_seconds=0.011)
 """About what the default models do."""
 
 
-class StandIn:
+class StandIn(Loopback):
     """Serves both providers on one loopback port while its block runs.
 
     Args:
@@ -56,23 +56,8 @@ class StandIn:
         self._seen: dict[str, list[list[int]]] = {}
         self._lock = threading.Lock()
 
-    def __enter__(self) -> Self:
-        self._server = _Server(self)
-        # It looks for the end of its block this often: the default, half a second, would be waited at every end.
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+    def _open(self) -> ThreadingHTTPServer:
+        return _Server(self)
 
     @property
     def upstream(self) -> dict[str, str]:
