@@ -97,7 +97,7 @@ class UnknownRequestError(CassetteError):
         self.path, self.requests = path, tuple(requests)
         super().__init__(
             f"The cassette {path} holds no answer to this request; was a prompt, a tool or a model changed? "
-            f"Record it anew: python tests/graph/record.py\n{requests[0]}"
+            f"Record it anew: python -m tests.support.record_cassettes\n{requests[0]}"
         )
 
 
@@ -181,7 +181,7 @@ def replay(path: Path, *, speed: float | None = None) -> Iterator[Playback]:
             f"speed={speed!r}, but a replay is as fast as recorded (1), faster (10) or without waiting (None)"
         )
     if not path.is_file():
-        raise CassetteError(f"No cassette at {path}. Record it: python tests/graph/record.py")
+        raise CassetteError(f"No cassette at {path}. Record it: python -m tests.support.record_cassettes")
     with (
         environment(ECO2_NOW=_recorded_at(path), **dict.fromkeys(KEYS, DUMMY_KEY)),
         _recorder(lambda: (DUMMY_KEY,)).use_cassette(

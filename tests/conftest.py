@@ -13,15 +13,14 @@ import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
-from eco2_callbacks import Eco2CallbackHandler, GraphRun, LLMCall, NodeRun, Record
+from eco2_callbacks import Eco2CallbackHandler
+from tests.support.record_sink import Records
 
 if TYPE_CHECKING:
-    from books import Books
-    from failing_provider import FailingProvider
-    from langsmith_server import LangSmithServer
-    from official import Official
-
-pytest.register_assert_rewrite("books")
+    from tests.support.failing_provider import FailingProvider
+    from tests.support.langsmith_server import LangSmithServer
+    from tests.support.ledger_checks import Books
+    from tests.support.official_models import Official
 
 PREFIXES = (
     *("ECO2_", "LANGSMITH_", "LANGCHAIN_", "OTEL_", "OPENAI_", "GOOGLE_", "GEMINI_"),
@@ -66,7 +65,7 @@ def cassette(
         with replay(path):
             yield path
     elif mode == "standin":
-        from record import upstream  # beside the tests that have cassettes
+        from tests.support.record_cassettes import upstream  # beside the tests that have cassettes
 
         with upstream() as (hosts, keys), record(path, upstream=hosts, **keys):
             yield path
@@ -79,42 +78,6 @@ def cassette(
             monkeypatch.setenv(name, value)
         with record(path):
             yield path
-
-
-class Records:
-    """A sink that keeps what it was given."""
-
-    def __init__(self) -> None:
-        self.all: list[Record] = []
-
-    def emit(self, record: Record) -> None:
-        self.all.append(record)
-
-    def of(self, kind: type[Any]) -> list[Any]:
-        return [record for record in self.all if isinstance(record, kind)]
-
-    @property
-    def calls(self) -> list[LLMCall]:
-        return self.of(LLMCall)
-
-    @property
-    def call(self) -> LLMCall:
-        (call,) = self.calls
-        return call
-
-    @property
-    def nodes(self) -> dict[str, NodeRun]:
-        return {run.node: run for run in self.of(NodeRun)}
-
-    @property
-    def request(self) -> GraphRun:
-        (request,) = self.of(GraphRun)
-        return request
-
-
-def exposed(registry: CollectorRegistry, name: str) -> float:
-    """Return a sample's value summed over all its labels."""
-    return sum(sample.value for family in registry.collect() for sample in family.samples if sample.name == name)
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +107,9 @@ def handler(registry: CollectorRegistry, records: Records) -> Iterator[Eco2Callb
 @pytest.fixture(scope="module")
 def provider() -> Iterator[FailingProvider]:
     """Give a provider that fails as it is told."""
-    from failing_provider import FailingProvider  # the handler's own tests run without the official models
+    from tests.support.failing_provider import (
+        FailingProvider,  # the handler's own tests run without the official models
+    )
 
     with FailingProvider() as provider:
         yield provider
@@ -153,7 +118,7 @@ def provider() -> Iterator[FailingProvider]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def official(provider: FailingProvider) -> AsyncIterator[Official]:
     """Give the official models, which speak to that provider on one loop for all tests of a module."""
-    from official import Official
+    from tests.support.official_models import Official
 
     # Whole collections are a part of these tests: they pass over what stood before.
     gc.freeze()
@@ -167,7 +132,7 @@ async def official(provider: FailingProvider) -> AsyncIterator[Official]:
 @pytest.fixture(scope="module")
 def tracing() -> Iterator[tuple[LangSmithServer, Any]]:
     """Give a LangSmith and a client of it, for all tests of a module."""
-    from langsmith_server import LangSmithServer
+    from tests.support.langsmith_server import LangSmithServer
 
     # As hosted LangSmith has it; a client that does not compress waits 50 ms for more at each flush.
     with LangSmithServer(ingest="zstd") as server, server.client() as client:
@@ -177,7 +142,7 @@ def tracing() -> Iterator[tuple[LangSmithServer, Any]]:
 @pytest.fixture
 def books(tracing: tuple[LangSmithServer, Any]) -> Iterator[Books]:
     """Give books of the test's own."""
-    from books import Books
+    from tests.support.ledger_checks import Books
 
     server, client = tracing
     books = Books(client, server)

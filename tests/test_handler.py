@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import operator
 import threading
 import uuid
 from datetime import UTC, datetime
 from decimal import Decimal, localcontext
-from typing import Annotated, Any, TypedDict
+from typing import Any, TypedDict
 
 import pytest
 from langchain_core.caches import InMemoryCache
@@ -22,46 +21,17 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import START, StateGraph
 from langgraph.types import Command, RetryPolicy, Send, interrupt
 from prometheus_client import CollectorRegistry, generate_latest
 
-from conftest import Records
 from eco2_callbacks import Cost, Eco2CallbackHandler, LLMCall, TokenUsage, ToolCall
 from eco2_callbacks.records import RetrieverCall
-from fakes import DETAILED_USAGE, USAGE, USAGE_USD, FakeModel
+from tests.support.fake_model import DETAILED_USAGE, USAGE, USAGE_USD, FakeModel
+from tests.support.record_sink import Records
+from tests.support.small_graphs import State, answer, graph_of, intent, sample
 
 COST = Decimal(USAGE_USD)
-
-
-class State(TypedDict, total=False):
-    intent: str
-    answers: Annotated[list[str], operator.add]
-
-
-def graph_of(*nodes: Any, **settings: Any) -> Any:
-    """A graph of the nodes in a row."""
-    graph = StateGraph(State)
-    names = [node.__name__ for node in nodes]
-    for node in nodes:
-        graph.add_node(node.__name__, node, **settings)
-    for before, after in zip([START, *names], [*names, END], strict=True):
-        graph.add_edge(before, after)
-    return graph
-
-
-async def intent(state: State) -> State:
-    await FakeModel().ainvoke("classify")
-    return {"intent": "waste"}
-
-
-async def answer(state: State) -> State:
-    reply = await FakeModel().ainvoke("answer")
-    return {"answers": [str(reply.content)]}
-
-
-def sample(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
-    return registry.get_sample_value(name, labels)
 
 
 async def test_a_graph_run_is_accounted_call_by_call_node_by_node_and_as_a_whole(

@@ -24,12 +24,12 @@ from langfuse.langchain import CallbackHandler
 from langgraph.graph import END, START, StateGraph
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry
-from test_otlp import tracing
 
-from conftest import Records, exposed
 from eco2_callbacks import Eco2CallbackHandler, LLMCall, Settings, run_config
-from fakes import DETAILED_USAGE, FakeModel
-from otlp_receiver import Span, receiving
+from tests.support.fake_model import DETAILED_USAGE, FakeModel
+from tests.support.otlp_receiver import Span, receiving
+from tests.support.otlp_tracing import tracing
+from tests.support.record_sink import Records, exposed
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "deploy" / "langfuse"

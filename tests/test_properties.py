@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage
 from prometheus_client import CollectorRegistry
 
-from conftest import Records
 from eco2_callbacks import Eco2CallbackHandler
+from tests.support.record_sink import Records
 
 numbers = st.one_of(
     st.integers(-10, 10**6), st.just(10**30), st.floats(), st.booleans(), st.none(), st.text(max_size=3)

@@ -17,8 +17,8 @@ from eco2_callbacks import Eco2CallbackHandler, PriceBook, Settings, TokenUsage
 from eco2_callbacks.families import FAMILIES
 from eco2_callbacks.otlp import withhold_langsmith_key
 from eco2_callbacks.rates import PRICE_KEYS
-from fakes import FakeModel
 from graph.__main__ import main
+from tests.support.fake_model import FakeModel
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -189,7 +189,12 @@ def test_commands_and_files_that_are_named_exist() -> None:
     """What the README tells a reader to open or run is there."""
     for path in (
         *(".ci/run", "eco2_callbacks/fees.toml", "graph/app.py", "graph/build.py", "graph/clients/character_server.py"),
-        *("langgraph.json", "tests/graph/providers.py", "tests/graph/record.py", "tests/graph/services.py"),
+        *(
+            "langgraph.json",
+            "tests/support/provider_standin.py",
+            "tests/support/record_cassettes.py",
+            "tests/support/service_standins.py",
+        ),
     ):
         assert path in README
         assert (ROOT / path).is_file()

@@ -13,12 +13,12 @@ from genai_prices import Usage, calc_price
 from langchain_core.callbacks import BaseCallbackHandler
 from prometheus_client import CollectorRegistry
 
-from activation import activate
-from conftest import Records, exposed
 from eco2_callbacks import Eco2CallbackHandler, TokenUsage
 from eco2_callbacks.langsmith import usage_metadata
-from langsmith_server import LangSmithServer
-from recorded import MARKS, player
+from tests.support.langsmith_server import LangSmithServer
+from tests.support.record_sink import Records, exposed
+from tests.support.recordings import MARKS, player
+from tests.support.tracing_modes import activate
 
 pytestmark = MARKS
 __all__ = ["player"]  # a fixture

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
-from test_handler import State, answer, graph_of, intent
 
-from conftest import Records, exposed
 from eco2_callbacks import Eco2CallbackHandler
-from fakes import FakeModel
+from tests.support.fake_model import FakeModel
+from tests.support.record_sink import Records, exposed
+from tests.support.small_graphs import State, answer, graph_of, intent
 
 pytestmark = pytest.mark.slow
 LABELS = {"tenants": [f"tenant-{number}" for number in range(5)], "intents": ["waste", "general", "location"]}

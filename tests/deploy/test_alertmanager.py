@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from rule_files import DEPLOY, alerts, output_of
+from tests.support.rule_files import DEPLOY, alerts, output_of
 
 CONFIG = DEPLOY / "alertmanager" / "alertmanager.yml"
 LABELS = sorted({(rule.labels["severity"], rule.labels["team"]) for rule in alerts()})

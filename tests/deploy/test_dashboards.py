@@ -16,9 +16,9 @@ import yaml
 
 from asking import View, panels, variables
 from dashboards import built
-from rule_files import faults as query_faults
-from rule_files import labels, selectors
-from samples import family_of
+from tests.support.metric_families import family_of
+from tests.support.rule_files import faults as query_faults
+from tests.support.rule_files import labels, selectors
 
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "deploy" / "grafana"

@@ -17,9 +17,9 @@ import yaml
 
 import graph.clients
 import graph.models
-from crosschecks import CHECKS, JOB
 from eco2_callbacks import Settings
-from manifests import (
+from tests.support.cross_checks import CHECKS, JOB
+from tests.support.manifests import (
     ARGOCD,
     BASE,
     DEPLOY,

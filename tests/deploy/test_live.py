@@ -19,13 +19,21 @@ import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
 from asking import Asker, Series, View, legend, panels, variables
-from busy import conversations, trouble
-from conftest import Records
 from eco2_callbacks import Settings
 from graph.app import make_handler
-from rule_files import RULES, rules, selectors
-from samples import family_of
-from servers import alertmanager, metrics_page, program, prometheus, scrape_config, until, webhook
+from tests.support.busy_worker import conversations, trouble
+from tests.support.metric_families import family_of
+from tests.support.observability_servers import (
+    alertmanager,
+    metrics_page,
+    program,
+    prometheus,
+    scrape_config,
+    until,
+    webhook,
+)
+from tests.support.record_sink import Records
+from tests.support.rule_files import RULES, rules, selectors
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rule_files import DEPLOY, RULES, Rule, alerts, faults, labels, output_of, read, rules, selectors
+from tests.support.rule_files import DEPLOY, RULES, Rule, alerts, faults, labels, output_of, read, rules, selectors
 
 TESTS = DEPLOY / "prometheus" / "tests"
 JOB = "eco2-chat-worker"

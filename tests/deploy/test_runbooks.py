@@ -10,7 +10,7 @@ from pathlib import Path
 import promql_parser
 import pytest
 
-from rule_files import DEPLOY, alerts, faults
+from tests.support.rule_files import DEPLOY, alerts, faults
 
 RUNBOOKS = DEPLOY / "runbooks"
 ROOT = DEPLOY.parent

@@ -12,13 +12,13 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from prometheus_client import CollectorRegistry
 
-from conftest import Records
 from eco2_callbacks import Eco2CallbackHandler, Settings, run_config
-from fakes_graph import Script, ScriptedModel, fields
 from graph import app, models
 from graph.errors import GraphConfigError
 from graph.routing import BRANCHES
 from graph.state import turn
+from tests.support.fake_graph import Script, ScriptedModel, fields
+from tests.support.record_sink import Records
 
 ROOT = Path(__file__).parent.parent.parent
 

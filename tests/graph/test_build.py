@@ -11,9 +11,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
-from conftest import Records
 from eco2_callbacks import Eco2CallbackHandler, NodeRun, run_config
-from fakes_graph import PIXEL, FakeServices, Script, ScriptedModel, fields
 from graph import build_graph, models
 from graph.clients.bulk_waste import BulkWaste
 from graph.clients.character import Characters
@@ -24,6 +22,8 @@ from graph.clients.kma import Kma
 from graph.clients.recyclable_price import RecyclablePrices
 from graph.errors import GraphConfigError
 from graph.state import State, turn
+from tests.support.fake_graph import PIXEL, FakeServices, Script, ScriptedModel, fields
+from tests.support.record_sink import Records
 
 ROOT = Path(__file__).parent.parent.parent
 NODES = sorted(path for path in (ROOT / "graph" / "nodes").glob("*.py") if path.stem != "__init__")

@@ -9,7 +9,7 @@ import pytest
 
 from graph.clients.bulk_waste import BulkWaste, Fee
 from graph.clients.errors import ServiceRefused
-from services import PORTAL_KEY, Services
+from tests.support.service_standins import PORTAL_KEY, Services
 
 
 @pytest.fixture

@@ -22,15 +22,16 @@ import pytest
 import yaml
 from langchain_openai import ChatOpenAI
 
-from billing import billed, bills
-from callpaths import PATHS, SCRIPT
-from conftest import CASSETTES, Records
 from eco2_callbacks import Eco2CallbackHandler
 from graph.cassette import KEYS, CassetteError, UnknownRequestError, environment, record, replay, seconds
-from providers import Pace, StandIn
-from shapes import answer_shapes
+from tests.support.call_paths import PATHS, SCRIPT
+from tests.support.cassette_bills import billed, bills
+from tests.support.json_shapes import answer_shapes
+from tests.support.provider_standin import Pace, StandIn
+from tests.support.record_sink import Records
 
-ROOT = CASSETTES.parent
+ROOT = Path(__file__).parents[2]
+CASSETTES = ROOT / "cassettes"
 FILES = sorted(CASSETTES.rglob("*.yaml"))
 RECORDINGS = Path(os.environ.get("ECO2_RECORDINGS", ROOT.parent / "shared" / "recordings"))
 URL = "https://provider.example/v1/answers"
@@ -174,7 +175,7 @@ def test_an_unknown_request_is_refused(tmp_path: Path) -> None:
 
     message = str(refused.value)
     assert message.startswith(f"The cassette {path} holds no answer to this request; was a prompt, a tool or a model ")
-    assert "Record it anew: python tests/graph/record.py\n" in message
+    assert "Record it anew: python -m tests.support.record_cassettes\n" in message
     assert f"POST {URL}\n" in message
     assert "Most similar: POST" in message
     assert '\n-{}\n+{\n+  "city": "서울"\n+}' in message
@@ -220,7 +221,9 @@ def test_what_was_not_asked_is_told(tmp_path: Path) -> None:
 
 def test_a_missing_cassette_says_how_to_record_it(tmp_path: Path) -> None:
     """There is no replay of nothing."""
-    with pytest.raises(CassetteError, match=r"No cassette at .*/c\.yaml\. Record it: python tests/graph/record\.py"):
+    with pytest.raises(
+        CassetteError, match=r"No cassette at .*/c\.yaml\. Record it: python -m tests\.support\.record_cassettes"
+    ):
         replay(tmp_path / "c.yaml").__enter__()
 
 

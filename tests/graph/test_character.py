@@ -28,7 +28,7 @@ from graph.clients.errors import (
     ServiceUnavailable,
     ServiceUnconfigured,
 )
-from langsmith_server import refused_url
+from tests.support.langsmith_server import refused_url
 
 ROOT = Path(graph.__file__).parent.parent
 PROTOS = Path("graph", "clients", "protos")

@@ -21,11 +21,11 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 import graph.demo
-import rehearsal
 from graph.__main__ import main
 from graph.chat import image_url
 from graph.demo import QUERIES, QUESTIONS, fitting_speed
 from graph.stage import Stage
+from tests.support import fake_runtime as rehearsal
 
 ROOT = Path(__file__).parents[2]
 NUMBERS = {"seconds", "input_tokens", "output_tokens", "cost_usd"}

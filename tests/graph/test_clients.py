@@ -30,8 +30,8 @@ from graph.clients.kakao import Kakao
 from graph.clients.keco import Keco
 from graph.clients.kma import Kma
 from graph.clients.recyclable_price import RecyclablePrices
-from langsmith_server import refused_url
-from services import KAKAO_KEY, PORTAL_KEY, Fault, Service, Services
+from tests.support.langsmith_server import refused_url
+from tests.support.service_standins import KAKAO_KEY, PORTAL_KEY, Fault, Service, Services
 
 CLIENTS: dict[Service, Any] = {
     "kakao": Kakao,

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 import graph.conversation
-from billing import bills
 from graph.__main__ import main
 from graph.demo import QUESTIONS
 from graph.stage import CASSETTES
+from tests.support.cassette_bills import bills
 
 ROOT = Path(__file__).parents[2]
 FAST = ("--speed", "1000")
@@ -102,5 +102,5 @@ def test_a_prompt_that_was_changed_is_said(
 
     error = capsys.readouterr().err
     assert "다르게 말하세요." in error
-    assert "python tests/graph/record.py" in error
+    assert "python -m tests.support.record_cassettes" in error
     assert "Traceback" not in error

@@ -8,7 +8,7 @@ import pytest
 
 from graph.clients.errors import ServiceAnswerError, ServiceRefused
 from graph.clients.kakao import Kakao, Place
-from services import KAKAO_KEY, Services
+from tests.support.service_standins import KAKAO_KEY, Services
 
 GANGNAM = (37.49808633653005, 127.02800140627488)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from graph.clients.keco import CollectionPoint, Keco
-from services import PORTAL_KEY, Services
+from tests.support.service_standins import PORTAL_KEY, Services
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from graph.clients import kma_grid
 from graph.clients.errors import ServiceAnswerError, ServiceRefused, ServiceUnavailable
 from graph.clients.kma import KST, Hour, Kma, base
-from services import PORTAL_KEY, Services
+from tests.support.service_standins import PORTAL_KEY, Services
 
 NOON = datetime(2026, 11, 21, 12, 34, tzinfo=KST)
 

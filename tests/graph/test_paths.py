@@ -9,9 +9,6 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from activation import activate
-from billing import billed, bills
-from conftest import Records, exposed
 from eco2_callbacks import Eco2CallbackHandler, Settings
 from eco2_callbacks.langsmith import usage_metadata
 from graph import build_graph
@@ -20,7 +17,10 @@ from graph.cassette import replay
 from graph.demo import QUESTIONS
 from graph.stage import CASSETTES, character_service
 from graph.state import turn
-from langsmith_server import LangSmithServer
+from tests.support.cassette_bills import billed, bills
+from tests.support.langsmith_server import LangSmithServer
+from tests.support.record_sink import Records, exposed
+from tests.support.tracing_modes import activate
 
 # Path -> whose models, the conversation, the node that goes this way, and how many calls it makes there.
 ELEVEN = {

@@ -11,17 +11,17 @@ from langchain_openai import ChatOpenAI
 from openai import BadRequestError
 from pydantic import BaseModel
 
-import scripts
-from asked import Question, count
-from billing import billed, bills
-from callpaths import PATHS, SCRIPT
-from conftest import Records
 from eco2_callbacks import Eco2CallbackHandler
 from graph.cassette import record, replay
 from graph.demo import QUESTIONS
-from providers import Pace, StandIn
-from said import say
-from scripts import Answer, Line, answer
+from tests.support import scripts
+from tests.support.call_paths import PATHS, SCRIPT
+from tests.support.cassette_bills import billed, bills
+from tests.support.parsed_request import Question, count
+from tests.support.provider_standin import Pace, StandIn
+from tests.support.record_sink import Records
+from tests.support.scripted_answer import say
+from tests.support.scripts import Answer, Line, answer
 
 
 @pytest.mark.parametrize("name", PATHS)

@@ -10,7 +10,7 @@ import pytest
 
 from graph.clients.kma import KST
 from graph.clients.recyclable_price import Price, RecyclablePrices, published
-from services import PORTAL_KEY, Services
+from tests.support.service_standins import PORTAL_KEY, Services
 
 
 @pytest.fixture

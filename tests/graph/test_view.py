@@ -14,12 +14,12 @@ from prometheus_client import CollectorRegistry
 from rich.cells import cell_len
 from rich.console import Console
 
-import rehearsal
 from eco2_callbacks import Cost, Eco2CallbackHandler, GraphRun, LLMCall, NodeRun, TokenUsage
-from fakes import FakeModel
 from graph.stage import Clock
 from graph.timeline import Figures, Row, Timeline, Trace, as_json, saved_seconds, steps
 from graph.view import Conversation, is_live, legend, live, plain, totals_table, tree, usd, wide_enough
+from tests.support import fake_runtime as rehearsal
+from tests.support.fake_model import FakeModel
 
 QUESTION = "강남역 근처 페트병 분리수거함 어디있어?"
 BEGAN = datetime(2026, 11, 21, 9, tzinfo=UTC)

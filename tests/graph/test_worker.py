@@ -21,9 +21,6 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-import rehearsal
-from billing import bills
-from conftest import Records, exposed
 from eco2_callbacks import GraphRun, Settings
 from graph.__main__ import main
 from graph.app import make_handler
@@ -34,7 +31,10 @@ from graph.stage import CASSETTES, Stage
 from graph.tokens import stream_name
 from graph.work import Worker
 from graph.worker_env import WorkerSettings
-from redis_process import RedisProcess, free_port, redis_process
+from tests.support import fake_runtime as rehearsal
+from tests.support.cassette_bills import bills
+from tests.support.record_sink import Records, exposed
+from tests.support.redis_process import RedisProcess, free_port, redis_process
 
 ROOT = Path(__file__).parents[2]
 GREETING = CASSETTES / "greeting.yaml"
@@ -77,7 +77,7 @@ def worker_process(
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """Run the worker as a process on the greeting, and yield it with the address of its port."""
     port = free_port()
-    program = [sys.executable, "-W", "error", str(ROOT / "tests" / "graph" / "worker_program.py")]
+    program = [sys.executable, "-W", "error", str(ROOT / "tests" / "support" / "worker_program.py")]
     variables = {
         **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
         "PYTHONPATH": str(ROOT),

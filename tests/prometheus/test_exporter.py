@@ -1,0 +1,349 @@
+"""What Prometheus scrapes: every family of the contract, series born at 0, labels that stay bounded."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter, generate_latest, start_http_server
+from prometheus_client.parser import text_string_to_metric_families
+
+from eco2_callbacks import ConfigError, Cost, Eco2CallbackHandler, GraphRun, LLMCall, NodeRun, TokenUsage
+from eco2_callbacks.families import FAMILIES
+from tests.support.fake_model import DETAILED_USAGE, FakeModel
+from tests.support.record_sink import Records
+from tests.support.small_graphs import State, answer, graph_of, intent, sample
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def golden(name: str, text: str) -> None:
+    """Compare with a file of the repository; UPDATE_GOLDEN=1 writes it instead, to be reviewed as a diff."""
+    path = GOLDEN / name
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+def exposition(registry: CollectorRegistry) -> str:
+    """Return the whole text, without what differs from run to run: creation times and versions."""
+    lines = generate_latest(registry).decode().splitlines()
+    kept = [line for line in lines if "_created" not in line and not line.startswith("eco2_callbacks_info{")]
+    return "\n".join(kept) + "\n"
+
+
+def test_a_fresh_process_exposes_every_family(registry: CollectorRegistry) -> None:
+    """Dashboards and alerts find every name before the first request."""
+    Eco2CallbackHandler(
+        registry=registry, subagents=["waste_rag"], budgets={"acme": {"monthly_usd": 100, "daily_usd": 5}}
+    )
+
+    families = {family.name for family in text_string_to_metric_families(generate_latest(registry).decode())}
+    exposed = {f"{name}_total" if f"{name}_total" in {f.name for f in FAMILIES} else name for name in families}
+    # A counter's creation time is a family of its own in the text format.
+    assert {name for name in exposed if not name.endswith("_created")} == {family.name for family in FAMILIES}
+    golden("fresh.prom", exposition(registry))
+
+
+async def test_a_graph_run_exposes_exactly_this(registry: CollectorRegistry) -> None:
+    """The whole exposition after one request of two nodes, on a clock that steps a quarter second."""
+    quarters = iter(range(1000))
+    handler = Eco2CallbackHandler(registry=registry, agent_name="eco2", clock=lambda: next(quarters) / 4)
+
+    async def reply(state: State) -> State:
+        text = "".join([chunk.text async for chunk in FakeModel(usage=DETAILED_USAGE).astream("answer")])
+        return {"answers": [text]}
+
+    graph = graph_of(intent, reply).compile()
+    await graph.ainvoke({"answers": []}, {"callbacks": [handler], "metadata": {"tenant_id": "acme"}})
+
+    golden("graph.prom", exposition(registry))
+
+
+def a_call(**changes: Any) -> LLMCall:
+    values = {
+        "run_id": uuid.uuid4(),
+        "trace_id": uuid.uuid4(),
+        "provider": "openai",
+        "model": "gpt-5.2",
+        "node": "answer",
+        "started_at": datetime.now(UTC),
+        "duration_seconds": 1.0,
+        "usage": TokenUsage(input_tokens=10),
+    }
+    return LLMCall(**{**values, **changes})
+
+
+def test_the_start_of_a_call_brings_all_its_statuses_to_life(registry: CollectorRegistry) -> None:
+    """A ratio of errors to calls is 0 and not missing before the first error."""
+    handler = Eco2CallbackHandler(registry=registry)
+
+    metadata = {"ls_provider": "openai", "ls_model_name": "gpt-5.2", "langgraph_node": "answer", "intent": "waste"}
+    handler.on_chat_model_start({}, [[]], run_id=uuid.uuid4(), metadata=metadata)
+
+    where = {"node": "answer", "intent": "waste", "provider": "openai", "model": "gpt-5.2"}
+    for status in ("success", "error", "cancelled"):
+        assert sample(registry, "llm_calls_total", status=status, **where) == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "admitted", "overflowed"), [(2, 2, 0), (3, 3, 0), (5, 3, 2)], ids=["below", "at", "above"]
+)
+def test_a_label_takes_no_more_values_than_allowed(
+    registry: CollectorRegistry, values: int, admitted: int, overflowed: int
+) -> None:
+    """Past the cap new values become ``other`` and are counted, each once; nothing is lost."""
+    handler = Eco2CallbackHandler(registry=registry, max_label_values=3)
+
+    for number in range(values):
+        for _ in range(2):
+            handler.emit(a_call(node=f"node_{number}"))
+
+    labels = {"intent": "unclassified", "provider": "openai", "model": "gpt-5.2", "token_type": "input"}
+    counted = [sample(registry, "graph_node_tokens_total", node=f"node_{n}", **labels) for n in range(values)]
+    assert counted == [20] * admitted + [None] * overflowed
+    assert sample(registry, "graph_node_tokens_total", node="other", **labels) == (overflowed * 20 or None)
+    assert sample(registry, "eco2_callbacks_label_overflow_total", label="node") == overflowed
+
+
+def test_tenants_have_a_cap_of_their_own(registry: CollectorRegistry) -> None:
+    """``max_tenants`` bounds tenants and nothing else."""
+    handler = Eco2CallbackHandler(registry=registry, max_label_values=1, max_tenants=2)
+
+    for tenant in ("a", "b", "c"):
+        handler.emit(a_call(tenant_id=tenant))
+
+    labels = {"provider": "openai", "model": "gpt-5.2", "token_type": "input"}
+    told = {
+        tenant: sample(registry, "llm_tokens_total", tenant_id=tenant, **labels) for tenant in ("a", "b", "c", "other")
+    }
+    assert told == {"a": 10, "b": 10, "c": None, "other": 10}
+    assert sample(registry, "eco2_callbacks_label_overflow_total", label="tenant_id") == 1
+
+
+def test_a_label_in_its_own_right_named_other_is_no_overflow(registry: CollectorRegistry) -> None:
+    """A node called ``other`` shares the series, which is all that can be done, and counts as no overflow."""
+    handler = Eco2CallbackHandler(registry=registry, max_label_values=1)
+
+    handler.emit(a_call(node="other"))
+    handler.emit(a_call(node="answer"))
+
+    assert sample(registry, "eco2_callbacks_label_overflow_total", label="node") == 0
+
+
+def test_every_billed_unit_shows_in_its_own_series(registry: CollectorRegistry) -> None:
+    """Tools, images, audio and cached tokens are counted beside the totals they lie in."""
+    handler = Eco2CallbackHandler(registry=registry)
+    usage = TokenUsage(
+        input_tokens=100,
+        output_tokens=2000,
+        cache_read_tokens=40,
+        cache_creation_tokens=10,
+        reasoning_tokens=30,
+        input_audio_tokens=20,
+        output_audio_tokens=5,
+        output_image_tokens=1290,
+        images=2,
+        image_sizes=("1K", "4K"),
+        web_searches=3,
+        file_searches=2,
+        code_interpreter_sessions=1,
+        image_generations=1,
+    )
+    parts = {"output": Decimal("0.5"), "web_search": Decimal("0.03"), "code_interpreter": Decimal("0.03")}
+
+    handler.emit(a_call(usage=usage, cost=Cost(output_usd=Decimal("0.56"), parts=parts)))
+
+    where = {"node": "answer", "provider": "openai", "model": "gpt-5.2"}
+    model = {"provider": "openai", "model": "gpt-5.2"}
+    assert sample(registry, "llm_cached_tokens_total", kind="read", **where) == 40
+    assert sample(registry, "llm_cached_tokens_total", kind="write", **where) == 10
+    assert sample(registry, "llm_reasoning_tokens_total", **where) == 30
+    assert sample(registry, "llm_media_tokens_total", direction="input", modality="audio", **where) == 20
+    assert sample(registry, "llm_media_tokens_total", direction="output", modality="audio", **where) == 5
+    assert sample(registry, "llm_media_tokens_total", direction="output", modality="image", **where) == 1290
+    assert sample(registry, "llm_images_total", size="1K", **where) == 1
+    assert sample(registry, "llm_images_total", size="4K", **where) == 1
+    tools = {
+        tool: sample(registry, "llm_server_tool_calls_total", tool=tool, **where)
+        for tool in ("web_search", "file_search", "code_interpreter", "image_generation")
+    }
+    assert tools == {"web_search": 3, "file_search": 2, "code_interpreter": 1, "image_generation": 1}
+    assert sample(registry, "llm_cost_parts_dollars_total", part="web_search", **model) == 0.03
+    assert sample(registry, "llm_cost_dollars_total", tenant_id="", **model) == 0.56
+
+
+def test_a_subagent_is_counted_as_node_and_as_subagent(registry: CollectorRegistry) -> None:
+    """Named nodes appear in the subagent families, born at 0 when the handler is made."""
+    handler = Eco2CallbackHandler(registry=registry, subagents=["waste_rag"])
+    assert sample(registry, "chat_subagent_calls_total", subagent="waste_rag", status="error") == 0
+
+    for node in ("waste_rag", "answer"):
+        handler.emit(
+            NodeRun(
+                run_id=uuid.uuid4(),
+                trace_id=uuid.uuid4(),
+                node=node,
+                started_at=datetime.now(UTC),
+                duration_seconds=0.3,
+            )
+        )
+
+    assert sample(registry, "chat_subagent_calls_total", subagent="waste_rag", status="success") == 1
+    assert sample(registry, "chat_subagent_calls_total", subagent="answer", status="success") is None
+    assert sample(registry, "chat_subagent_duration_seconds_bucket", subagent="waste_rag", le="0.3") == 1
+    assert sample(registry, "graph_node_runs_total", node="answer", status="success") == 1
+
+
+def test_a_failed_request_counts_for_its_intent_and_its_agent(registry: CollectorRegistry) -> None:
+    """An error shows its class by intent and by agent and tenant; a cancelled request is no error."""
+    handler = Eco2CallbackHandler(registry=registry)
+    run = {"trace_id": uuid.uuid4(), "started_at": datetime.now(UTC), "duration_seconds": 1.5, "agent_name": "eco2"}
+
+    handler.emit(GraphRun(**run, intent="waste", tenant_id="acme", status="error", error_type="KeyError"))
+    handler.emit(GraphRun(**run, intent="waste", tenant_id="acme", status="cancelled", error_type="CancelledError"))
+
+    assert sample(registry, "chat_errors_total", intent="waste", error_type="KeyError") == 1
+    assert sample(registry, "agent_errors_total", agent_name="eco2", error_type="KeyError", tenant_id="acme") == 1
+    assert sample(registry, "chat_errors_total", intent="waste", error_type="CancelledError") is None
+    assert sample(registry, "chat_requests_total", intent="waste", status="cancelled", provider="") == 1
+    assert sample(registry, "chat_intent_total", intent="waste") == 2
+
+
+def test_budgets_are_shown_and_an_open_end_is_not(registry: CollectorRegistry) -> None:
+    """A tenant's budget is a gauge; what is not set does not appear."""
+    Eco2CallbackHandler(registry=registry, budgets={"acme": {"monthly_usd": 100.5}})
+
+    assert sample(registry, "tenant_monthly_budget_usd", tenant_id="acme") == 100.5
+    assert sample(registry, "tenant_daily_budget_usd", tenant_id="acme") is None
+
+
+def test_a_registry_that_holds_the_names_already_is_refused(registry: CollectorRegistry) -> None:
+    """Somebody else's metric of the same name is an error that says what to do, and leaves the registry as it was."""
+    Counter("llm_tokens_total", "Somebody else's.", registry=registry)
+
+    with pytest.raises(ConfigError) as refused:
+        Eco2CallbackHandler(registry=registry)
+
+    assert str(refused.value).startswith("The registry refused the handler's metrics (")
+    assert str(refused.value).endswith("); pass another registry=.")
+    assert "llm_calls_total" not in generate_latest(registry).decode()
+
+
+async def test_what_waits_is_counted_when_anybody_reads(registry: CollectorRegistry) -> None:
+    """A scrape, a restricted scrape and a single sample each see every record."""
+    handler = Eco2CallbackHandler(registry=registry)
+
+    await FakeModel().ainvoke("hello", config={"callbacks": [handler]})
+    assert 'status="success"} 1.0' in generate_latest(registry).decode()
+    await FakeModel().ainvoke("hello", config={"callbacks": [handler]})
+    only = registry.restricted_registry(["llm_tokens_total"])
+    assert 'token_type="input"} 2000.0' in generate_latest(only).decode()
+    await FakeModel().ainvoke("hello", config={"callbacks": [handler]})
+    labels = {"provider": "openai", "model": "gpt-5.2-2025-12-11", "tenant_id": "", "token_type": "input"}
+    assert sample(registry, "llm_tokens_total", **labels) == 3000
+
+
+def test_a_handler_that_went_away_leaves_its_counts(registry: CollectorRegistry) -> None:
+    """Records wait for the reader even when their handler is gone."""
+    Eco2CallbackHandler(registry=registry).emit(a_call())
+
+    labels = {"provider": "openai", "model": "gpt-5.2", "tenant_id": "", "token_type": "input"}
+    assert sample(registry, "llm_tokens_total", **labels) == 10
+
+
+def test_scraping_while_counting_never_lets_a_counter_fall(registry: CollectorRegistry) -> None:
+    """Scrapes on other threads see rising counters and, at the end, the exact sum."""
+    handler = Eco2CallbackHandler(registry=registry)
+    labels = {"provider": "openai", "model": "gpt-5.2", "tenant_id": "", "token_type": "input"}
+    seen: list[float] = []
+    done = threading.Event()
+
+    def scrape() -> None:
+        while not done.is_set():
+            seen.append(sample(registry, "llm_tokens_total", **labels) or 0)
+            time.sleep(0.001)
+
+    scraper = threading.Thread(target=scrape)
+    scraper.start()
+    for _ in range(2000):
+        handler.emit(a_call())
+    done.set()
+    scraper.join()
+
+    assert seen == sorted(seen)
+    assert sample(registry, "llm_tokens_total", **labels) == 20_000
+
+
+def test_workers_of_one_service_add_up(tmp_path: Path) -> None:
+    """In multiprocess mode each worker's counts are in the files at once, and a scrape is their sum."""
+    worker = (
+        "import uuid\n"
+        "from datetime import UTC, datetime\n"
+        "from prometheus_client import CollectorRegistry\n"
+        "from eco2_callbacks import Eco2CallbackHandler, LLMCall, TokenUsage\n"
+        "handler = Eco2CallbackHandler(registry=CollectorRegistry())\n"
+        "handler.emit(LLMCall(run_id=uuid.uuid4(), trace_id=uuid.uuid4(), provider='openai', model='gpt-5.2',\n"
+        "    started_at=datetime.now(UTC), duration_seconds=1.0, usage=TokenUsage(input_tokens=7)))\n"
+        "import os; os._exit(0)\n"
+    )
+    reader = (
+        "from prometheus_client import CollectorRegistry\n"
+        "from prometheus_client.multiprocess import MultiProcessCollector\n"
+        "registry = CollectorRegistry(); MultiProcessCollector(registry)\n"
+        "print(registry.get_sample_value('llm_tokens_total',\n"
+        "    {'provider': 'openai', 'model': 'gpt-5.2', 'tenant_id': '', 'token_type': 'input'}))\n"
+    )
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", worker], env=environment, check=True)
+    told = subprocess.run([sys.executable, "-c", reader], env=environment, check=True, capture_output=True, text=True)
+
+    assert told.stdout.strip() == "14.0"
+
+
+async def test_promtool_accepts_the_exposition(registry: CollectorRegistry) -> None:
+    """Prometheus' own checker finds nothing in the text after a graph run but what the contract's names bring along."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        assert "CI" not in os.environ, "promtool is missing on CI; .ci/run installs it"
+        pytest.skip("promtool is not installed (Debian package prometheus)")
+    handler = Eco2CallbackHandler(registry=registry, agent_name="eco2")
+    await graph_of(intent, answer).compile().ainvoke({"answers": []}, {"callbacks": [handler]})
+
+    checked = subprocess.run(
+        [promtool, "check", "metrics"], input=generate_latest(registry), capture_output=True, check=False
+    )
+
+    complaints = [line for line in (checked.stdout + checked.stderr).decode().splitlines() if "_created" not in line]
+    assert complaints == []
+
+
+async def test_a_real_scrape_over_http_shows_the_call(registry: CollectorRegistry, records: Records) -> None:
+    """What a Prometheus server would fetch holds the same dollars as the record."""
+    import urllib.request
+
+    handler = Eco2CallbackHandler(registry=registry, sinks=[records])
+    server, thread = start_http_server(0, "127.0.0.1", registry=registry)
+
+    await FakeModel().ainvoke("hello", config={"callbacks": [handler]})
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics") as response:
+        text = response.read().decode()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+    line = 'llm_cost_dollars_total{model="gpt-5.2-2025-12-11",provider="openai",tenant_id=""}'
+    assert records.call.cost is not None
+    assert f"{line} {float(records.call.cost.total_usd)}" in text

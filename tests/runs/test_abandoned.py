@@ -1,0 +1,264 @@
+"""Calls that LangChain drops without a word: noticed, billed and closed, and none that goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypedDict
+
+import pytest
+from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, CallbackManager
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.outputs import ChatGeneration, LLMResult
+from langgraph.graph import START, StateGraph
+from prometheus_client import CollectorRegistry
+from pydantic import Field
+
+from eco2_callbacks import Eco2CallbackHandler, TokenUsage
+from eco2_callbacks.langsmith import usage_metadata
+from tests.support.fake_model import USAGE, FakeModel
+from tests.support.langsmith_server import LangSmithServer
+from tests.support.record_sink import Records, exposed
+from tests.support.tracing_modes import activate
+
+V3 = pytest.mark.skipif(
+    not hasattr(BaseCallbackHandler, "on_stream_event"), reason="this langchain-core has no v3 streams"
+)
+BETA = pytest.mark.filterwarnings("ignore:The method .* is in beta")
+ASKED = "How do I sort this?"  # 12 tokens with what goes around it
+SORT = TokenUsage(input_tokens=12, output_tokens=2 + 4)  # "sort ", and the marks around it
+
+
+class State(TypedDict, total=False):
+    message: str
+
+
+class Halting(FakeModel):
+    """Says its first word, and the others when it may."""
+
+    go_on: Any = Field(default_factory=asyncio.Event)
+
+    async def _astream(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Any:
+        for number, chunk in enumerate(self._chunks()):
+            if number:
+                await self.go_on.wait()
+            yield chunk
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+def open_runs(registry: CollectorRegistry) -> float:
+    return exposed(registry, "eco2_callbacks_open_runs")
+
+
+async def cancel(handler: Eco2CallbackHandler) -> Any:
+    task = asyncio.create_task(FakeModel(pause_seconds=60).ainvoke(ASKED, {"callbacks": [handler]}))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as kept:
+        await task
+    return kept
+
+
+async def give_up(handler: Eco2CallbackHandler) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await FakeModel(pause_seconds=60).ainvoke(ASKED, {"callbacks": [handler]})
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("end", [cancel, give_up])
+async def test_a_call_cancelled_under_nothing_ends_with_its_caller(
+    handler: Eco2CallbackHandler, registry: CollectorRegistry, records: Records, end: Any
+) -> None:
+    """Whether its task ends, and somebody keeps the exception, or the task goes on: it is closed as an estimate."""
+    kept = await end(handler)
+    gc.collect()
+
+    assert open_runs(registry) == 0
+    call = records.call
+    assert (call.status, call.error_type, call.estimate_reason) == ("cancelled", None, "cancelled")
+    assert call.usage == TokenUsage(input_tokens=12)
+    del kept
+
+
+async def test_the_next_event_is_enough(handler: Eco2CallbackHandler, records: Records) -> None:
+    """A dropped call is in the books although nobody reads the registry."""
+    await cancel(handler)
+    assert records.calls == []
+
+    await FakeModel().ainvoke("hello", {"callbacks": [handler]})
+
+    assert [call.status for call in records.calls] == ["cancelled", "success"]
+
+
+async def test_closing_the_handler_is_enough(handler: Eco2CallbackHandler, records: Records) -> None:
+    """Neither is an event needed, at the end."""
+    await cancel(handler)
+
+    handler.close()
+
+    assert (records.call.status, records.call.error_type) == ("cancelled", None)
+
+
+class Events(FakeModel):
+    """Tells no token by itself, so that its v3 stream is told by events alone."""
+
+    def _stream(self, *args: Any, **kwargs: Any) -> Any:
+        yield from self._chunks()
+
+
+@V3
+@BETA
+@pytest.mark.parametrize("model", [FakeModel(usage=None), Events(usage=None)], ids=["chunks_and_events", "events"])
+def test_a_v3_stream_that_nobody_reads_on_ends(
+    handler: Eco2CallbackHandler, registry: CollectorRegistry, records: Records, model: Any
+) -> None:
+    """LangChain pumps it as it is read, and tells nobody when it no longer is."""
+    for _ in model.stream_events(ASKED, {"callbacks": [handler]}, version="v3"):
+        if exposed(registry, "chat_stream_tokens_total"):
+            break
+    gc.collect()
+
+    assert (open_runs(registry), exposed(registry, "chat_stream_active")) == (0, 0)
+    assert registry.get_sample_value("chat_stream_requests_total", {"status": "cancelled"}) == 1
+    assert (records.call.status, records.call.usage) == ("cancelled", SORT)
+
+
+@V3
+@BETA
+async def test_a_v3_stream_that_nobody_reads_on_may_come_to_its_end(
+    handler: Eco2CallbackHandler, registry: CollectorRegistry, records: Records
+) -> None:
+    """An asynchronous one goes on in a task of its own, and its end is told."""
+
+    async def look() -> None:
+        stream: Any = await model.astream_events(ASKED, {"callbacks": [handler]}, version="v3")
+        await anext(aiter(stream))
+
+    model: Any = Halting()
+    await asyncio.create_task(look())
+    gc.collect()
+    assert open_runs(registry) == 1
+
+    model.go_on.set()
+    await until(lambda: open_runs(registry) == 0)
+
+    assert (records.call.status, records.call.estimated) == ("success", False)
+
+
+def test_the_other_prompts_of_a_failed_generate_end(
+    handler: Eco2CallbackHandler, registry: CollectorRegistry, records: Records
+) -> None:
+    """LangChain tells of the failure alone, and drops what was answered before it."""
+    model = FakeModel(fails=[ValueError("no")])
+
+    with suppress(ValueError):
+        model.generate([[HumanMessage(ASKED)], [HumanMessage(ASKED)]], callbacks=[handler])
+    gc.collect()
+
+    assert open_runs(registry) == 0
+    assert [(call.status, call.error_type) for call in records.calls] == [("error", "ValueError"), ("cancelled", None)]
+
+
+@pytest.mark.parametrize("way", ["environment", "tracer_before", "tracer_after"])
+async def test_a_stream_cancelled_with_its_graph_is_closed_on_langsmith(
+    handler: Eco2CallbackHandler, registry: CollectorRegistry, records: Records, way: str
+) -> None:
+    """A model that streams because its graph does is told of no more than one that does not."""
+
+    async def answer(state: State) -> State:
+        await Halting(usage=None).ainvoke(state["message"])
+        return {}
+
+    async def consume(callbacks: Any) -> None:
+        graph = StateGraph(State).add_node("answer", answer).add_edge(START, "answer").compile()
+        async for _ in graph.astream({"message": ASKED}, {"callbacks": callbacks}, stream_mode="messages"):
+            pass
+
+    with LangSmithServer() as server:
+        with activate(way, server, handler) as active:
+            task = asyncio.create_task(consume(active.callbacks))
+            await until(lambda: exposed(registry, "chat_stream_tokens_total") == 1)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            gc.collect()
+            assert open_runs(registry) == 0
+        run = server.run(run_type="llm")
+
+    assert (records.call.status, records.call.usage) == ("cancelled", SORT)
+    assert run["end_time"]
+    assert run["error"] == "Cancelled: dropped by its caller, untold"
+    assert run["extra"]["metadata"]["usage_metadata"] == usage_metadata(SORT, records.call.cost)
+    assert len(server.patches(run["id"])) <= 1
+
+
+async def test_an_abandoned_generator_tells_by_itself(
+    handler: Eco2CallbackHandler, registry: CollectorRegistry, records: Records
+) -> None:
+    """It is revived to be closed, and ends with what closed it."""
+    held: list[Any] = [FakeModel(usage=None).astream(ASKED, {"callbacks": [handler]})]
+    held.append(held)
+    await anext(held[0])
+
+    del held
+    gc.collect()
+    assert open_runs(registry) == 1
+    await until(lambda: open_runs(registry) == 0)
+
+    assert (records.call.error_type, records.call.usage) == ("GeneratorExit", SORT)
+
+
+ANSWERED = LLMResult(generations=[[ChatGeneration(message=AIMessage("well", usage_metadata=USAGE))]])  # type: ignore[arg-type]
+
+
+def test_a_call_by_other_code_may_outlast_its_manager(
+    handler: Eco2CallbackHandler, registry: CollectorRegistry, records: Records
+) -> None:
+    """Only of LangChain's own models it is known that they hold theirs to the end."""
+    (run,) = CallbackManager([handler]).on_chat_model_start({}, [[HumanMessage(ASKED)]])
+    gc.collect()
+    assert open_runs(registry) == 1
+
+    run.on_llm_end(ANSWERED)
+
+    assert (open_runs(registry), records.call.status) == (0, "success")
+
+
+async def test_an_asynchronous_call_by_other_code_may_outlast_its_task(
+    handler: Eco2CallbackHandler, registry: CollectorRegistry, records: Records
+) -> None:
+    """Nor need it end in the task that it began in."""
+    begin = AsyncCallbackManager([handler]).on_chat_model_start({}, [[HumanMessage(ASKED)]])
+    (run,) = await asyncio.create_task(begin)
+    gc.collect()
+    assert open_runs(registry) == 1
+
+    await run.on_llm_end(ANSWERED)
+
+    assert (open_runs(registry), records.call.status) == (0, "success")
+
+
+async def test_nothing_is_kept_of_calls_that_ended(handler: Eco2CallbackHandler) -> None:
+    """A task that makes calls all day gathers nothing."""
+    model = FakeModel()
+
+    async def work() -> Any:
+        for _ in range(20):
+            await model.ainvoke("hello", {"callbacks": [handler]})
+            model.invoke("hello", {"callbacks": [handler]})
+            _ = [chunk async for chunk in model.astream("hello", {"callbacks": [handler]})]
+        return asyncio.current_task()
+
+    task = await asyncio.create_task(work())
+
+    assert handler._tracker._watch._watched == {}
+    assert not handler._tracker._watch.dropped
+    assert not task._callbacks

@@ -1,0 +1,305 @@
+"""What must agree between the manifests, and between them and the program: each check yields what does not."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+import promql_parser
+from google import genai
+
+from eco2_callbacks import Settings
+from eco2_callbacks.langsmith_env import HOSTED
+from tests.support.manifests import ROOT, STORE, Deployed, documents
+
+__all__ = ["CHECKS", "JOB", "known_variables"]
+
+JOB = "eco2-chat-worker"
+# The handler's close and LangSmith's queue, after the answers under way.
+_FLUSH_SECONDS = 30
+_PAIRS = {
+    "LANGCHAIN_TRACING_V2": "LANGSMITH_TRACING",
+    "LANGCHAIN_API_KEY": "LANGSMITH_API_KEY",
+    "LANGCHAIN_PROJECT": "LANGSMITH_PROJECT",
+    "LANGCHAIN_ENDPOINT": "LANGSMITH_ENDPOINT",
+}
+
+
+def selectors(deployed: Deployed) -> Iterator[str]:
+    """Whatever selects the worker selects labels that it has."""
+    deployment = deployed.one("Deployment")["spec"]
+    pod = deployment["template"]["metadata"]["labels"]
+    chosen = {
+        "Deployment": (deployment["selector"]["matchLabels"], pod),
+        "Service": (deployed.one("Service")["spec"]["selector"], pod),
+        "NetworkPolicy": (deployed.one("NetworkPolicy")["spec"]["podSelector"]["matchLabels"], pod),
+        "ServiceMonitor": (
+            deployed.one("ServiceMonitor")["spec"]["selector"]["matchLabels"],
+            deployed.one("Service")["metadata"]["labels"],
+        ),
+    }
+    for number, spread in enumerate(deployed.pod()["topologySpreadConstraints"]):
+        chosen[f"topologySpreadConstraints[{number}]"] = (spread["labelSelector"]["matchLabels"], pod)
+    for budget in deployed.all("PodDisruptionBudget"):
+        chosen["PodDisruptionBudget"] = (budget["spec"]["selector"]["matchLabels"], pod)
+    for what, (wanted, labels) in chosen.items():
+        if not wanted or not wanted.items() <= labels.items():
+            yield f"{what} selects {wanted}, the labels are {labels}"
+
+
+def ports(deployed: Deployed) -> Iterator[str]:
+    """The worker's port is one number and one name everywhere."""
+    (port,) = deployed.container()["ports"]
+    number, name = port["containerPort"], port["name"]
+    (service,) = deployed.one("Service")["spec"]["ports"]
+    (endpoint,) = deployed.one("ServiceMonitor")["spec"]["endpoints"]
+    (ingress,) = deployed.one("NetworkPolicy")["spec"]["ingress"]
+    annotations = deployed.one("Deployment")["spec"]["template"]["metadata"]["annotations"]
+    found = {
+        "ECO2_METRICS_PORT": (deployed.environment().get("ECO2_METRICS_PORT"), str(number)),
+        "Service": ((service["port"], service["targetPort"]), (number, name)),
+        "ServiceMonitor": (endpoint["port"], service["name"]),
+        "NetworkPolicy": ([item["port"] for item in ingress["ports"]], [number]),
+        "excludeInboundPorts": (annotations["traffic.sidecar.istio.io/excludeInboundPorts"], str(number)),
+    }
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        found[probe] = (deployed.container()[probe]["httpGet"]["port"], name)
+    for what, (is_, wanted) in found.items():
+        if is_ != wanted:
+            yield f"{what} is {is_!r}, wanted {wanted!r}"
+
+
+def probes(deployed: Deployed) -> Iterator[str]:
+    """A worker without Redis is not ready, and is not restarted for it."""
+    wanted = {"startupProbe": "/healthz", "readinessProbe": "/readyz", "livenessProbe": "/healthz"}
+    for probe, path in wanted.items():
+        if (is_ := deployed.container()[probe]["httpGet"]["path"]) != path:
+            yield f"{probe} asks {is_!r}, wanted {path!r}"
+
+
+def variables(deployed: Deployed) -> Iterator[str]:
+    """Every variable is one that the program reads."""
+    for name in sorted(deployed.environment().keys() - known_variables()):
+        yield f"nothing reads {name}"
+
+
+def both_names(deployed: Deployed) -> Iterator[str]:
+    """LangSmith's settings stand under their older and their newer name, and say the same."""
+    environment = deployed.environment()
+    for old, new in _PAIRS.items():
+        values = environment.get(old), environment.get(new)
+        if None in values and not (old.endswith("PROJECT") and values == (None, None)):  # the overlays name it
+            yield f"{old} and {new} are {values}, wanted both"
+        elif values[0] != values[1]:
+            yield f"{old} and {new} differ: {values}"
+
+
+def secrets(deployed: Deployed) -> Iterator[str]:
+    """Every key out of a secret is one that an ExternalSecret fills, and none is filled for nobody."""
+    filled = {
+        (item["spec"]["target"]["name"], data["secretKey"])
+        for item in deployed.all("ExternalSecret")
+        for data in item["spec"]["data"]
+    }
+    references = [item["valueFrom"]["secretKeyRef"] for item in deployed.container()["env"]]
+    wanted = {(reference["name"], reference["key"]) for reference in references}
+    yield from (f"no ExternalSecret fills {secret}/{key}" for secret, key in sorted(wanted - filled))
+    yield from (f"nobody reads {secret}/{key}" for secret, key in sorted(filled - wanted))
+    (store,) = documents(STORE)
+    for item in deployed.all("ExternalSecret"):
+        reference = item["spec"]["secretStoreRef"]
+        if reference != {"kind": store["kind"], "name": store["metadata"]["name"]}:
+            yield f"{item['metadata']['name']} names the store {reference}"
+        for data in item["spec"]["data"]:
+            if not data["remoteRef"]["key"].startswith("/eco2/"):
+                yield f"{data['remoteRef']['key']} is not below /eco2/, which is all that the store's role may read"
+
+
+def hosts(deployed: Deployed) -> Iterator[str]:
+    """The mesh lets the worker go where its clients and providers go, and nowhere else."""
+    entered = [(host, item["spec"]) for item in deployed.all("ServiceEntry") for host in item["spec"]["hosts"]]
+    listed = {host for host, _ in entered}
+    yield from (f"no ServiceEntry for {host}" for host in sorted(_hosts() - listed))
+    yield from (f"nobody asks {host}" for host in sorted(listed - _hosts()))
+    for host, spec in entered:
+        if [(port["number"], port["protocol"]) for port in spec["ports"]] != [(443, "TLS")]:
+            yield f"{host} is not entered as TLS on 443"
+
+
+def scaling(deployed: Deployed) -> Iterator[str]:
+    """The autoscaler scales the worker by a query with exactly one result, and alone sets its replicas."""
+    spec = deployed.one("ScaledObject")["spec"]
+    deployment = deployed.one("Deployment")
+    target = {"apiVersion": "apps/v1", "kind": "Deployment"} | spec["scaleTargetRef"]
+    if target != {"apiVersion": "apps/v1", "kind": "Deployment", "name": deployment["metadata"]["name"]}:
+        yield f"the ScaledObject scales {target}"
+    if "replicas" in deployment["spec"]:
+        yield "the Deployment sets replicas, as the autoscaler does"
+    (trigger,) = spec["triggers"]
+    if trigger["metadata"].get("ignoreNullValues") != "false":
+        yield "without a result the scaler takes 0"
+    if trigger.get("metricType", "AverageValue") != "AverageValue":
+        yield "the fallback works for AverageValue only"
+    replicas = spec["fallback"]["replicas"]
+    if not spec["minReplicaCount"] <= replicas <= spec["maxReplicaCount"]:
+        yield f"the fallback's {replicas} replicas are not between minReplicaCount and maxReplicaCount"
+    query = promql_parser.parse(trigger["metadata"]["query"])
+    if not isinstance(query, promql_parser.AggregateExpr) or (query.modifier and query.modifier.labels):
+        yield f"the query may have several results, or none: {trigger['metadata']['query']}"
+
+
+def grace(deployed: Deployed) -> Iterator[str]:
+    """A pod is killed only after the answers under way and the flush behind them have had their time."""
+    given = deployed.pod()["terminationGracePeriodSeconds"]
+    wanted = float(deployed.environment()["ECO2_GRACE_SECONDS"]) + _FLUSH_SECONDS
+    if given < wanted:
+        yield f"terminationGracePeriodSeconds is {given}, wanted {wanted} at least"
+
+
+def egress(deployed: Deployed) -> Iterator[str]:
+    """The NetworkPolicy lets the worker reach what its environment names."""
+    environment = deployed.environment()
+    rules = deployed.one("NetworkPolicy")["spec"]["egress"]
+    open_ports = {(port["protocol"], port["port"]) for rule in rules for port in rule["ports"]}
+    wanted = {("UDP", 53), ("TCP", 53), ("TCP", 443)}
+    for name in ("ECO2_REDIS_URL", "OTEL_EXPORTER_OTLP_ENDPOINT"):
+        wanted.add(("TCP", urlsplit(environment[name]).port or 0))
+    wanted.add(("TCP", int(environment["ECO2_CHARACTER_ADDRESS"].rpartition(":")[2])))
+    if environment.get("ECO2_CHECKPOINTS", "memory") != "memory":
+        wanted.add(("TCP", 5432))
+    for protocol, port in sorted(wanted - open_ports):
+        yield f"no way out to {protocol} {port}"
+    if any("to" not in rule for rule in rules):
+        yield "a rule of egress leads everywhere"
+
+
+def security(deployed: Deployed) -> Iterator[str]:
+    """The pod asks for nothing that the Pod Security Standard "restricted" forbids, and writes to /tmp alone."""
+    pod, container = deployed.pod(), deployed.container()
+    context = pod.get("securityContext", {}) | container.get("securityContext", {})
+    wanted = {
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    yield from (f"{name} is {context.get(name)!r}" for name, value in wanted.items() if context.get(name) != value)
+    if not context.get("runAsUser"):
+        yield "runAsUser is root"
+    yield from (f"{name} is set" for name in ("hostNetwork", "hostPID", "hostIPC") if pod.get(name))
+    if {volume["name"]: next(iter(volume.keys() - {"name"})) for volume in pod["volumes"]} != {"tmp": "emptyDir"} or [
+        mount["mountPath"] for mount in container["volumeMounts"]
+    ] != ["/tmp"]:
+        yield "wanted one emptyDir, on /tmp"
+    tokens = pod.get("automountServiceAccountToken"), deployed.one("ServiceAccount").get("automountServiceAccountToken")
+    if tokens != (False, False) or pod["serviceAccountName"] != deployed.one("ServiceAccount")["metadata"]["name"]:
+        yield "the pod has the token of a service account, or that of another one"
+    if not container["resources"].get("limits", {}).get("memory") or container["resources"]["requests"].keys() != {
+        "cpu",
+        "memory",
+    }:
+        yield "wanted requests of cpu and memory, and a limit of memory"
+
+
+def job_label(deployed: Deployed) -> Iterator[str]:
+    """Rules and autoscaler ask for the job that scraping writes."""
+    label = deployed.one("ServiceMonitor")["spec"]["jobLabel"]
+    job = deployed.one("Service")["metadata"]["labels"].get(label)
+    if job != JOB:
+        yield f"the label job is {job!r}, wanted {JOB!r}"
+    queries = [
+        rule["expr"]
+        for item in deployed.all("PrometheusRule")
+        for group in item["spec"]["groups"]
+        for rule in group["rules"]
+    ]
+    queries += [trigger["metadata"]["query"] for trigger in deployed.one("ScaledObject")["spec"]["triggers"]]
+    for query in queries:
+        promql_parser.parse(query)
+        for name in re.findall(r'\bjob\s*=~?\s*"([^"]*)"', query):
+            if not re.fullmatch(name, job or ""):
+                yield f"a query asks for the job {name!r}: {query}"
+
+
+def namespaces(deployed: Deployed) -> Iterator[str]:
+    """All lies in one namespace, the one of which the autoscaler asks."""
+    (namespace,) = (item["metadata"]["name"] for item in deployed.all("Namespace"))
+    for item in deployed.objects:
+        is_ = item["metadata"].get("namespace")
+        if item["kind"] != "Namespace" and is_ not in {None, namespace}:
+            yield f"{item['kind']} {item['metadata']['name']} lies in {is_!r}"
+    without = {item["metadata"].get("namespace") is None for item in deployed.objects if item["kind"] != "Namespace"}
+    if len(without) > 1:
+        yield "some objects have a namespace, some none"
+    query = deployed.one("ScaledObject")["spec"]["triggers"][0]["metadata"]["query"]
+    if f'namespace="{namespace}"' not in query:
+        yield f"the autoscaler asks of another namespace: {query}"
+
+
+def image(deployed: Deployed) -> Iterator[str]:
+    """An image of a version is pulled once, one whose tag moves each time."""
+    container = deployed.container()
+    _, _, tag = container["image"].rpartition("/")[2].partition(":")
+    if not tag:  # the overlays name it
+        return
+    moves = re.fullmatch(r"\d+\.\d+\.\d+", tag) is None
+    if tag == "latest" or moves != (container.get("imagePullPolicy") == "Always"):
+        yield f"{container['image']} is pulled {container.get('imagePullPolicy', 'if not present')}"
+
+
+CHECKS: Mapping[str, Callable[[Deployed], Iterator[str]]] = {
+    check.__name__: check
+    for check in (
+        *(selectors, ports, probes, variables, both_names, secrets, hosts, scaling, grace, egress, security),
+        *(job_label, namespaces, image),
+    )
+}
+
+
+@cache
+def known_variables() -> frozenset[str]:
+    """Return the names of the variables that the program reads, or that the SDKs it names them for do."""
+    sources = (*(ROOT / "graph").rglob("*.py"), *(ROOT / "eco2_callbacks").glob("*.py"))
+    literals = {name for path in sources for name in _literals(path, r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")}
+    asked = _Asked({"LANGSMITH_TRACING": "true"})
+    Settings.from_env(asked)
+    return frozenset(literals | asked.names)
+
+
+def _literals(path: Path, pattern: str) -> Iterator[str]:
+    """Yield the texts in a program's file that are nothing but what the pattern says."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(pattern, node.value):
+            yield node.value
+
+
+class _Asked(dict[str, str]):
+    """An environment that remembers what it was asked for."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        super().__init__(values)
+        self.names: set[str] = set()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.names.add(key)
+        return super().get(key, default)
+
+
+@cache
+def _hosts() -> frozenset[str]:
+    """Return the hosts that the services' clients, the providers' SDKs and LangSmith's ask unless told otherwise."""
+    clients = (ROOT / "graph" / "clients").glob("*.py")
+    urls = [
+        *(url for path in clients for url in _literals(path, r"https://[\w.-]+")),
+        str(openai.OpenAI(api_key="unused").base_url),
+        str(genai.Client(api_key="unused")._api_client._http_options.base_url),
+        HOSTED,
+    ]
+    return frozenset(urlsplit(url).hostname or url for url in urls)

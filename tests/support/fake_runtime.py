@@ -1,0 +1,107 @@
+"""A stage for the command line's tests: a graph with branches in parallel, on models that answer by themselves."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, TypedDict
+
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, StateGraph
+
+from eco2_callbacks import Eco2CallbackHandler, Settings
+from graph.demo import QUESTIONS
+from graph.errors import GraphConfigError
+from graph.stage import Graph, Stage
+from tests.support.fake_model import FakeModel
+
+INTENTS = {question: intent for intent, question in QUESTIONS.items()}
+
+
+class State(TypedDict, total=False):
+    message: str
+    image: str
+    intent: str
+    place: str
+    found: str
+    answer: str
+    images: list[str]
+
+
+async def intent(state: State) -> State:
+    await FakeModel(pause_seconds=0.03).ainvoke(state["message"])
+    return {"intent": INTENTS.get(state["message"], "general")}
+
+
+async def router(state: State) -> State:
+    return {}
+
+
+async def location(state: State) -> State:
+    await FakeModel(pause_seconds=0.06).ainvoke("where")
+    await FakeModel(pause_seconds=0.06).ainvoke("in words")
+    return {"place": "강남역 11번 출구"}
+
+
+async def web_search(state: State) -> State:
+    await FakeModel(pause_seconds=0.08).ainvoke("search")
+    return {"found": "소식"}
+
+
+async def answer(state: State) -> State:
+    model = FakeModel(pause_seconds=0.02, words=["강남역 ", "11번 출구 앞에 ", "페트병 수거함이 있습니다."])
+    return {"answer": "".join([chunk.text async for chunk in model.astream(state["message"])])}
+
+
+async def fails(state: State) -> State:
+    raise TimeoutError("too late")
+
+
+def build(checkpointer: Any = None, **nodes: Callable[..., Any]) -> Graph:
+    """Return the graph, with these nodes in the place of those of the same name."""
+    graph = StateGraph(State)
+    for node in (intent, router, location, web_search, answer):
+        graph.add_node(node.__name__, nodes.get(node.__name__, node))
+    graph.add_edge(START, "intent")
+    graph.add_edge("intent", "router")
+    graph.add_edge("router", "location")
+    graph.add_edge("router", "web_search")
+    graph.add_edge(["location", "web_search"], "answer")
+    graph.add_edge("answer", END)
+    return graph.compile(checkpointer=checkpointer)
+
+
+def stage(tmp_path: Path, **nodes: Callable[..., Any]) -> Stage:
+    """Return a stage on which every conversation is on hand; nothing on it uses the network."""
+    saver = InMemorySaver()
+    for folder in (tmp_path, tmp_path / "google"):
+        folder.mkdir(exist_ok=True)
+        for name in QUESTIONS:
+            (folder / f"{name}.yaml").touch()
+
+    @asynccontextmanager
+    async def graph() -> AsyncIterator[Graph]:
+        yield build(saver, **nodes)
+
+    @contextmanager
+    def replay(path: Path, *, speed: float) -> Iterator[None]:
+        yield
+
+    def make_handler(settings: Settings, **options: Any) -> Eco2CallbackHandler:
+        return Eco2CallbackHandler(prices=settings.prices, agent_name="eco2", **options)
+
+    def check() -> None:
+        if not os.environ.get("OPENAI_API_KEY"):
+            raise GraphConfigError("OPENAI_API_KEY is unset, wanted a key for provider 'openai'; set it.")
+
+    return Stage(
+        graph=graph,
+        make_handler=make_handler,
+        turn=lambda message, *, image="": {"message": message, "image": image},
+        check=check,
+        cassettes=tmp_path,
+        replay=replay,
+        recorded_seconds=lambda path: 0.3,
+    )
