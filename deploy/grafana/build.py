@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dashboards import built
+from dashboards import build_dashboards
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """Write every dashboard to ``<uid>.json``."""
-    for uid, text in built().items():
+    for uid, text in build_dashboards().items():
         Path(__file__).with_name(f"{uid}.json").write_text(text, encoding="utf-8")
 
 

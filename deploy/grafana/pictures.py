@@ -15,10 +15,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from asking import Asker, Series, View, legend, panels, variables
 from drawing.canvas import FAINT, PALETTE, Box, Canvas, named
 from drawing.graph import Line, graph
 from drawing.numbers import bars, donut, figure, table
+from panel_queries import QueryRunner, Series, View, legend, panels, variables
 
 __all__ = ["main"]
 
@@ -35,23 +35,23 @@ def main() -> None:
     parser.add_argument("--end", type=float, default=time.time(), help="until when, in seconds since 1970")
     options = parser.parse_args()
     (_HERE / "pictures").mkdir(exist_ok=True)
-    with Asker(options.prometheus) as asker:
+    with QueryRunner(options.prometheus) as runner:
         for path in sorted(_HERE.glob("*.json")):
-            board = json.loads(path.read_text(encoding="utf-8"))
+            dashboard = json.loads(path.read_text(encoding="utf-8"))
             view = View(start=options.end - options.minutes * 60, end=options.end)
-            (_HERE / "pictures" / f"{path.stem}.png").write_bytes(_drawn(board, asker, view))
+            (_HERE / "pictures" / f"{path.stem}.png").write_bytes(_drawn(dashboard, runner, view))
 
 
-def _drawn(board: Mapping[str, Any], asker: Asker, view: View) -> bytes:
-    rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in board["panels"])
+def _drawn(dashboard: Mapping[str, Any], runner: QueryRunner, view: View) -> bytes:
+    rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in dashboard["panels"])
     canvas = Canvas(_WIDTH, _HEAD + rows * (_UNIT + _GAP) + _FOOT)
-    _header(canvas, board, view)
-    for panel in board["panels"]:
+    _header(canvas, dashboard, view)
+    for panel in dashboard["panels"]:
         box = _place(panel["gridPos"])
         if panel["type"] == "row":
             canvas.text(box.x + 6, box.y + box.height / 2 + 2, f"⌄  {panel['title']}", size=15)
-    for panel in panels(board):
-        _panel(canvas, _place(panel["gridPos"]), panel, variables(board), asker, view)
+    for panel in panels(dashboard):
+        _panel(canvas, _place(panel["gridPos"]), panel, variables(dashboard), runner, view)
     canvas.text(
         _WIDTH / 2,
         canvas.height - _FOOT / 2,
@@ -69,12 +69,12 @@ def _place(grid: Mapping[str, int]) -> Box:
     return Box(x, y, grid["w"] * column - _GAP, grid["h"] * (_UNIT + _GAP) - _GAP)
 
 
-def _header(canvas: Canvas, board: Mapping[str, Any], view: View) -> None:
-    canvas.text(18, 28, board["title"], size=20)
+def _header(canvas: Canvas, dashboard: Mapping[str, Any], view: View) -> None:
+    canvas.text(18, 28, dashboard["title"], size=20)
     start, end = (datetime.fromtimestamp(at) for at in (view.start, view.end))  # noqa: DTZ006 # a reader's own time
     canvas.text(_WIDTH - 18, 28, f"{start:%Y-%m-%d %H:%M} to {end:%H:%M}", size=13, align="right")
     x = 18.0
-    for variable in board["templating"]["list"]:
+    for variable in dashboard["templating"]["list"]:
         shown = "Prometheus" if variable["type"] == "datasource" else variable["current"]["text"]
         label = canvas.width_of(variable["label"]) + 20
         value = canvas.width_of(shown) + 26
@@ -85,7 +85,9 @@ def _header(canvas: Canvas, board: Mapping[str, Any], view: View) -> None:
         x += label + value + 12
 
 
-def _panel(canvas: Canvas, box: Box, panel: Mapping[str, Any], names: Sequence[str], asker: Asker, view: View) -> None:
+def _panel(
+    canvas: Canvas, box: Box, panel: Mapping[str, Any], names: Sequence[str], runner: QueryRunner, view: View
+) -> None:
     canvas.panel(box)
     since = panel.get("timeFrom", "")
     note = canvas.width_of(_SINCE[since], 11) + 20 if since else 0
@@ -94,7 +96,7 @@ def _panel(canvas: Canvas, box: Box, panel: Mapping[str, Any], names: Sequence[s
         canvas.text(box.x + box.width - 10, box.y + 18, _SINCE[since], size=11, color=FAINT, align="right")
         view = View(start=_began(since, view.end), end=view.end)
     inside = box.inside(12, 36, 12, 10)
-    answers = [(target, asker.ask(target, names, view)) for target in panel["targets"]]
+    answers = [(target, runner.run(target, names, view)) for target in panel["targets"]]
     if panel["type"] == "table":
         table(canvas, inside, panel, *_rows(panel, answers))
         return

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["TARGET", "main", "rendered"]
+__all__ = ["TARGET", "main", "render"]
 
 RULES = Path(__file__).parents[1] / "prometheus" / "rules"
 TARGET = Path(__file__).parent / "base" / "prometheusrule.yaml"
@@ -29,7 +29,7 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def rendered() -> str:
+def render() -> str:
     """Return the PrometheusRule with the groups of every file of rules, in the files' order.
 
     Raises:
@@ -54,7 +54,7 @@ def rendered() -> str:
 
 def main() -> int:
     """Write the file."""
-    TARGET.write_text(rendered(), "utf-8")
+    TARGET.write_text(render(), "utf-8")
     return 0
 
 

@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from asking import View, panels, variables
-from dashboards import built
+from dashboards import build_dashboards
+from panel_queries import View, panels, variables
 from tests.support.metric_families import family_of
 from tests.support.rule_files import faults as query_faults
 from tests.support.rule_files import labels, selectors
@@ -31,30 +31,30 @@ LEGEND_LABEL = re.compile(r"\{\{(\w+)\}\}")
 LINK_LABEL = re.compile(r"\$\{__field\.labels\.(\w+)\}")
 
 
-def dashboard(uid: str) -> dict[str, Any]:
+def load(uid: str) -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads((GRAFANA / f"{uid}.json").read_text(encoding="utf-8"))
     return loaded
 
 
-def faults(board: dict[str, Any]) -> Iterator[str]:
+def faults(dashboard: dict[str, Any]) -> Iterator[str]:
     """Yield what is wrong with a dashboard."""
-    names = variables(board)
-    view = View(start=0, end=3600, chosen={name: [f"the {name}"] for name in names})
-    ids = [panel["id"] for panel in board["panels"]]
+    names = variables(dashboard)
+    view = View(start=0, end=3600, selected={name: [f"the {name}"] for name in names})
+    ids = [panel["id"] for panel in dashboard["panels"]]
     if len(set(ids)) != len(ids):
         yield f"two panels have one id: {ids}"
     for name in names:
-        if not re.search(rf"\$\{{?{name}\b", json.dumps([board["panels"], board["templating"]])):
+        if not re.search(rf"\$\{{?{name}\b", json.dumps([dashboard["panels"], dashboard["templating"]])):
             yield f"nothing uses the variable {name}"
-    for one, other in combinations(board["panels"], 2):
+    for one, other in combinations(dashboard["panels"], 2):
         if _overlap(one["gridPos"], other["gridPos"]):
             yield f"{one['title']!r} and {other['title']!r} overlap"
-    for panel in panels(board):
+    for panel in panels(dashboard):
         for fault in _panel_faults(panel):
             yield f"{panel['title']!r}: {fault}"
         for target in panel["targets"]:
             try:
-                found = list(_target_faults(panel, target, view.fill_in(target["expr"], names)))
+                found = list(_target_faults(panel, target, view.interpolate(target["expr"], names)))
             except (LookupError, ValueError) as error:
                 found = [str(error)]
             for fault in found:
@@ -91,10 +91,10 @@ def _target_faults(panel: dict[str, Any], target: dict[str, Any], query: str) ->
     shown = {*LEGEND_LABEL.findall(name), *LINK_LABEL.findall(json.dumps(panel["fieldConfig"]))}
     if missing := shown - labels(query):
         yield f"the legend or a link shows {sorted(missing)}, which the query drops"
-    asked = selectors(query)
-    if not asked:
+    found = selectors(query)
+    if not found:
         yield "no metric"
-    for selector in asked:
+    for selector in found:
         if selector.name == "ALERTS":  # Prometheus' own
             continue
         family = family_of(selector.name)
@@ -111,39 +111,39 @@ def _target_faults(panel: dict[str, Any], target: dict[str, Any], query: str) ->
 
 def test_there_are_four() -> None:
     """Their uids, by which other pages link to them, stand."""
-    assert tuple(sorted(built())) == UIDS
+    assert tuple(sorted(build_dashboards())) == UIDS
     assert tuple(sorted(path.stem for path in GRAFANA.glob("*.json"))) == UIDS
 
 
 @pytest.mark.parametrize("uid", UIDS)
 def test_a_dashboard_is_as_built(uid: str) -> None:
     """``python deploy/grafana/build.py`` would change nothing."""
-    assert (GRAFANA / f"{uid}.json").read_text(encoding="utf-8") == built()[uid]
-    assert dashboard(uid)["uid"] == uid
+    assert (GRAFANA / f"{uid}.json").read_text(encoding="utf-8") == build_dashboards()[uid]
+    assert load(uid)["uid"] == uid
 
 
 @pytest.mark.parametrize("uid", UIDS)
 def test_a_dashboard_is_without_fault(uid: str) -> None:
     """Every query parses and rests on metrics and labels that exist; every panel says what it shows, in which unit."""
-    assert list(faults(dashboard(uid))) == []
+    assert list(faults(load(uid))) == []
 
 
 def query(change: Callable[[str], str]) -> Callable[[dict[str, Any]], None]:
     """Return what changes the first query of the second panel."""
 
-    def broken(board: dict[str, Any]) -> None:
-        target = board["panels"][2]["targets"][0]
+    def broken(dashboard: dict[str, Any]) -> None:
+        target = dashboard["panels"][2]["targets"][0]
         target["expr"] = change(target["expr"])
 
     return broken
 
 
 def field(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
-    return lambda board: board["panels"][2].update({name: value})
+    return lambda dashboard: dashboard["panels"][2].update({name: value})
 
 
 def setting(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
-    return lambda board: board["panels"][2]["fieldConfig"]["defaults"].update({name: value})
+    return lambda dashboard: dashboard["panels"][2]["fieldConfig"]["defaults"].update({name: value})
 
 
 BROKEN = {
@@ -168,13 +168,13 @@ BROKEN = {
     "too_wide": (field("gridPos", {"x": 18, "y": 900, "w": 12, "h": 8}), "wider than the grid"),
     "overlaps": (field("gridPos", {"x": 0, "y": 11, "w": 12, "h": 8}), "overlap"),
     "id_used_twice": (field("id", 1), "two panels have one id"),
-    "no_legend": (lambda board: board["panels"][2]["targets"][0].pop("legendFormat"), "no legend"),
+    "no_legend": (lambda dashboard: dashboard["panels"][2]["targets"][0].pop("legendFormat"), "no legend"),
     "link_to_a_dropped_label": (
         setting("links", [{"url": "x?${__field.labels.colour}"}]),
         r"shows \['colour'.*\], which the query drops",
     ),
     "unused_variable": (
-        lambda board: board["templating"]["list"].append({"name": "colour"}),
+        lambda dashboard: dashboard["templating"]["list"].append({"name": "colour"}),
         "nothing uses the variable colour",
     ),
 }
@@ -183,25 +183,25 @@ BROKEN = {
 @pytest.mark.parametrize(("broken", "said"), BROKEN.values(), ids=BROKEN)
 def test_a_fault_is_found(broken: Callable[[dict[str, Any]], None], said: str) -> None:
     """Each way to break a dashboard is noticed, and said."""
-    board = dashboard("eco2-nodes")
+    dashboard = load("eco2-nodes")
     # A graph by node that a click leads on from.
-    board["panels"][2] = copy.deepcopy(next(panel for panel in panels(board) if panel["title"] == "Error rate"))
-    board["panels"][2] |= {"id": 900, "gridPos": {"x": 0, "y": 900, "w": 12, "h": 8}}
-    assert list(faults(board)) == []
+    dashboard["panels"][2] = copy.deepcopy(next(panel for panel in panels(dashboard) if panel["title"] == "Error rate"))
+    dashboard["panels"][2] |= {"id": 900, "gridPos": {"x": 0, "y": 900, "w": 12, "h": 8}}
+    assert list(faults(dashboard)) == []
 
-    broken(board)
+    broken(dashboard)
 
-    assert re.search(said, "\n".join(faults(board)))
+    assert re.search(said, "\n".join(faults(dashboard)))
 
 
 @pytest.mark.parametrize("uid", UIDS)
 def test_a_variable_offers_what_is_there(uid: str) -> None:
     """Several values or all of them, from a label that its metric has; all is everything, also what has no value."""
-    board = dashboard(uid)
-    asking = [variable for variable in board["templating"]["list"] if variable["type"] == "query"]
+    dashboard = load(uid)
+    queried = [variable for variable in dashboard["templating"]["list"] if variable["type"] == "query"]
 
-    assert asking
-    for variable in asking:
+    assert queried
+    for variable in queried:
         name, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["query"]).groups()  # type: ignore[union-attr]
         assert label in family_of(name).labels  # type: ignore[union-attr]
         assert NARROWED[label] == variable["name"]
@@ -210,21 +210,21 @@ def test_a_variable_offers_what_is_there(uid: str) -> None:
 
 
 def test_the_first_two_know_every_variable() -> None:
-    """Node, intent, model, tenant and data source can be chosen."""
+    """Node, intent, model, tenant and data source can be selected."""
     for uid in ("eco2-overview", "eco2-cost"):
-        assert {"datasource", "intent", "model", "node", "tenant"} <= {*variables(dashboard(uid))}
+        assert {"datasource", "intent", "model", "node", "tenant"} <= {*variables(load(uid))}
 
 
 def test_an_alert_leads_to_its_runbook() -> None:
     """By the address that the alert itself gives."""
-    ((_, url),) = [link for link in links(dashboard("eco2-overview")) if link[0] == "Alerts"]
+    ((_, url),) = [link for link in links(load("eco2-overview")) if link[0] == "Alerts"]
 
     assert url == "https://github.com/eco2-team/eco2-callbacks/blob/main/deploy/runbooks/${__value.raw}.md"
 
 
-def links(board: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def links(dashboard: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the title and address of every data link."""
-    for panel in panels(board):
+    for panel in panels(dashboard):
         config = panel["fieldConfig"]
         for link in config["defaults"].get("links", []):
             yield panel["title"], link["url"]
@@ -237,7 +237,7 @@ def links(board: dict[str, Any]) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize("uid", ["eco2-cost", "eco2-nodes", "eco2-overview"])
 def test_a_click_leads_to_the_same_runs_in_langsmith(uid: str) -> None:
     """The address holds a filter in LangSmith's query language, for the node's metadata or the tags of the README."""
-    found = list(links(dashboard(uid)))
+    found = list(links(load(uid)))
     documented = re.findall(r"`(\w+):<\w+>`", (ROOT / "README.md").read_text(encoding="utf-8"))
 
     assert found

@@ -284,7 +284,7 @@ def test_the_rules_are_those_of_prometheus() -> None:
     """The PrometheusRule is what its script makes of deploy/prometheus/rules."""
     script = runpy.run_path(str(DEPLOY / "kubernetes" / "prometheusrule.py"))
 
-    assert (BASE / "prometheusrule.yaml").read_text("utf-8") == script["rendered"]()
+    assert (BASE / "prometheusrule.yaml").read_text("utf-8") == script["render"]()
 
 
 def test_without_rules_no_rule_is_written(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_without_rules_no_rule_is_written(tmp_path: Path) -> None:
     script.write_text((DEPLOY / "kubernetes" / "prometheusrule.py").read_text("utf-8"), "utf-8")
 
     with pytest.raises(ValueError, match="holds no group of rules"):
-        runpy.run_path(str(script))["rendered"]()
+        runpy.run_path(str(script))["render"]()
 
 
 def test_the_operator_can_hand_the_rules_to_prometheus(tmp_path: Path) -> None:

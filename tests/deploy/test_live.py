@@ -18,9 +18,9 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
-from asking import Asker, Series, View, legend, panels, variables
 from eco2_callbacks import Settings
 from graph.app import make_handler
+from panel_queries import QueryRunner, Series, View, legend, panels, variables
 from tests.support.busy_worker import conversations, trouble
 from tests.support.metric_families import family_of
 from tests.support.observability_servers import (
@@ -37,7 +37,7 @@ from tests.support.rule_files import RULES, rules, selectors
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-BOARDS: dict[str, dict[str, Any]] = {
+DASHBOARDS: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((DEPLOY / "grafana").glob("*.json"))
 }
 JOB = "eco2-chat-worker"
@@ -49,14 +49,14 @@ ALERT = "WorkerGone"
 class Moment(NamedTuple):
     """What Prometheus shows whoever looks at it at one moment."""
 
-    asker: Asker
+    runner: QueryRunner
     start: float
     end: float
 
-    def ask(self, board: Mapping[str, Any], target: Mapping[str, Any], **chosen: Sequence[str]) -> list[Series]:
+    def query(self, dashboard: Mapping[str, Any], target: Mapping[str, Any], **selected: Sequence[str]) -> list[Series]:
         """Return what a query of a dashboard yields, with these values of its variables."""
-        view = View(start=self.start, end=self.end, scrape_seconds=0.5, chosen=chosen)
-        return self.asker.ask(target, variables(board), view)
+        view = View(start=self.start, end=self.end, scrape_seconds=0.5, selected=selected)
+        return self.runner.run(target, variables(dashboard), view)
 
 
 class History(NamedTuple):
@@ -71,12 +71,12 @@ class History(NamedTuple):
     exposition: str
 
 
-def scraped(asker: Asker) -> None:
+def scraped(runner: QueryRunner) -> None:
     """Wait until Prometheus has what is exposed now."""
     now = time.time()
 
     def seen() -> bool:
-        result = asker.get("query", query="timestamp(up) and up == 1")["result"]
+        result = runner.get("query", query="timestamp(up) and up == 1")["result"]
         return bool(result) and float(result[0]["value"][1]) > now
 
     until("a scrape", seen)
@@ -114,29 +114,29 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
             alertmanagers=[telling.removeprefix("http://")],
         )
         url = stack.enter_context(prometheus(tmp_path_factory.mktemp("prometheus"), config))
-        asker = stack.enter_context(Asker(url))
-        scraped(asker)
-        scraped(asker)
-        fresh = Moment(asker, start, time.time())
+        runner = stack.enter_context(QueryRunner(url))
+        scraped(runner)
+        scraped(runner)
+        fresh = Moment(runner, start, time.time())
         records = Records()
         for _ in range(2):
-            records.all += trouble(registry, lambda: scraped(asker)).all
+            records.all += trouble(registry, lambda: scraped(runner)).all
             records.all += asyncio.run(conversations(registry)).all
-            scraped(asker)
-        busy, exposition = Moment(asker, start, time.time()), generate_latest(registry).decode()
+            scraped(runner)
+        busy, exposition = Moment(runner, start, time.time()), generate_latest(registry).decode()
         page.alive = False
         (fired,) = until("the alert", lambda: hook.alerts("firing"))
-        gone = Moment(asker, start, time.time())
+        gone = Moment(runner, start, time.time())
         page.alive = True
         (resolved,) = until("the alert's end", lambda: hook.alerts("resolved"))
         yield History(fresh, busy, gone, fired, resolved, records, exposition)
 
 
-def nameless(moment: Moment, board: dict[str, Any]) -> Iterator[str]:
+def nameless(moment: Moment, dashboard: dict[str, Any]) -> Iterator[str]:
     """Yield the queries of a dashboard that yield nothing, no number, or a series without a name."""
-    for panel in panels(board):
+    for panel in panels(dashboard):
         for target in panel["targets"]:
-            series = moment.ask(board, target)
+            series = moment.query(dashboard, target)
             what = f"{panel['title']!r} {target['refId']}"
             if not series:
                 yield f"{what} shows nothing"
@@ -148,22 +148,22 @@ def nameless(moment: Moment, board: dict[str, Any]) -> Iterator[str]:
                     yield f"{what} has a point that is no number"
 
 
-def idle(moment: Moment, board: dict[str, Any]) -> Iterator[str]:
+def idle(moment: Moment, dashboard: dict[str, Any]) -> Iterator[str]:
     """Yield the panels in which nothing is above 0, and those that only say that there is none."""
-    for panel in panels(board):
-        asked = [(target, series) for target in panel["targets"] for series in moment.ask(board, target)]
+    for panel in panels(dashboard):
+        asked = [(target, series) for target in panel["targets"] for series in moment.query(dashboard, target)]
         if all(NONE.search(" ".join(series.labels.values())) for _, series in asked):
             yield f"{panel['title']!r} shows none"
         if not any(value > 0 for _, series in asked for _, value in series.points):
             yield f"{panel['title']!r} shows nothing above 0"
 
 
-def gaps(moment: Moment, board: dict[str, Any]) -> Iterator[str]:
+def gaps(moment: Moment, dashboard: dict[str, Any]) -> Iterator[str]:
     """Yield the queries that are blank for a while from the start on, or above 0 before anything has happened."""
     steps = math.floor((moment.end - moment.start) / 0.5) + 1
-    for panel in panels(board):
+    for panel in panels(dashboard):
         for target in panel["targets"]:
-            series = moment.ask(board, target)
+            series = moment.query(dashboard, target)
             what = f"{panel['title']!r} {target['refId']}"
             if len({at for one in series for at, _ in one.points}) < (1 if target.get("instant") else steps):
                 yield f"{what} is blank"
@@ -174,37 +174,37 @@ def gaps(moment: Moment, board: dict[str, Any]) -> Iterator[str]:
                     yield f"{what}: {legend(target, one.labels)} is {sorted(found)}"
 
 
-@pytest.mark.parametrize("uid", BOARDS)
+@pytest.mark.parametrize("uid", DASHBOARDS)
 def test_a_busy_worker_is_seen(history: History, uid: str) -> None:
     """Every query yields named series of numbers, and every panel something that happened."""
-    assert list(nameless(history.busy, BOARDS[uid])) == []
+    assert list(nameless(history.busy, DASHBOARDS[uid])) == []
     # What fires is seen when the worker is gone.
-    assert list(idle(history.busy, BOARDS[uid])) == [
+    assert list(idle(history.busy, DASHBOARDS[uid])) == [
         fault
-        for panel in panels(BOARDS[uid])
-        if {"ALERTS"} == metrics_of(panel, BOARDS[uid])
+        for panel in panels(DASHBOARDS[uid])
+        if {"ALERTS"} == metrics_of(panel, DASHBOARDS[uid])
         for fault in (f"{panel['title']!r} shows none", f"{panel['title']!r} shows nothing above 0")
     ]
 
 
-@pytest.mark.parametrize("uid", BOARDS)
+@pytest.mark.parametrize("uid", DASHBOARDS)
 def test_a_fresh_worker_shows_zeros(history: History, uid: str) -> None:
     """Before anything ran every query yields 0: no panel is blank, and no ratio is 0/0."""
-    assert list(nameless(history.fresh, BOARDS[uid])) == []
-    assert list(gaps(history.fresh, BOARDS[uid])) == []
+    assert list(nameless(history.fresh, DASHBOARDS[uid])) == []
+    assert list(gaps(history.fresh, DASHBOARDS[uid])) == []
 
 
-def expressions(board: Mapping[str, Any], panel: Mapping[str, Any]) -> list[str]:
+def expressions(dashboard: Mapping[str, Any], panel: Mapping[str, Any]) -> list[str]:
     view = View(start=0, end=3600)
-    return [view.fill_in(target["expr"], variables(board)) for target in panel["targets"]]
+    return [view.interpolate(target["expr"], variables(dashboard)) for target in panel["targets"]]
 
 
 def metrics(expression: str) -> set[str]:
     return {selector.name for selector in selectors(expression)}
 
 
-def metrics_of(panel: Mapping[str, Any], board: Mapping[str, Any]) -> set[str]:
-    return {name for expression in expressions(board, panel) for name in metrics(expression)}
+def metrics_of(panel: Mapping[str, Any], dashboard: Mapping[str, Any]) -> set[str]:
+    return {name for expression in expressions(dashboard, panel) for name in metrics(expression)}
 
 
 def query(change: Callable[[str], str]) -> Callable[[dict[str, Any]], None]:
@@ -230,16 +230,16 @@ BROKEN: dict[str, tuple[str, Callable[[dict[str, Any]], None], str]] = {
 @pytest.mark.parametrize(("moment", "broken", "said"), BROKEN.values(), ids=BROKEN)
 def test_a_fault_is_found(history: History, moment: str, broken: Callable[[dict[str, Any]], None], said: str) -> None:
     """Each way in which a panel can show nothing, or nonsense, is noticed."""
-    board = copy.deepcopy(BOARDS["eco2-nodes"])
-    board["panels"] = [panel for panel in board["panels"] if panel["title"] == "Error rate"]
+    dashboard = copy.deepcopy(DASHBOARDS["eco2-nodes"])
+    dashboard["panels"] = [panel for panel in dashboard["panels"] if panel["title"] == "Error rate"]
     look: Moment = getattr(history, moment)
     check = idle if moment == "busy" else gaps
-    assert [*nameless(look, board), *check(look, board)] == []
+    assert [*nameless(look, dashboard), *check(look, dashboard)] == []
 
-    broken(board["panels"][0]["targets"][0])
+    broken(dashboard["panels"][0]["targets"][0])
 
     try:
-        found = [*nameless(look, board), *check(look, board)]
+        found = [*nameless(look, dashboard), *check(look, dashboard)]
     except RuntimeError as refusal:
         found = [str(refusal)]
     assert re.search(said, "\n".join(found))
@@ -260,9 +260,9 @@ def test_a_variable_narrows_every_panel(history: History, variable: str) -> None
 
     def shown(**values: Sequence[str]) -> set[str]:
         asked = (
-            history.busy.ask(board, target, **values)
-            for board in BOARDS.values()
-            for panel in panels(board)
+            history.busy.query(dashboard, target, **values)
+            for dashboard in DASHBOARDS.values()
+            for panel in panels(dashboard)
             for target in panel["targets"]
         )
         found = [series.labels.items() for answer in asked for series in answer]
@@ -275,10 +275,10 @@ def test_a_variable_narrows_every_panel(history: History, variable: str) -> None
 def test_a_variable_offers_what_was_seen(history: History) -> None:
     """The values to choose from are those of the exposition."""
     offered = {}
-    for variable in BOARDS["eco2-cost"]["templating"]["list"]:
+    for variable in DASHBOARDS["eco2-cost"]["templating"]["list"]:
         if variable["type"] == "query":
             name, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["query"]).groups()  # type: ignore[union-attr]
-            offered[variable["name"]] = set(history.busy.asker.get(f"label/{label}/values", **{"match[]": name}))
+            offered[variable["name"]] = set(history.busy.runner.get(f"label/{label}/values", **{"match[]": name}))
 
     assert {"intent", "answer", "waste_rag", "feedback"} <= offered["node"]
     assert {"waste", "bulk_waste", "image_generation"} <= offered["intent"]
@@ -288,19 +288,19 @@ def test_a_variable_offers_what_was_seen(history: History) -> None:
 
 def only_query(uid: str, title: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a dashboard, and the query of its panel of that title."""
-    ((target,),) = (panel["targets"] for panel in panels(BOARDS[uid]) if panel["title"] == title)
-    return BOARDS[uid], target
+    ((target,),) = (panel["targets"] for panel in panels(DASHBOARDS[uid]) if panel["title"] == title)
+    return DASHBOARDS[uid], target
 
 
 def test_what_is_shown_as_spent_was_spent(history: History) -> None:
     """The figure is the sum of the bills, but for what Prometheus extrapolates; without first samples it is not."""
     spent = float(sum(call.cost.total_usd for call in history.records.calls if call.cost is not None))
-    board, target = only_query("eco2-cost", "In this range")
+    dashboard, target = only_query("eco2-cost", "In this range")
     naive = {**target, "expr": "sum(increase(llm_cost_dollars_total[$__range]))"}
 
     # A while later: it extrapolates by the scrape interval, which is much of a process that lived for seconds.
     later = history.busy._replace(end=time.time())
-    (shown,), (increase,) = later.ask(board, target), later.ask(board, naive)
+    (shown,), (increase,) = later.query(dashboard, target), later.query(dashboard, naive)
 
     assert shown.last == pytest.approx(spent, rel=0.1)
     assert shown.last - increase.last > 0.001  # the dated model is first heard of with its bill
@@ -311,14 +311,18 @@ def test_a_latency_leads_to_its_trace(history: History, uid: str) -> None:
     """Where a panel asks for exemplars there are some, and they name the trace as the data source is told."""
     sources = yaml.safe_load((DEPLOY / "grafana" / "provisioning" / "datasources" / "eco2.yaml").read_text())
     (destination,) = sources["datasources"][0]["jsonData"]["exemplarTraceIdDestinations"]
-    asked = [(panel, target) for panel in panels(BOARDS[uid]) for target in panel["targets"] if target.get("exemplar")]
+    asked = [
+        (panel, target) for panel in panels(DASHBOARDS[uid]) for target in panel["targets"] if target.get("exemplar")
+    ]
 
     assert asked
     for panel, target in asked:
-        expression = View(start=0, end=3600).fill_in(target["expr"], variables(BOARDS[uid]))
+        expression = View(start=0, end=3600).interpolate(target["expr"], variables(DASHBOARDS[uid]))
         times = {"start": str(history.busy.start), "end": str(history.busy.end)}
-        found = history.busy.asker.get("query_exemplars", query=expression, **times)
-        traces = {exemplar["labels"].get(destination["name"]) for series in found for exemplar in series["exemplars"]}
+        exemplars = history.busy.runner.get("query_exemplars", query=expression, **times)
+        traces = {
+            exemplar["labels"].get(destination["name"]) for series in exemplars for exemplar in series["exemplars"]
+        }
         assert traces, panel["title"]
         assert all(re.fullmatch(r"[0-9a-f]{32}", str(trace)) for trace in traces)
 
@@ -335,10 +339,10 @@ def test_an_alert_goes_out_and_ends(history: History) -> None:
 
 def test_the_overview_shows_what_fires(history: History) -> None:
     """The alert stands in the table while the worker is gone, and before it nothing does."""
-    board, target = only_query("eco2-overview", "Alerts")
+    dashboard, target = only_query("eco2-overview", "Alerts")
 
-    (firing,) = history.gone.ask(board, target)
-    (before,) = history.busy.ask(board, target)
+    (firing,) = history.gone.query(dashboard, target)
+    (before,) = history.busy.query(dashboard, target)
 
     assert (firing.labels["alertname"], firing.labels["severity"], firing.last) == (ALERT, "page", 1)
     assert (before.labels["alertname"], before.last) == ("none", 0)
@@ -378,11 +382,11 @@ def test_every_metric_is_exposed_and_documented(history: History) -> None:
     """What panels and rules name is in the exposition and in the README's table."""
     asked = [
         (f"{uid} {panel['title']}", expression)
-        for uid, board in BOARDS.items()
-        for panel in panels(board)
-        for expression in expressions(board, panel)
+        for uid, dashboard in DASHBOARDS.items()
+        for panel in panels(dashboard)
+        for expression in expressions(dashboard, panel)
     ]
-    known = set(history.busy.asker.get("label/__name__/values"))
+    known = set(history.busy.runner.get("label/__name__/values"))
     documented = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
 
     ruled = [(rule.name, rule.expr) for rule in rules()]

@@ -13,9 +13,9 @@ from dashboards.overview import overview
 from dashboards.streaming import UID as STREAMING
 from dashboards.streaming import streaming
 
-__all__ = ["built"]
+__all__ = ["build_dashboards"]
 
 
-def built() -> Mapping[str, str]:
+def build_dashboards() -> Mapping[str, str]:
     """Return the JSON of every dashboard by its uid."""
     return {COST: cost(), NODES: nodes(), STREAMING: streaming(), OVERVIEW: overview()}

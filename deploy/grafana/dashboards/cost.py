@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from dashboards.board import Row, board, langsmith
-from dashboards.panels import Column, Limits, Query, bars, donut, figure, grid, lines
+from dashboards.dashboard import Row, dashboard, langsmith
+from dashboards.panels import Column, Limits, Query, bar_gauge, pie_chart, stat, table, timeseries
 from dashboards.promql import (
-    in_an_hour,
+    last_hour,
     mean,
-    of,
     or_zero,
-    ordered,
     per_hour,
     per_second,
     quantile,
     range_mean,
     range_share,
     ranking,
+    selector,
+    sorted_desc,
     total,
 )
 
@@ -35,45 +35,45 @@ _BUDGET: Final = Limits(0.8, 1)
 
 def cost() -> str:
     """Return the dashboard's JSON."""
-    return board(
+    return dashboard(
         UID,
         "Eco2 Cost",
         "US dollars of the model calls. Who paid (tenant) and where it was spent (node, intent) are counted apart and "
         "sum to the same; a variable narrows the panels whose description names it.",
-        [_figures(), _payers(), _places(), _requests(), _bill(), _doubts(), _budgets()],
+        [_key_figures(), _payers(), _places(), _requests(), _bill(), _doubts(), _budgets()],
         since="now-24h",
         refresh="1m",
     )
 
 
-def _figures() -> Row:
+def _key_figures() -> Row:
     return Row(
         "Spent",
         [
-            figure("Today", "Since midnight.", Query(total(_PAID), "today"), "currencyUSD", since="now/d"),
-            figure(
+            stat("Today", "Since midnight.", Query(total(_PAID), "today"), "currencyUSD", since="now/d"),
+            stat(
                 "This month",
                 "Since the first of the month; Prometheus has to keep that long.",
                 Query(total(_PAID), "month"),
                 "currencyUSD",
                 since="now/M",
             ),
-            figure(
+            stat(
                 "Month forecast",
                 "What the month comes to if it goes on as it did since its first.",
                 Query(f"({total(_PAID)}) * days_in_month() * 86400 / $__range_s", "forecast"),
                 "currencyUSD",
                 since="now/M",
             ),
-            figure("In this range", "All model calls.", Query(total(_PAID), "range"), "currencyUSD"),
-            figure(
+            stat("In this range", "All model calls.", Query(total(_PAID), "range"), "currencyUSD"),
+            stat(
                 "Estimated",
                 "Share that rests on an estimate: cut streams, answers without usage, media.",
                 Query(range_share(_ESTIMATED, of_all=_PARTS), "estimated"),
                 "percentunit",
                 limits=Limits(0.05, 0.2),
             ),
-            figure(
+            stat(
                 "Calls without a price",
                 "They cost something, but nobody knows what: not in any figure here.",
                 Query(total("llm_unpriced_calls_total"), "calls"),
@@ -88,21 +88,21 @@ def _payers() -> Row:
     return Row(
         "Who paid",
         [
-            lines(
+            timeseries(
                 "Dollars an hour by model",
                 "The area is what was spent.",
                 [Query(per_hour(_PAID, "model"), "{{model}}")],
                 "currencyUSD",
                 stacked=True,
             ),
-            lines(
+            timeseries(
                 "Dollars an hour by tenant",
                 "The area is what was spent.",
                 [Query(per_hour(_PAID, "tenant_id"), "{{tenant_id}}")],
                 "currencyUSD",
                 stacked=True,
             ),
-            grid(
+            table(
                 "Bill",
                 "What each tenant used of each model. Cached tokens lie inside input, reasoning inside output.",
                 {"tenant_id": "Tenant", "model": "Model"},
@@ -112,12 +112,12 @@ def _payers() -> Row:
                     Column("Output", total("llm_tokens_total", "tenant_id", "model", token_type="output"), "short"),
                 ],
             ),
-            lines(
+            timeseries(
                 "The last hour, and the same a week ago",
                 "What the hour before each moment cost.",
                 [
-                    Query(in_an_hour(_PAID), "this week"),
-                    Query(in_an_hour(_PAID, ago="1w"), "a week before"),
+                    Query(last_hour(_PAID), "this week"),
+                    Query(last_hour(_PAID, ago="1w"), "a week before"),
                 ],
                 "currencyUSD",
             ),
@@ -129,7 +129,7 @@ def _places() -> Row:
     return Row(
         "Where it was spent",
         [
-            lines(
+            timeseries(
                 "Dollars an hour by node",
                 "The area is what was spent.",
                 [Query(per_hour(_SPENT, "node"), "{{node}}")],
@@ -140,7 +140,7 @@ def _places() -> Row:
                     'and(eq(metadata_key, "langgraph_node"), eq(metadata_value, "${__field.labels.node}"))',
                 ),
             ),
-            lines(
+            timeseries(
                 "Dollars an hour by intent",
                 "The area is what was spent. The call that finds out the intent is unclassified itself.",
                 [Query(per_hour(_SPENT, "intent"), "{{intent}}")],
@@ -148,10 +148,12 @@ def _places() -> Row:
                 stacked=True,
                 link=langsmith("Requests in LangSmith", 'has(tags, "intent:${__field.labels.intent}")'),
             ),
-            bars("By node", "In this range.", Query(ranking(_SPENT, "node"), "{{node}}"), "currencyUSD"),
-            bars("By intent", "In this range.", Query(ranking(_SPENT, "intent"), "{{intent}}"), "currencyUSD"),
-            bars("By model", "In this range.", Query(ranking(_PAID, "model"), "{{model}}"), "currencyUSD"),
-            bars("By tenant", "In this range.", Query(ranking(_PAID, "tenant_id"), "{{tenant_id}}"), "currencyUSD"),
+            bar_gauge("By node", "In this range.", Query(ranking(_SPENT, "node"), "{{node}}"), "currencyUSD"),
+            bar_gauge("By intent", "In this range.", Query(ranking(_SPENT, "intent"), "{{intent}}"), "currencyUSD"),
+            bar_gauge("By model", "In this range.", Query(ranking(_PAID, "model"), "{{model}}"), "currencyUSD"),
+            bar_gauge(
+                "By tenant", "In this range.", Query(ranking(_PAID, "tenant_id"), "{{tenant_id}}"), "currencyUSD"
+            ),
         ],
     )
 
@@ -160,21 +162,21 @@ def _requests() -> Row:
     return Row(
         "Cost of a request",
         [
-            figure(
+            stat(
                 "Mean",
                 "Of all requests in this range.",
                 Query(range_mean(_PER_REQUEST), "mean"),
                 "currencyUSD",
                 height=8,
             ),
-            lines(
+            timeseries(
                 "Mean by intent",
                 "US dollars of one request.",
                 [Query(mean(_PER_REQUEST, "intent"), "{{intent}}")],
                 "currencyUSD",
                 width=10,
             ),
-            lines(
+            timeseries(
                 "Spread",
                 "One request in two, in twenty, in a hundred costs more.",
                 [Query(quantile(q, _PER_REQUEST), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)],
@@ -190,13 +192,13 @@ def _bill() -> Row:
     return Row(
         "On what",
         [
-            donut(
+            pie_chart(
                 "Parts of the bill",
                 "What was billed, in this range.",
                 Query(ranking(_PARTS, "part"), "{{part}}"),
                 "currencyUSD",
             ),
-            lines(
+            timeseries(
                 "Tokens a second",
                 "Cached tokens are a part of input and cost less; reasoning is a part of output.",
                 [
@@ -216,7 +218,7 @@ def _doubts() -> Row:
     return Row(
         "What is not known exactly",
         [
-            bars(
+            bar_gauge(
                 "Estimated, and why",
                 "Dollars that rest on an estimate, in this range.",
                 Query(ranking(_ESTIMATED, "reason"), "{{reason}}"),
@@ -224,10 +226,10 @@ def _doubts() -> Row:
                 height=6,
                 width=12,
             ),
-            bars(
+            bar_gauge(
                 "Without a price, and why",
                 "Calls in this range; give the model a rate in the file of own rates.",
-                Query(ranking("llm_unpriced_calls_total", "model", "reason", most=5), "{{model}}: {{reason}}"),
+                Query(ranking("llm_unpriced_calls_total", "model", "reason", limit=5), "{{model}}: {{reason}}"),
                 "count",
                 height=6,
                 width=12,
@@ -241,25 +243,25 @@ def _budgets() -> Row:
     return Row(
         "Budgets",
         [
-            bars(
+            bar_gauge(
                 "Today's budget used",
                 "Spent since midnight, as a share of the tenant's daily budget.",
-                Query(ordered(_used("tenant_daily_budget_usd")), "{{tenant_id}}"),
+                Query(sorted_desc(_used("tenant_daily_budget_usd")), "{{tenant_id}}"),
                 "percentunit",
                 limits=_BUDGET,
                 since="now/d",
                 width=8,
             ),
-            bars(
+            bar_gauge(
                 "The month's budget used",
                 "Spent since the first, as a share of the tenant's monthly budget.",
-                Query(ordered(_used(monthly)), "{{tenant_id}}"),
+                Query(sorted_desc(_used(monthly)), "{{tenant_id}}"),
                 "percentunit",
                 limits=_BUDGET,
                 since="now/M",
                 width=8,
             ),
-            grid(
+            table(
                 "Left of the month's budget",
                 "Tenants without a budget have no row.",
                 {"tenant_id": "Tenant"},
@@ -275,7 +277,7 @@ def _budgets() -> Row:
 
 
 def _budget(name: str) -> str:
-    return f"max by (tenant_id) ({of(name)})"  # every process tells it
+    return f"max by (tenant_id) ({selector(name)})"  # every process tells it
 
 
 def _spent(budget: str) -> str:

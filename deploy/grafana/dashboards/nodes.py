@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from dashboards.board import Row, board, langsmith
-from dashboards.panels import Column, Limits, Query, bars, figure, grid, lines, spread
+from dashboards.dashboard import Row, dashboard, langsmith
+from dashboards.panels import Column, Limits, Query, bar_gauge, p50_and_p95, stat, table, timeseries
 from dashboards.promql import (
     mean,
-    of,
     or_zero,
     per_minute,
     range_mean,
     range_quantile,
     range_share,
     ranking,
+    selector,
     share,
     total,
 )
@@ -30,7 +30,7 @@ _POOR_SCORE: Final = "0.6"  # an answer below it is backed by a web search
 
 def nodes() -> str:
     """Return the dashboard's JSON."""
-    return board(
+    return dashboard(
         UID,
         "Eco2 Nodes",
         "The graph's nodes, and the models, tools, retrievers and judges that they use.",
@@ -44,7 +44,7 @@ def _summary() -> Row:
     return Row(
         "In this range",
         [
-            grid(
+            table(
                 "Nodes",
                 "What each node did, how long it took and what it cost. A click leads to its runs in LangSmith.",
                 {"node": "Node"},
@@ -63,7 +63,7 @@ def _summary() -> Row:
                     )
                 },
             ),
-            grid(
+            table(
                 "Model calls",
                 "What each model did in each node. A click leads to the node's runs in LangSmith, or the intent's.",
                 {"node": "Node", "intent": "Intent", "model": "Model"},
@@ -97,7 +97,7 @@ def _runs() -> Row:
     return Row(
         "Runs",
         [
-            lines(
+            timeseries(
                 "Runs",
                 "How often each node ran.",
                 [Query(per_minute(_RUNS, "node"), "{{node}}")],
@@ -105,7 +105,7 @@ def _runs() -> Row:
                 stacked=True,
                 link=link,
             ),
-            lines(
+            timeseries(
                 "Error rate",
                 "Share of a node's runs that ended with an error. An interrupt is none, nor is a cancelled run.",
                 [Query(share(_RUNS, "node", status="error"), "{{node}}")],
@@ -113,29 +113,29 @@ def _runs() -> Row:
                 limits=ERRORS,
                 link=link,
             ),
-            lines(
+            timeseries(
                 "Duration p50",
                 "Half of a node's runs are faster.",
-                spread("graph_node_duration_seconds", "node")[:1],
+                p50_and_p95("graph_node_duration_seconds", "node")[:1],
                 "s",
                 link=link,
             ),
-            lines(
+            timeseries(
                 "Duration p95",
                 "One run in twenty is slower. Objectives: intent 0.3 s, waste_rag 1 s.",
-                spread("graph_node_duration_seconds", "node")[1:],
+                p50_and_p95("graph_node_duration_seconds", "node")[1:],
                 "s",
                 exemplars=True,
                 link=link,
             ),
-            lines(
+            timeseries(
                 "How runs end",
                 "All nodes together.",
                 [Query(per_minute(_RUNS, "status"), "{{status}}")],
                 "suffix:/min",
                 stacked=True,
             ),
-            lines(
+            timeseries(
                 "Calls in one request",
                 "Mean number of model calls and of tool calls: a loop that does not end shows here.",
                 [
@@ -152,7 +152,7 @@ def _models() -> Row:
     return Row(
         "Models",
         [
-            lines(
+            timeseries(
                 "Calls by model",
                 "How many model calls a minute, by the model that answered.",
                 [Query(per_minute("llm_calls_total", "model"), "{{model}}")],
@@ -160,15 +160,15 @@ def _models() -> Row:
                 stacked=True,
                 width=8,
             ),
-            lines(
+            timeseries(
                 "Call duration",
                 "From a model call's start to its end.",
-                spread("llm_inference_duration_seconds", "model"),
+                p50_and_p95("llm_inference_duration_seconds", "model"),
                 "s",
                 exemplars=True,
                 width=8,
             ),
-            lines(
+            timeseries(
                 "Failed calls",
                 "Model calls that failed, by exception class and node; also those that were then repeated.",
                 [Query(per_minute("llm_errors_total", "error_type", "node"), "{{error_type}} in {{node}}")],
@@ -183,7 +183,7 @@ def _subagents() -> Row:
     return Row(
         "Subagents",
         [
-            lines(
+            timeseries(
                 "Calls of subagents",
                 "Runs of the nodes that serve an intent.",
                 [Query(per_minute("chat_subagent_calls_total", "subagent"), "{{subagent}}")],
@@ -192,14 +192,14 @@ def _subagents() -> Row:
                 width=8,
                 link=langsmith("Runs in LangSmith", 'has(tags, "subagent:${__field.labels.subagent}")'),
             ),
-            lines(
+            timeseries(
                 "Subagents p95",
                 "One run in twenty is slower.",
-                spread("chat_subagent_duration_seconds", "subagent")[1:],
+                p50_and_p95("chat_subagent_duration_seconds", "subagent")[1:],
                 "s",
                 width=8,
             ),
-            lines(
+            timeseries(
                 "Error rate of subagents",
                 "Share of their runs that ended with an error.",
                 [Query(share("chat_subagent_calls_total", "subagent", status="error"), "{{subagent}}")],
@@ -215,7 +215,7 @@ def _tools() -> Row:
     return Row(
         "Tools",
         [
-            lines(
+            timeseries(
                 "Tool calls",
                 "Calls of the graph's own tools.",
                 [Query(per_minute("tool_calls_total", "tool_name"), "{{tool_name}}")],
@@ -223,14 +223,14 @@ def _tools() -> Row:
                 stacked=True,
                 width=6,
             ),
-            lines(
+            timeseries(
                 "Tools p95",
                 "One call in twenty is slower.",
-                spread("tool_execution_duration_seconds", "tool_name")[1:],
+                p50_and_p95("tool_execution_duration_seconds", "tool_name")[1:],
                 "s",
                 width=6,
             ),
-            lines(
+            timeseries(
                 "Error rate of tools",
                 "Share of their calls that failed: the service behind is down, slow or answers rubbish.",
                 [Query(share("tool_calls_total", "tool_name", status="error"), "{{tool_name}}")],
@@ -238,7 +238,7 @@ def _tools() -> Row:
                 limits=ERRORS,
                 width=6,
             ),
-            bars(
+            bar_gauge(
                 "Tools of the providers",
                 "Billed calls of the provider's own tools, such as web search.",
                 Query(ranking("llm_server_tool_calls_total", "tool", "node"), "{{tool}} in {{node}}"),
@@ -250,28 +250,28 @@ def _tools() -> Row:
 
 def _quality() -> Row:
     poor = (
-        f"sum by (key) (rate({of('chat_feedback_score_bucket', le=_POOR_SCORE)}[$__rate_interval])) / "
-        f"clamp_min(sum by (key) (rate({of('chat_feedback_score_count')}[$__rate_interval])), 1e-9)"
+        f"sum by (key) (rate({selector('chat_feedback_score_bucket', le=_POOR_SCORE)}[$__rate_interval])) / "
+        f"clamp_min(sum by (key) (rate({selector('chat_feedback_score_count')}[$__rate_interval])), 1e-9)"
     )
     return Row(
         "Retrieval and feedback",
         [
-            lines(
+            timeseries(
                 "Retrieval",
                 "Time that a retriever takes to find its passages.",
-                spread("retrieval_duration_seconds", "retriever"),
+                p50_and_p95("retrieval_duration_seconds", "retriever"),
                 "s",
                 width=8,
             ),
-            lines(
+            timeseries(
                 "Scores",
                 "Mean quality, from 0 to 1, that a judging node gave.",
                 [Query(mean("chat_feedback_score", "key"), "{{key}}")],
                 "short",
-                highest=1,
+                max_value=1,
                 width=6,
             ),
-            lines(
+            timeseries(
                 "Poor answers",
                 f"Share of the scores of {_POOR_SCORE} or less; below it the web is searched too.",
                 [Query(or_zero(poor, "key"), "{{key}}")],
@@ -279,7 +279,7 @@ def _quality() -> Row:
                 limits=Limits(0.2, 0.5),
                 width=6,
             ),
-            figure(
+            stat(
                 "Mean score",
                 "Of all scores in this range.",
                 Query(range_mean("chat_feedback_score"), "score"),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from dashboards.board import RUNBOOKS, Row, board, langsmith
+from dashboards.dashboard import RUNBOOKS, Row, dashboard, langsmith
 from dashboards.nodes import ERRORS
-from dashboards.panels import Column, Limits, Link, Query, bars, figure, grid, lines, spread
+from dashboards.panels import Column, Limits, Link, Query, bar_gauge, p50_and_p95, stat, table, timeseries
 from dashboards.promql import (
     gauge,
-    of,
     or_zero,
     per_minute,
     quantile,
@@ -18,6 +17,7 @@ from dashboards.promql import (
     range_quantile,
     range_share,
     ranking,
+    selector,
     share,
     share_ranking,
     total,
@@ -39,50 +39,50 @@ _OF_NODE: Final = langsmith(
 
 def overview() -> str:
     """Return the dashboard's JSON."""
-    return board(
+    return dashboard(
         UID,
         "Eco2 Overview",
         "Requests to the chat worker: how many, how fast, how well, and where it hurts.",
-        [_figures(), _requests(), _intents(), _trouble(), _telemetry()],
+        [_key_figures(), _requests(), _intents(), _trouble(), _telemetry()],
         since="now-1h",
         refresh="30s",
     )
 
 
-def _figures() -> Row:
+def _key_figures() -> Row:
     return Row(
         "In this range",
         [
-            figure("Requests", "Requests that ended.", Query(total(_REQUESTS), "requests"), "count"),
-            figure(
+            stat("Requests", "Requests that ended.", Query(total(_REQUESTS), "requests"), "count"),
+            stat(
                 "Success",
                 "Share of the requests that did not fail; one that its user cancelled did not.",
                 Query(f"1 - ({range_share(_REQUESTS, status='error')})", "success"),
                 "percentunit",
                 limits=Limits(0.99, 0.95),
             ),
-            figure(
+            stat(
                 "Latency p95",
                 "One request in twenty took longer.",
                 Query(range_quantile(0.95, _SECONDS), "p95"),
                 "s",
                 limits=_SLOW,
             ),
-            figure(
+            stat(
                 "Open requests",
                 "Requests under way now.",
                 Query(gauge("agent_active_sessions"), "open"),
                 "count",
-                over_time=True,
+                sparkline=True,
             ),
-            figure("Cost", "Of all model calls.", Query(total("llm_cost_dollars_total"), "cost"), "currencyUSD"),
-            figure(
+            stat("Cost", "Of all model calls.", Query(total("llm_cost_dollars_total"), "cost"), "currencyUSD"),
+            stat(
                 "Processes",
                 "Processes that Prometheus reads the metrics of.",
-                Query(or_zero(f"count({of('eco2_callbacks_info')})"), "processes"),
+                Query(or_zero(f"count({selector('eco2_callbacks_info')})"), "processes"),
                 "count",
                 limits=Limits(1, 0.5),
-                over_time=True,
+                sparkline=True,
             ),
         ],
     )
@@ -92,14 +92,14 @@ def _requests() -> Row:
     return Row(
         "Requests",
         [
-            lines(
+            timeseries(
                 "Requests by how they end",
                 "How many a minute.",
                 [Query(per_minute(_REQUESTS, "status"), "{{status}}")],
                 "suffix:/min",
                 stacked=True,
             ),
-            lines(
+            timeseries(
                 "Latency",
                 "From a request's start to its end. Objectives at p95: 3 s for general questions, 5 s for waste.",
                 [Query(quantile(q, _SECONDS), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)],
@@ -107,13 +107,13 @@ def _requests() -> Row:
                 limits=_SLOW,
                 exemplars=True,
             ),
-            lines(
+            timeseries(
                 "Latency p95 by tenant",
                 "One of a tenant's requests in twenty took longer.",
-                spread("agent_request_duration_seconds", "tenant_id")[1:],
+                p50_and_p95("agent_request_duration_seconds", "tenant_id")[1:],
                 "s",
             ),
-            lines(
+            timeseries(
                 "Errors by tenant",
                 "Failed requests of an agent, by who asked.",
                 [Query(per_minute("agent_errors_total", "tenant_id"), "{{tenant_id}}")],
@@ -127,7 +127,7 @@ def _intents() -> Row:
     return Row(
         "Intents",
         [
-            lines(
+            timeseries(
                 "Requests by intent",
                 "How many a minute. A click leads to the intent's requests in LangSmith.",
                 [Query(per_minute("chat_intent_total", "intent"), "{{intent}}")],
@@ -135,16 +135,16 @@ def _intents() -> Row:
                 stacked=True,
                 link=_OF_INTENT,
             ),
-            lines(
+            timeseries(
                 "Latency p95 by intent",
                 "Objectives: 3 s for general questions, 5 s for waste.",
-                spread(_SECONDS, "intent")[1:],
+                p50_and_p95(_SECONDS, "intent")[1:],
                 "s",
                 limits=_SLOW,
                 exemplars=True,
                 link=_OF_INTENT,
             ),
-            grid(
+            table(
                 "Intents in this range",
                 "What was asked, how it went and what it cost. A click leads to the intent's requests in LangSmith.",
                 {"intent": "Intent"},
@@ -167,7 +167,7 @@ def _trouble() -> Row:
     return Row(
         "Where it hurts",
         [
-            grid(
+            table(
                 "Alerts",
                 "What fires now. A click leads to the alert's runbook.",
                 {"alertname": "Alert", "severity": "Severity"},
@@ -175,32 +175,32 @@ def _trouble() -> Row:
                 links={"Alert": Link("Runbook", f"{RUNBOOKS}/${{__value.raw}}.md")},
                 width=8,
             ),
-            bars(
+            bar_gauge(
                 "Nodes that fail most",
                 "Share of a node's runs that failed. A click leads to its runs in LangSmith.",
-                Query(share_ranking("graph_node_runs_total", "node", most=5, status="error"), "{{node}}"),
+                Query(share_ranking("graph_node_runs_total", "node", limit=5, status="error"), "{{node}}"),
                 "percentunit",
                 limits=ERRORS,
                 link=_OF_NODE,
                 width=8,
             ),
-            bars(
+            bar_gauge(
                 "Slowest nodes",
                 "Duration at p95. A click leads to the node's runs in LangSmith.",
-                Query(quantile_ranking(0.95, "graph_node_duration_seconds", "node", most=5), "{{node}}"),
+                Query(quantile_ranking(0.95, "graph_node_duration_seconds", "node", limit=5), "{{node}}"),
                 "s",
                 link=_OF_NODE,
                 width=8,
             ),
-            bars(
+            bar_gauge(
                 "Errors",
                 "Failed requests in this range, by intent and exception class.",
-                Query(ranking("chat_errors_total", "intent", "error_type", most=5), "{{error_type}} ({{intent}})"),
+                Query(ranking("chat_errors_total", "intent", "error_type", limit=5), "{{error_type}} ({{intent}})"),
                 "count",
                 link=_OF_INTENT,
                 width=8,
             ),
-            lines(
+            timeseries(
                 "Error rate by intent",
                 "Share of an intent's requests that failed.",
                 [Query(share(_REQUESTS, "intent", status="error"), "{{intent}}")],
@@ -209,10 +209,10 @@ def _trouble() -> Row:
                 link=_OF_INTENT,
                 width=8,
             ),
-            lines(
+            timeseries(
                 "Rate limits",
                 "Model calls that the provider answered with 429.",
-                [Query(per_minute("llm_rate_limit_errors_total", "model", used=True), "{{model}}")],
+                [Query(per_minute("llm_rate_limit_errors_total", "model", only_nonzero=True), "{{model}}")],
                 "suffix:/min",
                 width=8,
             ),
@@ -224,7 +224,7 @@ def _telemetry() -> Row:
     return Row(
         "Is the telemetry itself well?",
         [
-            figure(
+            stat(
                 "Handler errors",
                 "Exceptions inside the handler; the requests went on.",
                 Query(total("eco2_callbacks_errors_total"), "errors"),
@@ -232,7 +232,7 @@ def _telemetry() -> Row:
                 limits=Limits(1, 10),
                 width=6,
             ),
-            figure(
+            stat(
                 "Label overflow",
                 "Label values past the cap that became 'other'.",
                 Query(total("eco2_callbacks_label_overflow_total"), "values"),
@@ -240,7 +240,7 @@ def _telemetry() -> Row:
                 limits=Limits(1, 100),
                 width=6,
             ),
-            figure(
+            stat(
                 "Evicted runs",
                 "Runs closed because too many were open, or one was for too long.",
                 Query(total("eco2_callbacks_evicted_runs_total"), "runs"),
@@ -248,12 +248,12 @@ def _telemetry() -> Row:
                 limits=Limits(1, 100),
                 width=6,
             ),
-            figure(
+            stat(
                 "Open runs",
                 "Runs between their start and their end: grows without end if ends are lost.",
                 Query(gauge("eco2_callbacks_open_runs"), "runs"),
                 "count",
-                over_time=True,
+                sparkline=True,
                 width=6,
             ),
         ],

@@ -7,8 +7,14 @@ from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
-from grafana_foundation_sdk.builders import bargauge, common, piechart, prometheus, stat, table, timeseries
+from grafana_foundation_sdk.builders import common, prometheus
 from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.builders.bargauge import Panel as BarGaugePanel
+from grafana_foundation_sdk.builders.piechart import Panel as PieChartPanel
+from grafana_foundation_sdk.builders.piechart import PieChartLegendOptions
+from grafana_foundation_sdk.builders.stat import Panel as StatPanel
+from grafana_foundation_sdk.builders.table import Panel as TablePanel
+from grafana_foundation_sdk.builders.timeseries import Panel as TimeseriesPanel
 from grafana_foundation_sdk.models import common as options
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models import piechart as pie
@@ -23,21 +29,21 @@ __all__ = [
     "Link",
     "Panel",
     "Query",
-    "bars",
-    "donut",
-    "figure",
-    "grid",
-    "lines",
-    "spread",
+    "bar_gauge",
+    "p50_and_p95",
+    "pie_chart",
+    "stat",
+    "table",
+    "timeseries",
 ]
 
 DATASOURCE: Final = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
-Panel: TypeAlias = stat.Panel | timeseries.Panel | bargauge.Panel | piechart.Panel | table.Panel
+Panel: TypeAlias = StatPanel | TimeseriesPanel | BarGaugePanel | PieChartPanel | TablePanel
 Unit: TypeAlias = Literal[
     "currencyUSD", "percentunit", "s", "short", "count", "suffix:/min", "suffix: tok/s", "suffix: tokens"
 ]
 Since: TypeAlias = Literal["", "now/d", "now/M"]
-_P = TypeVar("_P", stat.Panel, timeseries.Panel, bargauge.Panel, piechart.Panel, table.Panel)
+_P = TypeVar("_P", StatPanel, TimeseriesPanel, BarGaugePanel, PieChartPanel, TablePanel)
 
 _GREEN, _YELLOW, _RED, _BLUE, _GREY = "green", "#EAB839", "red", "blue", "#6E7077"
 _COUNT: Final = ("locale", 0)  # whole, though Prometheus extrapolates it
@@ -88,13 +94,13 @@ class Column(NamedTuple):
     limits: Limits | None = None
 
 
-def spread(name: str, *by: str, **matchers: str) -> list[Query]:
+def p50_and_p95(name: str, *by: str, **matchers: str) -> list[Query]:
     """Return the median and the 95th percentile of what a histogram observes, for each set of labels."""
     named = " ".join(f"{{{{{label}}}}}" for label in by)
     return [Query(quantile(q, name, *by, **matchers), f"{named} {p}".strip()) for q, p in ((0.5, "p50"), (0.95, "p95"))]
 
 
-def figure(
+def stat(
     title: str,
     description: str,
     query: Query,
@@ -102,23 +108,23 @@ def figure(
     *,
     limits: Limits | None = None,
     since: Since = "",
-    over_time: bool = False,
+    sparkline: bool = False,
     height: int = 4,
     width: int = 4,
-) -> stat.Panel:
+) -> StatPanel:
     """Return one large number, of a query with one series.
 
-    ``limits`` colour it; ``over_time`` draws how it got there; ``since`` stands instead of the dashboard's range.
+    ``limits`` colour it; ``sparkline`` draws how it got there; ``since`` stands instead of the dashboard's range.
     """
-    panel = _panel(stat.Panel(), title, description, [query], unit, instant=not over_time, width=width, height=height)
+    panel = _panel(StatPanel(), title, description, [query], unit, instant=not sparkline, width=width, height=height)
     panel.reduce_options(_last()).color_mode(options.BigValueColorMode.VALUE)
-    panel.graph_mode(options.BigValueGraphMode.AREA if over_time else options.BigValueGraphMode.NONE)
+    panel.graph_mode(options.BigValueGraphMode.AREA if sparkline else options.BigValueGraphMode.NONE)
     panel.color_scheme(builders.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
     panel.thresholds(_thresholds(limits))
     return panel.time_from(since) if since else panel
 
 
-def lines(
+def timeseries(
     title: str,
     description: str,
     queries: Sequence[Query],
@@ -128,17 +134,17 @@ def lines(
     stacked: bool = False,
     exemplars: bool = False,
     link: Link | None = None,
-    highest: float | None = None,
+    max_value: float | None = None,
     width: int = 12,
-) -> timeseries.Panel:
+) -> TimeseriesPanel:
     """Return series over time; limits are dashed lines, exemplars single requests with their trace."""
-    panel = _panel(timeseries.Panel(), title, description, queries, unit, exemplars=exemplars, width=width, height=8)
+    panel = _panel(TimeseriesPanel(), title, description, queries, unit, exemplars=exemplars, width=width, height=8)
     panel.min(0).line_width(1.5).fill_opacity(25 if stacked else 8).show_points(options.VisibilityMode.AUTO)
     panel.color_scheme(_palette()).tooltip(_all_values()).legend(_legend(beside=width > _NARROW))
     if stacked:
         panel.stacking(common.StackingConfig().mode(options.StackingMode.NORMAL).group("A"))
-    if highest is not None:
-        panel.max(highest)
+    if max_value is not None:
+        panel.max(max_value)
     if limits is not None:
         panel.thresholds(_thresholds(limits, base="transparent"))
         panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(options.GraphThresholdsStyleMode.DASHED))
@@ -149,7 +155,7 @@ def lines(
     return panel.data_links([_link(link)]) if link else panel
 
 
-def bars(
+def bar_gauge(
     title: str,
     description: str,
     query: Query,
@@ -160,9 +166,9 @@ def bars(
     link: Link | None = None,
     height: int = 8,
     width: int = 6,
-) -> bargauge.Panel:
+) -> BarGaugePanel:
     """Return a bar for each series, as long as its number is large."""
-    panel = _panel(bargauge.Panel(), title, description, [query], unit, instant=True, width=width, height=height)
+    panel = _panel(BarGaugePanel(), title, description, [query], unit, instant=True, width=width, height=height)
     panel.reduce_options(_last()).orientation(options.VizOrientation.HORIZONTAL).min(0)
     panel.display_mode(options.BarGaugeDisplayMode.BASIC).value_mode(options.BarGaugeValueMode.TEXT)
     panel.thresholds(_thresholds(limits))
@@ -175,12 +181,12 @@ def bars(
     return panel.data_links([_link(link)]) if link else panel
 
 
-def donut(title: str, description: str, query: Query, unit: Unit, *, width: int = 8) -> piechart.Panel:
+def pie_chart(title: str, description: str, query: Query, unit: Unit, *, width: int = 8) -> PieChartPanel:
     """Return the parts of a whole."""
-    panel = _panel(piechart.Panel(), title, description, [query], unit, instant=True, width=width, height=8)
+    panel = _panel(PieChartPanel(), title, description, [query], unit, instant=True, width=width, height=8)
     panel.reduce_options(_last()).pie_type(pie.PieChartType.DONUT).color_scheme(_palette()).tooltip(_all_values())
     return panel.legend(
-        piechart.PieChartLegendOptions()
+        PieChartLegendOptions()
         .display_mode(options.LegendDisplayMode.TABLE)
         .placement(options.LegendPlacement.RIGHT)
         .show_legend(True)
@@ -188,7 +194,7 @@ def donut(title: str, description: str, query: Query, unit: Unit, *, width: int 
     )
 
 
-def grid(
+def table(
     title: str,
     description: str,
     by: Mapping[str, str],
@@ -199,16 +205,14 @@ def grid(
     since: Since = "",
     height: int = 8,
     width: int = 12,
-) -> table.Panel:
+) -> TablePanel:
     """Return a table with a row for each set of labels.
 
-    ``by`` are the labels with the titles of their columns, kept by the query of every column of figures. The highest
+    ``by`` are the labels with the titles of their columns, kept by the query of every column of figures. The max_value
     value of ``sort`` comes first, by default of the first column; ``links`` are where the cells of a column lead.
     """
     queries = [Query(column.expression, column.title) for column in columns]
-    panel = _panel(
-        table.Panel(), title, description, queries, columns[0].unit, tabular=True, width=width, height=height
-    )
+    panel = _panel(TablePanel(), title, description, queries, columns[0].unit, tabular=True, width=width, height=height)
     values = {f"Value #{letter}": column.title for letter, column in zip(ascii_uppercase, columns, strict=False)}
     if len(columns) == 1:
         values = {"Value": columns[0].title}
@@ -292,7 +296,7 @@ def _thresholds(limits: Limits | None, *, base: str = _GREEN) -> builders.Thresh
     return builders.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(steps)
 
 
-def _color_statuses(panel: timeseries.Panel, queries: Sequence[Query]) -> None:
+def _color_statuses(panel: TimeseriesPanel, queries: Sequence[Query]) -> None:
     if any(query.legend == "{{status}}" for query in queries):
         for status, color in _STATUSES.items():
             panel.override_by_name(status, [_fixed(color)])

@@ -12,11 +12,9 @@ __all__ = [
     "NONE",
     "VARIABLES",
     "gauge",
-    "in_an_hour",
+    "last_hour",
     "mean",
-    "of",
     "or_zero",
-    "ordered",
     "per_hour",
     "per_minute",
     "per_second",
@@ -26,8 +24,10 @@ __all__ = [
     "range_quantile",
     "range_share",
     "ranking",
+    "selector",
     "share",
     "share_ranking",
+    "sorted_desc",
     "total",
 ]
 
@@ -45,7 +45,7 @@ _RECENTLY: Final = "$__rate_interval"
 _IN_RANGE: Final = "$__range"
 
 
-def of(name: str, **matchers: str) -> str:
+def selector(name: str, **matchers: str) -> str:
     """Return the selector of a metric: these labels, and every label that a variable of the dashboard narrows.
 
     Args:
@@ -72,17 +72,17 @@ def or_zero(expression: str, *by: str) -> str:
 
 def gauge(name: str, *by: str) -> str:
     """Return a gauge's value, summed over the processes."""
-    return or_zero(_sum(of(name), by), *by)
+    return or_zero(_sum(selector(name), by), *by)
 
 
-def per_second(name: str, *by: str, used: bool = False, **matchers: str) -> str:
+def per_second(name: str, *by: str, only_nonzero: bool = False, **matchers: str) -> str:
     """Return how fast a counter grows; with ``used`` only where it ever did."""
-    return or_zero(f"{_rate(name, by, matchers)}{_ever(name, by, matchers) if used else ''}", *by)
+    return or_zero(f"{_rate(name, by, matchers)}{_ever(name, by, matchers) if only_nonzero else ''}", *by)
 
 
-def per_minute(name: str, *by: str, used: bool = False, **matchers: str) -> str:
+def per_minute(name: str, *by: str, only_nonzero: bool = False, **matchers: str) -> str:
     """Return how often a minute something happens, the first time included; with ``used`` only where it ever did."""
-    ever = _ever(name, by, matchers) if used else ""
+    ever = _ever(name, by, matchers) if only_nonzero else ""
     return or_zero(f"{_growth(name, by, _RECENTLY, matchers)} * 60000 / $__rate_interval_ms{ever}", *by)
 
 
@@ -96,34 +96,34 @@ def total(name: str, *by: str, **matchers: str) -> str:
     return or_zero(_growth(name, by, _IN_RANGE, matchers), *by)
 
 
-def in_an_hour(name: str, *, ago: str = "") -> str:
+def last_hour(name: str, *, ago: str = "") -> str:
     """Return by how much a counter grew in the hour before each moment, or so long ``ago``."""
     return or_zero(_growth(name, (), "1h", _ANY, ago))
 
 
-def ranking(name: str, *by: str, most: int = 0) -> str:
+def ranking(name: str, *by: str, limit: int = 0) -> str:
     """Return by how much a counter grew in the dashboard's range, the largest first, without those that did not.
 
     Args:
         name: The counter.
         by: Labels to keep.
-        most: How many; 0 is all.
+        limit: How many; 0 is all.
     """
-    return _sorted(or_zero(f"{_growth(name, by, _IN_RANGE, _ANY)} > 0", *by), most)
+    return _sorted(or_zero(f"{_growth(name, by, _IN_RANGE, _ANY)} > 0", *by), limit)
 
 
-def share_ranking(name: str, *by: str, most: int = 0, **matchers: str) -> str:
+def share_ranking(name: str, *by: str, limit: int = 0, **matchers: str) -> str:
     """Return which share of a counter's growth in the dashboard's range these labels have, in the same order."""
     part, whole = _growth(name, by, _IN_RANGE, matchers), _growth(name, by, _IN_RANGE, _ANY)
-    return _sorted(or_zero(f"{_quotient(part, whole)} > 0", *by), most)
+    return _sorted(or_zero(f"{_quotient(part, whole)} > 0", *by), limit)
 
 
-def quantile_ranking(q: float, name: str, *by: str, most: int = 0) -> str:
+def quantile_ranking(q: float, name: str, *by: str, limit: int = 0) -> str:
     """Return a quantile of what a histogram observed in the dashboard's range, the largest first."""
-    return _sorted(range_quantile(q, name, *by), most)
+    return _sorted(range_quantile(q, name, *by), limit)
 
 
-def ordered(expression: str) -> str:
+def sorted_desc(expression: str) -> str:
     """Return the series of an instant, the largest first."""
     return _sorted(expression, 0)
 
@@ -178,11 +178,11 @@ def _family(name: str) -> Family:
 
 
 def _ever(name: str, by: tuple[str, ...], matchers: Mapping[str, str]) -> str:
-    return f" and {_sum(of(name, **matchers), by)} > 0"
+    return f" and {_sum(selector(name, **matchers), by)} > 0"
 
 
-def _sorted(expression: str, most: int) -> str:
-    return f"topk({most}, {expression})" if most else f"sort_desc({expression})"
+def _sorted(expression: str, limit: int) -> str:
+    return f"topk({limit}, {expression})" if limit else f"sort_desc({expression})"
 
 
 def _quotient(part: str, whole: str) -> str:
@@ -194,7 +194,7 @@ def _sum(expression: str, by: tuple[str, ...]) -> str:
 
 
 def _rate(name: str, by: tuple[str, ...], matchers: Mapping[str, str]) -> str:
-    return _sum(f"rate({of(name, **matchers)}[{_RECENTLY}])", by)
+    return _sum(f"rate({selector(name, **matchers)}[{_RECENTLY}])", by)
 
 
 def _growth(name: str, by: tuple[str, ...], window: str, matchers: Mapping[str, str], ago: str = "") -> str:
@@ -204,6 +204,6 @@ def _growth(name: str, by: tuple[str, ...], window: str, matchers: Mapping[str, 
     end, so such series begin above 0, and on a quiet day most of what was spent lies in first samples. A series is new
     if it was not there in the hour before the window; the added label keeps the two summands apart.
     """
-    series, then = of(name, **matchers), f" offset {ago}" if ago else ""
+    series, then = selector(name, **matchers), f" offset {ago}" if ago else ""
     first = f"min_over_time({series}[{window}]{then}) unless last_over_time({series}[1h] offset {ago}{window})"
     return _sum(f'increase({series}[{window}]{then}) or label_replace({first}, "sample", "first", "", "")', by)

@@ -14,7 +14,7 @@ from grafana_foundation_sdk.models import dashboard as models
 
 from dashboards.panels import DATASOURCE, Link, Panel
 
-__all__ = ["LANGSMITH", "RUNBOOKS", "Row", "board", "langsmith"]
+__all__ = ["LANGSMITH", "RUNBOOKS", "Row", "dashboard", "langsmith"]
 
 LANGSMITH: Final = "https://smith.langchain.com"
 """The variable's default; it wants a project's address, ``https://smith.langchain.com/o/<id>/projects/p/<id>``."""
@@ -48,7 +48,7 @@ def langsmith(title: str, query: str) -> Link:
     return Link(title, f"${{langsmith:raw}}?searchModel=%7B%22filter%22%3A%22{escaped}%22%7D")
 
 
-def board(uid: str, title: str, description: str, rows: Sequence[Row], *, since: str, refresh: str) -> str:
+def dashboard(uid: str, title: str, description: str, rows: Sequence[Row], *, since: str, refresh: str) -> str:
     """Return a dashboard's JSON, with the variables that its panels use; it asks anew every ``refresh``."""
     building = builders.Dashboard(title).uid(uid).description(description).tags([_TAG]).timezone("browser")
     building.time(since, "now").refresh(refresh).tooltip(models.DashboardCursorSync.CROSSHAIR)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import promql_parser
 import pytest
 
-from asking import View, legend
 from drawing.units import Unit
+from panel_queries import View, legend
 
 VALUES = {
     "all_values": ([], ".*"),
@@ -16,10 +16,10 @@ VALUES = {
 }
 
 
-@pytest.mark.parametrize(("chosen", "written"), VALUES.values(), ids=VALUES)
-def test_values_are_joined_to_a_regular_expression(chosen: list[str], written: str) -> None:
+@pytest.mark.parametrize(("selected", "written"), VALUES.values(), ids=VALUES)
+def test_values_are_joined_to_a_regular_expression(selected: list[str], written: str) -> None:
     """As Grafana does for a Prometheus data source; what is special in a value stands for itself."""
-    filled = View(start=0, end=60, chosen={"model": chosen}).fill_in('up{model=~"$model"}', ["model"])
+    filled = View(start=0, end=60, selected={"model": selected}).interpolate('up{model=~"$model"}', ["model"])
 
     assert filled == f'up{{model=~"{written}"}}'
     assert promql_parser.parse(filled)
@@ -37,13 +37,13 @@ def test_times_are_those_of_the_view(seconds: int, written: str) -> None:
     """A rate is over four scrapes at least, and over a step and a scrape, so that it loses nothing in between."""
     asked = "$__range ${__range_s}s $__interval $__interval_ms $__rate_interval $__rate_interval_ms"
 
-    assert View(start=0, end=seconds).fill_in(asked, []) == written
+    assert View(start=0, end=seconds).interpolate(asked, []) == written
 
 
 def test_an_undefined_variable_is_an_error() -> None:
     """It would stay in the query as it is, and find nothing."""
     with pytest.raises(LookupError, match=r"'nodes' of .* is not defined"):
-        View(start=0, end=60).fill_in('up{node=~"$nodes"}', ["node"])
+        View(start=0, end=60).interpolate('up{node=~"$nodes"}', ["node"])
 
 
 def test_a_series_is_named_by_its_labels() -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import httpx2
 
-__all__ = ["Asker", "Series", "View", "legend", "panels", "variables"]
+__all__ = ["QueryRunner", "Series", "View", "legend", "panels", "variables"]
 
 ALL: Final = ".*"
 _MOST_POINTS: Final = 1000  # about the pixels of a graph
@@ -37,13 +37,13 @@ class View:
 
     Attributes:
         scrape_seconds: The scrape interval that the data source is told.
-        chosen: Values of variables; all values of those that are missing.
+        selected: Values of variables; all values of those that are missing.
     """
 
     start: float
     end: float
     scrape_seconds: float = 15
-    chosen: Mapping[str, Sequence[str]] = field(default_factory=lambda: MappingProxyType({}))
+    selected: Mapping[str, Sequence[str]] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def step_seconds(self) -> float:
@@ -55,7 +55,7 @@ class View:
         """``$__rate_interval``."""
         return max(self.step_seconds + self.scrape_seconds, 4 * self.scrape_seconds)
 
-    def fill_in(self, expression: str, names: Sequence[str]) -> str:
+    def interpolate(self, expression: str, names: Sequence[str]) -> str:
         """Return PromQL with its variables replaced; ``names`` are those of the dashboard.
 
         Raises:
@@ -69,7 +69,7 @@ class View:
         values = {name: _duration(value) for name, value in seconds.items()}
         values |= {f"{name}_ms": f"{value * 1000:.0f}" for name, value in seconds.items()}
         values["__range_s"] = f"{self.end - self.start:.0f}"
-        values |= {name: _alternatives(self.chosen.get(name, ())) for name in names}
+        values |= {name: _alternatives(self.selected.get(name, ())) for name in names}
 
         def value_of(match: re.Match[str]) -> str:
             name = match[1] or match[2]
@@ -81,7 +81,7 @@ class View:
         return _VARIABLE.sub(value_of, expression)
 
 
-class Asker:
+class QueryRunner:
     """Asks a Prometheus server.
 
     Args:
@@ -108,9 +108,9 @@ class Asker:
             raise RuntimeError(f"Prometheus refused {parameters.get('query', path)!r}: {answer['error']}")
         return answer["data"]
 
-    def ask(self, target: Mapping[str, Any], names: Sequence[str], view: View) -> list[Series]:
+    def run(self, target: Mapping[str, Any], names: Sequence[str], view: View) -> list[Series]:
         """Return what a query of a panel yields: one point for each series, or a line if the panel draws one."""
-        expression = view.fill_in(target["expr"], names)
+        expression = view.interpolate(target["expr"], names)
         if target.get("instant"):
             rows = self.get("query", query=expression, time=str(view.end))["result"]
             return [Series(row["metric"], [_point(row["value"])]) for row in rows]
