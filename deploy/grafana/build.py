@@ -1,4 +1,4 @@
-"""Writes the dashboards beside this file: ``uv run python deploy/grafana/build.py``."""
+"""Writes the dashboards next to this file: ``uv run python deploy/grafana/build.py``."""
 
 from __future__ import annotations
 

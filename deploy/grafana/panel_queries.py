@@ -1,4 +1,4 @@
-"""What Grafana asks Prometheus for a panel: its queries with the variables filled in, and the answers."""
+"""Runs the queries of Grafana panels against Prometheus, with the dashboard's variables interpolated."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import httpx2
 __all__ = ["QueryRunner", "Series", "View", "legend", "panels", "variables"]
 
 ALL: Final = ".*"
-_MOST_POINTS: Final = 1000  # about the pixels of a graph
+_MAX_POINTS: Final = 1000  # about one per pixel of a graph
 _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)(?::\w+)?\}|(\w+))")
 _LABEL: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _SPECIAL: Final = re.compile(r"[\\^$.*+?()\[\]{}|]")
 
 
 class Series(NamedTuple):
-    """Labels, and points of time in seconds with their value."""
+    """A series: its labels and its points, each a time in seconds and a value."""
 
     labels: Mapping[str, str]
     points: Sequence[tuple[float, float]]
@@ -33,11 +33,13 @@ class Series(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What somebody looks at: a time, from ``start`` to ``end`` in seconds, and what the variables are set to.
+    """The time range and the variables' values that a dashboard is viewed with.
 
     Attributes:
-        scrape_seconds: The scrape interval that the data source is told.
-        selected: Values of variables; all values of those that are missing.
+        start: Start of the range, in seconds since 1970.
+        end: End of the range, in seconds since 1970.
+        scrape_seconds: The scrape interval in the data source's settings.
+        selected: Selected values by variable. A variable that is missing here selects all values.
     """
 
     start: float
@@ -47,8 +49,8 @@ class View:
 
     @property
     def step_seconds(self) -> float:
-        """``$__interval``: between two points of a graph."""
-        return max((self.end - self.start) / _MOST_POINTS, self.scrape_seconds)
+        """``$__interval``: seconds between two points of a graph."""
+        return max((self.end - self.start) / _MAX_POINTS, self.scrape_seconds)
 
     @property
     def rate_seconds(self) -> float:
@@ -56,10 +58,10 @@ class View:
         return max(self.step_seconds + self.scrape_seconds, 4 * self.scrape_seconds)
 
     def interpolate(self, expression: str, names: Sequence[str]) -> str:
-        """Return PromQL with its variables replaced; ``names`` are those of the dashboard.
+        """Return PromQL with its variables replaced. ``names`` are the dashboard's variables.
 
         Raises:
-            LookupError: If the dashboard does not define one.
+            LookupError: If the dashboard does not define a variable.
         """
         seconds = {
             "__interval": self.step_seconds,
@@ -82,10 +84,10 @@ class View:
 
 
 class QueryRunner:
-    """Asks a Prometheus server.
+    """Queries a Prometheus server.
 
     Args:
-        url: Its address.
+        url: Address of the server.
     """
 
     def __init__(self, url: str) -> None:
@@ -98,10 +100,10 @@ class QueryRunner:
         self._client.close()
 
     def get(self, path: str, **parameters: str) -> Any:
-        """Return the data of an answer of the HTTP API.
+        """Return the data of a response of the HTTP API.
 
         Raises:
-            RuntimeError: If Prometheus refuses, with what it says.
+            RuntimeError: If Prometheus returns an error.
         """
         answer = self._client.get(f"/api/v1/{path}", params=parameters).json()
         if answer["status"] != "success":
@@ -109,7 +111,7 @@ class QueryRunner:
         return answer["data"]
 
     def run(self, target: Mapping[str, Any], names: Sequence[str], view: View) -> list[Series]:
-        """Return what a query of a panel yields: one point for each series, or a line if the panel draws one."""
+        """Return the result of a panel's query: one point per series if it is instant, else the points of the range."""
         expression = view.interpolate(target["expr"], names)
         if target.get("instant"):
             rows = self.get("query", query=expression, time=str(view.end))["result"]
@@ -120,7 +122,7 @@ class QueryRunner:
 
 
 def panels(dashboard: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the panels that ask something."""
+    """Yield the panels that have queries."""
     return (panel for panel in dashboard["panels"] if panel["type"] != "row")
 
 
@@ -135,7 +137,7 @@ def legend(target: Mapping[str, Any], labels: Mapping[str, str]) -> str:
 
 
 def _alternatives(values: Sequence[str]) -> str:
-    """Return what matches these values; in a string of PromQL a backslash is written twice."""
+    """Return a regular expression for these values. In a PromQL string a backslash is written twice."""
     escaped = [_SPECIAL.sub(r"\\\\\g<0>", value) for value in values]
     return f"({'|'.join(escaped)})" if len(escaped) > 1 else "".join(escaped) or ALL
 

@@ -1,4 +1,4 @@
-"""Draws the dashboards from what a Prometheus answers to their queries, for pages that cannot show a Grafana.
+"""Draws the dashboards from Prometheus' answers to their queries, for pages without a Grafana.
 
 ``uv run --with matplotlib==3.11.2 python deploy/grafana/pictures.py http://127.0.0.1:9090``
 """
@@ -29,10 +29,10 @@ _SINCE = {"now/d": "Today so far", "now/M": "This month so far"}
 
 def main() -> None:
     """Draw every dashboard to ``pictures/<uid>.png``."""
-    parser = argparse.ArgumentParser(description="Draw the dashboards from what a Prometheus answers.")
-    parser.add_argument("prometheus", help="its address, as http://127.0.0.1:9090")
-    parser.add_argument("--minutes", type=float, default=30, help="how far back")
-    parser.add_argument("--end", type=float, default=time.time(), help="until when, in seconds since 1970")
+    parser = argparse.ArgumentParser(description="Draw the dashboards from Prometheus' answers to their queries.")
+    parser.add_argument("prometheus", help="address of Prometheus, such as http://127.0.0.1:9090")
+    parser.add_argument("--minutes", type=float, default=30, help="minutes to look back")
+    parser.add_argument("--end", type=float, default=time.time(), help="end of the range, in seconds since 1970")
     options = parser.parse_args()
     (_HERE / "pictures").mkdir(exist_ok=True)
     with QueryRunner(options.prometheus) as runner:

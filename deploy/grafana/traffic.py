@@ -1,7 +1,7 @@
-"""Traffic: recorded conversations of several tenants, played to the real graph, some of them with a mishap.
+"""Generates traffic: replays recorded conversations of several tenants on the real graph, some with a fault.
 
-``uv run python deploy/grafana/traffic.py`` serves the metrics of what it plays; several at once, on ports of their own,
-are several workers. A mishap changes the recording: the graph, the SDKs and the handler are the real ones.
+``uv run python deploy/grafana/traffic.py`` serves the metrics of its conversations. Several processes, on different
+ports, act as several workers. A fault changes the recording; the graph, the SDKs and the handler are the real ones.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from graph.demo import QUESTIONS
 from graph.stage import CASSETTES, Graph, environment
 from graph.state import turn
 
-__all__ = ["BUDGETS", "Conversation", "Mishap", "Worker", "make_handler", "worker"]
+__all__ = ["BUDGETS", "Conversation", "Fault", "Worker", "make_handler", "worker"]
 
 BUDGETS: Final[Mapping[str, Budget]] = MappingProxyType(
     {
@@ -46,27 +46,27 @@ BUDGETS: Final[Mapping[str, Budget]] = MappingProxyType(
         "jeju": {"monthly_usd": 40, "daily_usd": 2},
     }
 )
-"""The tenants, with what they may spend."""
+"""The tenants and their budgets."""
 
 _LOADER: Final = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 _DUMPER: Final = yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
-_ATTEMPTS: Final = 3  # of OpenAI's SDK
+_ATTEMPTS: Final = 3  # OpenAI's SDK tries a call three times
 _UNKNOWN: Final = "eco2-large-1"
 _LIMITED: Final = '{"error": {"message": "Rate limit reached", "type": "requests", "code": "rate_limit_exceeded"}}'
 _BROKEN: Final = 'data: {"error": {"message": "The server had an error", "type": "server_error", "code": null}}\n\n'
 
 
-class Mishap(StrEnum):
-    """What goes wrong in a conversation; recorded ones with OpenAI's models only."""
+class Fault(StrEnum):
+    """A fault in a conversation. Only conversations recorded with OpenAI's models can have one."""
 
     RATE_LIMIT = "rate_limit"
-    """The provider answers 429 to the call that writes the answer, at every attempt."""
+    """The provider answers 429 to every attempt of the call that writes the answer."""
     BROKEN_STREAM = "broken_stream"
     """The provider sends an error in the middle of the answer."""
     CANCELLED = "cancelled"
-    """The user goes away in the middle of the answer."""
+    """The user cancels in the middle of the answer."""
     UNKNOWN_MODEL = "unknown_model"
-    """A model answers that has no price."""
+    """The model that answers has no price."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +76,11 @@ class Conversation:
     intent: str = "greeting"
     provider: str = "openai"
     tenant: str = "seoul"
-    mishap: Mishap | None = None
+    fault: Fault | None = None
 
     @property
     def path(self) -> Path:
-        """Where it is recorded."""
+        """Path of the recording."""
         return (CASSETTES if self.provider == "openai" else CASSETTES / self.provider) / f"{self.intent}.yaml"
 
 
@@ -88,11 +88,11 @@ class Worker:
     """Plays conversations, one after the other.
 
     Args:
-        graph: The real one.
+        graph: The real graph.
         handler: The handler that measures it.
-        folder: Where spoiled recordings are put.
-        character_address: Of the character service, which no recording holds.
-        publish: Hands on a token of a job.
+        folder: Where recordings with a fault are written.
+        character_address: Address of the character service, which is not recorded.
+        publish: Publishes a token; called with the job's id and the token.
     """
 
     def __init__(
@@ -109,34 +109,34 @@ class Worker:
         self._jobs = 0
 
     async def play(self, conversation: Conversation, *, speed: float) -> str:
-        """Play a conversation, so many times as fast as recorded, and return its job's id."""
+        """Play a conversation at ``speed`` times its recorded pace, and return its job's id."""
         self._jobs += 1
         job_id = f"{id(self):x}-{self._jobs}"
         publisher = _Publisher(self._handler, lambda token: self._publish(job_id, token))
         config = run_config(self._handler, job_id=job_id, session_id=job_id, tenant_id=conversation.tenant)
         config["callbacks"] = [self._handler, publisher]
         settings = {"ECO2_PROVIDER": conversation.provider, "ECO2_CHARACTER_ADDRESS": self._address}
-        path = _spoiled(conversation, self._folder) if conversation.mishap else conversation.path
-        model = {"ECO2_OPENAI_MODEL": _UNKNOWN} if conversation.mishap is Mishap.UNKNOWN_MODEL else {}
+        path = _recording_with_fault(conversation, self._folder) if conversation.fault else conversation.path
+        model = {"ECO2_OPENAI_MODEL": _UNKNOWN} if conversation.fault is Fault.UNKNOWN_MODEL else {}
         with (
             environment(**dict.fromkeys(KEYS, DUMMY_KEY), **settings),
             replay(path, speed=speed),
             cassette.environment(KEYS, **model),
         ):
-            asked = asyncio.ensure_future(self._graph.ainvoke(turn(QUESTIONS[conversation.intent]), config))
-            if conversation.mishap is Mishap.CANCELLED:
-                await publisher.began.wait()
-                asked.cancel()
+            request = asyncio.ensure_future(self._graph.ainvoke(turn(QUESTIONS[conversation.intent]), config))
+            if conversation.fault is Fault.CANCELLED:
+                await publisher.started.wait()
+                request.cancel()
             try:
-                await asked
+                await request
             except (OpenAIError, asyncio.CancelledError):
-                if conversation.mishap is None:
+                if conversation.fault is None:
                     raise
         return job_id
 
 
 def make_handler(registry: CollectorRegistry, **options: Any) -> Eco2CallbackHandler:
-    """Return a handler as the graph's own, and with budgets; the options are the handler's."""
+    """Return a handler like the graph's, with budgets. ``options`` are passed to the handler."""
     return Eco2CallbackHandler(
         registry=registry,
         agent_name=AGENT_NAME,
@@ -152,45 +152,45 @@ def make_handler(registry: CollectorRegistry, **options: Any) -> Eco2CallbackHan
 async def worker(
     handler: Eco2CallbackHandler, *, publish: Callable[[str, str], object] = lambda *_: None
 ) -> AsyncIterator[Worker]:
-    """Yield a worker while the block runs; ``publish`` is handed each job's id and token, and timed."""
+    """Yield a worker while the block runs. ``publish`` gets each job's id and token; its duration is measured."""
     with tempfile.TemporaryDirectory() as folder, CharacterServer() as characters:
         async with open_graph() as graph:
             yield Worker(graph, handler, Path(folder), character_address=characters.address, publish=publish)
 
 
 class _Publisher(BaseCallbackHandler):
-    """Hands each token of a conversation on, and tells the handler how long that took."""
+    """Publishes each token of a conversation, and reports the duration to the handler."""
 
     run_inline = True
 
     def __init__(self, handler: Eco2CallbackHandler, publish: Callable[[str], object]) -> None:
         self._metrics, self._publish = handler.stream_metrics, publish
         self._nodes: dict[UUID, str] = {}
-        self.began = asyncio.Event()
+        self.started = asyncio.Event()
 
     def on_chat_model_start(self, *_: Any, run_id: UUID, metadata: Mapping[str, Any] | None = None, **__: Any) -> None:
-        """Note which node asks."""
+        """Remember the node of a model call."""
         self._nodes[run_id] = (metadata or {}).get("langgraph_node", "")
 
     def on_llm_new_token(self, token: str | list[str | dict[str, Any]], *, run_id: UUID, **_: Any) -> None:
-        """Hand a token on."""
+        """Publish a token and report how long it took."""
         if token:
             started = time.perf_counter()
             self._publish(str(token))
             self._metrics.published(self._nodes[run_id], time.perf_counter() - started)
-            self.began.set()
+            self.started.set()
 
 
-def _spoiled(conversation: Conversation, folder: Path) -> Path:
-    """Return the recording of a conversation with its mishap."""
-    path = folder / f"{conversation.intent}-{conversation.mishap}.yaml"
+def _recording_with_fault(conversation: Conversation, folder: Path) -> Path:
+    """Return the recording of a conversation, changed by its fault."""
+    path = folder / f"{conversation.intent}-{conversation.fault}.yaml"
     if path.is_file():
         return path
     recording = yaml.load(conversation.path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 # a safe one
     interactions = recording["interactions"]
     (answer,) = (one for one in interactions if '"stream": true' in (one["request"]["body"] or ""))
-    match conversation.mishap:
-        case Mishap.RATE_LIMIT:
+    match conversation.fault:
+        case Fault.RATE_LIMIT:
             headers = {"content-type": ["application/json"], "retry-after": ["0.01"]}
             answer["response"] = {
                 "status": {"code": 429, "message": "Too Many Requests"},
@@ -199,12 +199,12 @@ def _spoiled(conversation: Conversation, folder: Path) -> Path:
             }
             answer["timing"]["chunk_offsets"] = []
             interactions += [answer] * (_ATTEMPTS - 1)
-        case Mishap.BROKEN_STREAM:
+        case Fault.BROKEN_STREAM:
             body = answer["response"]["body"]
             events = body["string"].split("\n\n")
             body["string"] = "\n\n".join(events[: len(events) // 2]) + f"\n\n{_BROKEN}"
             answer["timing"]["chunk_offsets"] = answer["timing"]["chunk_offsets"][:1]
-        case Mishap.UNKNOWN_MODEL:
+        case Fault.UNKNOWN_MODEL:
             for one in interactions:
                 for body in (one["request"], one["response"]["body"]):
                     for key in body.keys() & {"body", "string"}:
@@ -214,49 +214,49 @@ def _spoiled(conversation: Conversation, folder: Path) -> Path:
 
 
 def main() -> None:
-    """Serve the metrics of traffic that swells and ebbs."""
+    """Generate traffic in two waves and serve its metrics."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("--port", type=int, default=9464, help="where /metrics is served")
-    parser.add_argument("--minutes", type=float, default=20, help="for how long")
-    parser.add_argument("--redis", default="redis://127.0.0.1:6379", help="where tokens are published")
-    parser.add_argument("--seed", type=int, default=0, help="of the dice")
+    parser.add_argument("--port", type=int, default=9464, help="port of /metrics")
+    parser.add_argument("--minutes", type=float, default=20, help="duration in minutes")
+    parser.add_argument("--redis", default="redis://127.0.0.1:6379", help="URL of the Redis for the tokens")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random numbers")
     options = parser.parse_args()
     registry = CollectorRegistry()
     server, thread = start_http_server(options.port, addr="127.0.0.1", registry=registry)
     with make_handler(registry) as handler, Redis.from_url(options.redis) as redis:
-        asyncio.run(_flow(handler, redis, random.Random(options.seed), options.minutes * 60))  # noqa: S311 # dice
+        asyncio.run(_generate(handler, redis, random.Random(options.seed), options.minutes * 60))  # noqa: S311 # not for security
     server.shutdown()
     server.server_close()
     thread.join()
 
 
-async def _flow(handler: Eco2CallbackHandler, redis: Redis, dice: random.Random, seconds: float) -> None:
-    began = time.monotonic()
+async def _generate(handler: Eco2CallbackHandler, redis: Redis, rng: random.Random, seconds: float) -> None:
+    started = time.monotonic()
 
     def publish(job_id: str, token: str) -> None:
         redis.xadd(f"eco2:{job_id}", {"token": token}, maxlen=1000)
 
     async with worker(handler, publish=publish) as playing:
-        while (elapsed := time.monotonic() - began) < seconds:
-            job_id = await playing.play(_thrown(dice), speed=dice.uniform(0.8, 2))
-            if dice.random() < 0.06:  # a reader lost its connexion and reads again what it missed
+        while (elapsed := time.monotonic() - started) < seconds:
+            job_id = await playing.play(_random_conversation(rng), speed=rng.uniform(0.8, 2))
+            if rng.random() < 0.06:  # a reader lost its connection and reads what it missed
                 read = redis.xrange(f"eco2:{job_id}")
                 handler.stream_metrics.recovered(
-                    "catch_up" if dice.random() < 0.8 else "snapshot", "success" if read else "error"
+                    "catch_up" if rng.random() < 0.8 else "snapshot", "success" if read else "error"
                 )
             redis.delete(f"eco2:{job_id}")
-            # Two waves in the time there is.
-            await asyncio.sleep(dice.expovariate(1) * 4 * (1.1 - math.sin(elapsed / seconds * 4 * math.pi)) / 2)
+            # Two waves within the given time.
+            await asyncio.sleep(rng.expovariate(1) * 4 * (1.1 - math.sin(elapsed / seconds * 4 * math.pi)) / 2)
 
 
-def _thrown(dice: random.Random) -> Conversation:
+def _random_conversation(rng: random.Random) -> Conversation:
     intents = {"waste": 30, "general": 14, "greeting": 12, "location": 12, "bulk_waste": 10, "recyclable_price": 7}
     intents |= {"collection_point": 6, "web_search": 5, "character": 3, "image_generation": 1}
-    intent = dice.choices(list(intents), list(intents.values()))[0]
-    tenant = dice.choices(list(BUDGETS), [6, 3, 1])[0]
-    if dice.random() < 0.05:
-        return Conversation(intent=intent, tenant=tenant, mishap=dice.choice(list(Mishap)))
-    return Conversation(intent=intent, provider=dice.choice(("openai", "openai", "google")), tenant=tenant)
+    intent = rng.choices(list(intents), list(intents.values()))[0]
+    tenant = rng.choices(list(BUDGETS), [6, 3, 1])[0]
+    if rng.random() < 0.05:
+        return Conversation(intent=intent, tenant=tenant, fault=rng.choice(list(Fault)))
+    return Conversation(intent=intent, provider=rng.choice(("openai", "openai", "google")), tenant=tenant)
 
 
 if __name__ == "__main__":

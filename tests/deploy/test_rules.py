@@ -244,7 +244,9 @@ def noticed(directory: Path, change: Change) -> set[tuple[str, str]]:
     found = set()
     # What is said of all alerts together proves nothing of a single one.
     tests = [
-        test for test in broken(directory, change) if test.stem not in {"dead_worker", "missing_series", "slo_recording"}
+        test
+        for test in broken(directory, change)
+        if test.stem not in {"dead_worker", "missing_series", "slo_recording"}
     ]
     for failure in run_tests(tests):
         for block in re.split(r"(?=alertname: \w+, time: )", failure)[1:]:

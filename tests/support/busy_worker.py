@@ -1,4 +1,4 @@
-"""A busy worker: every conversation of the demo, every mishap, and what else a panel can show."""
+"""A busy worker: every conversation of the demo, every fault, and what else a panel can show."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from graph.demo import QUESTIONS
 from tests.support.fake_model import FakeModel
 from tests.support.record_sink import Records
-from traffic import BUDGETS, Conversation, Mishap, make_handler, worker
+from traffic import BUDGETS, Conversation, Fault, make_handler, worker
 
 __all__ = ["conversations", "trouble"]
 
@@ -25,15 +25,15 @@ _TENANTS = tuple(BUDGETS)
 
 
 async def conversations(registry: CollectorRegistry) -> Records:
-    """Play every conversation of the demo, with OpenAI's models or Gemini's, and every mishap; return the records."""
+    """Play every conversation of the demo, with OpenAI's models or Gemini's, and every fault; return the records."""
     records = Records()
     with make_handler(registry, sinks=[records]) as handler:
         async with worker(handler) as playing:
             for number, intent in enumerate(QUESTIONS):
                 provider, tenant = ("openai", "google")[number % 2], _TENANTS[number % 3]
                 await playing.play(Conversation(intent=intent, provider=provider, tenant=tenant), speed=_SPEED)
-            for mishap in Mishap:
-                await playing.play(Conversation(mishap=mishap, tenant="jeju"), speed=_SPEED)
+            for fault in Fault:
+                await playing.play(Conversation(fault=fault, tenant="jeju"), speed=_SPEED)
     return records
 
 

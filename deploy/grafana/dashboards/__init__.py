@@ -1,4 +1,4 @@
-"""The dashboards, as Grafana's JSON."""
+"""Builds the dashboards as Grafana's JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dashboard of what the models cost: who paid, where it was spent, on what, and how much of it is known."""
+"""The cost dashboard: spending by tenant, node, intent, model and part, and the share that is estimated."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def cost() -> str:
     return dashboard(
         UID,
         "Eco2 Cost",
-        "US dollars of the model calls. Who paid (tenant) and where it was spent (node, intent) are counted apart and "
-        "sum to the same; a variable narrows the panels whose description names it.",
-        [_key_figures(), _payers(), _places(), _requests(), _bill(), _doubts(), _budgets()],
+        "Cost of the model calls in US dollars. Costs by tenant and costs by node and intent are separate metrics with "
+        "the same sum. A variable filters the panels whose description names it.",
+        [_key_figures(), _by_payer(), _by_place(), _requests(), _by_part(), _uncertain(), _budgets()],
         since="now-24h",
         refresh="1m",
     )
@@ -53,14 +53,14 @@ def _key_figures() -> Row:
             stat("Today", "Since midnight.", Query(total(_PAID), "today"), "currencyUSD", since="now/d"),
             stat(
                 "This month",
-                "Since the first of the month; Prometheus has to keep that long.",
+                "Since the first of the month. Prometheus must keep data that long.",
                 Query(total(_PAID), "month"),
                 "currencyUSD",
                 since="now/M",
             ),
             stat(
                 "Month forecast",
-                "What the month comes to if it goes on as it did since its first.",
+                "Cost of the whole month at the average pace since the first.",
                 Query(f"({total(_PAID)}) * days_in_month() * 86400 / $__range_s", "forecast"),
                 "currencyUSD",
                 since="now/M",
@@ -68,14 +68,14 @@ def _key_figures() -> Row:
             stat("In this range", "All model calls.", Query(total(_PAID), "range"), "currencyUSD"),
             stat(
                 "Estimated",
-                "Share that rests on an estimate: cut streams, answers without usage, media.",
+                "Share of the cost that is estimated: interrupted streams, answers without usage, media.",
                 Query(range_share(_ESTIMATED, of_all=_PARTS), "estimated"),
                 "percentunit",
                 limits=Limits(0.05, 0.2),
             ),
             stat(
                 "Calls without a price",
-                "They cost something, but nobody knows what: not in any figure here.",
+                "Their cost is unknown. No panel here includes it.",
                 Query(total("llm_unpriced_calls_total"), "calls"),
                 "count",
                 limits=Limits(1, 10),
@@ -84,27 +84,27 @@ def _key_figures() -> Row:
     )
 
 
-def _payers() -> Row:
+def _by_payer() -> Row:
     return Row(
         "Who paid",
         [
             timeseries(
                 "Dollars an hour by model",
-                "The area is what was spent.",
+                "The area under the graph is the amount spent.",
                 [Query(per_hour(_PAID, "model"), "{{model}}")],
                 "currencyUSD",
                 stacked=True,
             ),
             timeseries(
                 "Dollars an hour by tenant",
-                "The area is what was spent.",
+                "The area under the graph is the amount spent.",
                 [Query(per_hour(_PAID, "tenant_id"), "{{tenant_id}}")],
                 "currencyUSD",
                 stacked=True,
             ),
             table(
                 "Bill",
-                "What each tenant used of each model. Cached tokens lie inside input, reasoning inside output.",
+                "Usage by tenant and model. Input includes cached tokens, output includes reasoning.",
                 {"tenant_id": "Tenant", "model": "Model"},
                 [
                     Column("Cost", total(_PAID, "tenant_id", "model"), "currencyUSD"),
@@ -114,7 +114,7 @@ def _payers() -> Row:
             ),
             timeseries(
                 "The last hour, and the same a week ago",
-                "What the hour before each moment cost.",
+                "Cost of the hour before each point.",
                 [
                     Query(last_hour(_PAID), "this week"),
                     Query(last_hour(_PAID, ago="1w"), "a week before"),
@@ -125,13 +125,13 @@ def _payers() -> Row:
     )
 
 
-def _places() -> Row:
+def _by_place() -> Row:
     return Row(
         "Where it was spent",
         [
             timeseries(
                 "Dollars an hour by node",
-                "The area is what was spent.",
+                "The area under the graph is the amount spent.",
                 [Query(per_hour(_SPENT, "node"), "{{node}}")],
                 "currencyUSD",
                 stacked=True,
@@ -142,7 +142,7 @@ def _places() -> Row:
             ),
             timeseries(
                 "Dollars an hour by intent",
-                "The area is what was spent. The call that finds out the intent is unclassified itself.",
+                "The area under the graph is the amount spent. The call that detects the intent is unclassified.",
                 [Query(per_hour(_SPENT, "intent"), "{{intent}}")],
                 "currencyUSD",
                 stacked=True,
@@ -178,7 +178,7 @@ def _requests() -> Row:
             ),
             timeseries(
                 "Spread",
-                "One request in two, in twenty, in a hundred costs more.",
+                "One request in 2, in 20 and in 100 costs more.",
                 [Query(quantile(q, _PER_REQUEST), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)],
                 "currencyUSD",
                 width=10,
@@ -187,20 +187,20 @@ def _requests() -> Row:
     )
 
 
-def _bill() -> Row:
+def _by_part() -> Row:
     tokens = "graph_node_tokens_total"
     return Row(
         "On what",
         [
             pie_chart(
                 "Parts of the bill",
-                "What was billed, in this range.",
+                "What was billed in this range, by part.",
                 Query(ranking(_PARTS, "part"), "{{part}}"),
                 "currencyUSD",
             ),
             timeseries(
                 "Tokens a second",
-                "Cached tokens are a part of input and cost less; reasoning is a part of output.",
+                "Input includes cached tokens, which cost less. Output includes reasoning.",
                 [
                     Query(per_second(tokens, token_type="input"), "input"),
                     Query(per_second("llm_cached_tokens_total", kind="read"), "of input: cached"),
@@ -214,13 +214,13 @@ def _bill() -> Row:
     )
 
 
-def _doubts() -> Row:
+def _uncertain() -> Row:
     return Row(
         "What is not known exactly",
         [
             bar_gauge(
                 "Estimated, and why",
-                "Dollars that rest on an estimate, in this range.",
+                "Estimated dollars in this range, by reason.",
                 Query(ranking(_ESTIMATED, "reason"), "{{reason}}"),
                 "currencyUSD",
                 height=6,
@@ -228,7 +228,7 @@ def _doubts() -> Row:
             ),
             bar_gauge(
                 "Without a price, and why",
-                "Calls in this range; give the model a rate in the file of own rates.",
+                "Calls in this range. For an unknown model, add its rate to the file of custom rates.",
                 Query(ranking("llm_unpriced_calls_total", "model", "reason", limit=5), "{{model}}: {{reason}}"),
                 "count",
                 height=6,
@@ -245,7 +245,7 @@ def _budgets() -> Row:
         [
             bar_gauge(
                 "Today's budget used",
-                "Spent since midnight, as a share of the tenant's daily budget.",
+                "Cost since midnight as a share of the tenant's daily budget.",
                 Query(sorted_desc(_used("tenant_daily_budget_usd")), "{{tenant_id}}"),
                 "percentunit",
                 limits=_BUDGET,
@@ -254,7 +254,7 @@ def _budgets() -> Row:
             ),
             bar_gauge(
                 "The month's budget used",
-                "Spent since the first, as a share of the tenant's monthly budget.",
+                "Cost since the first of the month as a share of the tenant's monthly budget.",
                 Query(sorted_desc(_used(monthly)), "{{tenant_id}}"),
                 "percentunit",
                 limits=_BUDGET,
@@ -277,7 +277,7 @@ def _budgets() -> Row:
 
 
 def _budget(name: str) -> str:
-    return f"max by (tenant_id) ({selector(name)})"  # every process tells it
+    return f"max by (tenant_id) ({selector(name)})"  # every process exports it
 
 
 def _spent(budget: str) -> str:

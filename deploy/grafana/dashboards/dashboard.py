@@ -1,4 +1,4 @@
-"""A dashboard: its variables, its links to the others, and its panels in rows."""
+"""Builds one dashboard: its variables, its links to the other dashboards, and its rows of panels."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from dashboards.panels import DATASOURCE, Link, Panel
 __all__ = ["LANGSMITH", "RUNBOOKS", "Row", "dashboard", "langsmith"]
 
 LANGSMITH: Final = "https://smith.langchain.com"
-"""The variable's default; it wants a project's address, ``https://smith.langchain.com/o/<id>/projects/p/<id>``."""
+"""Default of the variable for the project's address, ``https://smith.langchain.com/o/<id>/projects/p/<id>``."""
 
 RUNBOOKS: Final = "https://github.com/eco2-team/eco2-callbacks/blob/main/deploy/runbooks"
-"""Where the alerts' runbooks are; a placeholder until there is a public repository."""
+"""Address of the alerts' runbooks. A placeholder until the repository is public."""
 
 _TAG: Final = "eco2"
 _ALL: Final = models.VariableOption(text="All", value="$__all")
@@ -33,42 +33,45 @@ _CHOICES: Final[Mapping[str, tuple[str, str]]] = {
 
 
 class Row(NamedTuple):
-    """Panels under a heading; they fill the grid's 24 columns from the left, line by line."""
+    """Panels under a heading. They fill the 24 columns of the grid from the left, line by line."""
 
     title: str
     panels: Sequence[Panel]
 
 
 def langsmith(title: str, query: str) -> Link:
-    """Return a link to the runs that a filter in LangSmith's query language finds, such as ``has(tags, "beta")``.
+    """Return a link to the runs in LangSmith that match a filter.
 
-    Variables of Grafana's data links may stand in it, as ``${__field.labels.node}``.
+    Args:
+        title: Text of the link.
+        query: Filter in LangSmith's query language, such as ``has(tags, "beta")``. It may contain variables of
+            Grafana's data links, such as ``${__field.labels.node}``.
     """
-    escaped = quote(query.replace('"', r"\""), safe="${}")  # Grafana finds its variables before anything is decoded
+    escaped = quote(query.replace('"', r"\""), safe="${}")  # Grafana replaces its variables before decoding
     return Link(title, f"${{langsmith:raw}}?searchModel=%7B%22filter%22%3A%22{escaped}%22%7D")
 
 
 def dashboard(uid: str, title: str, description: str, rows: Sequence[Row], *, since: str, refresh: str) -> str:
-    """Return a dashboard's JSON, with the variables that its panels use; it asks anew every ``refresh``."""
-    building = builders.Dashboard(title).uid(uid).description(description).tags([_TAG]).timezone("browser")
-    building.time(since, "now").refresh(refresh).tooltip(models.DashboardCursorSync.CROSSHAIR)
-    building.link(
+    """Return a dashboard's JSON with the variables its panels use. Grafana repeats the queries every ``refresh``."""
+    builder = builders.Dashboard(title).uid(uid).description(description).tags([_TAG]).timezone("browser")
+    builder.time(since, "now").refresh(refresh).tooltip(models.DashboardCursorSync.CROSSHAIR)
+    builder.link(
         builders.DashboardLink("Eco2").type(models.DashboardLinkType.DASHBOARDS).tags([_TAG]).icon("external link")
         .include_vars(True).keep_time(True)
     )  # fmt: skip
     number = count(1)
     for row in rows:
-        building.with_row(builders.Row(row.title).id(next(number)))
+        builder.with_row(builders.Row(row.title).id(next(number)))
         for panel in row.panels:
-            building.with_panel(panel.id(next(number)))
-    text = json.dumps(building.build(), cls=JSONEncoder)
-    building.with_variable(builders.DatasourceVariable("datasource").label("Data source").type("prometheus"))
+            builder.with_panel(panel.id(next(number)))
+    text = json.dumps(builder.build(), cls=JSONEncoder)
+    builder.with_variable(builders.DatasourceVariable("datasource").label("Data source").type("prometheus"))
     for name, (label, query) in _CHOICES.items():
         if f'=~\\"${name}\\"' in text:
-            building.with_variable(_choice(name, label, query))
+            builder.with_variable(_choice(name, label, query))
     if "${langsmith:raw}" in text:
-        building.with_variable(_langsmith())
-    return json.dumps(building.build(), cls=JSONEncoder, ensure_ascii=False, indent=2) + "\n"
+        builder.with_variable(_langsmith())
+    return json.dumps(builder.build(), cls=JSONEncoder, ensure_ascii=False, indent=2) + "\n"
 
 
 def _choice(name: str, label: str, query: str) -> builders.QueryVariable:
@@ -80,4 +83,4 @@ def _choice(name: str, label: str, query: str) -> builders.QueryVariable:
 def _langsmith() -> builders.TextBoxVariable:
     text = builders.TextBoxVariable("langsmith").label("LangSmith project").default_value(LANGSMITH)
     text.current(models.VariableOption(text=LANGSMITH, value=LANGSMITH))
-    return text.description("The project's address in LangSmith, to which the links of nodes and intents lead.")
+    return text.description("The project's address in LangSmith. The links of nodes and intents open it.")

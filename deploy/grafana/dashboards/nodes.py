@@ -1,4 +1,4 @@
-"""The dashboard of the graph's nodes, and of the models, tools, retrievers and judges that they use."""
+"""The nodes dashboard: the graph's nodes, and their models, tools, retrievers and judges."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UID: Final = "eco2-nodes"
 ERRORS: Final = Limits(0.01, 0.05)
 
 _RUNS: Final = "graph_node_runs_total"
-_POOR_SCORE: Final = "0.6"  # an answer below it is backed by a web search
+_POOR_SCORE: Final = "0.6"  # below it, the graph adds a web search
 
 
 def nodes() -> str:
@@ -33,7 +33,7 @@ def nodes() -> str:
     return dashboard(
         UID,
         "Eco2 Nodes",
-        "The graph's nodes, and the models, tools, retrievers and judges that they use.",
+        "The graph's nodes, and their models, tools, retrievers and judges.",
         [_summary(), _runs(), _models(), _subagents(), _tools(), _quality()],
         since="now-3h",
         refresh="30s",
@@ -46,7 +46,7 @@ def _summary() -> Row:
         [
             table(
                 "Nodes",
-                "What each node did, how long it took and what it cost. A click leads to its runs in LangSmith.",
+                "Runs, errors, duration and cost by node. Click a node to open its runs in LangSmith.",
                 {"node": "Node"},
                 [
                     Column("Runs", total(_RUNS, "node"), "count"),
@@ -65,7 +65,7 @@ def _summary() -> Row:
             ),
             table(
                 "Model calls",
-                "What each model did in each node. A click leads to the node's runs in LangSmith, or the intent's.",
+                "Calls, errors and cost. Click a node or intent to open its runs in LangSmith.",
                 {"node": "Node", "intent": "Intent", "model": "Model"},
                 [
                     Column("Calls", total("llm_calls_total", "node", "intent", "model"), "count"),
@@ -99,7 +99,7 @@ def _runs() -> Row:
         [
             timeseries(
                 "Runs",
-                "How often each node ran.",
+                "Runs per minute by node.",
                 [Query(per_minute(_RUNS, "node"), "{{node}}")],
                 "suffix:/min",
                 stacked=True,
@@ -107,7 +107,7 @@ def _runs() -> Row:
             ),
             timeseries(
                 "Error rate",
-                "Share of a node's runs that ended with an error. An interrupt is none, nor is a cancelled run.",
+                "Share of a node's runs that ended with an error. Interrupts and cancelled runs are not errors.",
                 [Query(share(_RUNS, "node", status="error"), "{{node}}")],
                 "percentunit",
                 limits=ERRORS,
@@ -122,7 +122,7 @@ def _runs() -> Row:
             ),
             timeseries(
                 "Duration p95",
-                "One run in twenty is slower. Objectives: intent 0.3 s, waste_rag 1 s.",
+                "One run in 20 is slower. Objectives: intent 0.3 s, waste_rag 1 s.",
                 p50_and_p95("graph_node_duration_seconds", "node")[1:],
                 "s",
                 exemplars=True,
@@ -130,14 +130,14 @@ def _runs() -> Row:
             ),
             timeseries(
                 "How runs end",
-                "All nodes together.",
+                "Runs per minute by status, all nodes together.",
                 [Query(per_minute(_RUNS, "status"), "{{status}}")],
                 "suffix:/min",
                 stacked=True,
             ),
             timeseries(
                 "Calls in one request",
-                "Mean number of model calls and of tool calls: a loop that does not end shows here.",
+                "Mean number of model calls and of tool calls. An endless loop shows here.",
                 [
                     Query(mean("agent_llm_calls_per_request", "agent_name"), "{{agent_name}} models"),
                     Query(mean("agent_tool_calls_per_request", "agent_name"), "{{agent_name}} tools"),
@@ -154,7 +154,7 @@ def _models() -> Row:
         [
             timeseries(
                 "Calls by model",
-                "How many model calls a minute, by the model that answered.",
+                "Model calls per minute, by the model that answered.",
                 [Query(per_minute("llm_calls_total", "model"), "{{model}}")],
                 "suffix:/min",
                 stacked=True,
@@ -162,7 +162,7 @@ def _models() -> Row:
             ),
             timeseries(
                 "Call duration",
-                "From a model call's start to its end.",
+                "Time from the start of a model call to its end.",
                 p50_and_p95("llm_inference_duration_seconds", "model"),
                 "s",
                 exemplars=True,
@@ -170,7 +170,7 @@ def _models() -> Row:
             ),
             timeseries(
                 "Failed calls",
-                "Model calls that failed, by exception class and node; also those that were then repeated.",
+                "Failed model calls by exception class and node, including calls that were retried.",
                 [Query(per_minute("llm_errors_total", "error_type", "node"), "{{error_type}} in {{node}}")],
                 "suffix:/min",
                 width=8,
@@ -185,7 +185,7 @@ def _subagents() -> Row:
         [
             timeseries(
                 "Calls of subagents",
-                "Runs of the nodes that serve an intent.",
+                "Runs per minute of the nodes that serve an intent.",
                 [Query(per_minute("chat_subagent_calls_total", "subagent"), "{{subagent}}")],
                 "suffix:/min",
                 stacked=True,
@@ -194,14 +194,14 @@ def _subagents() -> Row:
             ),
             timeseries(
                 "Subagents p95",
-                "One run in twenty is slower.",
+                "One run in 20 is slower.",
                 p50_and_p95("chat_subagent_duration_seconds", "subagent")[1:],
                 "s",
                 width=8,
             ),
             timeseries(
                 "Error rate of subagents",
-                "Share of their runs that ended with an error.",
+                "Share of a subagent's runs that ended with an error.",
                 [Query(share("chat_subagent_calls_total", "subagent", status="error"), "{{subagent}}")],
                 "percentunit",
                 limits=ERRORS,
@@ -217,7 +217,7 @@ def _tools() -> Row:
         [
             timeseries(
                 "Tool calls",
-                "Calls of the graph's own tools.",
+                "Calls per minute of the graph's own tools.",
                 [Query(per_minute("tool_calls_total", "tool_name"), "{{tool_name}}")],
                 "suffix:/min",
                 stacked=True,
@@ -225,14 +225,14 @@ def _tools() -> Row:
             ),
             timeseries(
                 "Tools p95",
-                "One call in twenty is slower.",
+                "One call in 20 is slower.",
                 p50_and_p95("tool_execution_duration_seconds", "tool_name")[1:],
                 "s",
                 width=6,
             ),
             timeseries(
                 "Error rate of tools",
-                "Share of their calls that failed: the service behind is down, slow or answers rubbish.",
+                "Share of a tool's calls that failed: its service is down, slow, or sends invalid answers.",
                 [Query(share("tool_calls_total", "tool_name", status="error"), "{{tool_name}}")],
                 "percentunit",
                 limits=ERRORS,
@@ -240,7 +240,7 @@ def _tools() -> Row:
             ),
             bar_gauge(
                 "Tools of the providers",
-                "Billed calls of the provider's own tools, such as web search.",
+                "Billed calls of the providers' own tools, such as web search.",
                 Query(ranking("llm_server_tool_calls_total", "tool", "node"), "{{tool}} in {{node}}"),
                 "count",
             ),
@@ -258,14 +258,14 @@ def _quality() -> Row:
         [
             timeseries(
                 "Retrieval",
-                "Time that a retriever takes to find its passages.",
+                "Time a retriever needs to find its passages.",
                 p50_and_p95("retrieval_duration_seconds", "retriever"),
                 "s",
                 width=8,
             ),
             timeseries(
                 "Scores",
-                "Mean quality, from 0 to 1, that a judging node gave.",
+                "Mean quality from 0 to 1, as scored by a judging node.",
                 [Query(mean("chat_feedback_score", "key"), "{{key}}")],
                 "short",
                 max_value=1,
@@ -273,7 +273,7 @@ def _quality() -> Row:
             ),
             timeseries(
                 "Poor answers",
-                f"Share of the scores of {_POOR_SCORE} or less; below it the web is searched too.",
+                f"Share of the scores of {_POOR_SCORE} or less. For these answers the graph adds a web search.",
                 [Query(or_zero(poor, "key"), "{{key}}")],
                 "percentunit",
                 limits=Limits(0.2, 0.5),

@@ -1,4 +1,4 @@
-"""The dashboard to look at first: requests, their latency and success, and where it hurts."""
+"""The overview dashboard: requests, latency, success, alerts, and the worst nodes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def overview() -> str:
     return dashboard(
         UID,
         "Eco2 Overview",
-        "Requests to the chat worker: how many, how fast, how well, and where it hurts.",
+        "Requests to the chat worker: number, latency, success, alerts and the worst nodes. Start here.",
         [_key_figures(), _requests(), _intents(), _trouble(), _telemetry()],
         since="now-1h",
         refresh="30s",
@@ -53,24 +53,24 @@ def _key_figures() -> Row:
     return Row(
         "In this range",
         [
-            stat("Requests", "Requests that ended.", Query(total(_REQUESTS), "requests"), "count"),
+            stat("Requests", "Finished requests.", Query(total(_REQUESTS), "requests"), "count"),
             stat(
                 "Success",
-                "Share of the requests that did not fail; one that its user cancelled did not.",
+                "Share of the requests that did not fail. Cancelled requests are not failures.",
                 Query(f"1 - ({range_share(_REQUESTS, status='error')})", "success"),
                 "percentunit",
                 limits=Limits(0.99, 0.95),
             ),
             stat(
                 "Latency p95",
-                "One request in twenty took longer.",
+                "One request in 20 took longer.",
                 Query(range_quantile(0.95, _SECONDS), "p95"),
                 "s",
                 limits=_SLOW,
             ),
             stat(
                 "Open requests",
-                "Requests under way now.",
+                "Requests in progress now.",
                 Query(gauge("agent_active_sessions"), "open"),
                 "count",
                 sparkline=True,
@@ -78,7 +78,7 @@ def _key_figures() -> Row:
             stat("Cost", "Of all model calls.", Query(total("llm_cost_dollars_total"), "cost"), "currencyUSD"),
             stat(
                 "Processes",
-                "Processes that Prometheus reads the metrics of.",
+                "Processes that Prometheus scrapes.",
                 Query(or_zero(f"count({selector('eco2_callbacks_info')})"), "processes"),
                 "count",
                 limits=Limits(1, 0.5),
@@ -94,14 +94,14 @@ def _requests() -> Row:
         [
             timeseries(
                 "Requests by how they end",
-                "How many a minute.",
+                "Requests per minute by status.",
                 [Query(per_minute(_REQUESTS, "status"), "{{status}}")],
                 "suffix:/min",
                 stacked=True,
             ),
             timeseries(
                 "Latency",
-                "From a request's start to its end. Objectives at p95: 3 s for general questions, 5 s for waste.",
+                "Duration of a request. Objectives at p95: 3 s for general questions, 5 s for waste.",
                 [Query(quantile(q, _SECONDS), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)],
                 "s",
                 limits=_SLOW,
@@ -109,13 +109,13 @@ def _requests() -> Row:
             ),
             timeseries(
                 "Latency p95 by tenant",
-                "One of a tenant's requests in twenty took longer.",
+                "One request in 20 of a tenant took longer.",
                 p50_and_p95("agent_request_duration_seconds", "tenant_id")[1:],
                 "s",
             ),
             timeseries(
                 "Errors by tenant",
-                "Failed requests of an agent, by who asked.",
+                "Failed requests per minute by tenant.",
                 [Query(per_minute("agent_errors_total", "tenant_id"), "{{tenant_id}}")],
                 "suffix:/min",
             ),
@@ -129,7 +129,7 @@ def _intents() -> Row:
         [
             timeseries(
                 "Requests by intent",
-                "How many a minute. A click leads to the intent's requests in LangSmith.",
+                "Requests per minute by intent. Click an intent to open its requests in LangSmith.",
                 [Query(per_minute("chat_intent_total", "intent"), "{{intent}}")],
                 "suffix:/min",
                 stacked=True,
@@ -146,7 +146,7 @@ def _intents() -> Row:
             ),
             table(
                 "Intents in this range",
-                "What was asked, how it went and what it cost. A click leads to the intent's requests in LangSmith.",
+                "Requests, errors, latency and cost by intent. Click an intent to open its requests in LangSmith.",
                 {"intent": "Intent"},
                 [
                     Column("Requests", total("chat_intent_total", "intent"), "count"),
@@ -169,7 +169,7 @@ def _trouble() -> Row:
         [
             table(
                 "Alerts",
-                "What fires now. A click leads to the alert's runbook.",
+                "Alerts that fire now. Click an alert to open its runbook.",
                 {"alertname": "Alert", "severity": "Severity"},
                 [Column("Firing", or_zero(_FIRING, "alertname", "severity"), "count")],
                 links={"Alert": Link("Runbook", f"{RUNBOOKS}/${{__value.raw}}.md")},
@@ -177,7 +177,7 @@ def _trouble() -> Row:
             ),
             bar_gauge(
                 "Nodes that fail most",
-                "Share of a node's runs that failed. A click leads to its runs in LangSmith.",
+                "Share of a node's runs that failed. Click a node to open its runs in LangSmith.",
                 Query(share_ranking("graph_node_runs_total", "node", limit=5, status="error"), "{{node}}"),
                 "percentunit",
                 limits=ERRORS,
@@ -186,7 +186,7 @@ def _trouble() -> Row:
             ),
             bar_gauge(
                 "Slowest nodes",
-                "Duration at p95. A click leads to the node's runs in LangSmith.",
+                "Duration at p95. Click a node to open its runs in LangSmith.",
                 Query(quantile_ranking(0.95, "graph_node_duration_seconds", "node", limit=5), "{{node}}"),
                 "s",
                 link=_OF_NODE,
@@ -211,7 +211,7 @@ def _trouble() -> Row:
             ),
             timeseries(
                 "Rate limits",
-                "Model calls that the provider answered with 429.",
+                "Model calls per minute that the provider answered with 429.",
                 [Query(per_minute("llm_rate_limit_errors_total", "model", only_nonzero=True), "{{model}}")],
                 "suffix:/min",
                 width=8,
@@ -226,7 +226,7 @@ def _telemetry() -> Row:
         [
             stat(
                 "Handler errors",
-                "Exceptions inside the handler; the requests went on.",
+                "Exceptions inside the handler. The requests are not affected.",
                 Query(total("eco2_callbacks_errors_total"), "errors"),
                 "count",
                 limits=Limits(1, 10),
@@ -234,7 +234,7 @@ def _telemetry() -> Row:
             ),
             stat(
                 "Label overflow",
-                "Label values past the cap that became 'other'.",
+                "Label values above the limit, counted as 'other'.",
                 Query(total("eco2_callbacks_label_overflow_total"), "values"),
                 "count",
                 limits=Limits(1, 100),
@@ -242,7 +242,7 @@ def _telemetry() -> Row:
             ),
             stat(
                 "Evicted runs",
-                "Runs closed because too many were open, or one was for too long.",
+                "Runs closed because too many were open, or because they were open too long.",
                 Query(total("eco2_callbacks_evicted_runs_total"), "runs"),
                 "count",
                 limits=Limits(1, 100),
@@ -250,7 +250,7 @@ def _telemetry() -> Row:
             ),
             stat(
                 "Open runs",
-                "Runs between their start and their end: grows without end if ends are lost.",
+                "Started runs that have not ended. Rises without limit if end callbacks are lost.",
                 Query(gauge("eco2_callbacks_open_runs"), "runs"),
                 "count",
                 sparkline=True,

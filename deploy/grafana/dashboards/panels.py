@@ -1,4 +1,4 @@
-"""The kinds of panels that the dashboards are made of, each with its unit, its legend and its description."""
+"""Builds the panels of the dashboards, each with its unit, legend and description."""
 
 from __future__ import annotations
 
@@ -46,27 +46,27 @@ Since: TypeAlias = Literal["", "now/d", "now/M"]
 _P = TypeVar("_P", StatPanel, TimeseriesPanel, BarGaugePanel, PieChartPanel, TablePanel)
 
 _GREEN, _YELLOW, _RED, _BLUE, _GREY = "green", "#EAB839", "red", "blue", "#6E7077"
-_COUNT: Final = ("locale", 0)  # whole, though Prometheus extrapolates it
-_NARROW: Final = 8  # columns of the grid; a table of series beside the graph would take half of it
+_COUNT: Final = ("locale", 0)  # whole numbers, although Prometheus extrapolates
+_NARROW: Final = 8  # grid columns; up to this width the legend goes below the graph
 _STATUSES: Final = {"success": _GREEN, "error": _RED, "cancelled": _YELLOW, "interrupted": _BLUE, "recovered": _BLUE}
 
 
 class Query(NamedTuple):
-    """PromQL, and the name of its series, in which ``{{label}}`` stands for a label's value."""
+    """PromQL, and the legend of its series. ``{{label}}`` in the legend is replaced by the label's value."""
 
     expression: str
     legend: str
 
 
 class Limits(NamedTuple):
-    """From where on a value is a warning and an alarm: from above, or from below if low values are bad."""
+    """Thresholds for a warning and an alarm. With ``alarm`` below ``warning``, low values are bad."""
 
     warning: float
     alarm: float
 
     @property
     def steps(self) -> list[models.Threshold]:
-        """As Grafana's thresholds, from the lowest value upwards."""
+        """Grafana's thresholds, lowest value first."""
         if self.alarm < self.warning:
             colors = [(None, _RED), (self.alarm, _YELLOW), (self.warning, _GREEN)]
         else:
@@ -75,18 +75,18 @@ class Limits(NamedTuple):
 
 
 class Link(NamedTuple):
-    """Where a click on a series, a bar or a cell leads."""
+    """Target of a click on a series, a bar or a cell."""
 
     title: str
     url: str
 
     def as_option(self) -> dict[str, Any]:
-        """As an option of a panel's fields."""
+        """Return the link as a field option."""
         return {"title": self.title, "url": self.url, "targetBlank": True}
 
 
 class Column(NamedTuple):
-    """A column of figures in a table."""
+    """A column of numbers in a table."""
 
     title: str
     expression: str
@@ -95,7 +95,7 @@ class Column(NamedTuple):
 
 
 def p50_and_p95(name: str, *by: str, **matchers: str) -> list[Query]:
-    """Return the median and the 95th percentile of what a histogram observes, for each set of labels."""
+    """Return queries for a histogram's median and 95th percentile, by label set."""
     named = " ".join(f"{{{{{label}}}}}" for label in by)
     return [Query(quantile(q, name, *by, **matchers), f"{named} {p}".strip()) for q, p in ((0.5, "p50"), (0.95, "p95"))]
 
@@ -112,9 +112,18 @@ def stat(
     height: int = 4,
     width: int = 4,
 ) -> StatPanel:
-    """Return one large number, of a query with one series.
+    """Return a stat panel: one large number.
 
-    ``limits`` colour it; ``sparkline`` draws how it got there; ``since`` stands instead of the dashboard's range.
+    Args:
+        title: Title of the panel.
+        description: What the panel shows.
+        query: A query with one series.
+        unit: Unit of the value.
+        limits: Thresholds that colour the number.
+        since: Time range of the panel instead of the dashboard's.
+        sparkline: Whether to draw the values over time behind the number.
+        height: Rows of the grid.
+        width: Columns of the grid.
     """
     panel = _panel(StatPanel(), title, description, [query], unit, instant=not sparkline, width=width, height=height)
     panel.reduce_options(_last()).color_mode(options.BigValueColorMode.VALUE)
@@ -137,7 +146,7 @@ def timeseries(
     max_value: float | None = None,
     width: int = 12,
 ) -> TimeseriesPanel:
-    """Return series over time; limits are dashed lines, exemplars single requests with their trace."""
+    """Return a graph of series over time. Limits are dashed lines; exemplars are single requests with their trace."""
     panel = _panel(TimeseriesPanel(), title, description, queries, unit, exemplars=exemplars, width=width, height=8)
     panel.min(0).line_width(1.5).fill_opacity(25 if stacked else 8).show_points(options.VisibilityMode.AUTO)
     panel.color_scheme(_palette()).tooltip(_all_values()).legend(_legend(beside=width > _NARROW))
@@ -149,7 +158,7 @@ def timeseries(
         panel.thresholds(_thresholds(limits, base="transparent"))
         panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(options.GraphThresholdsStyleMode.DASHED))
     _color_statuses(panel, queries)
-    # Nothing runs: the line at 0 stays, its name would be noise.
+    # Without data the line at 0 stays visible, but its name would be noise.
     hidden = models.DynamicConfigValue("custom.hideFrom", {"legend": True, "tooltip": True, "viz": False})
     panel.override_by_regexp(rf"/\b{NONE}\b/", [hidden, _fixed(_GREY)])
     return panel.data_links([_link(link)]) if link else panel
@@ -167,7 +176,7 @@ def bar_gauge(
     height: int = 8,
     width: int = 6,
 ) -> BarGaugePanel:
-    """Return a bar for each series, as long as its number is large."""
+    """Return a bar gauge: one bar per series."""
     panel = _panel(BarGaugePanel(), title, description, [query], unit, instant=True, width=width, height=height)
     panel.reduce_options(_last()).orientation(options.VizOrientation.HORIZONTAL).min(0)
     panel.display_mode(options.BarGaugeDisplayMode.BASIC).value_mode(options.BarGaugeValueMode.TEXT)
@@ -182,7 +191,7 @@ def bar_gauge(
 
 
 def pie_chart(title: str, description: str, query: Query, unit: Unit, *, width: int = 8) -> PieChartPanel:
-    """Return the parts of a whole."""
+    """Return a pie chart with its values and percentages."""
     panel = _panel(PieChartPanel(), title, description, [query], unit, instant=True, width=width, height=8)
     panel.reduce_options(_last()).pie_type(pie.PieChartType.DONUT).color_scheme(_palette()).tooltip(_all_values())
     return panel.legend(
@@ -206,10 +215,18 @@ def table(
     height: int = 8,
     width: int = 12,
 ) -> TablePanel:
-    """Return a table with a row for each set of labels.
+    """Return a table with one row per label set.
 
-    ``by`` are the labels with the titles of their columns, kept by the query of every column of figures. The max_value
-    value of ``sort`` comes first, by default of the first column; ``links`` are where the cells of a column lead.
+    Args:
+        title: Title of the panel.
+        description: What the panel shows.
+        by: Labels and the titles of their columns. Every column's query keeps these labels.
+        columns: Columns of numbers.
+        sort: Title of the column to sort by, largest value first; by default the first of ``columns``.
+        links: Links of the cells, by column title.
+        since: Time range of the panel instead of the dashboard's.
+        height: Rows of the grid.
+        width: Columns of the grid.
     """
     queries = [Query(column.expression, column.title) for column in columns]
     panel = _panel(TablePanel(), title, description, queries, columns[0].unit, tabular=True, width=width, height=height)

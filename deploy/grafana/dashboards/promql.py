@@ -1,4 +1,4 @@
-"""PromQL of the panels: selectors that follow the dashboard's variables, and figures that are 0 before anything ran."""
+"""Builds the panels' PromQL. Selectors follow the dashboard's variables; expressions are 0 before the first event."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ __all__ = [
 ]
 
 NONE: Final = "none"
-"""What a label says in the series that stands for all others while there is none."""
+"""Label value of the series at 0 that is shown while no other series exists."""
 
 VARIABLES: Final = {"node": "node", "subagent": "node", "intent": "intent", "model": "model", "tenant_id": "tenant"}
-"""The dashboard variable that a label follows."""
+"""The dashboard variable that filters a label."""
 
 _FAMILIES: Final = {family.name: family for family in FAMILIES}
-# What stands for an empty value, which would be a series without a name.
+# Names for empty label values; otherwise the series would have no name.
 _UNNAMED: Final = {"tenant_id": "no tenant", "agent_name": "no name"}
 _ANY: Final[Mapping[str, str]] = MappingProxyType({})
 _RECENTLY: Final = "$__rate_interval"
@@ -46,11 +46,14 @@ _IN_RANGE: Final = "$__range"
 
 
 def selector(name: str, **matchers: str) -> str:
-    """Return the selector of a metric: these labels, and every label that a variable of the dashboard narrows.
+    """Return the selector of a metric, with these labels and all labels that a dashboard variable filters.
 
     Args:
-        name: The sample's name; a histogram's with ``_bucket``, ``_sum`` or ``_count``.
-        matchers: Labels with the value they must have, or a regular expression if it holds a ``|``.
+        name: The sample's name; for a histogram with ``_bucket``, ``_sum`` or ``_count``.
+        matchers: Labels with their required value, or a regular expression if it contains a ``|``.
+
+    Raises:
+        ValueError: If the metric lacks one of the labels.
     """
     labels = _family(name).labels
     if unknown := set(matchers) - {*labels, "le"}:
@@ -61,7 +64,7 @@ def selector(name: str, **matchers: str) -> str:
 
 
 def or_zero(expression: str, *by: str) -> str:
-    """Return an expression that is 0, under the name ``none``, where the given one has no series at all."""
+    """Return an expression that yields one series ``none`` at 0 if the given expression has no series."""
     zero = "vector(0)"
     for label in by:
         zero = f'label_replace({zero}, "{label}", "{NONE}", "", "")'
@@ -76,95 +79,95 @@ def gauge(name: str, *by: str) -> str:
 
 
 def per_second(name: str, *by: str, only_nonzero: bool = False, **matchers: str) -> str:
-    """Return how fast a counter grows; with ``used`` only where it ever did."""
-    return or_zero(f"{_rate(name, by, matchers)}{_ever(name, by, matchers) if only_nonzero else ''}", *by)
+    """Return a counter's growth per second. ``only_nonzero`` leaves out series that are still 0."""
+    return or_zero(f"{_rate(name, by, matchers)}{_nonzero(name, by, matchers) if only_nonzero else ''}", *by)
 
 
 def per_minute(name: str, *by: str, only_nonzero: bool = False, **matchers: str) -> str:
-    """Return how often a minute something happens, the first time included; with ``used`` only where it ever did."""
-    ever = _ever(name, by, matchers) if only_nonzero else ""
-    return or_zero(f"{_growth(name, by, _RECENTLY, matchers)} * 60000 / $__rate_interval_ms{ever}", *by)
+    """Return events per minute, including the first. ``only_nonzero`` leaves out series that are still 0."""
+    nonzero = _nonzero(name, by, matchers) if only_nonzero else ""
+    return or_zero(f"{_growth(name, by, _RECENTLY, matchers)} * 60000 / $__rate_interval_ms{nonzero}", *by)
 
 
 def per_hour(name: str, *by: str, **matchers: str) -> str:
-    """Return how much an hour a counter grows by; the area below is what it grew by."""
+    """Return a counter's growth per hour. The area under the graph is the total growth."""
     return or_zero(f"{_growth(name, by, _RECENTLY, matchers)} * 3600000 / $__rate_interval_ms", *by)
 
 
 def total(name: str, *by: str, **matchers: str) -> str:
-    """Return by how much a counter grew in the dashboard's range."""
+    """Return a counter's growth in the dashboard's range."""
     return or_zero(_growth(name, by, _IN_RANGE, matchers), *by)
 
 
 def last_hour(name: str, *, ago: str = "") -> str:
-    """Return by how much a counter grew in the hour before each moment, or so long ``ago``."""
+    """Return a counter's growth in the hour before each point, shifted back by ``ago``."""
     return or_zero(_growth(name, (), "1h", _ANY, ago))
 
 
 def ranking(name: str, *by: str, limit: int = 0) -> str:
-    """Return by how much a counter grew in the dashboard's range, the largest first, without those that did not.
+    """Return a counter's growth in the dashboard's range, largest first, without series that did not grow.
 
     Args:
         name: The counter.
         by: Labels to keep.
-        limit: How many; 0 is all.
+        limit: Maximum number of series; 0 is all.
     """
     return _sorted(or_zero(f"{_growth(name, by, _IN_RANGE, _ANY)} > 0", *by), limit)
 
 
 def share_ranking(name: str, *by: str, limit: int = 0, **matchers: str) -> str:
-    """Return which share of a counter's growth in the dashboard's range these labels have, in the same order."""
+    """Return the share of a counter's growth in the dashboard's range with these labels, largest first."""
     part, whole = _growth(name, by, _IN_RANGE, matchers), _growth(name, by, _IN_RANGE, _ANY)
     return _sorted(or_zero(f"{_quotient(part, whole)} > 0", *by), limit)
 
 
 def quantile_ranking(q: float, name: str, *by: str, limit: int = 0) -> str:
-    """Return a quantile of what a histogram observed in the dashboard's range, the largest first."""
+    """Return a histogram's quantile in the dashboard's range, largest first."""
     return _sorted(range_quantile(q, name, *by), limit)
 
 
 def sorted_desc(expression: str) -> str:
-    """Return the series of an instant, the largest first."""
+    """Return the series of an instant query, largest first."""
     return _sorted(expression, 0)
 
 
 def share(name: str, *by: str, of_all: str = "", among: Mapping[str, str] = _ANY, **matchers: str) -> str:
-    """Return which share of a counter's growth these labels have, 0 while it does not grow.
+    """Return the share of a counter's growth with these labels; 0 while it does not grow.
 
     Args:
         name: The counter.
         by: Labels to keep.
-        of_all: Another counter to be a share of.
-        among: Labels that the whole has.
-        matchers: Labels that the part has.
+        of_all: Another counter as the whole.
+        among: Labels of the whole.
+        matchers: Labels of the part.
     """
     return or_zero(_quotient(_rate(name, by, matchers), _rate(of_all or name, by, among)), *by)
 
 
 def range_share(name: str, *by: str, of_all: str = "", among: Mapping[str, str] = _ANY, **matchers: str) -> str:
-    """Return the same of the growth in the dashboard's range."""
+    """Return the same share for the growth in the dashboard's range."""
     part, whole = _growth(name, by, _IN_RANGE, matchers), _growth(of_all or name, by, _IN_RANGE, among)
     return or_zero(_quotient(part, whole), *by)
 
 
 def mean(name: str, *by: str) -> str:
-    """Return the mean of what a histogram observes; no point where it observes nothing."""
+    """Return a histogram's mean; no point without observations."""
     return or_zero(f"{_rate(f'{name}_sum', by, {})} / ({_rate(f'{name}_count', by, {})} > 0)", *by)
 
 
 def range_mean(name: str, *by: str) -> str:
-    """Return the mean of what a histogram observed in the dashboard's range."""
+    """Return a histogram's mean in the dashboard's range."""
     observed, times = (_growth(f"{name}{end}", by, _IN_RANGE, {}) for end in ("_sum", "_count"))
     return or_zero(f"{observed} / ({times} > 0)", *by)
 
 
 def quantile(q: float, name: str, *by: str, **matchers: str) -> str:
-    """Return a quantile of what a histogram observes; no point where it observes nothing."""
+    """Return a histogram's quantile; no point without observations."""
     return or_zero(f"histogram_quantile({q}, {_rate(f'{name}_bucket', ('le', *by), matchers)}) >= 0", *by)
 
 
 def range_quantile(q: float, name: str, *by: str, **matchers: str) -> str:
-    """Return a quantile of what a histogram observed in the dashboard's range."""
+    """Return a histogram's quantile in the dashboard's range."""
     buckets = _growth(f"{name}_bucket", ("le", *by), _IN_RANGE, matchers)
     return or_zero(f"histogram_quantile({q}, {buckets}) >= 0", *by)
 
@@ -177,7 +180,7 @@ def _family(name: str) -> Family:
     return _FAMILIES[name]
 
 
-def _ever(name: str, by: tuple[str, ...], matchers: Mapping[str, str]) -> str:
+def _nonzero(name: str, by: tuple[str, ...], matchers: Mapping[str, str]) -> str:
     return f" and {_sum(selector(name, **matchers), by)} > 0"
 
 
@@ -198,11 +201,11 @@ def _rate(name: str, by: tuple[str, ...], matchers: Mapping[str, str]) -> str:
 
 
 def _growth(name: str, by: tuple[str, ...], window: str, matchers: Mapping[str, str], ago: str = "") -> str:
-    """Return a counter's growth in a window, with what a series that was born in it held at its birth.
+    """Return a counter's growth in a window, including the first value of a new series.
 
-    ``increase()`` sees nothing in a first sample. Which model answered and how a request failed is known only at its
-    end, so such series begin above 0, and on a quiet day most of what was spent lies in first samples. A series is new
-    if it was not there in the hour before the window; the added label keeps the two summands apart.
+    ``increase()`` ignores a first sample. The model that answered and the error of a request are known only at the end,
+    so these series start above 0. On a quiet day most of the cost is in first samples. A series is new if it did not
+    exist in the hour before the window. The added label keeps the two summands apart.
     """
     series, then = selector(name, **matchers), f" offset {ago}" if ago else ""
     first = f"min_over_time({series}[{window}]{then}) unless last_over_time({series}[1h] offset {ago}{window})"

@@ -1,4 +1,4 @@
-"""The dashboard of streamed answers: how many, how fast, how long, and who lost one."""
+"""The streaming dashboard: number, speed and duration of streamed answers, and readers' recoveries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["UID", "streaming"]
 
 UID: Final = "eco2-streaming"
 
-_ENDS: Final = {"status": "success|error|cancelled"}  # a reader who came back is counted beside them
+_ENDS: Final = {"status": "success|error|cancelled"}  # "recovered" readers are counted in addition
 _FAILED: Final = Limits(0.01, 0.05)
 _PUBLISHING: Final = Limits(0.025, 0.05)  # the objective: 50 ms at p95
 
@@ -42,34 +42,34 @@ def _now() -> Row:
             ),
             stat(
                 "Tokens a second",
-                "Chunks with content, as they come from the models.",
+                "Chunks with content, as they arrive from the models.",
                 Query(per_second("chat_stream_tokens_total"), "tokens"),
                 "suffix: tok/s",
                 sparkline=True,
             ),
             stat(
                 "Publishing p95",
-                "Time to hand one token on; the objective is 50 ms.",
+                "Time to publish one token. The objective is 50 ms.",
                 Query(range_quantile(0.95, "chat_stream_token_latency_seconds"), "p95"),
                 "s",
                 limits=_PUBLISHING,
             ),
             stat(
                 "First token p95",
-                "From a call's start to its first content.",
+                "Time from the start of a call to its first content.",
                 Query(range_quantile(0.95, "llm_time_to_first_token_seconds"), "p95"),
                 "s",
             ),
             stat(
                 "Failed streams",
-                "Share of the streams that ended with an error; one that its reader cancelled is no error.",
+                "Share of the streams that ended with an error. Cancelled streams are not errors.",
                 Query(range_share("chat_stream_requests_total", among=_ENDS, status="error"), "failed"),
                 "percentunit",
                 limits=_FAILED,
             ),
             stat(
                 "Recovered",
-                "Readers that lost a stream and took it up again.",
+                "Readers that lost a stream and resumed it.",
                 Query(total("chat_stream_requests_total", status="recovered"), "recovered"),
                 "count",
             ),
@@ -83,28 +83,28 @@ def _tokens() -> Row:
         [
             timeseries(
                 "Tokens a second",
-                "Chunks with content, as they come from the models.",
+                "Chunks with content, as they arrive from the models.",
                 [Query(per_second("chat_stream_tokens_total", "node", only_nonzero=True), "{{node}}")],
                 "suffix: tok/s",
                 stacked=True,
             ),
             timeseries(
                 "Publishing a token",
-                "Time to hand one token on, as a Redis XADD; the objective is 50 ms at p95.",
+                "Time to publish one token, such as a Redis XADD. The objective is 50 ms at p95.",
                 p50_and_p95("chat_stream_token_latency_seconds", "node"),
                 "s",
                 limits=_PUBLISHING,
             ),
             timeseries(
                 "Time to first token",
-                "From a call's start to its first content: what a reader waits for.",
+                "Time from the start of a call to its first content. A reader waits this long.",
                 p50_and_p95("llm_time_to_first_token_seconds", "node"),
                 "s",
                 exemplars=True,
             ),
             timeseries(
                 "Between two tokens",
-                "How evenly an answer flows: from about 0.2 s on a reader sees it halt.",
+                "Pause between two tokens. From about 0.2 s a reader notices it.",
                 p50_and_p95("chat_stream_token_interval_seconds", "provider"),
                 "s",
                 limits=Limits(0.2, 0.5),
@@ -119,19 +119,19 @@ def _streams() -> Row:
         [
             timeseries(
                 "Active streams over time",
-                "Streams open at once, in all processes.",
+                "Streams open at the same time, in all processes.",
                 [Query(gauge("chat_stream_active"), "active")],
                 "count",
             ),
             timeseries(
                 "How streams end",
-                "How many a minute; recovered are readers that came back, whatever became of their stream.",
+                "Streams per minute by status. 'recovered' counts readers that came back, whatever the stream's result.",
                 [Query(per_minute("chat_stream_requests_total", "status"), "{{status}}")],
                 "suffix:/min",
             ),
             timeseries(
                 "Duration",
-                "From a streamed call's start to its end, of those that ended well.",
+                "Time from the start of a streamed call to its end, for successful calls.",
                 p50_and_p95("chat_stream_duration_seconds", "node", status="success"),
                 "s",
                 exemplars=True,
@@ -153,21 +153,21 @@ def _recovery() -> Row:
         [
             timeseries(
                 "Recoveries",
-                "Readers that came back, counted where they are served (stream_metrics.recovered): catch_up replays "
-                "what they missed, snapshot is the answer so far.",
+                "Readers that came back, counted by the server that serves them (stream_metrics.recovered). catch_up "
+                "replays the missed tokens; snapshot sends the answer so far.",
                 [Query(per_minute(recovery, "type", "status"), "{{type}} {{status}}")],
                 "suffix:/min",
             ),
             bar_gauge(
                 "Recoveries in this range",
-                "The same, counted.",
+                "Number of recoveries by type and status.",
                 Query(ranking(recovery, "type", "status"), "{{type}} {{status}}"),
                 "count",
                 width=8,
             ),
             stat(
                 "Failed recoveries",
-                "Share of the recoveries that failed: readers who never saw the end of their answer.",
+                "Share of the recoveries that failed. These readers did not see the end of their answer.",
                 Query(range_share(recovery, status="error"), "failed"),
                 "percentunit",
                 limits=_FAILED,
