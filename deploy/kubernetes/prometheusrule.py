@@ -1,4 +1,4 @@
-"""Writes base/prometheusrule.yaml, the alerts and recording rules as the Prometheus operator takes them."""
+"""Writes base/prometheusrule.yaml: the alerts and recording rules for the Prometheus operator."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["TARGET", "main", "render"]
 
 RULES = Path(__file__).parents[1] / "prometheus" / "rules"
 TARGET = Path(__file__).parent / "base" / "prometheusrule.yaml"
-_HEADER = "# Made from deploy/prometheus/rules by deploy/kubernetes/prometheusrule.py: change the rules there.\n"
+_HEADER = "# Generated from deploy/prometheus/rules by deploy/kubernetes/prometheusrule.py. Change the rules there.\n"
 
 
-class _Dumper(yaml.SafeDumper):  # type: ignore[misc] # PyYAML comes without types
-    """Writes a text of several lines as a block, and no anchors."""
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc] # PyYAML has no types
+    """Writes multi-line texts as blocks, and no anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - YAML's own signature
         return True
@@ -30,15 +30,15 @@ _Dumper.add_representer(str, _text)
 
 
 def render() -> str:
-    """Return the PrometheusRule with the groups of every file of rules, in the files' order.
+    """Return the PrometheusRule with the groups of all rule files, in the order of the files.
 
     Raises:
-        ValueError: If there is no rule.
+        ValueError: If the files hold no group of rules.
     """
     files = (yaml.safe_load(path.read_text("utf-8")) for path in sorted(RULES.glob("*.yaml")))
     groups = [group for file in files for group in file["groups"]]
     if not groups:
-        raise ValueError(f"{RULES} holds no group of rules, wanted some in *.yaml; write them there.")
+        raise ValueError(f"{RULES} holds no group of rules, wanted some in *.yaml; add them there.")
     rule = {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",

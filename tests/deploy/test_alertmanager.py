@@ -1,4 +1,4 @@
-"""Alertmanager: every alert finds its receiver, with what is needed to act, and a dead worker drowns out the rest."""
+"""Alertmanager: routes, texts and inhibition of the alerts."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ RECEIVERS = {
 
 def receiver_of(config: Path, **labels: str) -> str:
     given = [f"{name}={value}" for name, value in labels.items()]
-    said = output_of("amtool", "config", "routes", "test", f"--config.file={config}", *given)
-    return next(line for line in said.splitlines() if not line.startswith("Warning"))
+    output = output_of("amtool", "config", "routes", "test", f"--config.file={config}", *given)
+    return next(line for line in output.splitlines() if not line.startswith("Warning"))
 
 
 def test_the_configuration_is_valid() -> None:
-    """Alertmanager takes the configuration and its templates."""
-    said = output_of("amtool", "check-config", CONFIG)
+    """Alertmanager accepts the configuration and its templates."""
+    output = output_of("amtool", "check-config", CONFIG)
 
-    assert "1 templates" in said
-    assert "4 receivers" in said
+    assert "1 templates" in output
+    assert "4 receivers" in output
 
 
 def test_a_broken_configuration_is_found(tmp_path: Path) -> None:
-    """The check above bites: on a receiver that is not there, and on a template that cannot be parsed."""
+    """The check above finds an undefined receiver and a template that does not parse."""
     shutil.copytree(CONFIG.parent, tmp_path / "alertmanager")
     config, template = tmp_path / "alertmanager" / CONFIG.name, tmp_path / "alertmanager" / "templates" / "eco2.tmpl"
     config.write_text(CONFIG.read_text().replace("receiver: cost", "receiver: costs"))
@@ -59,7 +59,7 @@ def test_a_broken_configuration_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("severity", "team"), LABELS)
 def test_every_alert_has_its_receiver(severity: str, team: str) -> None:
-    """Pages wake whoever is on call; a ticket reaches the team it is for."""
+    """Pages go to the person on call, tickets to their team."""
     labels = {"severity": severity, "team": team, "service": "eco2-chat-worker"}
 
     assert receiver_of(CONFIG, **labels) == RECEIVERS[severity, team]
@@ -75,12 +75,12 @@ def test_every_alert_has_its_receiver(severity: str, team: str) -> None:
     ],
 )
 def test_no_alert_is_lost(labels: dict[str, str], receiver: str) -> None:
-    """What nobody thought of goes where somebody sees it."""
+    """Alerts with unexpected labels go to a receiver that is read."""
     assert receiver_of(CONFIG, **labels) == receiver
 
 
 def test_a_wrong_route_is_found(tmp_path: Path) -> None:
-    """The two checks above bite: a route for another vocabulary takes nothing."""
+    """The checks above find a wrong route: with other label values it matches no alert."""
     config = tmp_path / "alertmanager.yml"
     config.write_text(CONFIG.read_text().replace('severity="page"', 'severity="critical"'))
 
@@ -98,19 +98,19 @@ def test_no_key_stands_in_the_configuration() -> None:
     assert "hooks.slack.com" not in text
 
 
-# --- the server itself
+# --- the running server
 
 
-class Notified:
-    """What Slack and PagerDuty were sent."""
+class Notifications:
+    """The notifications sent to Slack and PagerDuty."""
 
     def __init__(self) -> None:
         self.slack: list[Any] = []
         self.pagerduty: list[Any] = []
 
     def titles(self) -> list[str]:
-        said = [message["attachments"][0]["title"] for message in self.slack]
-        return said + [f"{event['event_action']} {event['payload']['summary']}" for event in self.pagerduty]
+        titles = [message["attachments"][0]["title"] for message in self.slack]
+        return titles + [f"{event['event_action']} {event['payload']['summary']}" for event in self.pagerduty]
 
     def clear(self) -> None:
         self.slack.clear()
@@ -118,9 +118,9 @@ class Notified:
 
 
 class Alertmanager:
-    """A running Alertmanager with the real configuration, its waits cut short and its receivers on the loopback."""
+    """A running Alertmanager with the real configuration, short waits, and receivers on the loopback."""
 
-    def __init__(self, url: str, notified: Notified) -> None:
+    def __init__(self, url: str, notified: Notifications) -> None:
         self.url = url
         self.notified = notified
 
@@ -156,7 +156,7 @@ def alert(name: str, severity: str, *, ended: bool = False, **labels: str) -> di
 
 
 @contextmanager
-def receivers(notified: Notified) -> Iterator[str]:
+def receivers(notified: Notifications) -> Iterator[str]:
     class Receiver(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -178,7 +178,7 @@ def receivers(notified: Notified) -> Iterator[str]:
 @pytest.fixture
 def alertmanager(tmp_path: Path) -> Iterator[Alertmanager]:
     output_of("prometheus-alertmanager", "--version")
-    notified = Notified()
+    notified = Notifications()
     with receivers(notified) as url:
         shutil.copytree(CONFIG.parent, tmp_path / "alertmanager")
         (tmp_path / "slack_api_url").write_text(f"{url}/slack")
@@ -219,8 +219,8 @@ def _answers(url: str) -> bool:
         return False
 
 
-def test_a_notification_says_what_to_do(alertmanager: Alertmanager) -> None:
-    """Slack and PagerDuty get title, figures, runbook and dashboard; a name cannot call a whole channel."""
+def test_a_notification_has_its_text_and_links(alertmanager: Alertmanager) -> None:
+    """Slack and PagerDuty get title, description, runbook and dashboard. A name cannot mention a whole channel."""
     notified = alertmanager.notified
     alertmanager.post(alert("NodeErrorRateHigh", "ticket", node="a"), alert("NodeErrorRateHigh", "ticket", node="b"))
     alertmanager.wait(lambda: notified.slack)
@@ -258,8 +258,8 @@ def test_a_notification_says_what_to_do(alertmanager: Alertmanager) -> None:
     ]
 
 
-def test_a_dead_worker_drowns_out_the_rest_of_its_service(alertmanager: Alertmanager) -> None:
-    """While WorkerGone fires nothing else is said, and no error is reported as resolved; of another service it is."""
+def test_worker_gone_inhibits_the_other_alerts_of_its_service(alertmanager: Alertmanager) -> None:
+    """WorkerGone inhibits the other alerts of its service, including their end, and no other service's alerts."""
     notified = alertmanager.notified
     alertmanager.post(alert("AgentErrorRateHigh", "page"))
     alertmanager.wait(lambda: notified.pagerduty and notified.slack)
@@ -274,14 +274,14 @@ def test_a_dead_worker_drowns_out_the_rest_of_its_service(alertmanager: Alertman
         alert("WorkerDown", "ticket", service="another"),
     )
     alertmanager.wait(lambda: notified.slack)
-    time.sleep(1)  # three times as long as any group waits
+    time.sleep(1)  # three times the longest group wait
 
     assert notified.titles() == ["[ticket] WorkerDown is here"]
     assert "another" in notified.slack[0]["attachments"][0]["fallback"]
 
 
-def test_a_page_drowns_out_its_own_ticket(alertmanager: Alertmanager) -> None:
-    """The same SLO's or tenant's page holds its ticket back, and no other."""
+def test_a_page_inhibits_its_own_ticket(alertmanager: Alertmanager) -> None:
+    """A page inhibits the ticket of the same SLO or tenant, and no other."""
     notified = alertmanager.notified
     alertmanager.post(
         alert("WasteAnswerLatencyBudgetBurn", "page", slo="waste_answer"),
@@ -300,7 +300,7 @@ def test_a_page_drowns_out_its_own_ticket(alertmanager: Alertmanager) -> None:
         alert("TenantMonthlyBudgetNear", "ticket", team="cost", tenant_id="beta"),
     )
     alertmanager.wait(lambda: len(notified.titles()) == 3)
-    time.sleep(1)  # three times as long as any group waits
+    time.sleep(1)  # three times the longest group wait
 
     assert sorted(notified.titles()) == [
         "[ticket] GeneralAnswerLatencyBudgetBurn is here",

@@ -1,4 +1,4 @@
-"""The compose file: valid by its schema, closed to the outside, and in agreement with what it mounts."""
+"""The compose file: valid, not exposed beyond the loopback, and consistent with the files it mounts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 FILE = DEPLOY / "compose.yaml"
 PINNED = re.compile(r"[\w./-]+:v?\d+\.\d+\.\d+(-[\w.]+)?(@sha256:[0-9a-f]{64})?")
-# Read by OpenTelemetry's SDK, which LangSmith's uses.
+# Read by OpenTelemetry's SDK, which LangSmith's SDK uses.
 BY_OPENTELEMETRY = {"OTEL_SERVICE_NAME"}
 
 
@@ -35,7 +35,7 @@ def compose() -> dict[str, Any]:
 
 
 def problems(compose: dict[str, Any]) -> list[str]:
-    """Return what is wrong with a compose file in the project's ``deploy`` folder, a sentence each."""
+    """Return the problems of a compose file in the ``deploy`` folder, one sentence each."""
     return [sentence for check in CHECKS for sentence in check(compose)]
 
 
@@ -66,12 +66,12 @@ def references(compose: dict[str, Any]) -> Iterator[str]:
             target for _, target in mounts(service)
         ]
         for target in targets:
-            # Nothing can be mounted into a folder that is read-only itself.
+            # Nothing can be mounted inside a read-only mount.
             if any(target.startswith(f"{folder}/") for folder in folders):
                 yield f"{name}: {target} lies inside another mount"
         for other in service.get("depends_on", {}):
             if other not in compose["services"]:
-                yield f"{name}: waits for {other}, which is no service"
+                yield f"{name}: waits for {other}, which is not a service"
         for secret in service.get("secrets", []):
             if source_of(secret) not in compose["secrets"]:
                 yield f"{name}: the secret {source_of(secret)} is not declared"
@@ -82,53 +82,53 @@ def references(compose: dict[str, Any]) -> Iterator[str]:
     used = {source_of(secret) for service in compose["services"].values() for secret in service.get("secrets", [])}
     for name, secret in compose["secrets"].items():
         if name not in used:
-            yield f"the secret {name} is for nobody"
+            yield f"the secret {name} is unused"
         if Path(secret["file"]).parent != Path("secrets"):
             yield f"the secret {name} lies in {secret['file']}, which git does not ignore"
 
 
 def addresses(compose: dict[str, Any]) -> Iterator[str]:
-    """Every host and port that a configuration names is that of a service."""
+    """Every host and port in a configuration is a service's."""
     offered = set(listening(compose))
     for where, address in named_addresses(compose):
         if address not in offered:
-            yield f"{where}: nobody listens on {address[0]}:{address[1]}"
+            yield f"{where}: nothing listens on {address[0]}:{address[1]}"
     for name, service in compose["services"].items():
         for port in re.findall(r"127\.0\.0\.1:(\d+)", " ".join(service["healthcheck"]["test"])):
             if (name, int(port)) not in offered:
-                yield f"{name}: the health check asks port {port}"
+                yield f"{name}: the health check uses port {port}"
 
 
 def settings(compose: dict[str, Any]) -> Iterator[str]:
-    """The worker is told nothing that it does not read, and in words that it understands."""
+    """The worker reads all its variables and secrets, and their values are valid."""
     worker = compose["services"]["worker"]
     environment, code = worker["environment"], sources()
     for name in environment:
         if name not in BY_OPENTELEMETRY and f'"{name}"' not in code and f"`{name}`" not in code:
-            yield f"worker: nobody reads {name}"
+            yield f"worker: nothing reads {name}"
     for secret in worker["secrets"]:
         if secret not in {*KEYS, "LANGSMITH_API_KEY"}:
-            yield f"worker: nobody reads the secret {secret}"
-    told = WorkerSettings.from_env(environment)
-    if ("worker", told.metrics_port) not in set(listening(compose)):
-        yield f"worker: its port {told.metrics_port} is not published"
-    if int(worker["stop_grace_period"].removesuffix("s")) < told.grace_seconds + 10:
-        yield "worker: is killed before its grace is over"
+            yield f"worker: nothing reads the secret {secret}"
+    settings = WorkerSettings.from_env(environment)
+    if ("worker", settings.metrics_port) not in set(listening(compose)):
+        yield f"worker: its port {settings.metrics_port} is not published"
+    if int(worker["stop_grace_period"].removesuffix("s")) < settings.grace_seconds + 10:
+        yield "worker: is killed before its grace period ends"
 
 
 def image(compose: dict[str, Any]) -> Iterator[str]:
-    """The worker's image runs the worker, as nobody in particular, with what the settings ask for."""
+    """The worker's image runs the worker, not as root, with the port and extras of the settings."""
     lines = (DEPLOY / "Containerfile").read_text().splitlines()
-    said = {word: [line.partition(" ")[2] for line in lines if line.startswith(f"{word} ")] for word in _WORDS}
-    if json.loads(said["ENTRYPOINT"][-1])[-2:] != ["graph", "worker"]:
-        yield f"worker: the image runs {said['ENTRYPOINT'][-1]}"
+    instructions = {word: [line.partition(" ")[2] for line in lines if line.startswith(f"{word} ")] for word in _WORDS}
+    if json.loads(instructions["ENTRYPOINT"][-1])[-2:] != ["graph", "worker"]:
+        yield f"worker: the image runs {instructions['ENTRYPOINT'][-1]}"
     port = str(WorkerSettings.from_env(compose["services"]["worker"]["environment"]).metrics_port)
-    if said["EXPOSE"] != [port]:
-        yield f"worker: the image exposes {', '.join(said['EXPOSE'])}, not {port}"
-    if not said["USER"] or said["USER"][-1].startswith(("0", "root")):
+    if instructions["EXPOSE"] != [port]:
+        yield f"worker: the image exposes {', '.join(instructions['EXPOSE'])}, not {port}"
+    if not instructions["USER"] or instructions["USER"][-1].startswith(("0", "root")):
         yield "worker: the image runs as root"
     for extra in ("graph", "otel"):
-        if not all(f"--extra {extra}" in line for line in said["RUN"] if line.startswith("uv sync")):
+        if not all(f"--extra {extra}" in line for line in instructions["RUN"] if line.startswith("uv sync")):
             yield f"worker: the image lacks the extra {extra}"
 
 
@@ -136,17 +136,17 @@ _WORDS = ("ENTRYPOINT", "EXPOSE", "RUN", "USER")
 
 
 def secret_files(compose: dict[str, Any]) -> Iterator[str]:
-    """Every secret file that Alertmanager's configuration names is mounted there."""
+    """Every secret file in Alertmanager's configuration is mounted."""
     mounted = {target_of(secret) for secret in compose["services"]["alertmanager"].get("secrets", [])}
     for path in alertmanager_files():
         if path not in mounted:
-            yield f"alertmanager: {path} is no secret of its"
+            yield f"alertmanager: {path} is not one of its secrets"
     for path in mounted - set(alertmanager_files()):
-        yield f"alertmanager: nobody reads {path}"
+        yield f"alertmanager: nothing reads {path}"
 
 
 def dashboards(compose: dict[str, Any]) -> Iterator[str]:
-    """Grafana's providers look where the dashboards are mounted."""
+    """Grafana's providers read the folder where the dashboards are mounted."""
     mounted = {target: DEPLOY / source for source, target in mounts(compose["services"]["grafana"])}
     for path in (DEPLOY / "grafana/provisioning/dashboards").glob("*.y*ml"):
         for provider in yaml.safe_load(path.read_text())["providers"]:
@@ -181,7 +181,7 @@ def target_of(secret: str | dict[str, str]) -> str:
 
 
 def listening(compose: dict[str, Any]) -> Iterator[tuple[str, int]]:
-    """Yield the names by which services know each other, with the ports of each."""
+    """Yield the services' host names with their ports."""
     own = {"redis": [6379], "jaeger": [4318, 13133]}  # not published
     for name, service in compose["services"].items():
         ports = [int(port.rpartition(":")[2]) for port in service.get("ports", [])]
@@ -214,10 +214,11 @@ def alertmanager_files() -> list[str]:
 
 def sources() -> str:
     code = "".join(path.read_text() for path in sorted((ROOT / "graph").rglob("*.py")))
-    return code + "".join(path.read_text() for path in sorted((ROOT / "eco2_callbacks").glob("*.py"))) + _SETTINGS
+    return code + "".join(path.read_text() for path in sorted((ROOT / "eco2_callbacks").rglob("*.py"))) + _SETTINGS
 
 
-# The handler reads LangSmith's variables by rules, not by their names; the README's table is held to it elsewhere.
+# The handler derives LangSmith's variables from rules, so their names are not in its code. Another test checks the
+# README's table against the handler.
 _SETTINGS = (ROOT / "README.md").read_text().split("\n## Settings\n")[1].split("\n## ")[0]
 
 
@@ -231,14 +232,14 @@ def validated(path: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_it_is_valid_by_the_specification_s_schema() -> None:
-    """As check-jsonschema holds it."""
+    """The compose file is valid by the schema in check-jsonschema."""
     done = validated(FILE)
 
     assert done.returncode == 0, done.stdout
 
 
-def test_the_schema_refuses_what_is_no_word_of_it(compose: dict[str, Any], tmp_path: Path) -> None:
-    """So that the test above is known to bite."""
+def test_the_schema_rejects_an_unknown_key(compose: dict[str, Any], tmp_path: Path) -> None:
+    """The test above finds an unknown key."""
     compose["services"]["worker"]["helthcheck"] = {}
     (tmp_path / "compose.yaml").write_text(yaml.safe_dump(compose))
 
@@ -249,7 +250,7 @@ def test_the_schema_refuses_what_is_no_word_of_it(compose: dict[str, Any], tmp_p
 
 
 def test_it_agrees_with_what_it_mounts_and_is_closed_to_the_outside(compose: dict[str, Any]) -> None:
-    """Paths, ports, hosts, secrets and variables are there on both sides."""
+    """Paths, ports, hosts, secrets and variables match on both sides."""
     assert problems(compose) == []
 
 
@@ -275,12 +276,12 @@ def _set(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:
         (_set("redis", "volumes", to=["data:/data"]), "redis: the volume data is not declared"),
         (_set("prometheus", "volumes", to=["./rules:/r"]), "prometheus: ./rules for /r is not there"),
         (_set("worker", "build", "dockerfile", to="Dockerfile"), "worker: Dockerfile is not there"),
-        (_set("worker", "environment", "ECO2_REDIS", to="x"), "worker: nobody reads ECO2_REDIS"),
-        (_set("worker", "secrets", to=["OPENAI_KEY"]), "worker: nobody reads the secret OPENAI_KEY"),
-        (_set("worker", "stop_grace_period", to="10s"), "worker: is killed before its grace is over"),
+        (_set("worker", "environment", "ECO2_REDIS", to="x"), "worker: nothing reads ECO2_REDIS"),
+        (_set("worker", "secrets", to=["OPENAI_KEY"]), "worker: nothing reads the secret OPENAI_KEY"),
+        (_set("worker", "stop_grace_period", to="10s"), "worker: is killed before its grace period ends"),
         (
             _set("worker", "environment", "ECO2_REDIS_URL", to="redis://cache:6379/0"),
-            "worker, ECO2_REDIS_URL: nobody listens on cache:6379",
+            "worker, ECO2_REDIS_URL: nothing listens on cache:6379",
         ),
         (
             _set("worker", "environment", "ECO2_METRICS_PORT", to="9000"),
@@ -288,24 +289,24 @@ def _set(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:
         ),
         (
             _set("alertmanager", "ports", to=["127.0.0.1:9093:9094"]),
-            "targets/alertmanager.yaml: nobody listens on alertmanager:9093",
+            "targets/alertmanager.yaml: nothing listens on alertmanager:9093",
         ),
-        (_set("grafana", "secrets", to=[]), "the secret grafana_admin_password is for nobody"),
+        (_set("grafana", "secrets", to=[]), "the secret grafana_admin_password is unused"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_broken_is_found(
     compose: dict[str, Any], break_it: Callable[[dict[str, Any]], None], problem: str
 ) -> None:
-    """Each check, broken once on purpose."""
+    """Every check finds its problem."""
     break_it(compose)
 
     assert problem in problems(compose)
 
 
 @pytest.mark.parametrize(("wrong", "healthy"), [("", True), ("stopping", False)])
-def test_the_worker_s_health_check_asks_the_worker(compose: dict[str, Any], wrong: str, healthy: bool) -> None:
-    """Its command, run against the worker's port."""
+def test_the_worker_s_health_check_follows_its_readiness(compose: dict[str, Any], wrong: str, healthy: bool) -> None:
+    """The health check's command succeeds for a ready worker and fails for one that stops."""
     kind, program, *arguments = compose["services"]["worker"]["healthcheck"]["test"]
     assert (kind, program) == ("CMD", "python")
 
@@ -318,12 +319,12 @@ def test_the_worker_s_health_check_asks_the_worker(compose: dict[str, Any], wron
 
 @pytest.mark.parametrize("program", ["prometheus", "prometheus-alertmanager"])
 def test_the_servers_know_their_options(compose: dict[str, Any], program: str) -> None:
-    """Debian's programs, older than the images, take every option already."""
+    """Debian's programs, which are older than the images, accept every option."""
     if shutil.which(program) is None:
         reason = f"{program} is not installed"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    told = subprocess.run([program, "--help"], capture_output=True, text=True, check=False)
-    help_text = told.stdout + told.stderr
+    done = subprocess.run([program, "--help"], capture_output=True, text=True, check=False)
+    help_text = done.stdout + done.stderr
     service = compose["services"][program.removeprefix("prometheus-")]
 
     unknown = [option for option in service["command"] if option.partition("=")[0] not in help_text]

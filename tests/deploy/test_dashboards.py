@@ -1,4 +1,4 @@
-"""The dashboards' JSON: as built, readable by Grafana, and true to the metrics that exist."""
+"""The dashboards' JSON: up to date, valid for Grafana, and consistent with the exported metrics."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.rule_files import labels, selectors
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "deploy" / "grafana"
 UIDS = ("eco2-cost", "eco2-nodes", "eco2-overview", "eco2-streaming")
-NARROWED = {"node": "node", "subagent": "node", "intent": "intent", "model": "model", "tenant_id": "tenant"}
+FILTERED_BY = {"node": "node", "subagent": "node", "intent": "intent", "model": "model", "tenant_id": "tenant"}
 DOCUMENTED = set(
     re.findall(r"^\| `(\w+)` \| (?:counter|gauge|histogram)", (ROOT / "README.md").read_text(), re.MULTILINE)
 )
@@ -37,7 +37,7 @@ def load(uid: str) -> dict[str, Any]:
 
 
 def faults(dashboard: dict[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with a dashboard."""
+    """Yield the faults of a dashboard."""
     names = variables(dashboard)
     view = View(start=0, end=3600, selected={name: [f"the {name}"] for name in names})
     ids = [panel["id"] for panel in dashboard["panels"]]
@@ -95,7 +95,7 @@ def _target_faults(panel: dict[str, Any], target: dict[str, Any], query: str) ->
     if not found:
         yield "no metric"
     for selector in found:
-        if selector.name == "ALERTS":  # Prometheus' own
+        if selector.name == "ALERTS":  # exported by Prometheus itself
             continue
         family = family_of(selector.name)
         if family is None:
@@ -104,32 +104,32 @@ def _target_faults(panel: dict[str, Any], target: dict[str, Any], query: str) ->
         if family.name not in DOCUMENTED:
             yield f"{family.name} is not in the README"
         matched = {matcher.name: matcher.value for matcher in selector.matchers.matchers}
-        for label in NARROWED.keys() & set(family.labels):
-            if matched.get(label) != f"the {NARROWED[label]}":
-                yield f"{selector.name} does not follow ${NARROWED[label]}"
+        for label in FILTERED_BY.keys() & set(family.labels):
+            if matched.get(label) != f"the {FILTERED_BY[label]}":
+                yield f"{selector.name} does not follow ${FILTERED_BY[label]}"
 
 
 def test_there_are_four() -> None:
-    """Their uids, by which other pages link to them, stand."""
+    """There are four dashboards, and their uids do not change, because other pages link to them."""
     assert tuple(sorted(build_dashboards())) == UIDS
     assert tuple(sorted(path.stem for path in GRAFANA.glob("*.json"))) == UIDS
 
 
 @pytest.mark.parametrize("uid", UIDS)
 def test_a_dashboard_is_as_built(uid: str) -> None:
-    """``python deploy/grafana/build.py`` would change nothing."""
+    """The JSON is the current output of ``python deploy/grafana/build.py``."""
     assert (GRAFANA / f"{uid}.json").read_text(encoding="utf-8") == build_dashboards()[uid]
     assert load(uid)["uid"] == uid
 
 
 @pytest.mark.parametrize("uid", UIDS)
 def test_a_dashboard_is_without_fault(uid: str) -> None:
-    """Every query parses and rests on metrics and labels that exist; every panel says what it shows, in which unit."""
+    """Every query parses and uses existing metrics and labels. Every panel has a description and a unit."""
     assert list(faults(load(uid))) == []
 
 
 def query(change: Callable[[str], str]) -> Callable[[dict[str, Any]], None]:
-    """Return what changes the first query of the second panel."""
+    """Return a function that changes the query of the panel under test."""
 
     def broken(dashboard: dict[str, Any]) -> None:
         target = dashboard["panels"][2]["targets"][0]
@@ -180,23 +180,23 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize(("broken", "said"), BROKEN.values(), ids=BROKEN)
-def test_a_fault_is_found(broken: Callable[[dict[str, Any]], None], said: str) -> None:
-    """Each way to break a dashboard is noticed, and said."""
+@pytest.mark.parametrize(("broken", "fault"), BROKEN.values(), ids=BROKEN)
+def test_a_fault_is_found(broken: Callable[[dict[str, Any]], None], fault: str) -> None:
+    """Every broken dashboard is reported with its fault."""
     dashboard = load("eco2-nodes")
-    # A graph by node that a click leads on from.
+    # A graph by node with a data link.
     dashboard["panels"][2] = copy.deepcopy(next(panel for panel in panels(dashboard) if panel["title"] == "Error rate"))
     dashboard["panels"][2] |= {"id": 900, "gridPos": {"x": 0, "y": 900, "w": 12, "h": 8}}
     assert list(faults(dashboard)) == []
 
     broken(dashboard)
 
-    assert re.search(said, "\n".join(faults(dashboard)))
+    assert re.search(fault, "\n".join(faults(dashboard)))
 
 
 @pytest.mark.parametrize("uid", UIDS)
 def test_a_variable_offers_what_is_there(uid: str) -> None:
-    """Several values or all of them, from a label that its metric has; all is everything, also what has no value."""
+    """A variable offers one, several or all values of a label that its metric has. All includes empty values."""
     dashboard = load(uid)
     queried = [variable for variable in dashboard["templating"]["list"] if variable["type"] == "query"]
 
@@ -204,19 +204,19 @@ def test_a_variable_offers_what_is_there(uid: str) -> None:
     for variable in queried:
         name, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["query"]).groups()  # type: ignore[union-attr]
         assert label in family_of(name).labels  # type: ignore[union-attr]
-        assert NARROWED[label] == variable["name"]
+        assert FILTERED_BY[label] == variable["name"]
         assert (variable["multi"], variable["includeAll"], variable["allValue"]) == (True, True, ".*")
         assert variable["current"]["value"] == "$__all"
 
 
-def test_the_first_two_know_every_variable() -> None:
+def test_overview_and_cost_have_every_variable() -> None:
     """Node, intent, model, tenant and data source can be selected."""
     for uid in ("eco2-overview", "eco2-cost"):
         assert {"datasource", "intent", "model", "node", "tenant"} <= {*variables(load(uid))}
 
 
 def test_an_alert_leads_to_its_runbook() -> None:
-    """By the address that the alert itself gives."""
+    """The alerts table links to the runbook address of the alert."""
     ((_, url),) = [link for link in links(load("eco2-overview")) if link[0] == "Alerts"]
 
     assert url == "https://github.com/eco2-team/eco2-callbacks/blob/main/deploy/runbooks/${__value.raw}.md"
@@ -236,7 +236,7 @@ def links(dashboard: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("uid", ["eco2-cost", "eco2-nodes", "eco2-overview"])
 def test_a_click_leads_to_the_same_runs_in_langsmith(uid: str) -> None:
-    """The address holds a filter in LangSmith's query language, for the node's metadata or the tags of the README."""
+    """Data links hold a filter in LangSmith's query language, by the node's metadata or the README's tags."""
     found = list(links(load(uid)))
     documented = re.findall(r"`(\w+):<\w+>`", (ROOT / "README.md").read_text(encoding="utf-8"))
 
@@ -260,7 +260,7 @@ def provisioned(name: str) -> dict[str, Any]:
 
 
 def test_the_data_sources_are_provisioned() -> None:
-    """Prometheus is the default, knows the scrape interval, and its exemplars lead to Jaeger by the handler's label."""
+    """Prometheus is the default, has the scrape interval, and links exemplars to Jaeger by the handler's label."""
     sources = {source["type"]: source for source in provisioned("datasources/eco2.yaml")["datasources"]}
 
     prometheus, jaeger = sources["prometheus"], sources["jaeger"]
@@ -272,7 +272,7 @@ def test_the_data_sources_are_provisioned() -> None:
 
 
 def test_the_dashboards_are_provisioned() -> None:
-    """Grafana reads them from a folder, and nobody's click changes them."""
+    """Grafana reads the dashboards from a folder, and its UI cannot change them."""
     (provider,) = provisioned("dashboards/eco2.yaml")["providers"]
 
     assert provider["type"] == "file"

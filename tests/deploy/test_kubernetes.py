@@ -1,3 +1,5 @@
+"""The Kubernetes manifests: valid by their schemas, and consistent with each other and with the program."""
+
 from __future__ import annotations
 
 import json
@@ -29,9 +31,9 @@ from tests.support.manifests import (
     Deployed,
     Manifest,
     documents,
-    of_base,
-    of_overlay,
     program,
+    read_base,
+    render_overlay,
     schema_problems,
 )
 
@@ -41,24 +43,24 @@ CLIENTS = tuple(import_module(f"graph.clients.{module.name}") for module in iter
 
 @pytest.fixture(params=OVERLAYS)
 def overlay(request: pytest.FixtureRequest) -> Deployed:
-    return of_overlay(request.param)
+    return render_overlay(request.param)
 
 
 @pytest.fixture(params=("base", *OVERLAYS))
 def deployed(request: pytest.FixtureRequest) -> Deployed:
-    return of_base() if request.param == "base" else of_overlay(request.param)
+    return read_base() if request.param == "base" else render_overlay(request.param)
 
 
 # Schemas
 
 
 @pytest.mark.parametrize("path", PLAIN, ids=lambda path: path.relative_to(DEPLOY).as_posix())
-def test_a_file_holds_what_the_api_server_takes(path: Path) -> None:
-    """Every manifest, as it lies in the repository, fits the strict schema of its kind."""
+def test_a_file_is_accepted_by_the_api_server(path: Path) -> None:
+    """Every manifest in the repository fits the strict schema of its kind."""
     assert [problem for item in documents(path) for problem in schema_problems(item)] == []
 
 
-def test_an_overlay_makes_what_the_api_server_takes(overlay: Deployed) -> None:
+def test_an_overlay_is_accepted_by_the_api_server(overlay: Deployed) -> None:
     """Every object of an overlay fits the strict schema of its kind."""
     assert [problem for item in overlay.objects for problem in schema_problems(item)] == []
 
@@ -81,17 +83,17 @@ REFUSED: dict[str, tuple[str, str, Any, str]] = {
 }
 
 
-@pytest.mark.parametrize(("kind", "path", "value", "said"), REFUSED.values(), ids=REFUSED)
-def test_a_wrong_manifest_is_refused(kind: str, path: str, value: Any, said: str) -> None:
-    """An unknown field, a wrong value or a missing one is told, in core kinds and custom ones."""
+@pytest.mark.parametrize(("kind", "path", "value", "problem"), REFUSED.values(), ids=REFUSED)
+def test_a_wrong_manifest_is_refused(kind: str, path: str, value: Any, problem: str) -> None:
+    """An unknown field, a wrong value or a missing field is reported, in core kinds and custom kinds."""
     broken = next(item for path in PLAIN for item in documents(path) if item["kind"] == kind)
 
     _put(broken, path, value)
 
-    assert any(said in problem for problem in schema_problems(broken))
+    assert any(problem in found for found in schema_problems(broken))
 
 
-# What must agree
+# Consistency
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -200,8 +202,8 @@ BROKEN: dict[str, tuple[str, Callable[[Deployed], None]]] = {
 
 @pytest.mark.parametrize(("check", "breaks"), BROKEN.values(), ids=BROKEN)
 def test_what_disagrees_is_found(check: str, breaks: Callable[[Deployed], None]) -> None:
-    """Each check finds what it is there for, on any machine: kustomize has no part in it."""
-    deployed = of_base()
+    """Each check finds its contradiction. The test needs no kustomize, so it runs on every machine."""
+    deployed = read_base()
     deployed.objects += documents(BUDGET)
     assert list(CHECKS[check](deployed)) == []
 
@@ -211,7 +213,7 @@ def test_what_disagrees_is_found(check: str, breaks: Callable[[Deployed], None])
 
 
 def test_every_check_is_known_to_find_something() -> None:
-    """No check stands that nothing has ever broken."""
+    """Every check has a manifest above that breaks it."""
     assert {check for check, _ in BROKEN.values()} == CHECKS.keys()
 
 
@@ -220,15 +222,15 @@ def test_every_check_is_known_to_find_something() -> None:
 
 @pytest.fixture
 def environment(overlay: Deployed, clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The worker's own variables, a secret's value being its name."""
+    """The worker's variables. The value of a secret is its name."""
     values = overlay.environment()
     for name, value in values.items():
         monkeypatch.setenv(name, value)
     return values
 
 
-def test_the_environment_says_nothing_suspicious(environment: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
-    """With the rendered variables the settings trace to the overlay's own project, and warn of nothing."""
+def test_the_environment_causes_no_warning(environment: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+    """With the rendered variables tracing uses the overlay's own project, and the settings log no warning."""
     with caplog.at_level(logging.WARNING, "eco2_callbacks"):
         settings = Settings.from_env(environment)
 
@@ -241,8 +243,8 @@ def test_the_environment_says_nothing_suspicious(environment: dict[str, str], ca
     assert (settings.environment, settings.project) in {("dev", "eco2-chat-dev"), ("production", "eco2-chat-prod")}
 
 
-def test_a_contradiction_would_be_warned_of(environment: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
-    """Were one of the two names of a switch off, the settings would say so."""
+def test_a_contradiction_causes_a_warning(environment: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+    """If one of the two names of a switch is off, the settings log a warning."""
     with caplog.at_level(logging.WARNING, "eco2_callbacks"):
         Settings.from_env(environment | {"LANGCHAIN_TRACING_V2": "false"})
 
@@ -250,7 +252,7 @@ def test_a_contradiction_would_be_warned_of(environment: dict[str, str], caplog:
 
 
 def test_otlp_is_one_switch_away(environment: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
-    """With LANGSMITH_OTEL_ENABLED runs go to the collector too, and nothing is missing."""
+    """With LANGSMITH_OTEL_ENABLED runs also go to the collector, without a warning."""
     with caplog.at_level(logging.WARNING, "eco2_callbacks"):
         settings = Settings.from_env(environment | {"LANGSMITH_OTEL_ENABLED": "true"})
 
@@ -262,7 +264,7 @@ def test_otlp_is_one_switch_away(environment: dict[str, str], caplog: pytest.Log
 
 
 def test_the_environment_is_enough(environment: dict[str, str]) -> None:
-    """With the rendered variables every model and every client is made, the one for pictures included."""
+    """The rendered variables are enough to create every model and client, including the image model."""
     graph.models.check()
     graph.models.with_images("image_generation")
 
@@ -281,14 +283,14 @@ def test_the_environment_is_enough(environment: dict[str, str]) -> None:
 
 
 def test_the_rules_are_those_of_prometheus() -> None:
-    """The PrometheusRule is what its script makes of deploy/prometheus/rules."""
+    """The PrometheusRule is the current output of its script."""
     script = runpy.run_path(str(DEPLOY / "kubernetes" / "prometheusrule.py"))
 
     assert (BASE / "prometheusrule.yaml").read_text("utf-8") == script["render"]()
 
 
 def test_without_rules_no_rule_is_written(tmp_path: Path) -> None:
-    """An empty directory of rules is an error, and not a PrometheusRule that alerts of nothing."""
+    """An empty directory of rules is an error, not a PrometheusRule without alerts."""
     script = tmp_path / "kubernetes" / "prometheusrule.py"
     script.parent.mkdir()
     script.write_text((DEPLOY / "kubernetes" / "prometheusrule.py").read_text("utf-8"), "utf-8")
@@ -298,7 +300,7 @@ def test_without_rules_no_rule_is_written(tmp_path: Path) -> None:
 
 
 def test_the_operator_can_hand_the_rules_to_prometheus(tmp_path: Path) -> None:
-    """Prometheus' own program takes what the operator writes of the PrometheusRule."""
+    """Promtool accepts the rules as the operator writes them."""
     (rule,) = documents(BASE / "prometheusrule.yaml")
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rule["spec"]), "utf-8")
 
@@ -307,8 +309,8 @@ def test_the_operator_can_hand_the_rules_to_prometheus(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("pods", "result"), [(3, 12), (1, 4), (0, None)], ids=["three", "one", "none"])
 def test_the_autoscaler_gets_one_number(pods: int, result: int | None, tmp_path: Path) -> None:
-    """Prometheus answers the autoscaler with one number for any pods, and with nothing where none is scraped."""
-    query = of_base().one("ScaledObject")["spec"]["triggers"][0]["metadata"]["query"]
+    """The autoscaler's query yields one number for any number of pods, and nothing if none is scraped."""
+    query = read_base().one("ScaledObject")["spec"]["triggers"][0]["metadata"]["query"]
     scraped = f'namespace="eco2", job="{JOB}"'
     series = [{"series": f'chat_stream_active{{{scraped}, pod="{pod}"}}', "values": "4"} for pod in range(pods)]
     other = {"series": 'chat_stream_active{namespace="elsewhere", job="eco2-chat-worker"}', "values": "100"}
@@ -326,9 +328,9 @@ def test_the_autoscaler_gets_one_number(pods: int, result: int | None, tmp_path:
     _promtool("test", "rules", str(tmp_path / "test.yaml"))
 
 
-def test_the_autoscaler_asks_for_a_metric_that_there_is() -> None:
-    """The autoscaler's metric is in a fresh process's exposition."""
-    query = of_base().one("ScaledObject")["spec"]["triggers"][0]["metadata"]["query"]
+def test_the_autoscaler_s_metric_exists() -> None:
+    """The autoscaler's metric is in the exposition of a fresh process."""
+    query = read_base().one("ScaledObject")["spec"]["triggers"][0]["metadata"]["query"]
 
     names = re.findall(r"\b([a-z_]+)\{", promql_parser.parse(query).prettify())
 
@@ -340,7 +342,7 @@ def test_the_autoscaler_asks_for_a_metric_that_there_is() -> None:
 
 
 def test_every_dashboard_is_a_config_map(overlay: Deployed) -> None:
-    """The dashboards' ConfigMaps hold the files as they are, labelled for Grafana's sidecar, each below 1 MiB."""
+    """The ConfigMaps hold the dashboards unchanged, labelled for Grafana's sidecar, each below 1 MiB."""
     made = {
         name: text
         for item in overlay.all("ConfigMap")
@@ -362,8 +364,8 @@ def test_every_dashboard_is_a_config_map(overlay: Deployed) -> None:
 
 
 def test_dev_is_small() -> None:
-    """dev runs one worker, and never more than two."""
-    dev = of_overlay("dev")
+    """dev runs one worker and at most two."""
+    dev = render_overlay("dev")
 
     spec = dev.one("ScaledObject")["spec"]
 
@@ -371,8 +373,8 @@ def test_dev_is_small() -> None:
 
 
 def test_prod_survives_a_node() -> None:
-    """prod runs several workers, gives one of them up at a time, and keeps conversations where all find them."""
-    prod = of_overlay("prod")
+    """prod runs several workers, evicts one at a time, and stores conversations where all workers find them."""
+    prod = render_overlay("prod")
 
     spec = prod.one("ScaledObject")["spec"]
 
@@ -386,12 +388,12 @@ def test_prod_survives_a_node() -> None:
 
 
 def test_an_application_applies_its_overlay() -> None:
-    """Each Application points at an overlay, into its namespace, and leaves the replicas to the autoscaler."""
+    """Each Application deploys its overlay into its namespace, and ignores the replicas set by the autoscaler."""
     applications = {path.stem: documents(path)[0]["spec"] for path in ARGOCD.glob("*.yaml")}
 
     assert applications.keys() == set(OVERLAYS)
     for name, spec in applications.items():
-        deployed = of_overlay(name)
+        deployed = render_overlay(name)
         (namespace,) = deployed.all("Namespace")
         (ignored,) = spec["ignoreDifferences"]
         assert spec["source"]["path"] == f"deploy/kubernetes/overlays/{name}"
@@ -408,10 +410,10 @@ def test_an_application_applies_its_overlay() -> None:
 
 
 def test_prod_runs_the_version_whose_manifests_it_applies() -> None:
-    """prod's Application is at the tag of the version whose image it runs."""
+    """prod's Application uses the tag of its image's version."""
     (application,) = documents(ARGOCD / "prod.yaml")
 
-    tag = of_overlay("prod").container()["image"].rpartition(":")[2]
+    tag = render_overlay("prod").container()["image"].rpartition(":")[2]
 
     assert application["spec"]["source"]["targetRevision"] == f"v{tag}"
 
@@ -420,23 +422,23 @@ def test_prod_runs_the_version_whose_manifests_it_applies() -> None:
 
 
 def test_the_image_fits_the_pod() -> None:
-    """The Containerfile's user, port and entry are those that the pod counts on, and what it copies is there."""
-    base = of_base()
+    """The Containerfile's user, port and entrypoint match the pod, and the files it copies exist."""
+    base = read_base()
     lines = re.sub(r"\\\n\s*", "", (DEPLOY / "Containerfile").read_text("utf-8")).splitlines()
     instructions = [line.split(None, 1) for line in lines if line and not line.startswith("#")]
-    said = dict(instructions)  # the last one counts
+    last = dict(instructions)  # the last of a kind counts
     copied = [rest.split()[:-1] for word, rest in instructions if word == "COPY" and not rest.startswith("--from")]
     context = base.pod()["securityContext"]
 
-    assert said["USER"] == f"{context['runAsUser']}:{context['runAsGroup']}"
-    assert said["EXPOSE"] == str(base.container()["ports"][0]["containerPort"])
-    assert json.loads(said["ENTRYPOINT"]) == ["python", "-m", "graph", "worker"]
+    assert last["USER"] == f"{context['runAsUser']}:{context['runAsGroup']}"
+    assert last["EXPOSE"] == str(base.container()["ports"][0]["containerPort"])
+    assert json.loads(last["ENTRYPOINT"]) == ["python", "-m", "graph", "worker"]
     assert [name for names in copied for name in names if not (ROOT / name).exists()] == []
-    assert re.fullmatch(r"PYTHON=3\.13\.\d+-slim-\w+", said["ARG"])
+    assert re.fullmatch(r"PYTHON=3\.13\.\d+-slim-\w+", last["ARG"])
 
 
-def test_the_image_has_the_extras_that_it_asks_for() -> None:
-    """The extras that the Containerfile installs are in pyproject.toml, and are those that the worker needs."""
+def test_the_image_has_the_worker_s_extras() -> None:
+    """The Containerfile installs the extras that the worker needs."""
     text = (DEPLOY / "Containerfile").read_text("utf-8")
     syncs = [set(re.findall(r"--extra (\w+)", line)) for line in text.splitlines() if "uv sync" in line]
 
@@ -447,18 +449,18 @@ def test_the_image_has_the_extras_that_it_asks_for() -> None:
 
 
 def test_the_readme_lists_the_variables() -> None:
-    """deploy/README.md's table names every variable of the deployment, and no other."""
+    """The table in deploy/README.md lists exactly the variables of the deployment."""
     text = (DEPLOY / "README.md").read_text("utf-8")
     (table,) = re.findall(r"^\| variable \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
     listed = [name for row in table.splitlines() for name in re.findall(r"`([A-Z0-9_]+)`", row.split("|")[1])]
 
-    rendered = {name for overlay in OVERLAYS for name in of_overlay(overlay).environment()}
+    rendered = {name for overlay in OVERLAYS for name in render_overlay(overlay).environment()}
 
     assert sorted(listed) == sorted(rendered)
 
 
-def test_the_readme_links_to_what_there_is() -> None:
-    """Every relative link in deploy/README.md leads to a file or directory."""
+def test_the_readme_s_links_exist() -> None:
+    """Every relative link in deploy/README.md points to an existing file or directory."""
     text = (DEPLOY / "README.md").read_text("utf-8")
 
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
@@ -468,7 +470,7 @@ def test_the_readme_links_to_what_there_is() -> None:
 
 
 def _put(at: Manifest, path: str, value: Any) -> None:
-    """Set what a dotted path leads to; None takes it away."""
+    """Set the value at a dotted path; None deletes it."""
     *steps, last = (int(step) if step.isdecimal() else step for step in path.split("."))
     for step in steps:
         at = at[step]

@@ -1,4 +1,4 @@
-"""Real servers: Prometheus scrapes the real handler under the real graph, and is asked what the dashboards ask."""
+"""The dashboards and alerts on real servers: Prometheus scrapes the real handler of the real graph."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ ALERT = "WorkerGone"
 
 
 class Moment(NamedTuple):
-    """What Prometheus shows whoever looks at it at one moment."""
+    """Prometheus as seen at one moment: the dashboards' range is from ``start`` to ``end``."""
 
     runner: QueryRunner
     start: float
     end: float
 
     def query(self, dashboard: Mapping[str, Any], target: Mapping[str, Any], **selected: Sequence[str]) -> list[Series]:
-        """Return what a query of a dashboard yields, with these values of its variables."""
+        """Return the result of a dashboard's query, with these values of its variables."""
         view = View(start=self.start, end=self.end, scrape_seconds=0.5, selected=selected)
         return self.runner.run(target, variables(dashboard), view)
 
 
 class History(NamedTuple):
-    """What became of one process: it started, it saw everything twice, it was gone, it came back."""
+    """The history of one process: it started, saw every event twice, disappeared and came back."""
 
     fresh: Moment
     busy: Moment
@@ -72,7 +72,7 @@ class History(NamedTuple):
 
 
 def scraped(runner: QueryRunner) -> None:
-    """Wait until Prometheus has what is exposed now."""
+    """Wait until Prometheus has scraped the current metrics."""
     now = time.time()
 
     def seen() -> bool:
@@ -83,7 +83,7 @@ def scraped(runner: QueryRunner) -> None:
 
 
 def hurried_rules(folder: Path) -> list[Path]:
-    """Copy the rules, and have the alert of a worker that is gone wait a second only."""
+    """Copy the rules, with WorkerGone firing after one second."""
     copies = []
     for path in sorted(RULES.glob("*.yaml")):
         rules = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -96,7 +96,7 @@ def hurried_rules(folder: Path) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
-    """Scrape a worker from its start on; every moment of it can be asked for later."""
+    """Scrape a worker from its start, and keep its moments for the tests to query."""
     registry, start = CollectorRegistry(), time.time() - 60
     receiver = {"name": "webhook", "webhook_configs": [{"url": "", "send_resolved": True}]}
     route = {"receiver": "webhook", "group_wait": "0s", "group_interval": "1s"}
@@ -105,13 +105,13 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
         page = stack.enter_context(metrics_page(registry))
         hook = stack.enter_context(webhook())
         receiver["webhook_configs"][0]["url"] = hook.url  # type: ignore[index]
-        telling = stack.enter_context(
+        alertmanager_url = stack.enter_context(
             alertmanager(tmp_path_factory.mktemp("alertmanager"), {"route": route, "receivers": [receiver]})
         )
         config = scrape_config(
             {JOB: [page.address]},
             rules=hurried_rules(tmp_path_factory.mktemp("rules")),
-            alertmanagers=[telling.removeprefix("http://")],
+            alertmanagers=[alertmanager_url.removeprefix("http://")],
         )
         url = stack.enter_context(prometheus(tmp_path_factory.mktemp("prometheus"), config))
         runner = stack.enter_context(QueryRunner(url))
@@ -133,7 +133,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
 
 
 def nameless(moment: Moment, dashboard: dict[str, Any]) -> Iterator[str]:
-    """Yield the queries of a dashboard that yield nothing, no number, or a series without a name."""
+    """Yield the queries of a dashboard without a result, with a value that is no number, or with an unnamed series."""
     for panel in panels(dashboard):
         for target in panel["targets"]:
             series = moment.query(dashboard, target)
@@ -149,17 +149,17 @@ def nameless(moment: Moment, dashboard: dict[str, Any]) -> Iterator[str]:
 
 
 def idle(moment: Moment, dashboard: dict[str, Any]) -> Iterator[str]:
-    """Yield the panels in which nothing is above 0, and those that only say that there is none."""
+    """Yield the panels whose values are all 0, and the panels that show only ``none``."""
     for panel in panels(dashboard):
-        asked = [(target, series) for target in panel["targets"] for series in moment.query(dashboard, target)]
-        if all(NONE.search(" ".join(series.labels.values())) for _, series in asked):
+        found = [(target, series) for target in panel["targets"] for series in moment.query(dashboard, target)]
+        if all(NONE.search(" ".join(series.labels.values())) for _, series in found):
             yield f"{panel['title']!r} shows none"
-        if not any(value > 0 for _, series in asked for _, value in series.points):
+        if not any(value > 0 for _, series in found for _, value in series.points):
             yield f"{panel['title']!r} shows nothing above 0"
 
 
 def gaps(moment: Moment, dashboard: dict[str, Any]) -> Iterator[str]:
-    """Yield the queries that are blank for a while from the start on, or above 0 before anything has happened."""
+    """Yield the queries with gaps since the start, or with a value above 0 before the first event."""
     steps = math.floor((moment.end - moment.start) / 0.5) + 1
     for panel in panels(dashboard):
         for target in panel["targets"]:
@@ -176,9 +176,9 @@ def gaps(moment: Moment, dashboard: dict[str, Any]) -> Iterator[str]:
 
 @pytest.mark.parametrize("uid", DASHBOARDS)
 def test_a_busy_worker_is_seen(history: History, uid: str) -> None:
-    """Every query yields named series of numbers, and every panel something that happened."""
+    """Every query yields named series of numbers, and every panel shows an event."""
     assert list(nameless(history.busy, DASHBOARDS[uid])) == []
-    # What fires is seen when the worker is gone.
+    # Alerts fire only later, when the worker is gone.
     assert list(idle(history.busy, DASHBOARDS[uid])) == [
         fault
         for panel in panels(DASHBOARDS[uid])
@@ -189,7 +189,7 @@ def test_a_busy_worker_is_seen(history: History, uid: str) -> None:
 
 @pytest.mark.parametrize("uid", DASHBOARDS)
 def test_a_fresh_worker_shows_zeros(history: History, uid: str) -> None:
-    """Before anything ran every query yields 0: no panel is blank, and no ratio is 0/0."""
+    """Before the first event every query yields 0: no panel is blank, and no ratio is 0/0."""
     assert list(nameless(history.fresh, DASHBOARDS[uid])) == []
     assert list(gaps(history.fresh, DASHBOARDS[uid])) == []
 
@@ -208,7 +208,7 @@ def metrics_of(panel: Mapping[str, Any], dashboard: Mapping[str, Any]) -> set[st
 
 
 def query(change: Callable[[str], str]) -> Callable[[dict[str, Any]], None]:
-    """Return what changes the query of a dashboard's only panel."""
+    """Return a function that changes the query of a dashboard's only panel."""
 
     def broken(target: dict[str, Any]) -> None:
         target["expr"] = change(target["expr"])
@@ -227,9 +227,9 @@ BROKEN: dict[str, tuple[str, Callable[[dict[str, Any]], None], str]] = {
 }
 
 
-@pytest.mark.parametrize(("moment", "broken", "said"), BROKEN.values(), ids=BROKEN)
-def test_a_fault_is_found(history: History, moment: str, broken: Callable[[dict[str, Any]], None], said: str) -> None:
-    """Each way in which a panel can show nothing, or nonsense, is noticed."""
+@pytest.mark.parametrize(("moment", "broken", "fault"), BROKEN.values(), ids=BROKEN)
+def test_a_fault_is_found(history: History, moment: str, broken: Callable[[dict[str, Any]], None], fault: str) -> None:
+    """A panel that shows nothing, or a wrong value, is found."""
     dashboard = copy.deepcopy(DASHBOARDS["eco2-nodes"])
     dashboard["panels"] = [panel for panel in dashboard["panels"] if panel["title"] == "Error rate"]
     look: Moment = getattr(history, moment)
@@ -242,7 +242,7 @@ def test_a_fault_is_found(history: History, moment: str, broken: Callable[[dict[
         found = [*nameless(look, dashboard), *check(look, dashboard)]
     except RuntimeError as refusal:
         found = [str(refusal)]
-    assert re.search(said, "\n".join(found))
+    assert re.search(fault, "\n".join(found))
 
 
 CHOICES = {
@@ -255,17 +255,17 @@ CHOICES = {
 
 @pytest.mark.parametrize("variable", CHOICES)
 def test_a_variable_narrows_every_panel(history: History, variable: str) -> None:
-    """With a value chosen no panel shows another one, and those that show the label show the value."""
+    """With a selected value no panel shows another value of the label, and the selected one is shown."""
     chosen, labels = CHOICES[variable]
 
     def shown(**values: Sequence[str]) -> set[str]:
-        asked = (
+        results = (
             history.busy.query(dashboard, target, **values)
             for dashboard in DASHBOARDS.values()
             for panel in panels(dashboard)
             for target in panel["targets"]
         )
-        found = [series.labels.items() for answer in asked for series in answer]
+        found = [series.labels.items() for result in results for series in result]
         return {value for items in found for label, value in items if label in labels}
 
     assert shown(**{variable: chosen}) == {*chosen, "none"}
@@ -273,7 +273,7 @@ def test_a_variable_narrows_every_panel(history: History, variable: str) -> None
 
 
 def test_a_variable_offers_what_was_seen(history: History) -> None:
-    """The values to choose from are those of the exposition."""
+    """A variable offers the values in the exposition."""
     offered = {}
     for variable in DASHBOARDS["eco2-cost"]["templating"]["list"]:
         if variable["type"] == "query":
@@ -287,36 +287,36 @@ def test_a_variable_offers_what_was_seen(history: History) -> None:
 
 
 def only_query(uid: str, title: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a dashboard, and the query of its panel of that title."""
+    """Return a dashboard, and the query of its panel with this title."""
     ((target,),) = (panel["targets"] for panel in panels(DASHBOARDS[uid]) if panel["title"] == title)
     return DASHBOARDS[uid], target
 
 
 def test_what_is_shown_as_spent_was_spent(history: History) -> None:
-    """The figure is the sum of the bills, but for what Prometheus extrapolates; without first samples it is not."""
+    """The cost shown is the sum of the records, except for extrapolation. Without first samples it would be too low."""
     spent = float(sum(call.cost.total_usd for call in history.records.calls if call.cost is not None))
     dashboard, target = only_query("eco2-cost", "In this range")
     naive = {**target, "expr": "sum(increase(llm_cost_dollars_total[$__range]))"}
 
-    # A while later: it extrapolates by the scrape interval, which is much of a process that lived for seconds.
+    # Query later: Prometheus extrapolates by the scrape interval, a large part of a process that ran for seconds.
     later = history.busy._replace(end=time.time())
     (shown,), (increase,) = later.query(dashboard, target), later.query(dashboard, naive)
 
     assert shown.last == pytest.approx(spent, rel=0.1)
-    assert shown.last - increase.last > 0.001  # the dated model is first heard of with its bill
+    assert shown.last - increase.last > 0.001  # the dated model's series starts with its first cost
 
 
 @pytest.mark.parametrize("uid", ["eco2-overview", "eco2-nodes"])
 def test_a_latency_leads_to_its_trace(history: History, uid: str) -> None:
-    """Where a panel asks for exemplars there are some, and they name the trace as the data source is told."""
+    """Panels with exemplars have some, and their label for the trace is the one in the data source's settings."""
     sources = yaml.safe_load((DEPLOY / "grafana" / "provisioning" / "datasources" / "eco2.yaml").read_text())
     (destination,) = sources["datasources"][0]["jsonData"]["exemplarTraceIdDestinations"]
-    asked = [
+    with_exemplars = [
         (panel, target) for panel in panels(DASHBOARDS[uid]) for target in panel["targets"] if target.get("exemplar")
     ]
 
-    assert asked
-    for panel, target in asked:
+    assert with_exemplars
+    for panel, target in with_exemplars:
         expression = View(start=0, end=3600).interpolate(target["expr"], variables(DASHBOARDS[uid]))
         times = {"start": str(history.busy.start), "end": str(history.busy.end)}
         exemplars = history.busy.runner.get("query_exemplars", query=expression, **times)
@@ -328,17 +328,17 @@ def test_a_latency_leads_to_its_trace(history: History, uid: str) -> None:
 
 
 def test_an_alert_goes_out_and_ends(history: History) -> None:
-    """A worker that is gone is told to Alertmanager, which tells a webhook, and again once it is back."""
-    for told in (history.fired, history.resolved):
-        assert told["labels"]["alertname"] == ALERT
-        assert told["labels"]["severity"] == "page"
-        assert told["annotations"]["runbook_url"].endswith(f"/{ALERT}.md")
+    """When a worker is gone, Prometheus alerts Alertmanager, which notifies a webhook, and again when it is back."""
+    for alert in (history.fired, history.resolved):
+        assert alert["labels"]["alertname"] == ALERT
+        assert alert["labels"]["severity"] == "page"
+        assert alert["annotations"]["runbook_url"].endswith(f"/{ALERT}.md")
     assert (history.fired["status"], history.resolved["status"]) == ("firing", "resolved")
     assert history.fired["fingerprint"] == history.resolved["fingerprint"]
 
 
 def test_the_overview_shows_what_fires(history: History) -> None:
-    """The alert stands in the table while the worker is gone, and before it nothing does."""
+    """The table shows the alert while the worker is gone, and none before."""
     dashboard, target = only_query("eco2-overview", "Alerts")
 
     (firing,) = history.gone.query(dashboard, target)
@@ -349,7 +349,7 @@ def test_the_overview_shows_what_fires(history: History) -> None:
 
 
 def checked(exposition: str) -> tuple[int, str]:
-    """Return what promtool says of an exposition."""
+    """Return promtool's exit status and output for an exposition."""
     done = subprocess.run(
         [program("promtool"), "check", "metrics"], input=exposition, capture_output=True, text=True, check=False
     )
@@ -357,18 +357,18 @@ def checked(exposition: str) -> tuple[int, str]:
 
 
 def test_the_exposition_is_as_it_should_be(history: History) -> None:
-    """Prometheus' own linter finds nothing; it would."""
+    """Prometheus' own linter finds nothing, and it does find a wrong metric."""
     assert checked(history.exposition) == (0, "")
 
-    status, said = checked(
+    status, output = checked(
         history.exposition + "# HELP eco2_seconds Seconds.\n# TYPE eco2_seconds counter\neco2_seconds 1\n"
     )
     assert status != 0
-    assert "eco2_seconds" in said
+    assert "eco2_seconds" in output
 
 
 def unknown(expressions: Sequence[tuple[str, str]], known: set[str], documented: set[str]) -> list[str]:
-    """Return the metrics in named expressions that are not exposed, or not documented."""
+    """Return the metrics in named expressions that are not exported or not documented."""
     own = {"up", "ALERTS"} | {name for name, _ in expressions if ":" in name}
     return [
         f"{name}: {metric}"
@@ -379,8 +379,8 @@ def unknown(expressions: Sequence[tuple[str, str]], known: set[str], documented:
 
 
 def test_every_metric_is_exposed_and_documented(history: History) -> None:
-    """What panels and rules name is in the exposition and in the README's table."""
-    asked = [
+    """All metrics in panels and rules are in the exposition and in the README's table."""
+    queried = [
         (f"{uid} {panel['title']}", expression)
         for uid, dashboard in DASHBOARDS.items()
         for panel in panels(dashboard)
@@ -391,7 +391,7 @@ def test_every_metric_is_exposed_and_documented(history: History) -> None:
 
     ruled = [(rule.name, rule.expr) for rule in rules()]
 
-    assert unknown([*asked, *ruled], known, documented) == []
+    assert unknown([*queried, *ruled], known, documented) == []
     assert unknown([("a", "up / llm_costs_total")], known, documented) == ["a: llm_costs_total"]
     assert unknown([("a", "go_goroutines")], known | {"go_goroutines"}, documented) == ["a: go_goroutines"]
     assert unknown([("a", "chat_stream_active")], known, documented - {"chat_stream_active"})

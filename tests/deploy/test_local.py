@@ -1,4 +1,4 @@
-"""The script without containers: the demo under Debian's Prometheus and Alertmanager, with the real rules."""
+"""deploy/local: the demo with Debian's Prometheus and Alertmanager and the real rules, without containers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SERVERS = (("prometheus",), ("prometheus-alertmanager", "alertmanager"))
 
 @pytest.fixture
 def installed() -> None:
-    """Skip on a developer's machine without the servers, never on CI."""
+    """Without the servers, skip the test on a developer's machine and fail it on CI."""
     missing = [names[0] for names in SERVERS if not any(map(shutil.which, names))]
     if missing:
         reason = f"not installed: {', '.join(missing)}"
@@ -46,7 +46,7 @@ def installed() -> None:
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    """The script as a module; it has no suffix by which an import would find it."""
+    """The script as a module. It has no suffix, so a normal import does not find it."""
     loader = SourceFileLoader("local_script", str(SCRIPT))
     spec = spec_from_loader("local_script", loader)
     assert spec is not None
@@ -69,7 +69,7 @@ def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             if process.poll() is None:
-                process.terminate()  # it stops its servers; a kill would leave them behind
+                process.terminate()  # SIGTERM stops its servers too; a kill would leave them running
 
 
 def get(url: str) -> Any:
@@ -78,7 +78,7 @@ def get(url: str) -> Any:
 
 
 def until(check: Callable[[], Any]) -> Any:
-    """Return what the check finds, once it finds something."""
+    """Return the first true result of the check."""
     give_up_at = time.monotonic() + 30
     while not (found := check()):
         assert time.monotonic() < give_up_at
@@ -88,13 +88,16 @@ def until(check: Callable[[], Any]) -> Any:
 
 @pytest.mark.usefixtures("installed")
 def test_the_demo_s_dollars_are_in_prometheus_until_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
-    """By its HTTP API, with all rules taken and Alertmanager found; nothing is left running."""
+    """Prometheus reports the demo's cost, loads all rules and finds Alertmanager. Ctrl-C stops every process."""
     assert main(["demo", "--intent", "greeting", "--speed", "50", "--json"]) == 0
     usd = json.loads(capsys.readouterr().out)["totals"]["cost_usd"]
     with started("--prometheus-port", "0", *PORTS, "--", "--intent", "greeting", "--speed", "50") as process:
         assert process.stdout is not None
         lines = list(
-            iter(process.stdout.readline, "The demo plays for half a minute; what it spent stays. Ctrl-C stops all.\n")
+            iter(
+                process.stdout.readline,
+                "The demo plays for half a minute; its costs stay visible. Ctrl-C stops everything.\n",
+            )
         )
         shown = [re.split(r" {2,}", line.rstrip()) for line in lines if line.strip()]
         addresses = dict(shown)
@@ -132,7 +135,7 @@ def answers(address: str) -> bool:
 def test_a_program_that_is_missing_is_named(
     script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With how to install it, and nothing is started."""
+    """The message names the missing program and how to install it, and nothing starts."""
     monkeypatch.setenv("PATH", str(tmp_path))
 
     assert script.main([]) == 1
@@ -147,7 +150,7 @@ def test_a_program_that_is_missing_is_named(
 
 @pytest.mark.usefixtures("installed")
 def test_a_port_that_is_taken_is_named(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    """As one where Debian's own Prometheus runs."""
+    """The message names a port that another process uses, such as Debian's own Prometheus."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -157,22 +160,22 @@ def test_a_port_that_is_taken_is_named(script: ModuleType, capsys: pytest.Captur
 
     out, error = capsys.readouterr()
     assert out == ""
-    assert error.startswith(f"Port {port} cannot be used: Address already in use; name another one")
+    assert error.startswith(f"Port {port} cannot be used: Address already in use; choose another port")
 
 
 @pytest.mark.usefixtures("installed")
 def test_a_part_that_ends_stops_all_and_says_why() -> None:
-    """Here the demo, which knows no such conversation."""
+    """If one process ends, here the demo with an unknown conversation, the script stops and shows its output."""
     with started("--prometheus-port", "0", *PORTS, "--", "--intent", "weather") as process:
         out, error = process.communicate(timeout=60)
 
     assert (process.returncode, out) == (1, "")
-    assert error.startswith("demo ended with status 2. It said last:\n")
+    assert error.startswith("demo ended with status 2. Its last output:\n")
     assert "invalid choice: 'weather'" in error
 
 
 def test_what_is_deployed_is_what_is_run(script: ModuleType) -> None:
-    """Rules, labels and all else of Prometheus' configuration are the deployed ones, but for addresses and pace."""
+    """Prometheus' configuration equals the deployed one except for rule paths and intervals."""
     deployed = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
 
     local = script.local_config(deployed)
@@ -184,7 +187,7 @@ def test_what_is_deployed_is_what_is_run(script: ModuleType) -> None:
 
 
 def test_every_target_that_is_deployed_has_one_on_the_loopback(script: ModuleType) -> None:
-    """With the port that is used, and all else as it is deployed."""
+    """Every deployed target file has a counterpart on the loopback, with the actual port."""
     config = (ROOT / "deploy/prometheus/prometheus.yml").read_text()
     named = set(re.findall(r"targets/([\w-]+\.yaml)", config.replace("targets/*.yaml", "")))
     ports = {"demo": 1, "prometheus": 2, "alertmanager": 3}

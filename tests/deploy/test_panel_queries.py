@@ -1,4 +1,4 @@
-"""What stands in for Grafana: variables as it fills them in, numbers as it writes them."""
+"""Grafana's behaviour as reproduced for the tests and pictures: interpolated variables and formatted numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VALUES = {
 
 @pytest.mark.parametrize(("selected", "written"), VALUES.values(), ids=VALUES)
 def test_values_are_joined_to_a_regular_expression(selected: list[str], written: str) -> None:
-    """As Grafana does for a Prometheus data source; what is special in a value stands for itself."""
+    """Values are joined and escaped as Grafana does for a Prometheus data source."""
     filled = View(start=0, end=60, selected={"model": selected}).interpolate('up{model=~"$model"}', ["model"])
 
     assert filled == f'up{{model=~"{written}"}}'
@@ -26,7 +26,7 @@ def test_values_are_joined_to_a_regular_expression(selected: list[str], written:
 
 
 TIMES = {
-    # A thousand points at most, and never closer than the scrapes.
+    # At most 1000 points, never closer than the scrape interval.
     "an_hour": (3600, "3600000ms 3600s 15000ms 15000 60000ms 60000"),
     "a_month": (30 * 86400, "2592000000ms 2592000s 2592000ms 2592000 2607000ms 2607000"),
 }
@@ -34,20 +34,20 @@ TIMES = {
 
 @pytest.mark.parametrize(("seconds", "written"), TIMES.values(), ids=TIMES)
 def test_times_are_those_of_the_view(seconds: int, written: str) -> None:
-    """A rate is over four scrapes at least, and over a step and a scrape, so that it loses nothing in between."""
-    asked = "$__range ${__range_s}s $__interval $__interval_ms $__rate_interval $__rate_interval_ms"
+    """The rate interval covers at least four scrapes, and at least one step plus one scrape."""
+    expression = "$__range ${__range_s}s $__interval $__interval_ms $__rate_interval $__rate_interval_ms"
 
-    assert View(start=0, end=seconds).interpolate(asked, []) == written
+    assert View(start=0, end=seconds).interpolate(expression, []) == written
 
 
 def test_an_undefined_variable_is_an_error() -> None:
-    """It would stay in the query as it is, and find nothing."""
+    """An undefined variable is an error. Otherwise it would stay in the query and match nothing."""
     with pytest.raises(LookupError, match=r"'nodes' of .* is not defined"):
         View(start=0, end=60).interpolate('up{node=~"$nodes"}', ["node"])
 
 
 def test_a_series_is_named_by_its_labels() -> None:
-    """A label that it lacks is empty."""
+    """The legend contains the label values; a missing label is empty."""
     target = {"legendFormat": "{{type}} {{ status }}, {{colour}}"}
 
     assert legend(target, {"type": "catch_up", "status": "error"}) == "catch_up error, "
@@ -70,5 +70,5 @@ NUMBERS = {
 
 @pytest.mark.parametrize(("unit", "value", "written"), NUMBERS.values(), ids=NUMBERS)
 def test_a_number_has_its_unit(unit: Unit, value: float, written: str) -> None:
-    """Pictures write it as the panel would."""
+    """The pictures format numbers as the panels do."""
     assert unit.written(value) == written

@@ -1,4 +1,4 @@
-"""Rules: each alert is silent until it must speak, and nothing in it names what is not there."""
+"""Rules: each alert fires at its threshold and time, and uses only metrics and labels that exist."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RUNBOOK = "https://github.com/eco2-team/eco2-callbacks/blob/main/deploy/runbooks
 DASHBOARDS = ("eco2-cost", "eco2-nodes", "eco2-overview", "eco2-streaming")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 COMPARISON = re.compile(r"(>=|>|==) (\d+(?:\.\d+)?)\b")
-# Changes one rule, and says whether it did.
+# Changes one rule, and returns whether it did.
 Change = Callable[[dict[str, Any]], bool]
 
 
@@ -34,20 +34,20 @@ def key(rule: Rule) -> tuple[str, str]:
 
 
 def queries_in(text: str) -> list[str]:
-    """Return what an annotation asks Prometheus."""
+    """Return the queries in an annotation."""
     return [query.replace("%q", '"x"') for query in re.findall(r'query \(?(?:printf )?"([^"]+)"', text)]
 
 
-# --- what is written
+# --- the files
 
 
-def test_the_rules_are_valid_and_not_said_twice() -> None:
-    """Prometheus takes every file, without a warning."""
+def test_the_rules_are_valid_and_unique() -> None:
+    """Prometheus accepts every file without a warning."""
     output_of("promtool", "check", "rules", "--lint=all", "--lint-fatal", *sorted(RULES.glob("*.yaml")))
 
 
 def test_a_rule_that_cannot_be_parsed_is_found(tmp_path: Path) -> None:
-    """The check above bites."""
+    """The check above finds a rule that does not parse."""
     broken = tmp_path / "worker.yaml"
     broken.write_text((RULES / "worker.yaml").read_text().replace("== 0", "=="))
 
@@ -55,7 +55,7 @@ def test_a_rule_that_cannot_be_parsed_is_found(tmp_path: Path) -> None:
 
 
 def test_rules_name_only_what_is_exported() -> None:
-    """Metrics, labels and bounds are the contract's or another rule's, also where an annotation asks for them."""
+    """Metrics, labels and bounds in rules and annotations are the handler's or a recording rule's."""
     found = []
     for rule in rules():
         found += [(rule.name, fault) for fault in faults(rule.expr)]
@@ -86,12 +86,12 @@ def test_rules_name_only_what_is_exported() -> None:
     ],
 )
 def test_what_is_not_exported_is_found(query: str, found: list[str]) -> None:
-    """The check above bites."""
+    """The check above finds unknown metrics, labels and bounds."""
     assert faults(query) == found
 
 
-def test_rules_look_at_the_worker_only() -> None:
-    """Every metric is asked for under the job that prometheus.yml scrapes: another one's series do not count."""
+def test_rules_select_only_the_worker() -> None:
+    """Every metric is selected by the job that prometheus.yml scrapes, so other jobs' series do not count."""
     config = read(DEPLOY / "prometheus" / "prometheus.yml")
     loose = [
         (rule.name, selector.name)
@@ -106,17 +106,17 @@ def test_rules_look_at_the_worker_only() -> None:
 
 
 def test_recorded_series_are_named_by_level_metric_and_operation_and_used() -> None:
-    """Nothing is recorded that no alert rests on."""
+    """Recorded series follow the naming convention, and an alert uses each of them."""
     recorded = {rule.name for rule in rules() if not rule.is_alert}
-    asked = " ".join([rule.expr for rule in rules()] + [str(rule.annotations) for rule in alerts()])
+    used = " ".join([rule.expr for rule in rules()] + [str(rule.annotations) for rule in alerts()])
 
     assert [name for name in recorded if not re.fullmatch(r"[a-z]+(_[a-z]+)*:\w+:\w+", name)] == []
-    assert recorded <= set(re.findall(r"\w+:\w+:\w+", asked))
+    assert recorded <= set(re.findall(r"\w+:\w+:\w+", used))
 
 
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: "-".join(key(rule)))
-def test_an_alert_says_all_it_must(rule: Rule) -> None:
-    """How long, how urgent, whose, what, with figures, and where to read on; and it outlives the worker."""
+def test_an_alert_has_all_its_fields(rule: Rule) -> None:
+    """Each alert has a duration, labels, a description with a number, a dashboard and a runbook; it outlives its worker."""
     link, _, variables = rule.annotations["dashboard"].partition("?")
 
     assert seconds(rule.holds_for) > 0
@@ -129,22 +129,22 @@ def test_an_alert_says_all_it_must(rule: Rule) -> None:
     assert rule.annotations["runbook_url"] == RUNBOOK.format(rule.name)
     assert link in DASHBOARDS
     assert all(re.fullmatch(r"var-\w+=.+", variable) for variable in filter(None, variables.split("&")))
-    # One that asks for nothing but `up` sees a dead worker itself.
+    # An alert that uses only `up` detects a dead worker itself.
     if {selector.name for selector in selectors(rule.expr)} != {"up"}:
         (gone,) = (alert for alert in alerts() if alert.name == "WorkerGone")
         assert seconds(rule.keeps_firing_for) > seconds(gone.holds_for)
 
 
 def test_the_configuration_is_valid() -> None:
-    """Prometheus takes prometheus.yml, and finds the rules and the files of targets."""
-    said = output_of("promtool", "check", "config", DEPLOY / "prometheus" / "prometheus.yml")
+    """Prometheus accepts prometheus.yml, and finds the rule files and target files."""
+    output = output_of("promtool", "check", "config", DEPLOY / "prometheus" / "prometheus.yml")
 
-    assert f"{len(list(RULES.glob('*.yaml')))} rule files found" in said
-    assert "WARNING" not in said
+    assert f"{len(list(RULES.glob('*.yaml')))} rule files found" in output
+    assert "WARNING" not in output
 
 
 def test_a_broken_configuration_is_found(tmp_path: Path) -> None:
-    """The check above bites: on an unknown setting, and on a file of targets that is not there."""
+    """The check above finds an unknown setting and a missing target file."""
     shutil.copytree(DEPLOY / "prometheus", tmp_path / "prometheus")
     config = tmp_path / "prometheus" / "prometheus.yml"
     (tmp_path / "prometheus" / "targets" / "worker.yaml").unlink()
@@ -154,11 +154,11 @@ def test_a_broken_configuration_is_found(tmp_path: Path) -> None:
     assert "scrape_patience not found" in output_of("promtool", "check", "config", config, status=1)
 
 
-# --- what happens
+# --- promtool's tests
 
 
 def run_tests(files: Iterable[Path]) -> Iterator[str]:
-    """Run promtool's unit tests side by side, and yield what each said that failed."""
+    """Run promtool's unit tests in parallel, and yield the output of each that failed."""
 
     def failure(file: Path) -> str:
         try:
@@ -171,13 +171,13 @@ def run_tests(files: Iterable[Path]) -> Iterator[str]:
         yield from filter(None, pool.map(failure, files))
 
 
-def test_every_alert_speaks_when_it_should() -> None:
-    """Promtool's tests pass: thresholds, times, dead workers, series never born, midnight and the first of a month."""
+def test_every_alert_fires_when_it_should() -> None:
+    """Promtool's tests pass: thresholds, times, dead workers, missing series, midnight, the first of a month."""
     assert list(run_tests(sorted(TESTS.glob("*.yaml")))) == []
 
 
 def pairs(files: Iterable[Path]) -> dict[tuple[str, str], int]:
-    """Return the alerts that are silent at one evaluation and say all at the next, with the seconds between the two."""
+    """Return the alerts tested as silent at one evaluation and complete at the next, with the seconds in between."""
     found = {}
     written = {key(rule): rule for rule in alerts()}
     for file in files:
@@ -191,17 +191,17 @@ def pairs(files: Iterable[Path]) -> dict[tuple[str, str], int]:
                 for before, at in pairwise(sorted(expected)):
                     silent = {alert["exp_labels"]["severity"] for alert in expected[before]}
                     for alert in expected[at] if at - before == step else ():
-                        spoken = name, alert["exp_labels"]["severity"]
+                        fired = name, alert["exp_labels"]["severity"]
                         if (
-                            spoken[1] not in silent
-                            and alert["exp_annotations"].keys() == written[spoken].annotations.keys()
+                            fired[1] not in silent
+                            and alert["exp_annotations"].keys() == written[fired].annotations.keys()
                         ):
-                            found[spoken] = step
+                            found[fired] = step
     return found
 
 
 def test_no_alert_is_without_a_test() -> None:
-    """Each one, by severity, is silent one evaluation before its time and complete at it; and silent if never born."""
+    """Each alert, by severity, is tested one evaluation before its time and at it, and without series."""
     (missing, *_) = read(TESTS / "missing_series.yaml")["tests"]
     silent = {moment["alertname"] for moment in missing["alert_rule_test"] if not moment["exp_alerts"]}
 
@@ -210,7 +210,7 @@ def test_no_alert_is_without_a_test() -> None:
 
 
 def test_an_alert_without_a_test_is_found(tmp_path: Path) -> None:
-    """The check above bites: a moment that is not one evaluation before the alert proves nothing."""
+    """The check above finds an alert whose silence is not tested one evaluation before it fires."""
     text = (TESTS / "streaming.yaml").read_text()
     (tmp_path / "streaming.yaml").write_text(
         text.replace("HighTokenLatency, eval_time: 29m", "HighTokenLatency, eval_time: 28m")
@@ -220,11 +220,11 @@ def test_an_alert_without_a_test_is_found(tmp_path: Path) -> None:
     assert ("HighTokenLatency", "ticket") not in pairs([tmp_path / "streaming.yaml"])
 
 
-# --- and what would not
+# --- changed rules must fail promtool's tests
 
 
 def broken(directory: Path, change: Change) -> list[Path]:
-    """Change a copy of the rules, and return the copies of the tests that read what is changed."""
+    """Change a copy of the rules, and return copies of the tests that use the changed files."""
     (directory / "rules").mkdir()
     shutil.copytree(TESTS, directory / "tests")
     changed = set()
@@ -240,9 +240,9 @@ def broken(directory: Path, change: Change) -> list[Path]:
 
 
 def noticed(directory: Path, change: Change) -> set[tuple[str, str]]:
-    """Return the alerts, by severity, of which one is there too many or too few once all are changed."""
+    """Return the alerts, by severity, that fire too often or too rarely after all rules are changed."""
     found = set()
-    # What is said of all alerts together proves nothing of a single one.
+    # These files test all alerts together, so they prove nothing about a single one.
     tests = [
         test
         for test in broken(directory, change)
@@ -250,16 +250,16 @@ def noticed(directory: Path, change: Change) -> set[tuple[str, str]]:
     ]
     for failure in run_tests(tests):
         for block in re.split(r"(?=alertname: \w+, time: )", failure)[1:]:
-            wanted, came = block.partition("got:")[::2]
+            wanted, got = block.partition("got:")[::2]
             name = block.removeprefix("alertname: ").partition(",")[0]
             for severity in ("page", "ticket"):
-                if wanted.count(f'severity="{severity}"') != came.count(f'severity="{severity}"'):
+                if wanted.count(f'severity="{severity}"') != got.count(f'severity="{severity}"'):
                     found.add((name, severity))
     return found
 
 
 def held(steps: int) -> Change:
-    """Let every alert hold for some more evaluations of its test."""
+    """Return a change that moves every alert's ``for`` by some evaluations of its test."""
     step = pairs(TESTS.glob("*.yaml"))
 
     def change(rule: dict[str, Any]) -> bool:
@@ -272,12 +272,12 @@ def held(steps: int) -> Change:
 
 @pytest.mark.parametrize("steps", [pytest.param(-1, id="shorter"), pytest.param(1, id="longer")])
 def test_a_moved_time_is_noticed(tmp_path: Path, steps: int) -> None:
-    """Had any alert to hold for one evaluation less, or more, its test would fail."""
+    """If any alert's ``for`` is one evaluation shorter or longer, its test fails."""
     assert noticed(tmp_path, held(steps)) == {key(rule) for rule in alerts()}
 
 
 def moved(factor: float, at_zero: float, position: int) -> Change:
-    """Move one threshold of each alert that has so many."""
+    """Return a change that moves the threshold at one position of each alert."""
 
     def change(rule: dict[str, Any]) -> bool:
         found = [*COMPARISON.finditer(rule["expr"])] if "alert" in rule else []
@@ -294,7 +294,7 @@ def moved(factor: float, at_zero: float, position: int) -> Change:
 @pytest.mark.parametrize("position", range(6))
 @pytest.mark.parametrize(("factor", "at_zero"), [(1.25, 2.0), (0.75, -1.0)], ids=["higher", "lower"])
 def test_a_moved_threshold_is_noticed(tmp_path: Path, factor: float, at_zero: float, position: int) -> None:
-    """Were any one threshold of any alert a quarter higher, or lower, its test would fail."""
+    """If any threshold of any alert is a quarter higher or lower, its test fails."""
     wanted = {key(rule) for rule in alerts() if len(COMPARISON.findall(rule.expr)) > position}
 
     assert wanted
@@ -302,12 +302,12 @@ def test_a_moved_threshold_is_noticed(tmp_path: Path, factor: float, at_zero: fl
 
 
 def test_every_threshold_is_moved() -> None:
-    """Each alert has a threshold, and none more than the six above."""
+    """Each alert has at least one threshold, and at most the six positions above."""
     assert {len(COMPARISON.findall(rule.expr)) for rule in alerts()} == {1, 2, 6}
 
 
 def test_an_alert_that_ends_with_its_worker_is_noticed(tmp_path: Path) -> None:
-    """Were it not kept firing, one that rests on a gauge would end before WorkerGone speaks."""
+    """Without ``keep_firing_for`` an alert on a gauge ends before WorkerGone fires, and the test fails."""
     tests = broken(tmp_path, lambda rule: rule.pop("keep_firing_for", None) is not None)
     (failure,) = run_tests(test for test in tests if test.stem == "dead_worker")
 
@@ -315,7 +315,7 @@ def test_an_alert_that_ends_with_its_worker_is_noticed(tmp_path: Path) -> None:
 
 
 def test_an_unguarded_ratio_is_noticed(tmp_path: Path) -> None:
-    """Without their guards, the ratios of what did not happen would not be 0."""
+    """Without its guard a ratio without events is not 0, and the test fails."""
 
     def unguard(rule: dict[str, Any]) -> bool:
         if "ratio" not in rule.get("record", ""):

@@ -1,4 +1,4 @@
-"""Runbooks: each alert has one that can be followed, with queries that run and log lines that are written."""
+"""Runbooks: each alert has one, with queries that parse and log lines that the code writes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def faults_of(name: str, text: str) -> list[str]:
-    """Return what is wrong with an alert's runbook."""
+    """Return the faults of an alert's runbook."""
     found = []
     if not text.startswith(f"# {name}\n"):
         found.append("another title")
@@ -43,7 +43,9 @@ def faults_of(name: str, text: str) -> list[str]:
             found += faults(query)
         except ValueError as error:
             found.append(f"{query!r} cannot be parsed: {error}")
-    found += [f"nobody logs {line!r}" for line in blocks(text, "log") if not any(one.fullmatch(line) for one in said())]
+    found += [
+        f"nothing logs {line!r}" for line in blocks(text, "log") if not any(one.fullmatch(line) for one in messages())
+    ]
     linked = re.findall(r"\]\((\w+)\.md\)", text)
     found += [f"no runbook {link}" for link in linked if link not in NAMES]
     found += [
@@ -61,22 +63,22 @@ def code() -> str:
 
 @cache
 def settings() -> frozenset[str]:
-    """Return the project's variables that the code names, and those of single nodes."""
+    """Return the project's variables in the code, and the variables of single nodes."""
     named = set(re.findall(r"\bECO2_[A-Z_]*[A-Z]\b", code()))
     nodes = [path.stem.upper() for path in (ROOT / "graph" / "nodes").glob("*.py")]
     return frozenset(named | {"ECO2_PROVIDER"} | {f"ECO2_PROVIDER_{node}" for node in nodes})
 
 
 @cache
-def said() -> tuple[re.Pattern[str], ...]:
-    """Return every text of the code, logged or raised, as a pattern: a place that is filled in takes anything."""
+def messages() -> tuple[re.Pattern[str], ...]:
+    """Return every string of the code as a pattern, in which a placeholder matches any text."""
     texts = set()
     for node in ast.walk(ast.parse(code().replace("from __future__ import annotations", ""))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             texts.add(re.sub(r"%[-.\d]*[srdf]", "\0", node.value))
         elif isinstance(node, ast.JoinedStr):
             texts.add("".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values))
-    # Some hold hardly a word of their own, and would take every line.
+    # Strings that are almost only placeholders would match every line.
     return tuple(
         re.compile(re.escape(text).replace("\0", ".+"), re.DOTALL) for text in texts if len(text.replace("\0", "")) > 12
     )
@@ -84,12 +86,12 @@ def said() -> tuple[re.Pattern[str], ...]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_alert_has_a_runbook_that_can_be_followed(name: str) -> None:
-    """Four sections, queries that parse and name what is exported, log lines, settings, files and links that exist."""
+    """A runbook has four sections. Its queries, log lines, settings, files and links are valid."""
     assert faults_of(name, (RUNBOOKS / f"{name}.md").read_text()) == []
 
 
 def test_every_runbook_has_its_alert() -> None:
-    """None is left over from an alert that is gone, and none is missing."""
+    """Each runbook belongs to an alert, and each alert has a runbook."""
     assert unmatched(RUNBOOKS) == set()
 
 
@@ -98,7 +100,7 @@ def unmatched(directory: Path) -> set[str]:
 
 
 def test_a_missing_runbook_is_found(tmp_path: Path) -> None:
-    """The check above bites, both ways."""
+    """The check above finds a missing runbook and a leftover one."""
     for name in [*NAMES[1:], "Forgotten"]:
         (tmp_path / f"{name}.md").touch()
 
@@ -113,11 +115,11 @@ def test_a_missing_runbook_is_found(tmp_path: Path) -> None:
         pytest.param("sum by (callback", "sum buy (callback", "cannot be parsed", id="syntax"),
         pytest.param("llm_calls_total{", "llm_call_total{", "no metric llm_call_total", id="metric"),
         pytest.param("sum by (callback,", "sum by (node,", "no label node to aggregate by", id="label"),
-        pytest.param("on_llm_end failed for run", "on_llm_end broke in run", "nobody logs", id="log"),
+        pytest.param("on_llm_end failed for run", "on_llm_end broke in run", "nothing logs", id="log"),
     ],
 )
 def test_a_broken_runbook_is_found(old: str, new: str, found: str) -> None:
-    """The check above bites."""
+    """The check above finds each of these faults."""
     text = (RUNBOOKS / "CallbackErrors.md").read_text()
     assert old in text
 
@@ -134,14 +136,14 @@ def test_a_broken_runbook_is_found(old: str, new: str, found: str) -> None:
     ],
 )
 def test_a_reference_to_nowhere_is_found(text: str, found: str) -> None:
-    """The check above bites on links, dashboards, settings and files too."""
+    """The check above finds unknown links, dashboards, settings and files."""
     whole = (RUNBOOKS / "CallbackErrors.md").read_text()
 
     assert faults_of("CallbackErrors", f"{whole}\n{text}\n") == [found]
 
 
 def test_an_empty_section_is_found() -> None:
-    """A heading without a word below it is no help."""
+    """The check above finds a section without text."""
     text = (RUNBOOKS / "CostJump.md").read_text()
     empty = re.sub(r"## Impact\n.*?(?=## )", "## Impact\n\n", text, flags=re.DOTALL)
 
@@ -149,6 +151,6 @@ def test_an_empty_section_is_found() -> None:
 
 
 def test_the_parser_is_the_real_one() -> None:
-    """The queries are parsed as Prometheus does: an unknown function is refused."""
+    """The parser is Prometheus' own: it rejects an unknown function."""
     with pytest.raises(ValueError, match="unknown function"):
         promql_parser.parse("increased(up[5m])")

@@ -1,4 +1,4 @@
-"""A busy worker: every conversation of the demo, every fault, and what else a panel can show."""
+"""Plays a busy worker: every conversation of the demo, every fault, and the remaining events that panels show."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from traffic import BUDGETS, Conversation, Fault, make_handler, worker
 
 __all__ = ["conversations", "trouble"]
 
-_SPEED = 100  # times as fast as recorded
+_SPEED = 100  # times the recorded pace
 _TENANTS = tuple(BUDGETS)
 
 
 async def conversations(registry: CollectorRegistry) -> Records:
-    """Play every conversation of the demo, with OpenAI's models or Gemini's, and every fault; return the records."""
+    """Play every conversation of the demo, with OpenAI's or Gemini's models, and every fault. Return the records."""
     records = Records()
     with make_handler(registry, sinks=[records]) as handler:
-        async with worker(handler) as playing:
+        async with worker(handler) as running:
             for number, intent in enumerate(QUESTIONS):
                 provider, tenant = ("openai", "google")[number % 2], _TENANTS[number % 3]
-                await playing.play(Conversation(intent=intent, provider=provider, tenant=tenant), speed=_SPEED)
+                await running.play(Conversation(intent=intent, provider=provider, tenant=tenant), speed=_SPEED)
             for fault in Fault:
-                await playing.play(Conversation(fault=fault, tenant="jeju"), speed=_SPEED)
+                await running.play(Conversation(fault=fault, tenant="jeju"), speed=_SPEED)
     return records
 
 
@@ -47,11 +47,16 @@ def search_places(query: str) -> str:
     raise ConnectionError(query)
 
 
-def trouble(registry: CollectorRegistry, look: Callable[[], None]) -> Records:
-    """Have what a demo lacks, and return the records.
+def trouble(registry: CollectorRegistry, during_stream: Callable[[], None]) -> Records:
+    """Cause the events that the demo lacks, and return the records.
 
-    An answer is scored badly, a tool and its node fail, readers come back, a publisher errs, there is a tenant too many
-    and a run is forgotten. ``look`` is called in the middle of a stream, under a span.
+    - An answer gets a low score.
+    - A tool and its node fail.
+    - Readers come back, and a publisher reports an invalid duration.
+    - One tenant exceeds the limit.
+    - A run never ends.
+
+    ``during_stream`` is called in the middle of a stream, inside a span.
     """
 
     def feedback(state: _State) -> _State:
@@ -60,7 +65,7 @@ def trouble(registry: CollectorRegistry, look: Callable[[], None]) -> Records:
     def answer(state: _State, config: RunnableConfig) -> _State:
         for number, _ in enumerate(FakeModel().stream("?", config)):
             if number == 1:
-                look()
+                during_stream()
         return {}
 
     def location(state: _State) -> _State:

@@ -1,4 +1,4 @@
-"""What must agree between the manifests, and between them and the program: each check yields what does not."""
+"""Checks that the manifests agree with each other and with the program. Each check yields the contradictions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.manifests import ROOT, STORE, Deployed, documents
 __all__ = ["CHECKS", "JOB", "known_variables"]
 
 JOB = "eco2-chat-worker"
-# The handler's close and LangSmith's queue, after the answers under way.
+# Time for the handler's close and LangSmith's queue, after the answers in progress.
 _FLUSH_SECONDS = 30
 _PAIRS = {
     "LANGCHAIN_TRACING_V2": "LANGSMITH_TRACING",
@@ -32,10 +32,10 @@ _PAIRS = {
 
 
 def selectors(deployed: Deployed) -> Iterator[str]:
-    """Whatever selects the worker selects labels that it has."""
+    """Selectors of the worker match its labels."""
     deployment = deployed.one("Deployment")["spec"]
     pod = deployment["template"]["metadata"]["labels"]
-    chosen = {
+    selected = {
         "Deployment": (deployment["selector"]["matchLabels"], pod),
         "Service": (deployed.one("Service")["spec"]["selector"], pod),
         "NetworkPolicy": (deployed.one("NetworkPolicy")["spec"]["podSelector"]["matchLabels"], pod),
@@ -45,16 +45,16 @@ def selectors(deployed: Deployed) -> Iterator[str]:
         ),
     }
     for number, spread in enumerate(deployed.pod()["topologySpreadConstraints"]):
-        chosen[f"topologySpreadConstraints[{number}]"] = (spread["labelSelector"]["matchLabels"], pod)
+        selected[f"topologySpreadConstraints[{number}]"] = (spread["labelSelector"]["matchLabels"], pod)
     for budget in deployed.all("PodDisruptionBudget"):
-        chosen["PodDisruptionBudget"] = (budget["spec"]["selector"]["matchLabels"], pod)
-    for what, (wanted, labels) in chosen.items():
+        selected["PodDisruptionBudget"] = (budget["spec"]["selector"]["matchLabels"], pod)
+    for what, (wanted, labels) in selected.items():
         if not wanted or not wanted.items() <= labels.items():
             yield f"{what} selects {wanted}, the labels are {labels}"
 
 
 def ports(deployed: Deployed) -> Iterator[str]:
-    """The worker's port is one number and one name everywhere."""
+    """The worker's port has one number and one name everywhere."""
     (port,) = deployed.container()["ports"]
     number, name = port["containerPort"], port["name"]
     (service,) = deployed.one("Service")["spec"]["ports"]
@@ -76,32 +76,32 @@ def ports(deployed: Deployed) -> Iterator[str]:
 
 
 def probes(deployed: Deployed) -> Iterator[str]:
-    """A worker without Redis is not ready, and is not restarted for it."""
+    """A worker without Redis is not ready, but is not restarted."""
     wanted = {"startupProbe": "/healthz", "readinessProbe": "/readyz", "livenessProbe": "/healthz"}
     for probe, path in wanted.items():
         if (is_ := deployed.container()[probe]["httpGet"]["path"]) != path:
-            yield f"{probe} asks {is_!r}, wanted {path!r}"
+            yield f"{probe} requests {is_!r}, wanted {path!r}"
 
 
 def variables(deployed: Deployed) -> Iterator[str]:
-    """Every variable is one that the program reads."""
+    """The program reads every variable."""
     for name in sorted(deployed.environment().keys() - known_variables()):
         yield f"nothing reads {name}"
 
 
 def both_names(deployed: Deployed) -> Iterator[str]:
-    """LangSmith's settings stand under their older and their newer name, and say the same."""
+    """LangSmith's settings are set under their old and new names, with the same value."""
     environment = deployed.environment()
     for old, new in _PAIRS.items():
         values = environment.get(old), environment.get(new)
-        if None in values and not (old.endswith("PROJECT") and values == (None, None)):  # the overlays name it
+        if None in values and not (old.endswith("PROJECT") and values == (None, None)):  # the overlays set it
             yield f"{old} and {new} are {values}, wanted both"
         elif values[0] != values[1]:
             yield f"{old} and {new} differ: {values}"
 
 
 def secrets(deployed: Deployed) -> Iterator[str]:
-    """Every key out of a secret is one that an ExternalSecret fills, and none is filled for nobody."""
+    """An ExternalSecret fills every key that is read from a secret, and no other key."""
     filled = {
         (item["spec"]["target"]["name"], data["secretKey"])
         for item in deployed.all("ExternalSecret")
@@ -110,7 +110,7 @@ def secrets(deployed: Deployed) -> Iterator[str]:
     references = [item["valueFrom"]["secretKeyRef"] for item in deployed.container()["env"]]
     wanted = {(reference["name"], reference["key"]) for reference in references}
     yield from (f"no ExternalSecret fills {secret}/{key}" for secret, key in sorted(wanted - filled))
-    yield from (f"nobody reads {secret}/{key}" for secret, key in sorted(filled - wanted))
+    yield from (f"nothing reads {secret}/{key}" for secret, key in sorted(filled - wanted))
     (store,) = documents(STORE)
     for item in deployed.all("ExternalSecret"):
         reference = item["spec"]["secretStoreRef"]
@@ -118,29 +118,29 @@ def secrets(deployed: Deployed) -> Iterator[str]:
             yield f"{item['metadata']['name']} names the store {reference}"
         for data in item["spec"]["data"]:
             if not data["remoteRef"]["key"].startswith("/eco2/"):
-                yield f"{data['remoteRef']['key']} is not below /eco2/, which is all that the store's role may read"
+                yield f"{data['remoteRef']['key']} is not below /eco2/, the only path that the store's role may read"
 
 
 def hosts(deployed: Deployed) -> Iterator[str]:
-    """The mesh lets the worker go where its clients and providers go, and nowhere else."""
+    """The mesh allows the hosts of the worker's clients and providers, and no others."""
     entered = [(host, item["spec"]) for item in deployed.all("ServiceEntry") for host in item["spec"]["hosts"]]
     listed = {host for host, _ in entered}
     yield from (f"no ServiceEntry for {host}" for host in sorted(_hosts() - listed))
-    yield from (f"nobody asks {host}" for host in sorted(listed - _hosts()))
+    yield from (f"nothing calls {host}" for host in sorted(listed - _hosts()))
     for host, spec in entered:
         if [(port["number"], port["protocol"]) for port in spec["ports"]] != [(443, "TLS")]:
-            yield f"{host} is not entered as TLS on 443"
+            yield f"{host} is not declared as TLS on 443"
 
 
 def scaling(deployed: Deployed) -> Iterator[str]:
-    """The autoscaler scales the worker by a query with exactly one result, and alone sets its replicas."""
+    """The autoscaler uses a query with exactly one result. Only the autoscaler sets the worker's replicas."""
     spec = deployed.one("ScaledObject")["spec"]
     deployment = deployed.one("Deployment")
     target = {"apiVersion": "apps/v1", "kind": "Deployment"} | spec["scaleTargetRef"]
     if target != {"apiVersion": "apps/v1", "kind": "Deployment", "name": deployment["metadata"]["name"]}:
         yield f"the ScaledObject scales {target}"
     if "replicas" in deployment["spec"]:
-        yield "the Deployment sets replicas, as the autoscaler does"
+        yield "the Deployment sets replicas, which the autoscaler must set"
     (trigger,) = spec["triggers"]
     if trigger["metadata"].get("ignoreNullValues") != "false":
         yield "without a result the scaler takes 0"
@@ -155,15 +155,15 @@ def scaling(deployed: Deployed) -> Iterator[str]:
 
 
 def grace(deployed: Deployed) -> Iterator[str]:
-    """A pod is killed only after the answers under way and the flush behind them have had their time."""
+    """The pod's grace period covers the answers in progress and the flush after them."""
     given = deployed.pod()["terminationGracePeriodSeconds"]
     wanted = float(deployed.environment()["ECO2_GRACE_SECONDS"]) + _FLUSH_SECONDS
     if given < wanted:
-        yield f"terminationGracePeriodSeconds is {given}, wanted {wanted} at least"
+        yield f"terminationGracePeriodSeconds is {given}, wanted at least {wanted}"
 
 
 def egress(deployed: Deployed) -> Iterator[str]:
-    """The NetworkPolicy lets the worker reach what its environment names."""
+    """The NetworkPolicy allows the addresses in the worker's environment."""
     environment = deployed.environment()
     rules = deployed.one("NetworkPolicy")["spec"]["egress"]
     open_ports = {(port["protocol"], port["port"]) for rule in rules for port in rule["ports"]}
@@ -174,13 +174,13 @@ def egress(deployed: Deployed) -> Iterator[str]:
     if environment.get("ECO2_CHECKPOINTS", "memory") != "memory":
         wanted.add(("TCP", 5432))
     for protocol, port in sorted(wanted - open_ports):
-        yield f"no way out to {protocol} {port}"
+        yield f"no egress to {protocol} {port}"
     if any("to" not in rule for rule in rules):
-        yield "a rule of egress leads everywhere"
+        yield "an egress rule allows every address"
 
 
 def security(deployed: Deployed) -> Iterator[str]:
-    """The pod asks for nothing that the Pod Security Standard "restricted" forbids, and writes to /tmp alone."""
+    """The pod meets the Pod Security Standard "restricted", and writes only to /tmp."""
     pod, container = deployed.pod(), deployed.container()
     context = pod.get("securityContext", {}) | container.get("securityContext", {})
     wanted = {
@@ -200,16 +200,16 @@ def security(deployed: Deployed) -> Iterator[str]:
         yield "wanted one emptyDir, on /tmp"
     tokens = pod.get("automountServiceAccountToken"), deployed.one("ServiceAccount").get("automountServiceAccountToken")
     if tokens != (False, False) or pod["serviceAccountName"] != deployed.one("ServiceAccount")["metadata"]["name"]:
-        yield "the pod has the token of a service account, or that of another one"
+        yield "the pod mounts a service account token, or uses another service account"
     if not container["resources"].get("limits", {}).get("memory") or container["resources"]["requests"].keys() != {
         "cpu",
         "memory",
     }:
-        yield "wanted requests of cpu and memory, and a limit of memory"
+        yield "wanted requests for cpu and memory, and a limit for memory"
 
 
 def job_label(deployed: Deployed) -> Iterator[str]:
-    """Rules and autoscaler ask for the job that scraping writes."""
+    """Rules and autoscaler select the job label that scraping sets."""
     label = deployed.one("ServiceMonitor")["spec"]["jobLabel"]
     job = deployed.one("Service")["metadata"]["labels"].get(label)
     if job != JOB:
@@ -225,29 +225,29 @@ def job_label(deployed: Deployed) -> Iterator[str]:
         promql_parser.parse(query)
         for name in re.findall(r'\bjob\s*=~?\s*"([^"]*)"', query):
             if not re.fullmatch(name, job or ""):
-                yield f"a query asks for the job {name!r}: {query}"
+                yield f"a query selects the job {name!r}: {query}"
 
 
 def namespaces(deployed: Deployed) -> Iterator[str]:
-    """All lies in one namespace, the one of which the autoscaler asks."""
+    """All objects are in one namespace, and the autoscaler's query selects it."""
     (namespace,) = (item["metadata"]["name"] for item in deployed.all("Namespace"))
     for item in deployed.objects:
         is_ = item["metadata"].get("namespace")
         if item["kind"] != "Namespace" and is_ not in {None, namespace}:
-            yield f"{item['kind']} {item['metadata']['name']} lies in {is_!r}"
+            yield f"{item['kind']} {item['metadata']['name']} is in {is_!r}"
     without = {item["metadata"].get("namespace") is None for item in deployed.objects if item["kind"] != "Namespace"}
     if len(without) > 1:
         yield "some objects have a namespace, some none"
     query = deployed.one("ScaledObject")["spec"]["triggers"][0]["metadata"]["query"]
     if f'namespace="{namespace}"' not in query:
-        yield f"the autoscaler asks of another namespace: {query}"
+        yield f"the autoscaler selects another namespace: {query}"
 
 
 def image(deployed: Deployed) -> Iterator[str]:
-    """An image of a version is pulled once, one whose tag moves each time."""
+    """An image with a version tag is pulled once; one with a moving tag is pulled each time."""
     container = deployed.container()
     _, _, tag = container["image"].rpartition("/")[2].partition(":")
-    if not tag:  # the overlays name it
+    if not tag:  # the overlays set it
         return
     moves = re.fullmatch(r"\d+\.\d+\.\d+", tag) is None
     if tag == "latest" or moves != (container.get("imagePullPolicy") == "Always"):
@@ -265,36 +265,36 @@ CHECKS: Mapping[str, Callable[[Deployed], Iterator[str]]] = {
 
 @cache
 def known_variables() -> frozenset[str]:
-    """Return the names of the variables that the program reads, or that the SDKs it names them for do."""
-    sources = (*(ROOT / "graph").rglob("*.py"), *(ROOT / "eco2_callbacks").glob("*.py"))
+    """Return the names of the variables that the program or its SDKs read."""
+    sources = (*(ROOT / "graph").rglob("*.py"), *(ROOT / "eco2_callbacks").rglob("*.py"))
     literals = {name for path in sources for name in _literals(path, r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")}
-    asked = _Asked({"LANGSMITH_TRACING": "true"})
-    Settings.from_env(asked)
-    return frozenset(literals | asked.names)
+    environment = _RecordingEnvironment({"LANGSMITH_TRACING": "true"})
+    Settings.from_env(environment)
+    return frozenset(literals | environment.names_read)
 
 
 def _literals(path: Path, pattern: str) -> Iterator[str]:
-    """Yield the texts in a program's file that are nothing but what the pattern says."""
+    """Yield the string literals of a Python file that match the pattern completely."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(pattern, node.value):
             yield node.value
 
 
-class _Asked(dict[str, str]):
-    """An environment that remembers what it was asked for."""
+class _RecordingEnvironment(dict[str, str]):
+    """An environment that records which variables are read."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         super().__init__(values)
-        self.names: set[str] = set()
+        self.names_read: set[str] = set()
 
     def get(self, key: str, default: Any = None) -> Any:
-        self.names.add(key)
+        self.names_read.add(key)
         return super().get(key, default)
 
 
 @cache
 def _hosts() -> frozenset[str]:
-    """Return the hosts that the services' clients, the providers' SDKs and LangSmith's ask unless told otherwise."""
+    """Return the default hosts of the services' clients, the providers' SDKs and LangSmith's SDK."""
     clients = (ROOT / "graph" / "clients").glob("*.py")
     urls = [
         *(url for path in clients for url in _literals(path, r"https://[\w.-]+")),

@@ -1,4 +1,4 @@
-"""The manifests of deploy/kubernetes: read from their files, or rendered by kustomize, and held to their schemas."""
+"""Reads the manifests of deploy/kubernetes from their files or through kustomize, and validates their schemas."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ __all__ = [
     "Deployed",
     "Manifest",
     "documents",
-    "of_base",
-    "of_overlay",
     "program",
+    "read_base",
+    "render_overlay",
     "schema_problems",
 ]
 
@@ -42,18 +42,18 @@ BASE = DEPLOY / "kubernetes" / "base"
 OVERLAYS = ("dev", "prod")
 STORE = DEPLOY / "kubernetes" / "cluster" / "secretstore.yaml"
 ARGOCD = DEPLOY / "argocd"
-# What can be read without kustomize.
+# Files that need no kustomize.
 PLAIN = (
     *sorted(path for path in (DEPLOY / "kubernetes").rglob("*.yaml") if path.name != "kustomization.yaml"),
     *sorted(ARGOCD.glob("*.yaml")),
 )
-# Of 2024, and the newest that the schemas know.
+# A version of 2024, and the newest version with schemas.
 CLUSTERS = ("1.32", kubernetes_validate.latest_version())
 _CRDS = Path(os.environ.get("ECO2_CRD_SCHEMAS") or ROOT.parent / "shared" / "crd-schemas")
 
 
 class Deployed:
-    """The objects that are applied together."""
+    """Objects that are applied together."""
 
     def __init__(self, objects: list[Manifest]) -> None:
         self.objects = objects
@@ -63,14 +63,14 @@ class Deployed:
         return [item for item in self.objects if item["kind"] == kind]
 
     def one(self, kind: str, name: str = "eco2-chat-worker") -> Manifest:
-        """Return the object of a kind whose name is this one, but for the hash that kustomize adds."""
+        """Return the object of a kind with this name, ignoring the hash suffix of kustomize."""
         (found,) = (
             item for item in self.all(kind) if re.fullmatch(rf"{name}(-[a-z0-9]{{10}})?", item["metadata"]["name"])
         )
         return found
 
     def pod(self) -> Manifest:
-        """Return the pods' specification."""
+        """Return the pod specification."""
         return self.one("Deployment")["spec"]["template"]["spec"]
 
     def container(self) -> Manifest:
@@ -79,7 +79,7 @@ class Deployed:
         return container
 
     def environment(self) -> dict[str, str]:
-        """Return the worker's variables; one out of a secret is ``<name of the secret>/<key>``."""
+        """Return the worker's variables. A value from a secret is ``<name of the secret>/<key>``."""
         named = {item["metadata"]["name"]: item["data"] for item in self.all("ConfigMap")}
         values: dict[str, str] = {}
         for source in self.container()["envFrom"]:
@@ -95,8 +95,8 @@ def documents(path: Path) -> list[Manifest]:
     return list(yaml.safe_load_all(path.read_text("utf-8")))
 
 
-def of_base() -> Deployed:
-    """Return the base's objects without kustomize, but for the dashboards."""
+def read_base() -> Deployed:
+    """Return the base's objects without kustomize and without the dashboards."""
     kustomization = yaml.safe_load((BASE / "kustomization.yaml").read_text("utf-8"))
     files = [BASE / name for name in kustomization["resources"] if name.endswith(".yaml")]
     generated = [
@@ -111,13 +111,13 @@ def of_base() -> Deployed:
     return Deployed([*(item for path in files for item in documents(path)), *generated])
 
 
-def of_overlay(name: str) -> Deployed:
-    """Return what kustomize makes of an overlay; skip the test where kubectl's own is too old."""
-    return Deployed(list(yaml.safe_load_all(_rendered(name))))
+def render_overlay(name: str) -> Deployed:
+    """Return the objects of a rendered overlay. Skip the test if kubectl's kustomize is too old."""
+    return Deployed(list(yaml.safe_load_all(_kustomize(name))))
 
 
 def program(name: str) -> str:
-    """Return where a program stands; skip the test, or fail it on CI, where it does not."""
+    """Return the path of a program. If it is missing, skip the test; on CI, fail it."""
     if (found := shutil.which(name)) is None:
         reason = f"{name} is not installed"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
@@ -125,23 +125,23 @@ def program(name: str) -> str:
 
 
 @cache
-def _rendered(overlay: str) -> str:
+def _kustomize(overlay: str) -> str:
     kubectl = program("kubectl")
-    told = subprocess.run([kubectl, "version", "--client", "-o", "json"], capture_output=True, check=True, text=True)
-    # Before 1.24 kubectl does not tell: its kustomize is 4.5 at most, that of 1.20 is 2.0.
-    version = json.loads(told.stdout).get("kustomizeVersion", "v0")
+    done = subprocess.run([kubectl, "version", "--client", "-o", "json"], capture_output=True, check=True, text=True)
+    # kubectl before 1.24 does not report the version. Its kustomize is 4.5 at most; in 1.20 it is 2.0.
+    version = json.loads(done.stdout).get("kustomizeVersion", "v0")
     if int(version.removeprefix("v").split(".")[0]) < 5:
-        pytest.skip(f"the overlays need kustomize 5, and that of {kubectl} is older")
+        pytest.skip(f"the overlays need kustomize 5, and {kubectl} has an older one")
     path = DEPLOY / "kubernetes" / "overlays" / overlay
-    made = subprocess.run([kubectl, "kustomize", str(path)], capture_output=True, check=False, text=True)
-    assert (made.returncode, made.stderr) == (0, ""), made.stderr
-    return made.stdout
+    rendered = subprocess.run([kubectl, "kustomize", str(path)], capture_output=True, check=False, text=True)
+    assert (rendered.returncode, rendered.stderr) == (0, ""), rendered.stderr
+    return rendered.stdout
 
 
 def schema_problems(manifest: Manifest) -> Iterator[str]:
-    """Yield what an API server would refuse in an object, unknown fields included; rules written in CEL aside.
+    """Yield what an API server would reject in an object, including unknown fields. CEL rules are not evaluated.
 
-    A custom kind is held to its schema in ``ECO2_CRD_SCHEMAS``; where those are absent, the test skips.
+    Custom kinds use the schemas in the directory ``ECO2_CRD_SCHEMAS``. Without that directory the test is skipped.
     """
     group, _, version = manifest["apiVersion"].rpartition("/")
     kind = manifest["kind"]
@@ -149,14 +149,14 @@ def schema_problems(manifest: Manifest) -> Iterator[str]:
         yield from _core_problems(manifest)
         return
     if not _CRDS.is_dir():
-        pytest.skip(f"no schemas of custom kinds in {_CRDS}; ECO2_CRD_SCHEMAS names their directory")
+        pytest.skip(f"no schemas of custom kinds in {_CRDS}; set ECO2_CRD_SCHEMAS to their directory")
     path = _CRDS / group / f"{kind.lower()}_{version}.json"
     if not path.is_file():
         yield f"{kind}: no schema in {path}"
         return
     for error in jsonschema.Draft202012Validator(_strict(path)).iter_errors(manifest):
         yield f"{kind}: {error.json_path}: {error.message}"
-    # The catalogue takes any metadata; that of a core kind has the same fields.
+    # The catalogue accepts any metadata, so validate it as the metadata of a core kind, which has the same fields.
     carrier = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": manifest.get("metadata", {})}
     yield from (f"{kind}: {problem}" for problem in _core_problems(carrier))
     if "name" not in carrier["metadata"]:
@@ -169,13 +169,13 @@ def _core_problems(manifest: Manifest) -> Iterator[str]:
             kubernetes_validate.validate(manifest, version, strict=True)
         except kubernetes_validate.ValidationError as error:
             yield f"{manifest['kind']}: {error.json_path}: {error.message} ({version})"
-        except kubernetes_validate.SchemaNotFoundError as error:  # the command line only warns of it, and exits with 0
+        except kubernetes_validate.SchemaNotFoundError as error:  # the command line tool only warns and exits with 0
             yield error.message
 
 
 @cache
 def _strict(path: Path) -> Manifest:
-    """Return a schema that refuses unknown fields at the root too; the catalogue's own do so everywhere below."""
+    """Return a schema that rejects unknown fields at the root too. The catalogue's schemas do so only below it."""
     schema = json.loads(path.read_text("utf-8"))
     schema["properties"] |= {name: {"type": "string"} for name in ("apiVersion", "kind")} | {"metadata": {}}
     schema["required"] = sorted({*schema.get("required", ()), "apiVersion", "kind", "metadata", "spec"})

@@ -1,4 +1,4 @@
-"""Which family a sample belongs to, by its name."""
+"""Finds the metric family of a sample by its name."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ _FAMILIES = {
 
 
 def family_of(name: str) -> Family | None:
-    """Return the handler's family of a sample, None if it has none of that name."""
+    """Return the handler's family of a sample, or None if the handler has no such family."""
     return _FAMILIES.get(name)

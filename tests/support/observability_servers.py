@@ -1,6 +1,6 @@
-"""Real servers on the loopback, for as long as a block runs: Prometheus, Alertmanager, a webhook, a metrics page.
+"""Runs real servers on the loopback while a block runs: Prometheus, Alertmanager, a webhook, a metrics page.
 
-Every server takes a port that is free at that moment and tells which, so none can be lost to somebody else in between.
+Every server binds port 0 and reports the port it got, so no other process can take the port in between.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ _ADDRESS = re.compile(r'msg="Listening on" address=(\S+)')
 
 
 def program(*names: str) -> str:
-    """Return where a program is, by the first of its names; skip the test without it, and on CI fail."""
+    """Return the path of a program by the first of its names found. If it is missing, skip the test; on CI, fail it."""
     if path := next(filter(None, map(shutil.which, names)), None):
         return path
-    reason = f"{names[0]} is not installed; .ci/run does that"
+    reason = f"{names[0]} is not installed; .ci/run installs it"
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
 
 
-def until(wanted: str, look: Callable[[], Any], seconds: float = 20) -> Any:
-    """Return the first true value of ``look``; the test fails, and says what was wanted, if there is none in time."""
+def until(wanted: str, check: Callable[[], Any], seconds: float = 20) -> Any:
+    """Return the first true value of ``check``. Without one in time the test fails, with ``wanted`` in its message."""
     end = time.monotonic() + seconds
-    while not (value := look()):
+    while not (value := check()):
         if time.monotonic() > end:
             pytest.fail(f"{wanted}: not within {seconds} s")
         time.sleep(0.05)
@@ -68,13 +68,13 @@ def scrape_config(
     rules: Sequence[Path] = (),
     alertmanagers: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return a configuration of Prometheus that scrapes and evaluates fast.
+    """Return a Prometheus configuration with short intervals.
 
     Args:
         targets: Addresses by job.
-        every: How often.
-        rules: Files of rules.
-        alertmanagers: Addresses of those that are told of alerts.
+        every: Interval of scrapes and evaluations.
+        rules: Rule files.
+        alertmanagers: Addresses that receive the alerts.
     """
     return {
         "global": {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every},
@@ -88,10 +88,10 @@ def scrape_config(
 
 @contextmanager
 def prometheus(folder: Path, config: Mapping[str, Any]) -> Iterator[str]:
-    """Run Prometheus, keeping exemplars, and yield its URL once it is ready.
+    """Run Prometheus with exemplar storage, and yield its URL once it is ready.
 
     Args:
-        folder: Empty; where it keeps everything.
+        folder: Empty directory for its files.
         config: Its configuration.
     """
     path = folder / "prometheus.yml"
@@ -112,13 +112,13 @@ def alertmanager(folder: Path, config: Mapping[str, Any]) -> Iterator[str]:
     """Run Alertmanager and yield its URL once it is ready.
 
     Args:
-        folder: Empty; where it keeps everything.
+        folder: Empty directory for its files.
         config: Its configuration.
     """
     path = folder / "alertmanager.yml"
     path.write_text(yaml.safe_dump(dict(config)), encoding="utf-8")
     command = [
-        program("prometheus-alertmanager", "alertmanager"),  # Debian's name, and its own
+        program("prometheus-alertmanager", "alertmanager"),  # Debian's name, and the original one
         f"--config.file={path}",
         f"--storage.path={folder / 'data'}",
         "--web.listen-address=127.0.0.1:0",
@@ -129,7 +129,7 @@ def alertmanager(folder: Path, config: Mapping[str, Any]) -> Iterator[str]:
 
 
 class MetricsPage:
-    """A process's metrics at ``address``; what is not ``alive`` answers 503, and Prometheus takes it for down."""
+    """A metrics page at ``address``. If ``alive`` is false it answers 503, so Prometheus marks it as down."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -154,20 +154,20 @@ def metrics_page(registry: CollectorRegistry) -> Iterator[MetricsPage]:
 
 
 class Webhook:
-    """What was sent to a webhook; ``url`` is where it listens."""
+    """The requests received by a webhook that listens at ``url``."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.received: list[dict[str, Any]] = []
 
     def alerts(self, status: str) -> list[dict[str, Any]]:
-        """Return the alerts received with this status, ``firing`` or ``resolved``."""
+        """Return the received alerts with a status, ``firing`` or ``resolved``."""
         return [alert for sent in list(self.received) for alert in sent["alerts"] if alert["status"] == status]
 
 
 @contextmanager
 def webhook() -> Iterator[Webhook]:
-    """Run a webhook that Alertmanager can notify."""
+    """Run a webhook for Alertmanager."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -176,7 +176,7 @@ def webhook() -> Iterator[Webhook]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Suppress the log."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, _serving(server):
         hook = Webhook(f"http://127.0.0.1:{server.server_port}/")
@@ -197,7 +197,7 @@ def _serving(server: ThreadingHTTPServer) -> Iterator[None]:
 
 @contextmanager
 def _running(command: Sequence[str], log: Path) -> Iterator[str]:
-    """Run a server until the block ends, and yield its URL once it says that it is ready."""
+    """Run a server until the block ends, and yield its URL once it is ready."""
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process:
         try:
             yield _ready(process, log)
@@ -212,8 +212,8 @@ def _running(command: Sequence[str], log: Path) -> Iterator[str]:
 def _ready(process: subprocess.Popen[bytes], log: Path) -> str:
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end and process.poll() is None:
-        said = _ADDRESS.search(log.read_text(encoding="utf-8", errors="replace"))
-        if said is not None and _answers(url := f"http://{said[1]}"):
+        match = _ADDRESS.search(log.read_text(encoding="utf-8", errors="replace"))
+        if match is not None and _answers(url := f"http://{match[1]}"):
             return url
         time.sleep(0.02)
     pytest.fail(f"{process.args} did not become ready:\n{log.read_text(encoding='utf-8', errors='replace')}")

@@ -1,4 +1,4 @@
-"""What tests of the rules and runbooks share: the rules as they are written, and what is wrong with a query."""
+"""Reads the rules, and finds the faults of a query, for the tests of rules, runbooks and dashboards."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ["DEPLOY", "RULES", "Rule", "alerts", "faults", "labels", "output_of",
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "prometheus" / "rules"
-# What Prometheus adds to every sample, and its own series.
+# The labels that Prometheus adds to every sample, and its own series.
 _TARGET = frozenset({"job", "instance"})
-_SELECTING = {"topk", "bottomk"}  # series as they are
+_SELECTING = {"topk", "bottomk"}  # these keep the labels of their input
 _OWN = {
     "up": _TARGET,
     "scrape_duration_seconds": _TARGET,
@@ -34,7 +34,7 @@ _OWN = {
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule of a file."""
+    """One alert or recording rule."""
 
     name: str
     is_alert: bool
@@ -46,25 +46,25 @@ class Rule:
 
 
 def output_of(*command: str | Path, status: int = 0) -> str:
-    """Run a program of Debian's packages, which CI must have, and return what it says once its exit status is right."""
+    """Run a program of Debian's packages, check its exit status, and return its output. CI must have the program."""
     if shutil.which(str(command[0])) is None:
         missing = f"{command[0]} is not installed: apt-get install prometheus prometheus-alertmanager"
         pytest.fail(missing) if "CI" in os.environ else pytest.skip(missing)
-    # Not a shell, and nothing but the tests' own arguments.
+    # No shell, and only the tests' own arguments.
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, check=False)
-    said = done.stdout + done.stderr
-    assert (done.returncode == 0) == (status == 0), said
-    return said
+    output = done.stdout + done.stderr
+    assert (done.returncode == 0) == (status == 0), output
+    return output
 
 
 def read(file: Path) -> Any:
-    """Return what a YAML file holds; read by C, since tests read the files over and over."""
+    """Return the content of a YAML file. The C loader is used because tests read the files many times."""
     return yaml.load(file.read_text(), yaml.CSafeLoader)
 
 
 @cache
 def rules() -> tuple[Rule, ...]:
-    """Return every rule, in the order of files and lines."""
+    """Return all rules in the order of files and lines."""
     return tuple(
         Rule(
             name=rule.get("alert") or rule["record"],
@@ -82,12 +82,12 @@ def rules() -> tuple[Rule, ...]:
 
 
 def alerts() -> list[Rule]:
-    """Return the alerts; those of one name differ in severity."""
+    """Return the alerts. Alerts with the same name differ in severity."""
     return [rule for rule in rules() if rule.is_alert]
 
 
 def selectors(query: str) -> list[promql_parser.VectorSelector]:
-    """Return every place where a query asks for series."""
+    """Return all vector selectors of a query."""
     found: list[promql_parser.VectorSelector] = []
 
     def visit(node: Any) -> bool:
@@ -100,7 +100,7 @@ def selectors(query: str) -> list[promql_parser.VectorSelector]:
 
 
 def faults(query: str) -> list[str]:
-    """Return what a query names that is not there: metrics, labels, bounds of histograms."""
+    """Return the metrics, labels and bucket bounds in a query that do not exist."""
     found: list[str] = []
 
     def visit(node: Any) -> bool:
@@ -118,7 +118,7 @@ def faults(query: str) -> list[str]:
 
 
 def labels(node: str | promql_parser.Expr) -> frozenset[str]:
-    """Return the labels that the series of a query, or of a part of it, may have."""
+    """Return the labels that the result of a query, or of a part of it, can have."""
     return _labels(promql_parser.parse(node) if isinstance(node, str) else node, _series())
 
 
@@ -133,7 +133,7 @@ def _labels(node: Any, series: Mapping[str, frozenset[str]]) -> frozenset[str]:
         return frozenset(node.modifier.labels) if node.modifier is not None else frozenset()
     if isinstance(node, promql_parser.BinaryExpr):
         left, right = _labels(node.lhs, series), _labels(node.rhs, series)
-        # A union keeps the labels of both sides; all else those of the left one, unless that is a number.
+        # A union keeps the labels of both sides. Other operators keep those of the left side, unless it is a number.
         return left | right if str(node.op) == "or" else left or right
     if isinstance(node, promql_parser.Call):
         return frozenset[str]().union(*(_labels(argument, series) for argument in node.args))
@@ -156,7 +156,7 @@ def _faults_of_selector(selector: Any) -> Iterator[str]:
 
 @cache
 def _series() -> dict[str, frozenset[str]]:
-    """Return the labels of every series there is, by its name."""
+    """Return the labels of every series, by its name."""
     series = dict(_OWN)
     for family in FAMILIES:
         own = _TARGET | set(family.labels)
@@ -164,17 +164,17 @@ def _series() -> dict[str, frozenset[str]]:
             series |= {f"{family.name}_bucket": own | {"le"}, f"{family.name}_count": own, f"{family.name}_sum": own}
         else:
             series[family.name] = own
-    made = {rule.name: rule for rule in rules() if not rule.is_alert}
-    # One may rest on another, wherever that stands.
-    for _ in made:
-        for name, rule in made.items():
+    recorded = {rule.name: rule for rule in rules() if not rule.is_alert}
+    # A recording rule may depend on another, in any order.
+    for _ in recorded:
+        for name, rule in recorded.items():
             series[name] = _labels(promql_parser.parse(rule.expr), series) | rule.labels.keys()
     return series
 
 
 @cache
 def _bounds() -> dict[str, set[str]]:
-    """Return the bounds of every histogram, as the exposition writes them, by the name of its buckets."""
+    """Return the bounds of every histogram in the exposition's format, by the name of its buckets."""
     return {
         f"{family.name}_bucket": {floatToGoString(bound) for bound in (*family.buckets, float("inf"))}
         for family in FAMILIES

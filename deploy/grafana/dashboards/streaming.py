@@ -125,7 +125,7 @@ def _streams() -> Row:
             ),
             timeseries(
                 "How streams end",
-                "Streams per minute by status. 'recovered' counts readers that came back, whatever the stream's result.",
+                "Streams per minute by status. 'recovered' counts readers that came back, whatever the result.",
                 [Query(per_minute("chat_stream_requests_total", "status"), "{{status}}")],
                 "suffix:/min",
             ),
