@@ -1,4 +1,4 @@
-"""The handlers that overhead.py compares, each with what it puts off until later, so that this is measured too."""
+"""The handlers that overhead.py compares, with their deferred work, so that it is measured too."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from eco2_callbacks import Eco2CallbackHandler
 from eco2_callbacks.records import Record
 
-__all__ = ["ABSENT", "HANDLERS", "Attached"]
+__all__ = ["HANDLERS", "NOT_INSTALLED", "Subject"]
 
 
 def _nothing() -> None: ...
 
 
-class Attached(NamedTuple):
-    """Handlers, and what does all that they put off."""
+class Subject(NamedTuple):
+    """Handlers, and a function that completes their deferred work."""
 
     handlers: list[BaseCallbackHandler]
     settle: Callable[[], object] = _nothing
 
 
 class Floor(BaseCallbackHandler):
-    """Does nothing, the cheapest way LangChain allows."""
+    """Does nothing, in the cheapest way LangChain allows."""
 
     run_inline = True
 
@@ -43,7 +43,7 @@ class Floor(BaseCallbackHandler):
 
 
 class LabelsPerToken(Floor):
-    """What is pasted most often: a counter and a histogram looked up and moved for every token."""
+    """The most common hand-written handler: it looks up and updates a counter and a histogram for every token."""
 
     def __init__(self) -> None:
         registry = CollectorRegistry()
@@ -58,63 +58,63 @@ class LabelsPerToken(Floor):
         self.last = now
 
 
-class _Kept:
-    """A sink in memory."""
+class _CountingSink:
+    """A sink that only counts its records."""
 
     def __init__(self) -> None:
-        self.taken = 0
+        self.received = 0
 
     def emit(self, record: Record) -> None:
-        self.taken += 1
+        self.received += 1
 
 
-class _Queued(_Kept):
-    """A sink that gets its records on a thread of its own, since it can be closed."""
+class _QueuedSink(_CountingSink):
+    """A sink with a close(), so it receives its records on a thread of its own."""
 
     def close(self) -> None: ...
 
 
-def _eco2_callbacks() -> Attached:
+def _eco2_callbacks() -> Subject:
     registry = CollectorRegistry()
-    return Attached([Eco2CallbackHandler(registry=registry)], lambda: _count(registry))
+    return Subject([Eco2CallbackHandler(registry=registry)], lambda: _count(registry))
 
 
-def _eco2_callbacks_with_sinks() -> Attached:
-    registry, kept, queued = CollectorRegistry(), _Kept(), _Queued()
+def _eco2_callbacks_with_sinks() -> Subject:
+    registry, direct, queued = CollectorRegistry(), _CountingSink(), _QueuedSink()
 
     def settle() -> None:
         _count(registry)
-        while queued.taken < kept.taken:
+        while queued.received < direct.received:
             time.sleep(0.01)
 
-    return Attached([Eco2CallbackHandler(registry=registry, sinks=[kept, queued])], settle)
+    return Subject([Eco2CallbackHandler(registry=registry, sinks=[direct, queued])], settle)
 
 
 def _count(registry: CollectorRegistry) -> None:
-    # Who reads one metric finds every record counted.
+    # Reading one metric makes the handler count every record.
     list(registry.restricted_registry(["eco2_callbacks_open_runs"]).collect())
 
 
-class _Unsent(Client):
-    """A client that takes runs and sends nothing: the tracer's own work remains."""
+class _OfflineClient(Client):
+    """A client that accepts runs and sends nothing, so only the tracer's own work is measured."""
 
     def create_run(self, *args: Any, **kwargs: Any) -> None: ...
     def update_run(self, *args: Any, **kwargs: Any) -> None: ...
 
 
-def _langsmith() -> Attached:
-    client = _Unsent(api_url="http://127.0.0.1:9", api_key="none", auto_batch_tracing=False)
-    return Attached([LangChainTracer(client=client)])
+def _langsmith() -> Subject:
+    client = _OfflineClient(api_url="http://127.0.0.1:9", api_key="none", auto_batch_tracing=False)
+    return Subject([LangChainTracer(client=client)])
 
 
-class _Unexported(SpanExporter):
-    """Takes spans and sends nothing: making them remains."""
+class _OfflineExporter(SpanExporter):
+    """An exporter that accepts spans and sends nothing, so only creating them is measured."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         return SpanExportResult.SUCCESS
 
 
-def _langfuse() -> Attached:
+def _langfuse() -> Subject:
     from langfuse import Langfuse
     from langfuse.langchain import CallbackHandler
 
@@ -123,37 +123,37 @@ def _langfuse() -> Attached:
         secret_key="none",
         base_url="http://127.0.0.1:9",
         tracer_provider=TracerProvider(),
-        span_exporter=_Unexported(),
+        span_exporter=_OfflineExporter(),
     )
-    return Attached([CallbackHandler(public_key="none")], client.flush)
+    return Subject([CallbackHandler(public_key="none")], client.flush)
 
 
-def _openinference() -> Attached:
+def _openinference() -> Subject:
     from openinference.instrumentation import OITracer, TraceConfig
     from openinference.instrumentation.langchain._tracer import OpenInferenceTracer
 
     provider = TracerProvider()
-    provider.add_span_processor(BatchSpanProcessor(_Unexported()))
-    # As its instrumentor makes it, which would attach it to every run of the process.
+    provider.add_span_processor(BatchSpanProcessor(_OfflineExporter()))
+    # Created directly, because its instrumentor would attach it to every run of the process.
     tracer = OITracer(provider.get_tracer("benchmark"), config=TraceConfig())
-    return Attached([OpenInferenceTracer(tracer, False)], provider.force_flush)
+    return Subject([OpenInferenceTracer(tracer, False)], provider.force_flush)
 
 
-HANDLERS: dict[str, Callable[[], Attached]] = {
-    "none": lambda: Attached([]),
-    "floor": lambda: Attached([Floor()]),
+HANDLERS: dict[str, Callable[[], Subject]] = {
+    "none": lambda: Subject([]),
+    "floor": lambda: Subject([Floor()]),
     "eco2_callbacks": _eco2_callbacks,
     "eco2_callbacks, two more sinks": _eco2_callbacks_with_sinks,
-    "UsageMetadataCallbackHandler": lambda: Attached([UsageMetadataCallbackHandler()]),
-    "labels per token": lambda: Attached([LabelsPerToken()]),
+    "UsageMetadataCallbackHandler": lambda: Subject([UsageMetadataCallbackHandler()]),
+    "labels per token": lambda: Subject([LabelsPerToken()]),
     "LangChainTracer": _langsmith,
 }
-ABSENT: list[str] = []
+NOT_INSTALLED: list[str] = []
 for _name, _module, _build in (
     ("Langfuse", "langfuse", _langfuse),
     ("OpenInference", "openinference", _openinference),
 ):
     if find_spec(_module) is None:
-        ABSENT.append(_name)
+        NOT_INSTALLED.append(_name)
     else:
         HANDLERS[_name] = _build

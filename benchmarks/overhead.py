@@ -1,12 +1,12 @@
-"""What a handler adds to a LangChain program, in microseconds and as a multiple of a handler that does nothing.
+"""Measures what a handler adds to a LangChain program, in microseconds and relative to a handler that does nothing.
 
     uv run python benchmarks/overhead.py [--rounds 7] [--repeat 200]
-    uv run --with openinference-instrumentation-langchain python benchmarks/overhead.py  # one more to compare with
+    uv run --with openinference-instrumentation-langchain python benchmarks/overhead.py  # compares one more handler
 
-Every round runs all handlers one after another, so that a slow moment of the machine hits all alike; the figures are
-the least of all rounds, which other work on the machine disturbs least, less the least without any handler. Absolute
-times differ between machines, ratios hardly.
-What a handler puts off, it does at the end of the measured time: records are counted, queues run empty, spans flushed.
+Every round runs all handlers one after another, so that a slow moment of the machine affects all of them. A figure is
+the minimum of all rounds, less the minimum without a handler: other work on the machine disturbs minima least. Absolute
+times differ between machines; ratios hardly do.
+A handler's deferred work is part of the measured time: records are counted, queues drained, spans flushed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langgraph.graph import END, START, StateGraph
 
-from handlers import ABSENT, HANDLERS, Attached
+from handlers import HANDLERS, NOT_INSTALLED, Subject
 
 GOALS = {"async token": 1.25, "sync token": 1.9, "call": 2.0, "graph": 1.75}
 _TOKENS = 1000
@@ -37,11 +37,11 @@ _USAGE: UsageMetadata = {
     "input_token_details": {"cache_read": 1024},
     "output_token_details": {"reasoning": 128},
 }
-_ANSWERED = {"model_name": "gpt-5.2-2025-12-11", "service_tier": "default", "model_provider": "openai"}
+_RESPONSE_METADATA = {"model_name": "gpt-5.2-2025-12-11", "service_tier": "default", "model_provider": "openai"}
 
 
 class Model(BaseChatModel):
-    """Answers at once, or streams a thousand tokens, with the usage and metadata of a real answer."""
+    """Answers immediately, or streams a thousand tokens, with the usage and metadata of a real answer."""
 
     @property
     def _llm_type(self) -> str:
@@ -51,7 +51,7 @@ class Model(BaseChatModel):
         return {"ls_provider": "openai", "ls_model_name": "gpt-5.2", "ls_model_type": "chat"}
 
     def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
-        message = AIMessage(content="answer", usage_metadata=_USAGE, response_metadata=dict(_ANSWERED))
+        message = AIMessage(content="answer", usage_metadata=_USAGE, response_metadata=dict(_RESPONSE_METADATA))
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     async def _agenerate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
@@ -78,7 +78,7 @@ def _chunks() -> Iterator[ChatGenerationChunk]:
     for _ in range(_TOKENS - 1):
         yield ChatGenerationChunk(message=AIMessageChunk(content="word "))
     yield ChatGenerationChunk(
-        message=AIMessageChunk(content="word ", usage_metadata=_USAGE, response_metadata=dict(_ANSWERED))
+        message=AIMessageChunk(content="word ", usage_metadata=_USAGE, response_metadata=dict(_RESPONSE_METADATA))
     )
 
 
@@ -102,10 +102,10 @@ def _graph(model: Model) -> Any:
     return graph.compile()
 
 
-async def _measure(kind: str, attached: Attached, model: Model, graph: Any, repeat: int) -> float:
+async def _measure(kind: str, subject: Subject, model: Model, graph: Any, repeat: int) -> float:
     """Return seconds for one token, call or graph run."""
-    config: Any = {"callbacks": attached.handlers}
-    began = time.perf_counter()
+    config: Any = {"callbacks": subject.handlers}
+    started = time.perf_counter()
     if kind == "async token":
         times = _TOKENS
         async for _ in model.astream("question", config=config):
@@ -122,15 +122,15 @@ async def _measure(kind: str, attached: Attached, model: Model, graph: Any, repe
         times = repeat // 10
         for _ in range(times):
             await graph.ainvoke({"intent": "", "answers": []}, config=config)
-    seconds = time.perf_counter() - began
-    # By the processor's time, of all threads: the rest of it is waiting.
-    began = time.process_time()
-    attached.settle()
-    return (seconds + time.process_time() - began) / times
+    seconds = time.perf_counter() - started
+    # CPU time of all threads: the rest of the wall time is waiting.
+    started = time.process_time()
+    subject.settle()
+    return (seconds + time.process_time() - started) / times
 
 
 async def compare(rounds: int, repeat: int) -> dict[str, dict[str, float]]:
-    """Return added microseconds by what was measured and by handler."""
+    """Return the added microseconds by kind of measurement and by handler."""
     model = Model()
     graph = _graph(model)
     measured = {name: build() for name, build in HANDLERS.items()}
@@ -138,12 +138,12 @@ async def compare(rounds: int, repeat: int) -> dict[str, dict[str, float]]:
     for kind in GOALS:
         seconds: dict[str, list[float]] = {name: [] for name in measured}
         for round_number in range(rounds + 1):
-            for name, attached in measured.items():
+            for name, subject in measured.items():
                 gc.collect()
                 gc.disable()
-                taken = [await _measure(kind, attached, model, graph, repeat) for _ in range(3)]
+                taken = [await _measure(kind, subject, model, graph, repeat) for _ in range(3)]
                 gc.enable()
-                if round_number:  # the first one warms up
+                if round_number:  # the first round warms up
                     seconds[name].append(min(taken))
         none = seconds.pop("none")
         added[kind] = {name: 1e6 * (min(taken) - min(none)) for name, taken in seconds.items()}
@@ -162,7 +162,7 @@ def main() -> None:
         cells = (f"{us[name]:9.1f} ({us[name] / us['floor']:5.2f})" for us in added.values())
         print(f"{name:36}" + "".join(f"{cell:>20}" for cell in cells))
     print(f"{'goal':36}" + "".join(f"{f'({goal:5.2f})':>20}" for goal in GOALS.values()))
-    for name in ABSENT:
+    for name in NOT_INSTALLED:
         print(f"{name} is not installed and was skipped.")
 
 

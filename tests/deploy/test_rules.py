@@ -116,7 +116,7 @@ def test_recorded_series_are_named_by_level_metric_and_operation_and_used() -> N
 
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: "-".join(key(rule)))
 def test_an_alert_has_all_its_fields(rule: Rule) -> None:
-    """Each alert has a duration, labels, a description with a number, a dashboard and a runbook; it outlives its worker."""
+    """Each alert has a duration, labels, a description with a number, and links. It outlives its worker."""
     link, _, variables = rule.annotations["dashboard"].partition("?")
 
     assert seconds(rule.holds_for) > 0
