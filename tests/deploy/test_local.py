@@ -164,7 +164,7 @@ def test_a_port_that_is_taken_is_named(script: ModuleType, capsys: pytest.Captur
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_part_that_ends_stops_all_and_says_why() -> None:
+def test_a_process_that_ends_stops_all_and_is_named() -> None:
     """If one process ends, here the demo with an unknown conversation, the script stops and shows its output."""
     with started("--prometheus-port", "0", *PORTS, "--", "--intent", "weather") as process:
         out, error = process.communicate(timeout=60)
@@ -174,7 +174,7 @@ def test_a_part_that_ends_stops_all_and_says_why() -> None:
     assert "invalid choice: 'weather'" in error
 
 
-def test_what_is_deployed_is_what_is_run(script: ModuleType) -> None:
+def test_the_configuration_is_the_deployed_one(script: ModuleType) -> None:
     """Prometheus' configuration equals the deployed one except for rule paths and intervals."""
     deployed = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
 
