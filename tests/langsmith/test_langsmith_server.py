@@ -48,12 +48,6 @@ def nothing_left_open() -> Iterator[None]:
     assert {t for t in threading.enumerate() if not t.name.startswith(pooled)} <= before
 
 
-@pytest.fixture
-def server() -> Iterator[LangSmithServer]:
-    with LangSmithServer() as server:
-        yield server
-
-
 class TwoChoices(FakeModel):
     """Asked for two choices it repeats the usage of the whole call on each, as ``ChatOpenAI`` does."""
 

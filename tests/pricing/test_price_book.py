@@ -1,4 +1,4 @@
-"""PriceBook: exact dollars, worked out from the published rates and held against genai-prices' own sums."""
+"""PriceBook: exact dollars, worked out from the published rates."""
 
 from __future__ import annotations
 
@@ -6,34 +6,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
 
-import genai_prices
 import pytest
 from genai_prices.data_snapshot import get_snapshot, set_custom_snapshot
-from genai_prices.types import ConditionalPrice, ModelPrice, Tier, TieredPrices, TimeOfDateConstraint
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
+from genai_prices.types import ConditionalPrice, ModelPrice, TimeOfDateConstraint
 
-from eco2_callbacks import Cost, PriceBook, Rate, TokenUsage, UnknownModelError, UsageError
-from eco2_callbacks.rates import PRICE_KEYS
+from eco2_callbacks import Cost, PriceBook, TokenUsage, UnknownModelError, UsageError
+from tests.support.prices import AT, MTOK, usd
 
-AT = datetime(2026, 11, 1, 12, tzinfo=UTC)
-MTOK = 1_000_000
 SEOUL = timezone(timedelta(hours=9))
-
-
-def usd(
-    usage: TokenUsage, provider: str, model: str, *, book: PriceBook | None = None, at: datetime = AT, tier: str = ""
-) -> Decimal:
-    return (book or PriceBook()).price(usage, provider=provider, model=model, service_tier=tier, at=at).total_usd
-
-
-def rate(prices: dict[str, Any], *, model: str = "gpt-5.2", provider: str = "openai", **about: Any) -> Rate:
-    return Rate(
-        **{"start": date(2026, 1, 1), "source": "contract 7"} | about, provider=provider, model=model, prices=prices
-    )
 
 
 def test_a_cached_token_is_billed_at_the_cache_rate_only() -> None:
@@ -323,116 +304,6 @@ def test_the_time_of_the_call_is_now_unless_told() -> None:
     assert PriceBook().price(usage, provider="openai", model="o3").total_usd == Decimal(2)
 
 
-def test_an_own_rate_wins_key_by_key() -> None:
-    """An own rate replaces the public price of its key and leaves the others."""
-    book = PriceBook([rate({"input_mtok": Decimal(1)})])
-    usage = TokenUsage(input_tokens=MTOK, output_tokens=MTOK)
-
-    # $1 own input + $14 public output
-    assert usd(usage, "openai", "gpt-5.2", book=book) == Decimal(15)
-
-
-def test_an_own_rate_is_meant_for_the_dated_name_too() -> None:
-    """A rate for gpt-5.2 holds for an answer of gpt-5.2-2025-12-11, and for no other model."""
-    book = PriceBook([rate({"input_mtok": Decimal(1)})])
-    usage = TokenUsage(input_tokens=MTOK)
-
-    assert usd(usage, "openai", "gpt-5.2-2025-12-11", book=book) == Decimal(1)
-    assert usd(usage, "openai", "gpt-5-mini", book=book) == usd(usage, "openai", "gpt-5-mini") != Decimal(1)
-
-
-def test_an_own_rate_is_found_by_either_name_of_the_provider() -> None:
-    """A rate for LangChain's google_genai or for genai-prices' google holds for both."""
-    usage = TokenUsage(input_tokens=MTOK)
-
-    for name in ("google", "google_genai", "*"):
-        book = PriceBook([rate({"input_mtok": Decimal(7)}, provider=name, model="gemini-2.5-flash")])
-        assert usd(usage, "google_genai", "gemini-2.5-flash", book=book) == Decimal(7)
-
-
-@pytest.mark.parametrize(
-    ("day", "expected"),
-    [(date(2026, 2, 28), "1.75"), (date(2026, 3, 1), "1"), (date(2026, 5, 31), "1"), (date(2026, 6, 1), "0.5")],
-    ids=["before_any", "first_day", "last_day_of_first", "first_day_of_second"],
-)
-def test_the_latest_rate_that_has_begun_holds(day: date, expected: str) -> None:
-    """Of two rates the later start holds from its day on, in whatever order they stand; before both the public one."""
-    book = PriceBook(
-        [
-            rate({"input_mtok": Decimal("0.5")}, start=date(2026, 6, 1)),
-            rate({"input_mtok": Decimal(1)}, start=date(2026, 3, 1)),
-        ]
-    )
-
-    at = datetime.combine(day, time(), UTC)
-
-    assert usd(TokenUsage(input_tokens=MTOK), "openai", "gpt-5.2", book=book, at=at) == Decimal(expected)
-
-
-@pytest.mark.parametrize(
-    ("tier", "expected"),
-    [("", "1"), ("default", "1"), ("flex", "0.4"), ("priority", "3.5")],
-    ids=["none", "default", "own_flex", "public_priority"],
-)
-def test_an_own_rate_holds_for_its_tier_only(tier: str, expected: str) -> None:
-    """An own standard rate is for the standard tier, one with service_tier for that tier; others stay public."""
-    book = PriceBook([rate({"input_mtok": Decimal("0.4")}, service_tier="flex"), rate({"input_mtok": Decimal(1)})])
-
-    assert usd(TokenUsage(input_tokens=MTOK), "openai", "gpt-5.2", book=book, tier=tier) == Decimal(expected)
-
-
-def test_an_own_model_costs_its_rate_in_every_tier() -> None:
-    """Where no public price is known, an own rate without a tier holds for every tier."""
-    book = PriceBook([rate({"input_mtok": Decimal(1)}, provider="vllm", model="llama-*")])
-
-    assert usd(TokenUsage(input_tokens=MTOK), "vllm", "llama-4", book=book, tier="flex") == Decimal(1)
-
-
-@pytest.mark.parametrize(
-    ("input_tokens", "expected"),
-    [(99_999, "0.099999"), (100_000, "0.1"), (100_001, "0.200002"), (300_001, "0.900003")],
-    ids=["one_below", "at", "one_above", "second_tier"],
-)
-def test_an_own_rate_may_rise_with_the_context(input_tokens: int, expected: str) -> None:
-    """An own tiered rate bills every token at the highest tier that the input exceeds."""
-    tiered = TieredPrices(
-        base=Decimal(1), tiers=[Tier(start=100_000, price=Decimal(2)), Tier(start=300_000, price=Decimal(3))]
-    )
-    book = PriceBook([rate({"input_mtok": tiered})])
-
-    assert usd(TokenUsage(input_tokens=input_tokens), "openai", "gpt-5.2", book=book) == Decimal(expected)
-
-
-def test_an_image_may_cost_by_the_piece() -> None:
-    """An own rate by the image bills each image, and is part of the output."""
-    book = PriceBook([rate({"image_each": Decimal("0.04")})])
-
-    cost = book.price(TokenUsage(images=3), provider="openai", model="gpt-5.2", at=AT)
-
-    assert cost == Cost(output_usd=Decimal("0.12"), parts={"image": Decimal("0.12")})
-
-
-def test_an_own_fee_wins_over_the_shipped_one() -> None:
-    """A negotiated container fee replaces the published one."""
-    book = PriceBook([rate({"code_interpreter_each": Decimal("0.01")})])
-
-    assert usd(TokenUsage(code_interpreter_sessions=1), "openai", "gpt-5.2", book=book) == Decimal("0.01")
-
-
-def test_rates_come_from_a_file(tmp_path: Path) -> None:
-    """A book made from a file prices with its rates and counts them in its version."""
-    path = tmp_path / "rates.toml"
-    path.write_text(
-        '[[rates]]\nprovider = "openai"\nmodel = "gpt-x"\nstart = 2026-01-01\nsource = "contract 7"\ninput_mtok = 2\n'
-    )
-
-    book = PriceBook.from_toml(path)
-
-    assert usd(TokenUsage(input_tokens=MTOK), "openai", "gpt-x", book=book) == Decimal(2)
-    assert book.version == f"{genai_prices.__version__}+1"
-    assert PriceBook().version == genai_prices.__version__
-
-
 @pytest.mark.parametrize(
     ("provider", "model"),
     [("openai", "gpt-x"), ("nobody", "gpt-5.2"), ("", "no-such-model"), ("openai", "")],
@@ -455,20 +326,6 @@ def test_an_unknown_model_is_unpriced_on_the_utc_day() -> None:
         PriceBook().price(TokenUsage(), provider="openai", model="gpt-x", at=datetime(2026, 11, 1, 8, tzinfo=SEOUL))
 
     assert raised.value.day == "2026-10-31"
-
-
-def test_an_own_model_is_unknown_before_its_rate_starts() -> None:
-    """A model that only an own rate prices has no price the day before it starts."""
-    book = PriceBook([rate({"input_mtok": Decimal(1)}, model="gpt-x")])
-    usage = TokenUsage(input_tokens=MTOK)
-
-    assert usd(usage, "openai", "gpt-x", book=book, at=datetime(2026, 1, 1, tzinfo=UTC)) == Decimal(1)
-    with pytest.raises(UnknownModelError) as raised:
-        usd(usage, "openai", "gpt-x", book=book, at=datetime(2025, 12, 31, 23, 59, tzinfo=UTC))
-    assert str(raised.value) == (
-        "No price for model 'gpt-x' of provider 'openai' on 2025-12-31; "
-        "add it to the file named by ECO2_PRICES or pass prices=."
-    )
 
 
 @pytest.mark.parametrize(
@@ -560,165 +417,3 @@ def test_a_daily_price_holds_to_the_minute_in_every_zone() -> None:
     )
 
     assert (prices, before) == ([Decimal(1), Decimal(1)], Decimal(2))
-
-
-def test_a_book_stays_right_past_its_cache() -> None:
-    """A book asked for more models and days than it remembers still prices the first ones."""
-    book = PriceBook([rate({"input_mtok": Decimal(1)}, provider="vllm", model="*")])
-    usage = TokenUsage(input_tokens=MTOK)
-
-    totals = {usd(usage, "vllm", f"m{number}", book=book) for number in range(2100)}
-    totals |= {usd(usage, "vllm", "m0", book=book, at=AT + timedelta(days=number)) for number in range(2100)}
-
-    assert totals == {Decimal(1)}
-    assert usd(usage, "openai", "gpt-5.2", book=book) == Decimal("1.75")
-
-
-# A rate for every unit there is, each a different one.
-EVERY_UNIT = rate(
-    {key: Decimal(number) for number, key in enumerate(sorted(PRICE_KEYS), start=1)}, provider="own", model="*"
-)
-BOOK = PriceBook([EVERY_UNIT])
-PUBLIC = [
-    (provider.id, model.id)
-    for provider in get_snapshot().providers
-    if provider.id in ("openai", "google", "anthropic", "azure")
-    for model in provider.models
-]
-# Names that Azure sells of OpenAI's and Anthropic's.
-PUBLIC += [("azure", "gpt-5.2"), ("azure", "o3"), ("azure", "claude-opus-4-5"), ("google", "claude-sonnet-4-5")]
-
-
-@st.composite
-def usages(draw: st.DrawFn) -> TokenUsage:
-    """Draw counts that fit into each other, often at a context threshold."""
-    input_tokens = draw(st.sampled_from([0, 128_000, 200_000, 200_001, 272_001]) | st.integers(0, 3 * MTOK))
-    read = draw(st.integers(0, input_tokens))
-    written = draw(st.integers(0, input_tokens - read))
-    one_hour = draw(st.integers(0, written))
-    audio = draw(st.integers(0, input_tokens - written))
-    output_tokens = draw(st.integers(0, MTOK))
-    reasoning = draw(st.integers(0, output_tokens))
-    spoken = draw(st.integers(0, output_tokens - reasoning))
-    return TokenUsage(
-        input_tokens=input_tokens,
-        cache_read_tokens=read,
-        cache_creation_tokens=written,
-        cache_creation_1h_tokens=one_hour,
-        cache_creation_5m_tokens=draw(st.integers(0, written - one_hour)),
-        input_audio_tokens=audio,
-        cache_read_audio_tokens=draw(st.integers(max(0, read + written + audio - input_tokens), min(read, audio))),
-        output_tokens=output_tokens,
-        reasoning_tokens=reasoning,
-        output_audio_tokens=spoken,
-        output_image_tokens=draw(st.integers(0, output_tokens - reasoning - spoken)),
-        web_searches=draw(st.integers(0, 20)),
-        file_searches=draw(st.integers(0, 20)),
-    )
-
-
-def publicly_priced(usage: TokenUsage, provider: str, model: str, tier: str | None, at: datetime) -> Decimal | None:
-    """Return genai-prices' own total, None where it cannot price such a usage."""
-    told = genai_prices.Usage(
-        input_tokens=usage.input_tokens,
-        cache_read_tokens=usage.cache_read_tokens,
-        cache_write_tokens=usage.cache_creation_tokens,
-        cache_write_5m_tokens=usage.cache_creation_5m_tokens,
-        cache_write_1h_tokens=usage.cache_creation_1h_tokens,
-        input_audio_tokens=usage.input_audio_tokens,
-        cache_audio_read_tokens=usage.cache_read_audio_tokens,
-        output_tokens=usage.output_tokens,
-        output_reasoning_tokens=usage.reasoning_tokens,
-        output_audio_tokens=usage.output_audio_tokens,
-        output_image_tokens=usage.output_image_tokens,
-        web_searches=usage.web_searches,
-        storage_searches=usage.file_searches,
-    )
-    try:
-        return genai_prices.calc_price(
-            told,
-            model,
-            provider_id=provider,
-            genai_request_timestamp=at,
-            price_context={"service_tier": tier} if tier else None,
-        ).total_price
-    except (LookupError, ValueError):
-        return None
-
-
-@settings(max_examples=400, deadline=None, derandomize=True)
-@given(
-    named=st.sampled_from(PUBLIC),
-    usage=usages(),
-    tier=st.sampled_from([None, "default", "flex", "priority", "scale"]),
-    at=st.datetimes(datetime(2025, 1, 1), datetime(2027, 6, 1), timezones=st.just(UTC)),  # noqa: DTZ001
-)
-def test_the_total_is_genai_prices_own(
-    named: tuple[str, str], usage: TokenUsage, tier: str | None, at: datetime
-) -> None:
-    """On the same day and tier a usage costs exactly what genai-prices itself says, split without a rest."""
-    provider, model = named
-    public = publicly_priced(usage, provider, model, tier, at)
-    assume(public is not None)
-
-    try:
-        cost = BOOK.price(usage, provider=provider, model=model, service_tier=tier, at=at)
-    except UnknownModelError:
-        # Priced by the hour or by the character only: no token of it has a price.
-        assert public == 0
-        return
-
-    assert cost.total_usd == public
-    assert cost.input_usd + cost.output_usd == cost.total_usd == sum(cost.parts.values())
-    assert min([cost.input_usd, cost.output_usd, *cost.parts.values()]) >= 0
-
-
-@settings(max_examples=200, deadline=None, derandomize=True)
-@given(named=st.sampled_from([("own", "every-unit"), ("perplexity", "sonar-deep-research"), *PUBLIC]), usage=usages())
-def test_no_consistent_usage_is_refused(named: tuple[str, str], usage: TokenUsage) -> None:
-    """Counts that fit into each other always have a price of zero dollars or more, whose parts sum to it."""
-    provider, model = named
-
-    try:
-        cost = BOOK.price(usage, provider=provider, model=model, at=AT)
-    except UnknownModelError:
-        assume(False)
-
-    assert cost.input_usd + cost.output_usd == cost.total_usd == sum(cost.parts.values())
-    assert min([cost.input_usd, cost.output_usd, *cost.parts.values()]) >= 0
-
-
-def test_an_own_standard_rate_holds_for_a_tier_that_nobody_prices() -> None:
-    """A tier without public prices of its own is billed at the negotiated rate, one with them is not."""
-    rate = Rate("openai", "gpt-5.2", date(2026, 1, 1), "contract", {"input_mtok": Decimal(1)})
-    book = PriceBook([rate])
-    usage = TokenUsage(input_tokens=1_000_000)
-    day = datetime(2026, 11, 1, tzinfo=UTC)
-
-    told = {
-        tier: book.price(usage, provider="openai", model="gpt-5.2", service_tier=tier, at=day).total_usd
-        for tier in (None, "default", "scale", "flex")
-    }
-
-    # gpt-5.2 flex: 0.875 USD a million
-    assert told == {None: 1, "default": 1, "scale": 1, "flex": Decimal("0.875")}
-
-
-def test_an_own_rate_for_the_tier_named_default_is_the_standard_rate() -> None:
-    """``default`` is the provider's word for no tier at all."""
-    rate = Rate("openai", "gpt-5.2", date(2026, 1, 1), "contract", {"input_mtok": Decimal(1)}, service_tier="default")
-
-    cost = PriceBook([rate]).price(TokenUsage(input_tokens=1_000_000), provider="openai", model="gpt-5.2")
-
-    assert cost.total_usd == 1
-
-
-def test_an_image_by_the_piece_is_not_billed_by_its_tokens_too() -> None:
-    """An own price for each image takes the place of the public price of its tokens."""
-    rate = Rate("google", "gemini-3-pro-image*", date(2026, 1, 1), "contract", {"image_each": Decimal("0.10")})
-    usage = TokenUsage(output_tokens=1120 + 10, output_image_tokens=1120, images=1, image_sizes=("1K",))
-
-    cost = PriceBook([rate]).price(usage, provider="google_genai", model="gemini-3-pro-image-preview")
-
-    # 0.10 for the image and 10 text tokens x 12 USD a million
-    assert cost.total_usd == Decimal("0.10") + Decimal("0.00012")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -13,8 +14,8 @@ from langchain_core.tools import BaseTool
 from pydantic import Field
 
 USAGE = {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}
-# gpt-5.2: 1000 x 1.75 + 100 x 14 USD per million tokens
-USAGE_USD = "0.00315"
+# USD for USAGE, gpt-5.2: 1000 x 1.75 + 100 x 14 USD per million tokens
+COST = Decimal("0.00315")
 # With tokens that lie inside others.
 DETAILED_USAGE = {
     "input_tokens": 1200,

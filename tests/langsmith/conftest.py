@@ -1,0 +1,15 @@
+"""A local LangSmith of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.langsmith_server import LangSmithServer
+
+
+@pytest.fixture
+def server() -> Iterator[LangSmithServer]:
+    with LangSmithServer() as server:
+        yield server

@@ -1,0 +1,201 @@
+"""Open runs: each one is closed, their number is bounded, and nothing of them stays in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import uuid
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, LLMResult
+from prometheus_client import CollectorRegistry, generate_latest
+
+from eco2_callbacks import Eco2CallbackHandler
+from tests.support.fake_model import COST, USAGE, FakeModel
+from tests.support.record_sink import Records
+from tests.support.small_graphs import State, answer, graph_of, intent, sample
+from tests.support.started_calls import start_call
+
+
+async def test_a_cancelled_call_is_closed_by_the_run_above_it(
+    handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry
+) -> None:
+    """LangChain tells a cancelled ``ainvoke`` only to its parents; the call ends with them, as an estimate."""
+
+    async def slow(state: State) -> State:
+        await FakeModel(pause_seconds=60).ainvoke("Wait for me")
+        return {}
+
+    task = asyncio.create_task(graph_of(slow).compile().ainvoke({"answers": []}, {"callbacks": [handler]}))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    call = records.call
+    assert (call.status, call.error_type, call.estimate_reason) == ("cancelled", "CancelledError", "cancelled")
+    assert call.usage is not None
+    assert call.usage.input_tokens > 0
+    assert (records.nodes["slow"].status, records.request.status) == ("cancelled", "cancelled")
+    assert sample(registry, "eco2_callbacks_open_runs") == 0
+    assert sample(registry, "agent_active_sessions", agent_name="eco2", tenant_id="") == 0
+
+
+def result(usage: Any = None) -> LLMResult:
+    message = AIMessage("fine", usage_metadata=USAGE if usage is None else usage)
+    return LLMResult(generations=[[ChatGeneration(message=message)]])
+
+
+def test_runs_without_an_end_are_closed_by_the_run_above(
+    handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry
+) -> None:
+    """A lost end costs its own run's accuracy and nothing else; an end that comes too late counts no second time."""
+    root, middle = uuid.uuid4(), uuid.uuid4()
+    handler.on_chain_start({}, {}, run_id=root)
+    handler.on_chain_start({}, {}, run_id=middle, parent_run_id=root)
+    call = start_call(handler, middle)
+
+    handler.on_chain_end({}, run_id=root)
+    handler.on_llm_end(result(), run_id=call)
+    handler.on_chain_end({}, run_id=middle)
+
+    assert (records.call.status, records.call.error_type) == ("cancelled", None)
+    assert records.request.llm_calls == 1
+    assert sample(registry, "eco2_callbacks_open_runs") == 0
+
+
+def test_the_number_of_open_runs_is_bounded(
+    registry: CollectorRegistry, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past the bound the oldest run is closed as cancelled and counted as evicted, never dropped."""
+    monkeypatch.setattr("eco2_callbacks.tracker._MOST_OPEN_RUNS", 3)
+    handler = Eco2CallbackHandler(registry=registry, sinks=[records])
+
+    runs = [start_call(handler) for _ in range(4)]
+
+    assert sample(registry, "eco2_callbacks_open_runs") == 3
+    assert sample(registry, "eco2_callbacks_evicted_runs_total") == 1
+    assert (records.call.run_id, records.call.status) == (runs[0], "cancelled")
+
+
+def test_close_ends_what_is_open(handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry) -> None:
+    """At shutdown open calls become records before the sinks are closed."""
+    start_call(handler)
+
+    handler.close()
+
+    assert records.call.status == "cancelled"
+    assert sample(registry, "eco2_callbacks_open_runs") == 0
+
+
+def test_siblings_of_a_run_that_ends_meanwhile_are_closed_too(handler: Eco2CallbackHandler, records: Records) -> None:
+    """A run that another thread closes first does not keep the others open."""
+    handler.on_chain_start({}, {}, run_id=(root := uuid.uuid4()))
+    first, *_ = (start_call(handler, root) for _ in range(3))
+    runs = handler._tracker._runs
+    open_root = runs.get(root)
+    assert open_root is not None
+    assert open_root.children is not None
+    stale = dict(open_root.children)
+    handler.on_llm_end(result(), run_id=first)
+    open_root.children = stale
+
+    handler.on_chain_end({}, run_id=root)
+
+    assert sorted(call.status for call in records.calls) == ["cancelled", "cancelled", "success"]
+    assert len(runs) == 0
+
+
+def test_a_tree_of_any_depth_is_closed(handler: Eco2CallbackHandler, records: Records) -> None:
+    """Three thousand runs below each other end with the topmost one."""
+    handler.on_chain_start({}, {}, run_id=(root := uuid.uuid4()))
+    parent = root
+    for _ in range(3000):
+        handler.on_chain_start({}, {}, run_id=(child := uuid.uuid4()), parent_run_id=parent)
+        parent = child
+
+    handler.on_chain_end({}, run_id=root)
+
+    assert records.request.status == "success"
+    assert len(handler._tracker._runs) == 0
+
+
+def test_eight_threads_lose_nothing(
+    handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry
+) -> None:
+    """Sums are exact when calls end on many threads at once."""
+
+    def work() -> None:
+        for _ in range(50):
+            FakeModel().invoke("hello", config={"callbacks": [handler], "metadata": {"tenant_id": "acme"}})
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(records.calls) == 400
+    labels = {"provider": "openai", "model": "gpt-5.2-2025-12-11", "tenant_id": "acme"}
+    assert sample(registry, "llm_cost_dollars_total", **labels) == pytest.approx(400 * float(COST), abs=1e-9)
+    assert sample(registry, "llm_tokens_total", token_type="output", **labels) == 40_000
+    assert sample(registry, "eco2_callbacks_open_runs") == 0
+
+
+async def test_five_hundred_streams_at_once_leave_nothing_behind(
+    handler: Eco2CallbackHandler, registry: CollectorRegistry
+) -> None:
+    """Concurrent streams keep apart and are all forgotten once they ended."""
+    model = FakeModel(words=["word "] * 20)
+
+    async def consume() -> None:
+        async for _ in model.astream("hello", config={"callbacks": [handler]}):
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(consume() for _ in range(500)))
+
+    labels = {"provider": "openai", "model": "gpt-5.2-2025-12-11", "tenant_id": ""}
+    assert sample(registry, "llm_tokens_total", token_type="output", **labels) == 50_000
+    assert sample(registry, "eco2_callbacks_open_runs") == 0
+    tracker = handler._tracker
+    assert len(tracker._runs) == 0
+    assert len(tracker._attempts) == 0
+
+
+@pytest.mark.slow
+async def test_five_thousand_calls_do_not_grow_the_process(registry: CollectorRegistry) -> None:
+    """After a warm-up the number of live objects stays the same."""
+    handler = Eco2CallbackHandler(registry=registry)
+    graph = graph_of(intent, answer).compile()
+
+    async def calls(number: int) -> int:
+        for _ in range(number // 2):
+            await graph.ainvoke({"answers": []}, {"callbacks": [handler]})
+        generate_latest(registry)
+        gc.collect()
+        return len(gc.get_objects())
+
+    await calls(500)
+    before = await calls(500)
+    after = await calls(5000)
+
+    assert after - before < 500
+
+
+def test_a_topmost_run_without_an_end_is_forgotten_after_hours(registry: CollectorRegistry, records: Records) -> None:
+    """Nobody is told of a cancelled call without a run above: it is closed when it is older than any request."""
+    seconds = [0.0]
+    handler = Eco2CallbackHandler(registry=registry, sinks=[records], clock=lambda: seconds[0])
+    forgotten = start_call(handler)
+
+    seconds[0] = 6 * 3600.0
+    start_call(handler)
+    assert records.calls == []
+    seconds[0] += 1
+    start_call(handler)
+
+    assert (records.call.run_id, records.call.status) == (forgotten, "cancelled")
+    assert sample(registry, "eco2_callbacks_evicted_runs_total") == 1

@@ -1,0 +1,157 @@
+"""Requests: one GraphRun per topmost run, with the sums of its calls and the labels of its state."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TypedDict
+
+import pytest
+from langchain_core.runnables import RunnableLambda
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, StateGraph
+from prometheus_client import CollectorRegistry
+
+from eco2_callbacks import Eco2CallbackHandler, TokenUsage
+from tests.support.fake_model import COST, FakeModel
+from tests.support.record_sink import Records
+from tests.support.small_graphs import State, answer, graph_of, intent, sample
+
+
+async def test_a_graph_run_is_accounted_call_by_call_node_by_node_and_as_a_whole(
+    handler: Eco2CallbackHandler, records: Records
+) -> None:
+    """What the calls cost is what their nodes and the request cost."""
+    metadata = {"tenant_id": "acme", "user_id": 7, "job_id": "j1", "intent": "general"}
+    config = {"callbacks": [handler], "metadata": metadata, "configurable": {"thread_id": "t1"}, "tags": ["prod"]}
+
+    await graph_of(intent, answer).compile().ainvoke({"answers": []}, config)
+
+    first, second = records.calls
+    assert (first.node, first.intent, first.tenant_id, first.agent_name) == ("intent", "general", "acme", "eco2")
+    assert (second.node, second.intent) == ("answer", "waste")
+    assert first.provider == "openai"
+    assert (first.model, first.request_model) == ("gpt-5.2-2025-12-11", "gpt-5.2")
+    assert first.usage == TokenUsage(input_tokens=1000, output_tokens=100)
+    assert first.cost is not None
+    assert first.cost.total_usd == COST
+    assert first.started_at.tzinfo is not None
+    nodes = records.nodes
+    assert nodes["intent"].cost.total_usd == nodes["answer"].cost.total_usd == COST
+    assert (nodes["intent"].step, nodes["answer"].step) == (1, 2)
+    request = records.request
+    assert first.trace_id == nodes["answer"].trace_id == request.trace_id
+    assert request.cost.total_usd == 2 * COST
+    assert sum(request.cost.parts.values()) == 2 * COST
+    assert request.usage.total_tokens == 2200
+    assert (request.llm_calls, request.tool_calls, request.status) == (2, 0, "success")
+    assert (request.intent, request.tenant_id, request.user_id) == ("waste", "acme", "7")
+    assert (request.session_id, request.job_id) == ("t1", "j1")
+    assert (request.provider, request.model) == ("openai", "gpt-5.2-2025-12-11")
+    assert "prod" in request.tags
+
+
+@pytest.mark.parametrize("mode", ["invoke", "ainvoke", "stream", "astream"])
+async def test_sync_and_async_runs_are_measured_alike(
+    handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry, mode: str
+) -> None:
+    """One synchronous body serves every way to run a graph."""
+
+    def sync_answer(state: State) -> State:
+        return {"answers": [str(FakeModel().invoke("answer").content)]}
+
+    graph = graph_of(sync_answer if "a" not in mode[:1] else answer).compile()
+    config = {"callbacks": [handler]}
+
+    if mode == "invoke":
+        await asyncio.to_thread(graph.invoke, {"answers": []}, config)
+    elif mode == "ainvoke":
+        await graph.ainvoke({"answers": []}, config)
+    elif mode == "stream":
+        await asyncio.to_thread(lambda: list(graph.stream({"answers": []}, config, stream_mode="messages")))
+    else:
+        _ = [part async for part in graph.astream({"answers": []}, config, stream_mode="messages")]
+
+    assert records.call.cost is not None
+    assert records.call.cost.total_usd == COST
+    assert records.call.streamed == ("stream" in mode)
+    assert records.request.cost.total_usd == COST
+    assert sample(registry, "eco2_callbacks_open_runs") == 0
+    assert sample(registry, "agent_active_sessions", agent_name="eco2", tenant_id="") == 0
+
+
+def test_state_labels_follow_other_keys_too(registry: CollectorRegistry, records: Records) -> None:
+    """A tenant that a node finds out about labels what comes after it."""
+    handler = Eco2CallbackHandler(registry=registry, sinks=[records], state_labels=("intent", "tenant_id"))
+
+    class Known(TypedDict, total=False):
+        tenant_id: str
+
+    def identify(state: Known) -> Known:
+        return {"tenant_id": "acme"}
+
+    def work(state: Known) -> Known:
+        FakeModel().invoke("hello")
+        return {}
+
+    graph = StateGraph(Known)
+    graph.add_node("identify", identify)
+    graph.add_node("work", work)
+    graph.add_edge(START, "identify")
+    graph.add_edge("identify", "work")
+    graph.compile().invoke({}, {"callbacks": [handler]})
+
+    assert records.call.tenant_id == records.request.tenant_id == "acme"
+
+
+def test_a_model_alone_is_a_call_and_no_request(handler: Eco2CallbackHandler, records: Records) -> None:
+    """A root model run is an LLMCall only."""
+    FakeModel().invoke("hello", config={"callbacks": [handler]})
+
+    assert [type(record).__name__ for record in records.all] == ["LLMCall"]
+    assert records.call.trace_id == records.call.run_id
+
+
+def test_a_chain_below_a_run_never_seen_is_a_request(handler: Eco2CallbackHandler, records: Records) -> None:
+    """Under somebody else's trace the topmost run that the handler sees is the request."""
+    handler.on_chain_start({}, {}, run_id=(root := uuid.uuid4()), parent_run_id=uuid.uuid4(), metadata={})
+    handler.on_chain_end({}, run_id=root)
+
+    assert records.request.trace_id == root
+
+
+def test_a_chain_in_a_graph_without_the_handler_is_the_request(handler: Eco2CallbackHandler, records: Records) -> None:
+    """Attached inside a node only, the handler takes the topmost run it sees for the request."""
+
+    def node(state: State) -> State:
+        RunnableLambda(lambda text: FakeModel().invoke(text)).invoke("hello", config={"callbacks": [handler]})
+        return {}
+
+    graph_of(node).compile().invoke({"answers": []})
+
+    assert [type(record).__name__ for record in records.all] == ["LLMCall", "GraphRun"]
+    assert records.call.node == "node"
+    assert records.request.cost.total_usd == COST
+
+
+def test_batch_with_a_failure_counts_every_call(handler: Eco2CallbackHandler, records: Records) -> None:
+    """Each prompt of a batch is a call of its own, the failing one too."""
+    model = FakeModel(fails=[ConnectionError("reset")])
+
+    replies = model.batch(["a", "b", "c"], config={"callbacks": [handler]}, return_exceptions=True)
+
+    assert sum(isinstance(reply, ConnectionError) for reply in replies) == 1
+    assert sorted(call.status for call in records.calls) == ["error", "success", "success"]
+
+
+async def test_a_new_turn_does_not_start_with_the_last_ones_intent(
+    handler: Eco2CallbackHandler, records: Records
+) -> None:
+    """What the thread's state still holds of an earlier turn labels nothing."""
+    graph = graph_of(intent, answer).compile(checkpointer=InMemorySaver())
+    config = {"callbacks": [handler], "configurable": {"thread_id": "1"}}
+
+    for _ in range(2):
+        await graph.ainvoke({"answers": []}, config)
+
+    assert [call.intent for call in records.calls] == ["unclassified", "waste", "unclassified", "waste"]

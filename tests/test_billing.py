@@ -1,0 +1,175 @@
+"""What a call costs: priced, estimated, unpriced, refused or answered by a cache."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from decimal import Decimal, localcontext
+
+import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.outputs import Generation, LLMResult
+from prometheus_client import CollectorRegistry
+
+from eco2_callbacks import Cost, Eco2CallbackHandler, TokenUsage
+from tests.support.fake_model import COST, FakeModel
+from tests.support.record_sink import Records
+from tests.support.small_graphs import sample
+
+
+async def test_a_rate_limit_is_told_from_other_errors(
+    handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry
+) -> None:
+    """429 is counted as such, costs nothing and is not unpriced."""
+
+    class TooManyError(Exception):
+        status_code = 429
+
+    with pytest.raises(TooManyError):
+        await FakeModel(fails=[TooManyError("slow down")]).ainvoke("hello", config={"callbacks": [handler]})
+
+    call = records.call
+    assert (call.status, call.error_type, call.rate_limited) == ("error", "TooManyError", True)
+    assert (call.usage, call.cost, call.unpriced_reason) == (None, None, None)
+    assert sample(registry, "llm_rate_limit_errors_total", provider="openai", model="gpt-5.2") == 1
+    labels = {"node": "", "provider": "openai", "model": "gpt-5.2"}
+    assert sample(registry, "llm_errors_total", error_type="TooManyError", **labels) == 1
+
+
+async def test_a_failure_of_which_nobody_knows_the_bill_is_unpriced(
+    handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry
+) -> None:
+    """An error that is no refusal may have been billed: unknown, counted, never zero."""
+    with pytest.raises(AttributeError):
+        await FakeModel(fails=[AttributeError("parse")]).ainvoke("hello", config={"callbacks": [handler]})
+
+    assert (records.call.cost, records.call.unpriced_reason) == (None, "no_usage")
+    assert sample(registry, "llm_unpriced_calls_total", provider="openai", model="gpt-5.2", reason="no_usage") == 1
+
+
+async def test_an_unknown_model_is_unpriced_counted_and_logged_once(
+    handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No price is never zero dollars, and the log says what to do about it."""
+    model = FakeModel(model="our-llama", answered_by="our-llama")
+
+    for _ in range(3):
+        await model.ainvoke("hello", config={"callbacks": [handler]})
+
+    assert [(call.cost, call.unpriced_reason) for call in records.calls] == [(None, "unknown_model")] * 3
+    labels = {"provider": "openai", "model": "our-llama"}
+    assert sample(registry, "llm_unpriced_calls_total", reason="unknown_model", **labels) == 3
+    assert sample(registry, "llm_tokens_total", tenant_id="", token_type="input", **labels) == 3000
+    (message,) = [r.getMessage() for r in caplog.records if r.name == "eco2_callbacks.metering"]
+    assert message.startswith("No price for model 'our-llama' of provider 'openai' on ")
+    assert message.endswith("; add it to the file named by ECO2_PRICES or pass prices=. Its calls count as unpriced.")
+
+
+async def test_an_answer_that_names_no_known_model_costs_what_was_asked_for(
+    handler: Eco2CallbackHandler, records: Records, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A deployment's own name in the answer falls back to the model asked for, silently."""
+    await FakeModel(answered_by="/deployments/blue").ainvoke("hello", config={"callbacks": [handler]})
+
+    assert records.call.model == "/deployments/blue"
+    assert records.call.cost is not None
+    assert records.call.cost.total_usd == COST
+    assert caplog.messages == []
+
+
+async def test_a_stream_without_usage_is_estimated_and_warned_about_once(
+    handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Missing usage becomes an estimate that says so, with the remedy in the log."""
+    model = FakeModel(usage=None)
+
+    for _ in range(2):
+        _ = [chunk async for chunk in model.astream("How do I sort this?", config={"callbacks": [handler]})]
+
+    call = records.calls[0]
+    assert (call.status, call.estimated, call.estimate_reason) == ("success", True, "no_usage")
+    # "How do I sort this?" is 6 tokens, one message's overhead 3 and the reply's 3; "sort it well" is 3 and 4 for
+    # the marks around it.
+    assert call.usage == TokenUsage(input_tokens=12, output_tokens=7)
+    assert call.cost is not None
+    usd = float(2 * call.cost.total_usd)
+    labels = {"provider": "openai", "model": "gpt-5.2-2025-12-11"}
+    estimated = sample(registry, "llm_estimated_cost_dollars_total", reason="no_usage", **labels)
+    assert estimated == pytest.approx(usd, abs=1e-12)
+    (warning,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert warning == (
+        f"Model 'gpt-5.2' of provider 'openai' answered without usage (run {call.run_id}); its cost is estimated. "
+        "For a ChatOpenAI stream with its own base_url or client pass stream_usage=True."
+    )
+
+
+async def test_an_answer_from_the_llm_cache_is_a_hit_and_no_spend(
+    handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry
+) -> None:
+    """LangChain's cache answers for nothing: its usage is not counted again."""
+    model = FakeModel(cache=InMemoryCache())
+
+    for _ in range(2):
+        await model.ainvoke("hello", config={"callbacks": [handler]})
+
+    paid, hit = records.calls
+    assert (paid.from_cache, hit.from_cache) == (False, True)
+    assert (hit.usage, hit.cost) == (TokenUsage(), Cost())
+    labels = {"node": "", "provider": "openai", "model": "gpt-5.2-2025-12-11"}
+    assert sample(registry, "llm_cache_hits_total", **labels) == 1
+    assert sample(registry, "llm_calls_total", intent="unclassified", status="success", **labels) == 2
+    del labels["node"]
+    assert sample(registry, "llm_tokens_total", tenant_id="", token_type="input", **labels) == 1000
+    assert sample(registry, "llm_cost_dollars_total", tenant_id="", **labels) == float(COST)
+
+
+def test_a_second_prompt_of_one_request_is_not_billed_again(handler: Eco2CallbackHandler, records: Records) -> None:
+    """A text-completion request tells its usage on the first prompt's run; the others have none of their own."""
+    whole = LLMResult(
+        generations=[[Generation(text="a")], [Generation(text="b")]],
+        llm_output={
+            "token_usage": {"prompt_tokens": 200, "completion_tokens": 20},
+            "model_name": "gpt-3.5-turbo-instruct",
+        },
+    )
+    for flat in whole.flatten():
+        run_id = uuid.uuid4()
+        handler.on_llm_start({}, ["prompt"], run_id=run_id, metadata={"ls_provider": "openai"})
+        handler.on_llm_end(flat, run_id=run_id)
+
+    assert [(call.operation, call.usage) for call in records.calls] == [
+        ("text_completion", TokenUsage(input_tokens=200, output_tokens=20)),
+        ("text_completion", TokenUsage()),
+    ]
+
+
+async def test_an_error_after_a_handled_rate_limit_is_not_one_itself(
+    handler: Eco2CallbackHandler, records: Records
+) -> None:
+    """The second model's own failure is not taken for the first one's refusal."""
+
+    class TooManyError(Exception):
+        status_code = 429
+
+    async def second_try() -> None:
+        try:
+            await FakeModel(fails=[TooManyError("slow down")]).ainvoke("hello", config={"callbacks": [handler]})
+        except TooManyError:
+            await FakeModel(fails=[ValueError("parse")]).ainvoke("hello", config={"callbacks": [handler]})
+
+    with pytest.raises(ValueError, match="parse"):
+        await second_try()
+
+    assert [(call.rate_limited, call.unpriced_reason) for call in records.calls] == [(True, None), (False, "no_usage")]
+
+
+def test_the_applications_decimal_context_changes_no_dollar(handler: Eco2CallbackHandler, records: Records) -> None:
+    """Dollars are exact whatever precision the application works with."""
+    with localcontext(prec=3):
+        FakeModel(usage={"input_tokens": 123_457, "output_tokens": 11, "total_tokens": 123_468}).invoke(
+            "hello", config={"callbacks": [handler]}
+        )
+
+    assert records.call.cost is not None
+    # 123457 x 1.75 + 11 x 14 USD per million
+    assert records.call.cost.total_usd == Decimal("0.21620375")
