@@ -19,8 +19,8 @@ from tests.support.record_sink import Records
 if TYPE_CHECKING:
     from tests.support.failing_provider import FailingProvider
     from tests.support.langsmith_server import LangSmithServer
-    from tests.support.ledger_checks import Books
-    from tests.support.official_models import Official
+    from tests.support.ledger_checks import LedgerChecks
+    from tests.support.official_models import OfficialModels
 
 PREFIXES = (
     *("ECO2_", "LANGSMITH_", "LANGCHAIN_", "OTEL_", "OPENAI_", "GOOGLE_", "GEMINI_"),
@@ -116,15 +116,15 @@ def provider() -> Iterator[FailingProvider]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def official(provider: FailingProvider) -> AsyncIterator[Official]:
+async def official_models(provider: FailingProvider) -> AsyncIterator[OfficialModels]:
     """Give the official models, which speak to that provider on one loop for all tests of a module."""
-    from tests.support.official_models import Official
+    from tests.support.official_models import OfficialModels
 
     # Whole collections are a part of these tests: they pass over what stood before.
     gc.freeze()
-    official = Official(provider.url)
-    yield official
-    await official.aclose()
+    official_models = OfficialModels(provider.url)
+    yield official_models
+    await official_models.aclose()
     gc.unfreeze()
     gc.collect()
 
@@ -140,11 +140,11 @@ def tracing() -> Iterator[tuple[LangSmithServer, Any]]:
 
 
 @pytest.fixture
-def books(tracing: tuple[LangSmithServer, Any]) -> Iterator[Books]:
+def checks(tracing: tuple[LangSmithServer, Any]) -> Iterator[LedgerChecks]:
     """Give books of the test's own."""
-    from tests.support.ledger_checks import Books
+    from tests.support.ledger_checks import LedgerChecks
 
     server, client = tracing
-    books = Books(client, server)
-    with books.handler:
-        yield books
+    checks = LedgerChecks(client, server)
+    with checks.handler:
+        yield checks

@@ -17,10 +17,10 @@ from tests.support.record_sink import Records
 from tests.support.small_graphs import sample
 
 
-async def test_a_rate_limit_is_told_from_other_errors(
+async def test_a_rate_limit_is_counted_apart_from_other_errors(
     handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry
 ) -> None:
-    """429 is counted as such, costs nothing and is not unpriced."""
+    """A 429 is counted as a rate limit. It costs nothing and is not unpriced."""
 
     class TooManyError(Exception):
         status_code = 429
@@ -36,10 +36,10 @@ async def test_a_rate_limit_is_told_from_other_errors(
     assert sample(registry, "llm_errors_total", error_type="TooManyError", **labels) == 1
 
 
-async def test_a_failure_of_which_nobody_knows_the_bill_is_unpriced(
+async def test_a_failure_that_may_have_been_billed_is_unpriced(
     handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry
 ) -> None:
-    """An error that is no refusal may have been billed: unknown, counted, never zero."""
+    """An error without a refusal by the provider may have been billed: unpriced, never zero."""
     with pytest.raises(AttributeError):
         await FakeModel(fails=[AttributeError("parse")]).ainvoke("hello", config={"callbacks": [handler]})
 
@@ -50,7 +50,7 @@ async def test_a_failure_of_which_nobody_knows_the_bill_is_unpriced(
 async def test_an_unknown_model_is_unpriced_counted_and_logged_once(
     handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No price is never zero dollars, and the log says what to do about it."""
+    """An unpriced call is counted, not charged zero, and the log says how to add a price."""
     model = FakeModel(model="our-llama", answered_by="our-llama")
 
     for _ in range(3):
@@ -65,10 +65,10 @@ async def test_an_unknown_model_is_unpriced_counted_and_logged_once(
     assert message.endswith("; add it to the file named by ECO2_PRICES or pass prices=. Its calls count as unpriced.")
 
 
-async def test_an_answer_that_names_no_known_model_costs_what_was_asked_for(
+async def test_an_unknown_answering_model_costs_what_the_requested_model_costs(
     handler: Eco2CallbackHandler, records: Records, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A deployment's own name in the answer falls back to the model asked for, silently."""
+    """An unknown name in the answer, such as a deployment's, falls back to the requested model without a log line."""
     await FakeModel(answered_by="/deployments/blue").ainvoke("hello", config={"callbacks": [handler]})
 
     assert records.call.model == "/deployments/blue"
@@ -80,7 +80,7 @@ async def test_an_answer_that_names_no_known_model_costs_what_was_asked_for(
 async def test_a_stream_without_usage_is_estimated_and_warned_about_once(
     handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Missing usage becomes an estimate that says so, with the remedy in the log."""
+    """Missing usage becomes an estimate, and one warning says how to get the real usage."""
     model = FakeModel(usage=None)
 
     for _ in range(2):
@@ -88,8 +88,8 @@ async def test_a_stream_without_usage_is_estimated_and_warned_about_once(
 
     call = records.calls[0]
     assert (call.status, call.estimated, call.estimate_reason) == ("success", True, "no_usage")
-    # "How do I sort this?" is 6 tokens, one message's overhead 3 and the reply's 3; "sort it well" is 3 and 4 for
-    # the marks around it.
+    # "How do I sort this?" is 6 tokens, one message's overhead 3 and the reply's 3; "sort it well" is 3 and
+    # its delimiters 4.
     assert call.usage == TokenUsage(input_tokens=12, output_tokens=7)
     assert call.cost is not None
     usd = float(2 * call.cost.total_usd)
@@ -103,10 +103,10 @@ async def test_a_stream_without_usage_is_estimated_and_warned_about_once(
     )
 
 
-async def test_an_answer_from_the_llm_cache_is_a_hit_and_no_spend(
+async def test_an_answer_from_the_llm_cache_is_a_hit_and_costs_nothing(
     handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry
 ) -> None:
-    """LangChain's cache answers for nothing: its usage is not counted again."""
+    """A hit in LangChain's cache counts no tokens and no dollars."""
     model = FakeModel(cache=InMemoryCache())
 
     for _ in range(2):
@@ -124,7 +124,7 @@ async def test_an_answer_from_the_llm_cache_is_a_hit_and_no_spend(
 
 
 def test_a_second_prompt_of_one_request_is_not_billed_again(handler: Eco2CallbackHandler, records: Records) -> None:
-    """A text-completion request tells its usage on the first prompt's run; the others have none of their own."""
+    """A text-completion request reports its usage on the run of its first prompt only."""
     whole = LLMResult(
         generations=[[Generation(text="a")], [Generation(text="b")]],
         llm_output={
@@ -143,10 +143,10 @@ def test_a_second_prompt_of_one_request_is_not_billed_again(handler: Eco2Callbac
     ]
 
 
-async def test_an_error_after_a_handled_rate_limit_is_not_one_itself(
+async def test_an_error_after_a_handled_rate_limit_is_no_rate_limit(
     handler: Eco2CallbackHandler, records: Records
 ) -> None:
-    """The second model's own failure is not taken for the first one's refusal."""
+    """The second model's failure does not inherit the first one's refusal."""
 
     class TooManyError(Exception):
         status_code = 429
@@ -164,7 +164,7 @@ async def test_an_error_after_a_handled_rate_limit_is_not_one_itself(
 
 
 def test_the_applications_decimal_context_changes_no_dollar(handler: Eco2CallbackHandler, records: Records) -> None:
-    """Dollars are exact whatever precision the application works with."""
+    """Dollars are exact whatever decimal precision the application has set."""
     with localcontext(prec=3):
         FakeModel(usage={"input_tokens": 123_457, "output_tokens": 11, "total_tokens": 123_468}).invoke(
             "hello", config={"callbacks": [handler]}

@@ -17,7 +17,7 @@ from tests.support.small_graphs import State, answer, graph_of, sample
 
 
 @pytest.mark.parametrize("mode", ["ainvoke", "astream"])
-async def test_attached_twice_counts_once(
+async def test_a_handler_attached_twice_counts_once(
     handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry, mode: str
 ) -> None:
     """The same handler in the graph's config and on the model measures each run once."""
@@ -39,7 +39,7 @@ async def test_attached_twice_counts_once(
 
 
 async def test_two_handlers_with_registries_of_their_own_stay_apart() -> None:
-    """Each handler knows only what it is attached to."""
+    """Each handler counts only the calls it is attached to."""
     first, second = CollectorRegistry(), CollectorRegistry()
     one, two = Eco2CallbackHandler(registry=first), Eco2CallbackHandler(registry=second)
 
@@ -52,7 +52,7 @@ async def test_two_handlers_with_registries_of_their_own_stay_apart() -> None:
 
 
 async def test_handlers_on_one_registry_share_its_instruments(registry: CollectorRegistry) -> None:
-    """A second handler adds to the same series instead of being refused."""
+    """A second handler on the same registry adds to the same series."""
     one, two = Eco2CallbackHandler(registry=registry), Eco2CallbackHandler(registry=registry)
 
     await FakeModel().ainvoke("hello", config={"callbacks": [one]})
@@ -63,7 +63,7 @@ async def test_handlers_on_one_registry_share_its_instruments(registry: Collecto
 
 
 class Raising:
-    """A sink that fails."""
+    """A sink that raises."""
 
     closed = False
 
@@ -75,10 +75,10 @@ class Raising:
         raise RuntimeError("still full")
 
 
-async def test_a_raising_sink_is_logged_and_counted_and_hurts_nobody(
+async def test_a_raising_sink_is_logged_and_counted_and_affects_nothing_else(
     registry: CollectorRegistry, records: Records, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither the application nor the other sinks notice a sink that fails."""
+    """A raising sink affects neither the application nor the other sinks."""
     raising = Raising()
     handler = Eco2CallbackHandler(registry=registry, sinks=[raising, records])
 
@@ -96,7 +96,7 @@ async def test_a_raising_sink_is_logged_and_counted_and_hurts_nobody(
 async def test_an_exception_in_a_callback_never_reaches_the_application(
     registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A broken clock breaks the measurement and is counted; the answer arrives."""
+    """An exception inside a callback is counted, and the application gets its answer."""
 
     def broken() -> float:
         raise OSError("no clock")
@@ -111,7 +111,7 @@ async def test_an_exception_in_a_callback_never_reaches_the_application(
 
 
 def test_emit_takes_a_record_made_elsewhere(handler: Eco2CallbackHandler, registry: CollectorRegistry) -> None:
-    """Code outside LangChain hands in a record of its own and every sink gets it."""
+    """Every sink gets a record that code outside LangChain passes to emit()."""
     record = LLMCall(
         run_id=uuid.uuid4(),
         trace_id=uuid.uuid4(),
@@ -130,7 +130,7 @@ def test_emit_takes_a_record_made_elsewhere(handler: Eco2CallbackHandler, regist
 
 
 @pytest.mark.parametrize(
-    ("changes", "fault"),
+    ("changes", "problem"),
     [
         ({"usage": TokenUsage(input_tokens=-1)}, "the counts ['input_tokens'] are below 0"),
         ({"cost": Cost(input_usd=Decimal(-1))}, "the cost is below 0"),
@@ -150,15 +150,15 @@ def test_emit_takes_a_record_made_elsewhere(handler: Eco2CallbackHandler, regist
     ],
     ids=["negative_count", "negative_cost", "parts_do_not_sum", "unknown_status", "short_trace_id", "no_span_id"],
 )
-def test_a_record_that_cannot_be_counted_is_refused_and_said_so(
+def test_an_invalid_record_is_refused_and_logged(
     handler: Eco2CallbackHandler,
     records: Records,
     registry: CollectorRegistry,
     caplog: pytest.LogCaptureFixture,
     changes: dict[str, Any],
-    fault: str,
+    problem: str,
 ) -> None:
-    """A faulty record of somebody else's spoils no counter and no sink."""
+    """An invalid record reaches no counter and no sink, and the log names what is wrong."""
     values = {
         "run_id": uuid.uuid4(),
         "trace_id": uuid.uuid4(),
@@ -169,11 +169,11 @@ def test_a_record_that_cannot_be_counted_is_refused_and_said_so(
     handler.emit(LLMCall(**{**values, **changes}))
 
     assert records.all == []
-    assert caplog.messages == [f"A record was handed in that cannot be counted: {fault}."]
+    assert caplog.messages == [f"A record was handed in that cannot be counted: {problem}."]
     assert sample(registry, "eco2_callbacks_errors_total", callback="emit") == 1
 
 
-async def test_the_messages_of_the_application_are_left_alone(handler: Eco2CallbackHandler) -> None:
+async def test_the_applications_messages_stay_unchanged(handler: Eco2CallbackHandler) -> None:
     """Measuring changes nothing in what the model returns."""
     measured = await FakeModel().ainvoke("hello", config={"callbacks": [handler]})
     plain = await FakeModel().ainvoke("hello")
@@ -182,38 +182,38 @@ async def test_the_messages_of_the_application_are_left_alone(handler: Eco2Callb
     assert measured == plain
 
 
-def test_every_callback_that_can_fail_is_born_at_zero(registry: CollectorRegistry) -> None:
-    """An alert on failures inside the handler finds its series before the first one."""
+def test_the_error_counter_starts_at_zero_for_every_callback(registry: CollectorRegistry) -> None:
+    """The series of failures inside the handler exist before the first failure."""
     Eco2CallbackHandler(registry=registry)
 
     defined = {name for name in vars(Eco2CallbackHandler) if name.startswith("on_")}
     defined |= {"emit", "overflow", "feedback", "stream_metrics", "close"}
-    born = {
+    initialised = {
         line.labels["callback"]
         for family in registry.collect()
         for line in family.samples
         if line.name == "eco2_callbacks_errors_total"
     }
-    assert born == defined
+    assert initialised == defined
 
 
-async def test_one_odd_text_does_not_break_the_scrape(
+async def test_a_lone_surrogate_does_not_break_the_scrape(
     handler: Eco2CallbackHandler, registry: CollectorRegistry
 ) -> None:
-    """A lone surrogate in an intent is replaced: Prometheus could not fetch anything any more."""
+    """A lone surrogate in an intent is replaced, and Prometheus can still scrape."""
 
-    def odd(state: State) -> State:
+    def surrogate(state: State) -> State:
         return {"intent": "waste\ud83d"}
 
-    await graph_of(odd, answer).compile().ainvoke({"answers": []}, {"callbacks": [handler]})
+    await graph_of(surrogate, answer).compile().ainvoke({"answers": []}, {"callbacks": [handler]})
 
     assert 'intent="waste?"' in generate_latest(registry).decode()
 
 
-def test_odd_tags_and_names_lose_nothing(
+def test_a_run_with_invalid_tags_and_name_is_measured(
     handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry
 ) -> None:
-    """A run with tags or a name that are no texts is measured all the same."""
+    """A run whose tags or name are no strings is measured like any other."""
     handler.on_chain_start({}, {}, run_id=(root := uuid.uuid4()), tags=[1], name=5)  # type: ignore[list-item]
     handler.on_chain_end({}, run_id=root)
 
@@ -221,7 +221,7 @@ def test_odd_tags_and_names_lose_nothing(
     assert sample(registry, "agent_active_sessions", agent_name="eco2", tenant_id="") == 0
 
 
-def test_a_copied_model_goes_on_reporting(handler: Eco2CallbackHandler, records: Records) -> None:
+def test_a_copied_model_keeps_its_handler(handler: Eco2CallbackHandler, records: Records) -> None:
     """A deep copy of a model or config holds the same handler."""
     model = FakeModel(callbacks=[handler]).model_copy(deep=True)
 
@@ -230,8 +230,8 @@ def test_a_copied_model_goes_on_reporting(handler: Eco2CallbackHandler, records:
     assert records.call.cost is not None
 
 
-def test_retrievers_and_scores_are_born_at_zero(registry: CollectorRegistry) -> None:
-    """A retriever's series begin with its first start, a configured score's with the handler."""
+def test_retriever_and_score_series_start_at_zero(registry: CollectorRegistry) -> None:
+    """A retriever's series start with its first run, a configured score's with the handler."""
     handler = Eco2CallbackHandler(registry=registry, feedback={"grade": {"rag": "score"}})
 
     handler.on_retriever_start({}, "query", run_id=uuid.uuid4(), name="Rules", metadata={"langgraph_node": "rag"})

@@ -142,15 +142,15 @@ def test_every_shape_of_openai_tool_calls_is_counted_alike(player: ModuleType, o
     assert wrong == []
 
 
-@pytest.mark.parametrize(("way", "mode"), [("environment", "ainvoke"), ("tracer_before", "stream")])
-def test_langsmith_is_told_what_was_counted(player: ModuleType, way: str, mode: str) -> None:
+@pytest.mark.parametrize(("tracing_mode", "mode"), [("environment", "ainvoke"), ("tracer_before", "stream")])
+def test_langsmith_is_told_what_was_counted(player: ModuleType, tracing_mode: str, mode: str) -> None:
     """For every exchange the dollars on the wire equal the record's, and all of them together the counter."""
     registry = CollectorRegistry()
     records = Records()
     handler = Eco2CallbackHandler(registry=registry, sinks=[records])
 
     with handler, LangSmithServer() as server:
-        with activate(way, server, handler) as active:
+        with activate(tracing_mode, server, handler) as active:
             for case in player.load_cases():
                 play(player, case, active.callbacks, mode)
         runs = server.runs()

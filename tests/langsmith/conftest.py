@@ -1,4 +1,4 @@
-"""A local LangSmith of the test's own."""
+"""Fixture for the tests of LangSmith: a local server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LangSmith: every model run carries the tokens and dollars of its record, whatever turned tracing on."""
+"""LangSmith: every model run carries the tokens and dollars of its record, in every tracing mode."""
 
 from __future__ import annotations
 
@@ -24,14 +24,18 @@ from tests.support.langsmith_runs import PRICED_USAGE, metadata, model_runs, usa
 from tests.support.langsmith_server import LangSmithServer
 from tests.support.record_sink import Records, exposed
 from tests.support.traced_graphs import State, async_answer, fan_out, one_node, sync_answer
-from tests.support.tracing_modes import ACTIVATIONS, MODES, activate
+from tests.support.tracing_modes import CALL_MODES, TRACING_MODES, activate
 
 
-@pytest.mark.parametrize("way", ACTIVATIONS)
+@pytest.mark.parametrize("tracing_mode", TRACING_MODES)
 async def test_every_model_run_carries_the_record(
-    server: LangSmithServer, handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry, way: str
+    server: LangSmithServer,
+    handler: Eco2CallbackHandler,
+    records: Records,
+    registry: CollectorRegistry,
+    tracing_mode: str,
 ) -> None:
-    """Whatever switched tracing on, and however the graph is called, the first end of each model run is the record."""
+    """The first end of each model run is its record, in every tracing mode and call mode."""
     either = RunnableLambda(sync_answer, async_answer)
     graphs = {
         "invoke": [one_node(sync_answer), one_node(either), fan_out(sync_answer)],
@@ -39,15 +43,15 @@ async def test_every_model_run_carries_the_record(
     }
     graphs |= {"stream": graphs["invoke"], "astream": graphs["ainvoke"]}
 
-    with activate(way, server, handler) as active:
+    with activate(tracing_mode, server, handler) as active:
         for mode, shapes in graphs.items():
             for graph in shapes:
-                result = await MODES[mode](active, graph, {"message": "hello"}, metadata={"tenant_id": "acme"})
+                result = await CALL_MODES[mode](active, graph, {"message": "hello"}, metadata={"tenant_id": "acme"})
                 assert set(result["answers"]) == {"sort it well"}
 
     runs = {run["id"]: run for run in model_runs(server)}
     assert set(runs) == {str(call.run_id) for call in records.calls}
-    # Of three branches each, one shape in three and two in four.
+    # fan_out has three branches: one of three graphs for invoke and stream, two of four for ainvoke and astream.
     assert len(runs) == 2 * (2 + 3) + 2 * (2 + 6)
     for call in records.calls:
         assert call.usage is not None
@@ -66,14 +70,14 @@ async def test_every_model_run_carries_the_record(
     assert exposed(registry, "eco2_callbacks_errors_total") == 0
 
 
-@pytest.mark.parametrize("way", ACTIVATIONS)
+@pytest.mark.parametrize("tracing_mode", TRACING_MODES)
 async def test_a_call_outside_any_graph_carries_its_record(
-    server: LangSmithServer, handler: Eco2CallbackHandler, records: Records, way: str
+    server: LangSmithServer, handler: Eco2CallbackHandler, records: Records, tracing_mode: str
 ) -> None:
-    """A bare model, called every way there is, needs no graph around it."""
+    """A model without a graph carries its record however it is called."""
     model = FakeModel()
 
-    with activate(way, server, handler) as active:
+    with activate(tracing_mode, server, handler) as active:
         config: RunnableConfig = {"callbacks": active.callbacks}
 
         async def streamed() -> None:
@@ -91,8 +95,8 @@ async def test_a_call_outside_any_graph_carries_its_record(
     assert [usage_of(run) for run in model_runs(server)] == [PRICED_USAGE] * 8
 
 
-def test_the_whole_metadata_of_each_run(server: LangSmithServer, records: Records) -> None:
-    """What stands on a model's, a node's and a root's run, and nothing else of ours; sums are left to LangSmith."""
+def test_the_metadata_of_each_run_is_complete(server: LangSmithServer, records: Records) -> None:
+    """The handler adds exactly these keys to model, node and root runs; LangSmith computes the sums."""
     graph = (
         StateGraph(State)
         .add_node("intent", lambda state: {"intent": "waste", **sync_answer(state)})
@@ -113,7 +117,7 @@ def test_the_whole_metadata_of_each_run(server: LangSmithServer, records: Record
         runs = {run["name"]: metadata(run) for run in second.runs().values() if run["run_type"] != "llm"}
         calls = [metadata(run) for run in model_runs(second)]
 
-    # 176 x 1.75 + 1024 x 0.175 input; 350 x 14 output of which 128 x 14 reasoning, USD per million tokens
+    # 176 x 1.75 + 1024 x 0.175 input; 350 x 14 output, 128 x 14 of it reasoning, USD per million tokens
     usage = {
         "input_tokens": 1200,
         "output_tokens": 350,
@@ -126,22 +130,21 @@ def test_the_whole_metadata_of_each_run(server: LangSmithServer, records: Record
         "input_cost_details": {"cache_read": 0.0001792},
         "output_cost_details": {"reasoning": 0.001792},
     }
-    whose = {"tenant_id": "acme", "job_id": "42", "user_id": "u1"}
+    labels = {"tenant_id": "acme", "job_id": "42", "user_id": "u1"}
     spent = {"cost_usd": 0.0053872, "tokens": 1550}
     for name, intent in (("intent", "waste"), ("answer", "waste")):
-        assert runs[name].items() >= {**whose, **spent, "intent": intent}.items()
+        assert runs[name].items() >= {**labels, **spent, "intent": intent}.items()
         assert set(runs[name]) - native[name] == {"cost_usd", "tokens", "intent"}
-    assert runs["chat:42"].items() >= {**whose, "cost_usd": 0.0107744, "tokens": 3100, "intent": "waste"}.items()
+    assert runs["chat:42"].items() >= {**labels, "cost_usd": 0.0107744, "tokens": 3100, "intent": "waste"}.items()
     assert set(runs["chat:42"]) - native["chat:42"] == {"cost_usd", "tokens", "intent"}
     assert [call["usage_metadata"] for call in calls] == [usage, usage]
-    # The intent was not known yet when the first call began.
-    # Older tracers write no usage of their own.
+    # The first call starts before the intent is known. Older tracers write no usage of their own.
     added = [set(call) - native["FakeModel"] - {"usage_metadata"} for call in calls]
     assert added == [{"cost_usd", "tokens"}, {"cost_usd", "tokens", "intent"}]
 
 
 class Choices(FakeModel):
-    """Answers as ChatOpenAI does with n=3: the whole usage on every choice."""
+    """Returns the whole usage on every choice, as ChatOpenAI does with n=3."""
 
     def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
         answers = [AIMessage(content=word, usage_metadata=self.usage) for word in ("a", "b", "c")]
@@ -151,22 +154,24 @@ class Choices(FakeModel):
         )
 
 
-@pytest.mark.parametrize("way", ACTIVATIONS)
-def test_several_choices_are_counted_once(server: LangSmithServer, handler: Eco2CallbackHandler, way: str) -> None:
-    """The provider bills the prompt once, and tells one usage for all choices."""
-    with activate(way, server, handler) as active:
+@pytest.mark.parametrize("tracing_mode", TRACING_MODES)
+def test_several_choices_are_counted_once(
+    server: LangSmithServer, handler: Eco2CallbackHandler, tracing_mode: str
+) -> None:
+    """The provider bills the prompt once and reports one usage for all choices."""
+    with activate(tracing_mode, server, handler) as active:
         active.run(Choices().generate, [[HumanMessage("hello")]], callbacks=active.callbacks)
 
     (run,) = model_runs(server)
     assert usage_of(run) == PRICED_USAGE
 
 
-@pytest.mark.parametrize("way", ["environment", "tracer_before"])
-def test_a_hit_of_the_cache_costs_nothing(server: LangSmithServer, handler: Eco2CallbackHandler, way: str) -> None:
-    """Of two equal calls the second is answered by LangChain: no tokens, no dollars."""
+@pytest.mark.parametrize("tracing_mode", ["environment", "tracer_before"])
+def test_a_cache_hit_costs_nothing(server: LangSmithServer, handler: Eco2CallbackHandler, tracing_mode: str) -> None:
+    """LangChain answers the second of two equal calls: no tokens, no dollars."""
     model = FakeModel(cache=InMemoryCache())
 
-    with activate(way, server, handler) as active:
+    with activate(tracing_mode, server, handler) as active:
         for _ in range(2):
             model.invoke("hello", {"callbacks": active.callbacks})
 
@@ -182,8 +187,10 @@ def test_a_hit_of_the_cache_costs_nothing(server: LangSmithServer, handler: Eco2
     }
 
 
-def test_a_call_without_a_price_tells_its_tokens_and_why(server: LangSmithServer, handler: Eco2CallbackHandler) -> None:
-    """Unknown is not zero: no dollars, neither on the call nor on what is above it."""
+def test_a_call_without_a_price_carries_its_tokens_and_the_reason(
+    server: LangSmithServer, handler: Eco2CallbackHandler
+) -> None:
+    """An unpriced call has no dollars, and neither has any run above it."""
 
     def node(state: State) -> State:
         FakeModel(model="own-7b", answered_by="own-7b").invoke("hello")
@@ -202,12 +209,12 @@ def test_a_call_without_a_price_tells_its_tokens_and_why(server: LangSmithServer
 
 @pytest.mark.skipif(not hasattr(BaseCallbackHandler, "on_stream_event"), reason="this langchain-core has no v3 streams")
 @pytest.mark.filterwarnings("ignore:.* is in beta")
-@pytest.mark.parametrize("way", ["environment", "tracer_before", "tracer_after"])
+@pytest.mark.parametrize("tracing_mode", ["environment", "tracer_before", "tracer_after"])
 async def test_v3_streams_carry_their_record(
-    server: LangSmithServer, handler: Eco2CallbackHandler, records: Records, way: str
+    server: LangSmithServer, handler: Eco2CallbackHandler, records: Records, tracing_mode: str
 ) -> None:
-    """The event stream's runs end like any other."""
-    with activate(way, server, handler) as active:
+    """The run of a v3 event stream carries its record like any other."""
+    with activate(tracing_mode, server, handler) as active:
         stream = await FakeModel().astream_events("hello", {"callbacks": active.callbacks}, version="v3")
         async for _ in stream:
             pass
@@ -218,14 +225,14 @@ async def test_v3_streams_carry_their_record(
     assert metadata(run)["usage_metadata"]["total_cost"] == 0.00315
 
 
-@pytest.mark.parametrize("way", ACTIVATIONS)
+@pytest.mark.parametrize("tracing_mode", TRACING_MODES)
 async def test_a_chain_whose_input_is_streamed_carries_its_cost(
-    server: LangSmithServer, handler: Eco2CallbackHandler, way: str
+    server: LangSmithServer, handler: Eco2CallbackHandler, tracing_mode: str
 ) -> None:
-    """A streamed sequence is sent as a whole at its end, not patched."""
+    """LangChain posts a streamed sequence whole at its end, and its cost is on it."""
     chain = ChatPromptTemplate.from_template("{message}") | FakeModel()
 
-    with activate(way, server, handler) as active:
+    with activate(tracing_mode, server, handler) as active:
         active.run(lambda: list(chain.stream({"message": "hello"}, {"callbacks": active.callbacks})))
 
     assert metadata(server.run(name="RunnableSequence"))["cost_usd"] == 0.00315
@@ -233,13 +240,15 @@ async def test_a_chain_whose_input_is_streamed_carries_its_cost(
     assert usage_of(server.run(run_type="llm")) == PRICED_USAGE
 
 
-@pytest.mark.parametrize("way", ["tracer_before", "tracer_after", "environment"])
+@pytest.mark.parametrize("tracing_mode", ["tracer_before", "tracer_after", "environment"])
 @pytest.mark.parametrize("twice", ["same", "two"])
-def test_two_handlers_agree(server: LangSmithServer, handler: Eco2CallbackHandler, way: str, twice: str) -> None:
-    """Attached twice, or two of them, the run is sent once and carries the number once."""
+def test_two_handlers_send_each_run_once(
+    server: LangSmithServer, handler: Eco2CallbackHandler, tracing_mode: str, twice: str
+) -> None:
+    """With a handler attached twice, or two handlers, each run is sent once with one cost."""
     other = handler if twice == "same" else Eco2CallbackHandler(registry=CollectorRegistry())
 
-    with activate(way, server, handler) as active:
+    with activate(tracing_mode, server, handler) as active:
         one_node(sync_answer).invoke({"message": "hello"}, {"callbacks": [other, *active.callbacks, other]})
         other.close()
 
@@ -250,10 +259,10 @@ def test_two_handlers_agree(server: LangSmithServer, handler: Eco2CallbackHandle
         assert run["end_time"]
 
 
-async def test_a_handler_around_ours_may_go_to_a_task_first(
+async def test_a_handler_that_wraps_ours_may_run_in_a_task(
     server: LangSmithServer, handler: Eco2CallbackHandler, records: Records
 ) -> None:
-    """The manager is then not on the stack; inside a graph its context leads to the tracer."""
+    """Without the manager on the stack, the graph's context leads to the tracer."""
 
     class Around(AsyncCallbackHandler):
         async def on_chat_model_start(self, *args: Any, **kwargs: Any) -> None:
@@ -272,8 +281,8 @@ async def test_a_handler_around_ours_may_go_to_a_task_first(
     ]
 
 
-def test_the_parts_of_a_bill_stand_on_their_sides() -> None:
-    """Tool fees are itemised inside output, audio on the side it was billed on, and input plus output is the total."""
+def test_the_parts_of_a_cost_are_split_into_input_and_output() -> None:
+    """Tool fees are output, audio is on the side it was billed on, and input plus output is the total."""
     usage = TokenUsage(
         input_tokens=2000,
         cache_read_tokens=500,
@@ -301,7 +310,7 @@ def test_the_parts_of_a_bill_stand_on_their_sides() -> None:
         "maps_grounding": "0.04",
     }
     cost = Cost(
-        # 0.75 of the audio was heard, 0.5 spoken
+        # Audio: 0.75 input, 0.5 output
         input_usd=Decimal("1.625"),
         output_usd=Decimal("7.1"),
         parts={part: Decimal(usd) for part, usd in parts.items()},
@@ -339,7 +348,7 @@ def test_the_parts_of_a_bill_stand_on_their_sides() -> None:
 def test_a_tracer_that_appears_below_an_untraced_graph_is_found(
     server: LangSmithServer, handler: Eco2CallbackHandler
 ) -> None:
-    """A model with a tracer of its own is priced there, although nothing around it is traced."""
+    """A model's own tracer gets the cost although the graph around it is not traced."""
     with server.client() as client:
         model = FakeModel(callbacks=[LangChainTracer(client=client)])
         one_node(lambda state: {"answers": [str(model.invoke("x").content)]}).invoke(
@@ -350,8 +359,10 @@ def test_a_tracer_that_appears_below_an_untraced_graph_is_found(
         assert usage_of(server.run(run_type="llm")) == PRICED_USAGE
 
 
-async def test_many_at_once_do_not_mix(server: LangSmithServer, handler: Eco2CallbackHandler, records: Records) -> None:
-    """Fifty requests on one loop: each run carries its own record."""
+async def test_concurrent_requests_do_not_mix(
+    server: LangSmithServer, handler: Eco2CallbackHandler, records: Records
+) -> None:
+    """Each of fifty concurrent requests carries its own record."""
 
     async def ask(number: int) -> None:
         usage = {"input_tokens": number, "output_tokens": 1, "total_tokens": number + 1}

@@ -1,4 +1,4 @@
-"""The warnings about an environment: each says what came, what was wanted and what to do, and none says a key."""
+"""Warnings about the environment: each names the value, what was wanted and what to do, and never a key."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ V1 = (
     "(LANGSMITH_TRACING=true turns tracing on)."
 )
 OTLP_IN_VAIN = "OTLP is asked for, but tracing is off: nothing is sent; set LANGSMITH_TRACING to 'true'."
-SOUND: dict[str, dict[str, str]] = {
+VALID: dict[str, dict[str, str]] = {
     "nothing": {},
     "traced": TRACED,
     "traced_older": {"LANGCHAIN_TRACING_V2": "true", "LANGCHAIN_API_KEY": KEY},
@@ -44,7 +44,7 @@ SOUND: dict[str, dict[str, str]] = {
         "LANGSMITH_OTEL_ONLY": "true",
         "OTEL_EXPORTER_OTLP_HEADERS": "x-token=s3cret",
     },
-    # The handler withholds the key from it, and says so itself.
+    # The handler withholds the key from this endpoint and logs that itself.
     "otlp_without_headers": {**TRACED, "LANGSMITH_OTEL_ONLY": "true", **COLLECTOR},
     "otlp_without_a_key_to_withhold": {"LANGSMITH_TRACING": "true", "LANGSMITH_OTEL_ONLY": "true", **COLLECTOR},
     "otlp_at_own_langsmith": {
@@ -57,7 +57,7 @@ SOUND: dict[str, dict[str, str]] = {
     "otlp_while_tracing_is_turned_off": {"LANGSMITH_TRACING": "false", "LANGSMITH_OTEL_ENABLED": "true", **COLLECTOR},
     "mode_outranks_the_switches": {**TRACED, "LANGSMITH_TRACING_MODE": "langsmith", "LANGSMITH_OTEL_ENABLED": "yes"},
 }
-AMISS: dict[str, tuple[dict[str, str], list[str]]] = {
+INVALID: dict[str, tuple[dict[str, str], list[str]]] = {
     "no_key": ({"LANGSMITH_TRACING": "true"}, [NO_KEY]),
     "quotes_are_no_key": ({"LANGSMITH_TRACING": "true", "LANGSMITH_API_KEY": '""'}, [NO_KEY]),
     "no_key_beside_otlp": ({"LANGSMITH_TRACING": "true", "LANGSMITH_OTEL_ENABLED": "true"}, [NO_KEY]),
@@ -166,17 +166,17 @@ def opentelemetry_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagnosis, "find_spec", lambda module: object())
 
 
-@pytest.mark.parametrize("environ", SOUND.values(), ids=SOUND)
-def test_a_sound_environment_is_not_complained_of(environ: dict[str, str]) -> None:
-    """What is off on purpose, or needs no key, is no warning."""
+@pytest.mark.parametrize("environ", VALID.values(), ids=VALID)
+def test_a_valid_environment_gives_no_warning(environ: dict[str, str]) -> None:
+    """A switch that is off on purpose, or an endpoint that needs no key, gives no warning."""
     assert list(diagnose(environ)) == []
 
 
-@pytest.mark.parametrize(("environ", "said"), AMISS.values(), ids=AMISS)
-def test_what_is_amiss_is_said_once(environ: dict[str, str], said: list[str]) -> None:
-    """The whole text, in this order, and no key or password in it."""
-    assert list(diagnose(environ)) == said
-    assert "s3cret" not in "".join(said)
+@pytest.mark.parametrize(("environ", "warned"), INVALID.values(), ids=INVALID)
+def test_each_mistake_gives_one_warning(environ: dict[str, str], warned: list[str]) -> None:
+    """The warnings are exactly these, in this order, without a key or password."""
+    assert list(diagnose(environ)) == warned
+    assert "s3cret" not in "".join(warned)
 
 
 @pytest.mark.parametrize(
@@ -187,8 +187,8 @@ def test_what_is_amiss_is_said_once(environ: dict[str, str], said: list[str]) ->
     ],
     ids=["all_of_it", "the_exporter"],
 )
-def test_otlp_without_its_packages_is_said(monkeypatch: pytest.MonkeyPatch, missing: str, raises: bool) -> None:
-    """One sentence names the module and what to install."""
+def test_otlp_without_its_packages_gives_a_warning(monkeypatch: pytest.MonkeyPatch, missing: str, raises: bool) -> None:
+    """One sentence names the missing module and the package to install."""
 
     def find_spec(module: str) -> Any:
         if module == missing and raises:
@@ -204,17 +204,17 @@ def test_otlp_without_its_packages_is_said(monkeypatch: pytest.MonkeyPatch, miss
     assert list(diagnose(TRACED)) == []
 
 
-# The SDK looks at the switch and the hosted endpoint alone: not at endpoints with keys of their own, and not at OTLP.
-BETTER_KNOWN = {"own_endpoints_bring_their_keys", "otlp_at_langsmith_without_key"}
+# The SDK checks only the switch and the hosted endpoint, not OTLP and not endpoints with their own keys.
+NOT_CHECKED_BY_SDK = {"own_endpoints_bring_their_keys", "otlp_at_langsmith_without_key"}
 
 
 @pytest.mark.parametrize(
     "environ",
-    [environ for name, environ in SOUND.items() if name not in BETTER_KNOWN]
-    + [environ for name, (environ, _) in AMISS.items() if name not in BETTER_KNOWN],
+    [environ for name, environ in VALID.items() if name not in NOT_CHECKED_BY_SDK]
+    + [environ for name, (environ, _) in INVALID.items() if name not in NOT_CHECKED_BY_SDK],
 )
-def test_the_sdk_complains_of_the_same(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What its client does when it is made, in the same environments: miss the key, or refuse the mode."""
+def test_the_sdk_warns_about_the_same(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK's client warns about a missing key, or refuses the mode, in the same environments."""
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     sdk.get_env_var.cache_clear()
@@ -229,16 +229,18 @@ def test_the_sdk_complains_of_the_same(environ: dict[str, str], monkeypatch: pyt
         except (sdk.LangSmithUserError, ValueError):
             refused = True
 
-    said = " ".join(diagnose(environ))
-    assert ("LANGSMITH_API_KEY is unset" in said) == (sdk.LangSmithMissingAPIKeyWarning in {w.category for w in caught})
-    assert ("LangSmith's client refuses it" in said) == refused
+    warned = " ".join(diagnose(environ))
+    assert ("LANGSMITH_API_KEY is unset" in warned) == (
+        sdk.LangSmithMissingAPIKeyWarning in {w.category for w in caught}
+    )
+    assert ("LangSmith's client refuses it" in warned) == refused
     sdk.get_env_var.cache_clear()
 
 
 @pytest.mark.parametrize("value", ["1", "True", "yes", " ", "", "0", "false", "False", "no"])
 @pytest.mark.parametrize("name", ["LANGCHAIN_TRACING", "LANGCHAIN_HANDLER"])
-def test_langchain_raises_exactly_where_we_say_so(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each call of a runnable raises, or none does."""
+def test_langchain_raises_exactly_where_we_warn(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every call of a runnable raises exactly where the warning appears."""
     monkeypatch.setenv(name, value)
     sdk.get_env_var.cache_clear()
 

@@ -1,4 +1,4 @@
-"""The environment read as LangSmith's SDK reads it: every rule is compared with the SDK's own answer."""
+"""The environment as LangSmith's SDK reads it: every rule is compared with the SDK's own result."""
 
 from __future__ import annotations
 
@@ -86,26 +86,26 @@ ENVIRONMENTS: dict[str, dict[str, str]] = {
 }
 
 
-def forget() -> None:
+def clear_sdk_caches() -> None:
     sdk.get_env_var.cache_clear()
     sdk.get_tracer_project.cache_clear()
 
 
 @pytest.fixture(params=ENVIRONMENTS.values(), ids=ENVIRONMENTS)
 def environ(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
-    """One environment after the other, for the SDK too, which caches what it has read."""
+    """Set one environment after the other, and clear what the SDK has cached."""
     monkeypatch.delenv("HOSTED_LANGSERVE_PROJECT_NAME", raising=False)
     for name, value in request.param.items():
         monkeypatch.setenv(name, value)
-    forget()
+    clear_sdk_caches()
     yield request.param
-    forget()
+    clear_sdk_caches()
 
 
 def test_every_variable_is_read_as_the_sdk_reads_it(environ: dict[str, str]) -> None:
-    """Switch, key, endpoint, project and mode are what the SDK's own functions return."""
+    """Switch, key, endpoint, project and mode equal what the SDK's own functions return."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the SDK's about a mode beside the older switches
+        warnings.simplefilter("ignore")  # the SDK warns about a mode beside the older switches
         mode = sdk_client._resolve_tracing_mode(None)
 
     assert is_tracing(environ) == sdk.tracing_is_enabled()
@@ -117,7 +117,7 @@ def test_every_variable_is_read_as_the_sdk_reads_it(environ: dict[str, str]) -> 
 
 
 def test_spans_go_where_the_sdk_sends_them(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The address is the one that the SDK gives its exporter."""
+    """The OTLP address equals the one that the SDK gives its exporter."""
     endpoints = []
 
     class Exporter:
@@ -132,22 +132,22 @@ def test_spans_go_where_the_sdk_sends_them(environ: dict[str, str], monkeypatch:
     monkeypatch.setattr(sdk_otel, "_import_otel_client", lambda: (Exporter, "name", Provider, Provider, Provider))
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the SDK's about a base that ends in /traces
+        warnings.simplefilter("ignore")  # the SDK warns about a base that ends in /traces
         sdk_otel.get_otlp_tracer_provider()
 
     assert endpoints == [otlp_endpoint_of(environ) or traces_url(f"{endpoint_of(environ)}/otel")]
 
 
 def test_a_mode_that_the_sdk_refuses_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is sent over OTLP by a client that is not built."""
+    """The SDK builds no client for an unknown mode, so nothing is sent over OTLP."""
     monkeypatch.setenv("LANGSMITH_TRACING_MODE", "both")
-    forget()
+    clear_sdk_caches()
 
     with pytest.raises(sdk.LangSmithUserError, match="hybrid, langsmith, otel"):
         sdk_client._resolve_tracing_mode(None)
 
     assert otel_of({"LANGSMITH_TRACING_MODE": "both", "LANGSMITH_OTEL_ENABLED": "true"}) == "off"
-    forget()
+    clear_sdk_caches()
 
 
 @pytest.mark.parametrize(
@@ -157,13 +157,13 @@ def test_a_mode_that_the_sdk_refuses_is_off(monkeypatch: pytest.MonkeyPatch) -> 
         *("http://localhost:1984", "https://langchain.com.example.org", "https://notlangchain.com", "", "http://[::1"),
     ],
 )
-def test_the_hosted_service_is_told_as_the_sdk_tells_it(url: str) -> None:
-    """By its host alone."""
+def test_the_hosted_service_is_recognised_as_the_sdk_does(url: str) -> None:
+    """The hosted service is recognised by its host alone."""
     assert is_hosted(url) == sdk_client._is_langchain_hosted(url)
 
 
 def test_the_key_may_go_to_langsmith_alone() -> None:
-    """To its own origin, port included, or encrypted to the hosted service; a user before the host deceives nobody."""
+    """The key may go to LangSmith's own origin, or by https to the hosted service, and nowhere else."""
     own = "https://langsmith.internal/api/v1"
 
     assert may_have_key("https://langsmith.internal:443/otel/v1/traces", own)
@@ -188,5 +188,5 @@ def test_the_key_may_go_to_langsmith_alone() -> None:
     ids=["plain", "with_secrets", "a_key_in_the_wrong_place", "without_scheme", "broken", "ipv6"],
 )
 def test_an_address_is_logged_without_secrets(url: str, logged: str) -> None:
-    """User, password, query and whatever is no address stay out."""
+    """User, password and query of a URL, and whatever is no URL, are not logged."""
     assert shown(url) == logged

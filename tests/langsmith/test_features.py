@@ -1,4 +1,4 @@
-"""Feature: the map from intents to what serves them, read at the start and refused where it is wrong."""
+"""Feature: the map from intents to features, checked at construction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from eco2_callbacks.features import read_features
 
 
 def test_a_feature_is_given_whole_as_a_mapping_or_by_name() -> None:
-    """All three say the same."""
+    """A Feature, a mapping and a name give the same feature."""
     whole = Feature(feature="rag", subagents=("waste_rag", "weather"), parallel=True, description="rules")
     mapping = {"feature": "rag", "subagents": ["waste_rag", "weather"], "parallel": True, "description": "rules"}
 
@@ -38,8 +38,8 @@ def test_a_feature_is_given_whole_as_a_mapping_or_by_name() -> None:
     ],
     ids=["a_list", "no_feature", "an_unknown_field", "no_name", "none", "one_subagent"],
 )
-def test_what_is_no_feature_is_refused_at_the_start(entry: Any, message: str) -> None:
-    """The error names the entry, what came and what was wanted."""
+def test_an_invalid_feature_is_refused_at_construction(entry: Any, message: str) -> None:
+    """The error names the entry, its value and what was wanted."""
     with pytest.raises(ConfigError) as raised:
         Eco2CallbackHandler(registry=CollectorRegistry(), features={"waste": entry})
 

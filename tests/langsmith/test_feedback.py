@@ -8,11 +8,11 @@ from prometheus_client import CollectorRegistry
 from eco2_callbacks import Eco2CallbackHandler
 from tests.support.langsmith_server import LangSmithServer
 from tests.support.traced_graphs import one_node
-from tests.support.tracing_modes import ACTIVATIONS, activate
+from tests.support.tracing_modes import TRACING_MODES, activate
 
 
 def test_two_clients_have_projects_of_their_own() -> None:
-    """Feedback names the project of the LangSmith that it goes to."""
+    """Feedback names the project of the LangSmith server that it is sent to."""
     handler = Eco2CallbackHandler(registry=CollectorRegistry(), feedback={"answer": {"rag_quality": "scores.rag"}})
     graph = one_node(lambda state: {"scores": {"rag": 0.8}})
 
@@ -25,13 +25,13 @@ def test_two_clients_have_projects_of_their_own() -> None:
                 assert [feedback["session_id"] for feedback in server.feedback] == [server.project_id]
 
 
-@pytest.mark.parametrize("way", ACTIVATIONS)
-def test_scores_that_a_node_returns_become_feedback(server: LangSmithServer, way: str) -> None:
-    """The score stands on the node's run, under its key; what is no score is not sent."""
+@pytest.mark.parametrize("tracing_mode", TRACING_MODES)
+def test_scores_that_a_node_returns_become_feedback(server: LangSmithServer, tracing_mode: str) -> None:
+    """A score is sent for the node's run under its key; anything else is not sent."""
     paths = {"answer": {"rag_quality": "scores.rag", "missing": "scores.other"}}
     handler = Eco2CallbackHandler(registry=CollectorRegistry(), feedback=paths)
 
-    with handler, activate(way, server, handler) as active:
+    with handler, activate(tracing_mode, server, handler) as active:
         graph = one_node(lambda state: {"scores": {"rag": 0.8}})
         active.run(graph.invoke, {"message": "x"}, {"callbacks": active.callbacks})
         handler.close()
@@ -43,8 +43,8 @@ def test_scores_that_a_node_returns_become_feedback(server: LangSmithServer, way
     assert feedback["session_id"] == server.project_id
 
 
-def test_the_project_is_asked_for_once(server: LangSmithServer) -> None:
-    """However many scores there are, and feedback rides in the runs' own requests."""
+def test_the_project_is_looked_up_once(server: LangSmithServer) -> None:
+    """Twenty scores need one project look-up, and feedback is sent with the runs' own requests."""
     handler = Eco2CallbackHandler(registry=CollectorRegistry(), feedback={"answer": {"rag_quality": "scores.rag"}})
     graph = one_node(lambda state: {"scores": {"rag": 0.8}})
 

@@ -1,4 +1,4 @@
-"""LangSmith: what the client hides or anonymizes stays so."""
+"""LangSmith: what the client hides or anonymizes stays hidden."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.support.fake_model import FakeModel
 from tests.support.langsmith_runs import PRICED_USAGE, metadata, model_runs
 from tests.support.langsmith_server import LangSmithServer
 from tests.support.traced_graphs import one_node
-from tests.support.tracing_modes import ACTIVATIONS, activate
+from tests.support.tracing_modes import TRACING_MODES, activate
 
 
-@pytest.mark.parametrize("way", ACTIVATIONS)
-def test_hidden_content_stays_hidden(server: LangSmithServer, handler: Eco2CallbackHandler, way: str) -> None:
-    """With inputs and outputs hidden the wire holds the numbers and no text of anybody."""
+@pytest.mark.parametrize("tracing_mode", TRACING_MODES)
+def test_hidden_content_stays_hidden(server: LangSmithServer, handler: Eco2CallbackHandler, tracing_mode: str) -> None:
+    """With hidden inputs and outputs the payload holds the numbers and no text."""
     secret = "my address is 7 Mapo-daero"
 
     class Parrot(FakeModel):
@@ -27,7 +27,7 @@ def test_hidden_content_stays_hidden(server: LangSmithServer, handler: Eco2Callb
             answer = AIMessage(content=messages[0].content, usage_metadata=self.usage)
             return ChatResult(generations=[ChatGeneration(message=answer)])
 
-    with activate(way, server, handler, hide_inputs=True, hide_outputs=True) as active:
+    with activate(tracing_mode, server, handler, hide_inputs=True, hide_outputs=True) as active:
         active.run(
             one_node(lambda state: {"answers": [str(Parrot().invoke(secret).content)]}).invoke,
             {"message": secret},
@@ -43,7 +43,7 @@ def test_hidden_content_stays_hidden(server: LangSmithServer, handler: Eco2Callb
 def test_hidden_metadata_and_anonymizers_keep_their_meaning(
     server: LangSmithServer, handler: Eco2CallbackHandler
 ) -> None:
-    """The client's own functions have the last word on what leaves."""
+    """The client's own functions decide what is sent."""
 
     def masked(data: dict[str, Any]) -> dict[str, Any]:
         return {"masked": sorted(data)}
@@ -68,7 +68,7 @@ def test_hidden_metadata_and_anonymizers_keep_their_meaning(
 def test_a_tag_shows_no_more_of_the_intent_than_the_metadata(
     server: LangSmithServer, handler: Eco2CallbackHandler, options: dict[str, Any], tags: list[str]
 ) -> None:
-    """The client's functions do not look at tags, so what they make of the metadata holds for its tag."""
+    """The client does not filter tags, so the intent's tag follows what it does to the metadata."""
     with activate("tracer_after", server, handler, **options) as active:
         one_node(lambda state: {"intent": "flat 7"}).invoke({"message": "x"}, {"callbacks": active.callbacks})
 

@@ -1,4 +1,4 @@
-"""LangSmith's OpenTelemetry mode: what reaches an OTLP receiver, and that LangSmith's key does not."""
+"""LangSmith's OpenTelemetry mode: spans reach an OTLP receiver, and LangSmith's key does not."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from eco2_callbacks.otlp import withhold_langsmith_key
 from tests.support.otlp_tracing import FOREIGN, KEY, MODES, each_mode, tracing
 
 
-def test_without_the_handler_the_key_leaves() -> None:
-    """The danger is real: LangSmith's SDK sends its key to whatever OTLP endpoint is set."""
+def test_without_the_handler_the_key_is_sent() -> None:
+    """LangSmith's SDK sends its key to whatever OTLP endpoint is set."""
     with tracing("no-handler", **MODES["hybrid"]) as traced:
         assert [request.headers.get("x-api-key") for request in traced.otlp.exports] == [KEY]
 
 
 @each_mode
 def test_the_key_stays_and_the_spans_arrive(mode: dict[str, str]) -> None:
-    """Spans of the graph, its node and its call arrive with their tokens, and no request holds the key."""
+    """Spans of graph, node and call arrive with their tokens, and no request holds the key."""
     with tracing(**mode) as traced:
         assert traced.otlp.exports
         assert not [request for request in traced.otlp.requests if request.holds(KEY)]
@@ -36,8 +36,8 @@ def test_the_key_stays_and_the_spans_arrive(mode: dict[str, str]) -> None:
 
 
 @each_mode
-def test_langsmith_gets_the_runs_unless_told_otherwise(mode: dict[str, str]) -> None:
-    """Enabled sends to both, only sends to OTLP alone: LangSmith is not asked at all."""
+def test_langsmith_gets_the_runs_in_hybrid_mode_only(mode: dict[str, str]) -> None:
+    """Hybrid mode sends to LangSmith and OTLP; the other mode sends nothing to LangSmith."""
     with tracing(**mode) as traced:
         if mode is MODES["hybrid"]:
             assert all(request.headers["x-api-key"] == KEY for request in traced.langsmith.runs)
@@ -47,7 +47,7 @@ def test_langsmith_gets_the_runs_unless_told_otherwise(mode: dict[str, str]) -> 
 
 
 def test_langsmiths_own_endpoint_gets_its_key() -> None:
-    """Spans for LangSmith itself need the key, and LANGSMITH_ENDPOINT says where LangSmith is."""
+    """LangSmith's own OTLP endpoint gets the key, and LANGSMITH_ENDPOINT says where it is."""
     with tracing(
         LANGSMITH_TRACING_MODE="otel", LANGSMITH_ENDPOINT="{otlp}", OTEL_EXPORTER_OTLP_ENDPOINT="{otlp}/otel"
     ) as traced:
@@ -57,7 +57,7 @@ def test_langsmiths_own_endpoint_gets_its_key() -> None:
 
 
 def test_headers_that_are_set_are_sent_as_they_are() -> None:
-    """Whoever names headers names all of them."""
+    """An application that sets headers sets all of them."""
     headers = "authorization=Bearer collector"
 
     with tracing(**MODES["only"], OTEL_EXPORTER_OTLP_HEADERS=headers) as traced:
@@ -68,7 +68,7 @@ def test_headers_that_are_set_are_sent_as_they_are() -> None:
 
 
 def test_headers_of_traces_alone_are_sent_without_the_key() -> None:
-    """OpenTelemetry's more particular variable keeps its meaning, and exporters of metrics do not get its token."""
+    """The more specific variable for traces keeps its meaning, and metric exporters do not get its token."""
     with tracing(**MODES["only"], OTEL_EXPORTER_OTLP_TRACES_HEADERS="authorization=Bearer collector") as traced:
         (export,) = traced.otlp.exports
         assert export.headers["authorization"] == "Bearer collector"
@@ -76,8 +76,8 @@ def test_headers_of_traces_alone_are_sent_without_the_key() -> None:
         assert traced.headers == ","
 
 
-def test_an_applications_own_provider_is_left_alone_and_gives_the_exemplars() -> None:
-    """Over it no key leaves; the span it has current is the trace of the exported runs and of the latencies."""
+def test_an_applications_own_provider_is_unchanged_and_gives_the_exemplars() -> None:
+    """No key is sent over the application's provider, and its current span is on every record."""
     with tracing("own-provider", LANGSMITH_TRACING_MODE="hybrid") as traced:
         assert not [request for request in traced.otlp.requests if request.holds(KEY)]
         assert (traced.headers, traced.log) == (None, "")
@@ -88,15 +88,15 @@ def test_an_applications_own_provider_is_left_alone_and_gives_the_exemplars() ->
         }
 
 
-def test_ids_that_langsmith_makes_up_are_no_exemplar() -> None:
-    """Within @traceable LangSmith's SDK makes a span current under ids that it then does not export."""
+def test_span_ids_that_langsmith_does_not_export_are_no_exemplar() -> None:
+    """Within @traceable the SDK's current span has ids that it does not export."""
     with tracing("traceable", **MODES["hybrid"]) as traced:
         assert set(traced.otlp.spans) == {"request", "LangGraph", "answer", "FakeModel"}
         assert {record["trace_id"] for record in traced.records} == {None}
 
 
-def test_a_client_made_before_the_handler_is_told_of() -> None:
-    """The exporter then holds the key already, which the log says together with the remedy."""
+def test_a_client_made_before_the_handler_gives_a_warning() -> None:
+    """The exporter then already holds the key; the log says so and how to avoid it."""
     with tracing("client-first", LANGSMITH_TRACING_MODE="otel") as traced:
         assert traced.otlp.exports[0].headers["x-api-key"] == KEY
         assert traced.headers is None
@@ -121,7 +121,7 @@ def test_a_client_made_before_the_handler_is_told_of() -> None:
         ({"LANGSMITH_TRACING_MODE": "otel"}, True),
         ({"LANGSMITH_TRACING_MODE": "Hybrid"}, True),
         ({"LANGCHAIN_TRACING_MODE": "hybrid"}, True),
-        # To SDKs before 0.10 the older switch is all there is.
+        # SDKs before 0.10 know the older switch only.
         ({"LANGSMITH_TRACING_MODE": "langsmith", "LANGSMITH_OTEL_ENABLED": "true"}, True),
         ({"LANGSMITH_TRACING_MODE": "langsmith"}, False),
         ({}, False),
@@ -129,7 +129,7 @@ def test_a_client_made_before_the_handler_is_told_of() -> None:
     ids=lambda value: ",".join(f"{k}={v}" for k, v in value.items()) or "nothing" if isinstance(value, dict) else "",
 )
 def test_the_mode_is_read_as_langsmiths_sdk_reads_it(settings: dict[str, str], withheld: bool) -> None:
-    """The guard acts where some version of the SDK would be in its OpenTelemetry mode, under every name of it."""
+    """The guard acts wherever some version of the SDK would use its OpenTelemetry mode."""
     environ = {**FOREIGN, **settings}
 
     assert withhold_langsmith_key(environ) is withheld
@@ -145,7 +145,7 @@ def test_the_mode_is_read_as_langsmiths_sdk_reads_it(settings: dict[str, str], w
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://api.smith.langchain.com/otel"}, True),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://api.smith.langchain.com.example.org"}, True),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://smithlangchain.com"}, True),
-        # Parsers disagree on whose host this is.
+        # URL parsers disagree about the host here.
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": r"https://evil.example\@api.smith.langchain.com"}, True),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": r"https://evil.example\.langchain.com"}, True),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}, True),
@@ -187,7 +187,7 @@ def test_the_mode_is_read_as_langsmiths_sdk_reads_it(settings: dict[str, str], w
         *("no_key", "old_spelling_of_the_key", "empty_headers", "blank_headers", "headers", "provider_by_environment"),
     ],
 )
-def test_only_a_foreign_endpoint_without_headers_is_a_danger(settings: dict[str, str], withheld: bool) -> None:
+def test_only_a_foreign_endpoint_without_headers_is_guarded(settings: dict[str, str], withheld: bool) -> None:
     """Where the key belongs, or would not be sent, nothing is changed."""
     environ = {**FOREIGN, "LANGSMITH_OTEL_ENABLED": "true", **settings}
     before = dict(environ)
@@ -196,7 +196,7 @@ def test_only_a_foreign_endpoint_without_headers_is_a_danger(settings: dict[str,
     assert environ == ({**before, "OTEL_EXPORTER_OTLP_HEADERS": ","} if withheld else before)
 
 
-def test_it_is_said_once_and_without_the_secrets_of_the_url(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_guard_warns_once_without_the_secrets_of_the_url(caplog: pytest.LogCaptureFixture) -> None:
     """One warning names the endpoint, what was done and what to set."""
     endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://eco2:password@collector/otlp?token=secret"}
     environ = {**FOREIGN, "LANGSMITH_OTEL_ENABLED": "true", **endpoint}

@@ -1,4 +1,4 @@
-"""The local LangSmith: what the real client sends arrives whole, and each way to switch tracing on gives one trace."""
+"""The local LangSmith: it keeps what the real client sends, and each tracing mode gives one trace."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from urllib3.util import Retry
 
 from tests.support.fake_model import USAGE, FakeModel
 from tests.support.langsmith_server import Ingest, LangSmithServer, refused_url
-from tests.support.tracing_modes import ACTIVATIONS, APPLICATION, MODES, activate
+from tests.support.tracing_modes import APPLICATION, CALL_MODES, TRACING_MODES, activate
 
 QUESTION = {"messages": [("user", "Where does it go?")]}
 ANSWER = "sort it well"
@@ -36,8 +36,8 @@ NO_RETRIES = Retry(total=0)
 
 
 @pytest.fixture(autouse=True)
-def nothing_left_open() -> Iterator[None]:
-    """Let a thread or a socket that a test left behind fail that very test."""
+def no_open_threads() -> Iterator[None]:
+    """Fail a test that leaves a thread or a socket behind."""
     before = set(threading.enumerate())
 
     yield
@@ -49,7 +49,7 @@ def nothing_left_open() -> Iterator[None]:
 
 
 class TwoChoices(FakeModel):
-    """Asked for two choices it repeats the usage of the whole call on each, as ``ChatOpenAI`` does."""
+    """Repeats the usage of the whole call on each of two choices, as ``ChatOpenAI`` does."""
 
     def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
         return ChatResult(generations=super()._generate(messages).generations * 2)
@@ -67,7 +67,7 @@ def build_graph(model: FakeModel) -> Any:
 
 
 def ask(client: langsmith.Client, model: FakeModel | None = None) -> str:
-    """Put the question to a small graph with LangChain's own tracer, and return the answer."""
+    """Invoke a small graph with LangChain's own tracer and return the answer."""
     config = {"callbacks": [LangChainTracer(client=client)]}
     return str(build_graph(model or FakeModel()).invoke(QUESTION, config)["messages"][-1].text)
 
@@ -93,7 +93,7 @@ def post(url: str, path: str, body: bytes, **headers: str) -> tuple[int, http.cl
         connection.close()
 
 
-# What arrives.
+# Runs and feedback that arrive.
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ def post(url: str, path: str, body: bytes, **headers: str) -> tuple[int, http.cl
         ("batch", "/runs/batch", "identity", ["post"] * 3),
     ],
 )
-def test_runs_arrive_whole(ingest: Ingest, path: str, encoding: str, kinds: list[str]) -> None:
-    """Inputs, outputs, extra and events arrive with their run, however the server asked for them."""
+def test_runs_arrive_complete(ingest: Ingest, path: str, encoding: str, kinds: list[str]) -> None:
+    """Inputs, outputs, extra and events arrive with their run in every ingest format."""
     with LangSmithServer(ingest=ingest) as server, server.client() as client:
         ask(client)
         client.flush()
@@ -134,7 +134,7 @@ def test_runs_arrive_whole(ingest: Ingest, path: str, encoding: str, kinds: list
 
 
 def test_runs_arrive_one_by_one(server: LangSmithServer) -> None:
-    """A client that does not batch posts and patches each run in requests of their own."""
+    """A client that does not batch sends one request for each post and each patch."""
     with server.client(auto_batch_tracing=False) as client:
         ask(client)
 
@@ -144,7 +144,7 @@ def test_runs_arrive_one_by_one(server: LangSmithServer) -> None:
 
 
 def test_gzip_is_read(server: LangSmithServer) -> None:
-    """A body compressed with gzip arrives like any other, an attachment with the run that it belongs to."""
+    """A gzip body is read like any other, and an attachment belongs to its run."""
     body = MultipartEncoder(
         {
             "post.1": (None, json.dumps({"id": "1", "name": "run"}), "application/json"),
@@ -174,7 +174,7 @@ def test_gzip_is_read(server: LangSmithServer) -> None:
 
 @pytest.mark.parametrize("ingest", ["multipart", "zstd"])
 def test_a_failed_run_arrives_with_its_error(ingest: Ingest) -> None:
-    """The error is part of the run's first end."""
+    """The error is part of the first end of a run."""
     with LangSmithServer(ingest=ingest) as server, server.client() as client, pytest.raises(ValueError, match="quota"):
         ask(client, FakeModel(fails=[ValueError("quota")]))
 
@@ -186,7 +186,7 @@ def test_a_failed_run_arrives_with_its_error(ingest: Ingest) -> None:
 
 @pytest.mark.parametrize("ingest", ["multipart", "zstd"])
 def test_only_the_first_end_counts(ingest: Ingest) -> None:
-    """A patch after a run's end is seen among its patches, and not in the run."""
+    """A patch after a run's end is among its patches but does not change the run."""
     run = new_run(inputs={"text": "q"}, run_type="llm")
     run_id = str(run["id"])
     with LangSmithServer(ingest=ingest) as server, server.client() as client:
@@ -198,7 +198,7 @@ def test_only_the_first_end_counts(ingest: Ingest) -> None:
                 run["id"], trace_id=run["trace_id"], dotted_order=run["dotted_order"], outputs={"text": text}
             )
             if ingest == "multipart":
-                # What meets in its queue the client would merge, and the second text would win.
+                # The client would merge both patches in its queue, and the second text would win.
                 client.flush()
 
     assert "end_time" not in started
@@ -210,7 +210,7 @@ def test_only_the_first_end_counts(ingest: Ingest) -> None:
 
 
 def test_a_run_posted_with_its_end_takes_no_patch(server: LangSmithServer) -> None:
-    """A run whose post already held the outputs was ended by it."""
+    """A run whose post holds the outputs has ended with it."""
     run = new_run(inputs={}, outputs={"text": "done"}, end_time=datetime.now(UTC), run_type="llm")
     with server.client() as client:
         client.create_run(**run)
@@ -224,7 +224,7 @@ def test_a_run_posted_with_its_end_takes_no_patch(server: LangSmithServer) -> No
 
 
 def test_feedback_arrives_both_ways(server: LangSmithServer) -> None:
-    """Feedback comes with the runs' multipart when it names their trace, else in a request of its own."""
+    """Feedback that names its trace is sent with the runs, other feedback in a request of its own."""
     run_id, session_id = uuid.uuid4(), uuid.uuid4()
     with server.client() as client:
         client.create_feedback(run_id, "queued", score=1, trace_id=run_id, session_id=session_id)
@@ -237,7 +237,7 @@ def test_feedback_arrives_both_ways(server: LangSmithServer) -> None:
 
 
 def test_two_choices_are_counted_twice_by_the_tracer_itself(server: LangSmithServer) -> None:
-    """LangChain's tracer adds up the usage that each choice repeats: twice the tokens that were billed."""
+    """LangChain's tracer adds the usage of each choice: twice the tokens that were billed."""
     with server.client() as client:
         ask(client, TwoChoices())
 
@@ -247,7 +247,7 @@ def test_two_choices_are_counted_twice_by_the_tracer_itself(server: LangSmithSer
 
 
 def test_what_was_not_flushed_can_be_awaited(server: LangSmithServer) -> None:
-    """``wait`` returns once the client sent of its own accord, and fails if that takes too long."""
+    """``wait`` returns once the client has sent without a flush, and fails on timeout."""
     with server.client() as client:
         ask(client)
         server.wait(lambda server: len(server.operations) == 3)
@@ -257,8 +257,8 @@ def test_what_was_not_flushed_can_be_awaited(server: LangSmithServer) -> None:
             server.wait(lambda server: len(server.operations) > 3, timeout_seconds=0.02)
 
 
-def test_a_missing_run_is_named_with_those_that_are_there(server: LangSmithServer) -> None:
-    """Who looks for a run that is not there reads what was."""
+def test_a_missing_run_is_reported_with_the_existing_runs(server: LangSmithServer) -> None:
+    """The error for a missing run lists the runs that exist."""
     with server.client() as client:
         ask(client)
 
@@ -267,7 +267,7 @@ def test_a_missing_run_is_named_with_those_that_are_there(server: LangSmithServe
 
 
 def test_other_requests_are_counted_and_not_found(server: LangSmithServer) -> None:
-    """It knows no datasets, and shows that it was asked for one; of projects there is always the one."""
+    """The server has one project and no datasets, and counts both requests."""
     with server.client() as client:
         assert str(client.read_project(project_name="default").id) == server.project_id
         with pytest.raises(LangSmithNotFoundError):
@@ -276,8 +276,8 @@ def test_other_requests_are_counted_and_not_found(server: LangSmithServer) -> No
     assert (server.requests["GET /sessions"], server.requests["GET /datasets"]) == (1, 1)
 
 
-def test_what_cannot_be_read_fails_the_block() -> None:
-    """A request in a shape the server does not know does not pass unseen."""
+def test_an_unreadable_request_fails_the_block() -> None:
+    """A request in an unknown shape fails the block at its end."""
     with pytest.raises(ExceptionGroup) as failure, LangSmithServer() as server:
         status, _ = post(server.url, "/runs/batch", b"not JSON")
 
@@ -286,7 +286,7 @@ def test_what_cannot_be_read_fails_the_block() -> None:
 
 
 def test_connections_end_with_the_server() -> None:
-    """A connection that a client keeps alive does not keep the server, nor the server the connection."""
+    """A keep-alive connection does not outlive the server, nor delay its end."""
     with LangSmithServer() as server:
         connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=5)
         connection.request("GET", "/info")
@@ -297,19 +297,19 @@ def test_connections_end_with_the_server() -> None:
     connection.close()
 
 
-# The ways to switch tracing on.
+# Tracing modes.
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", ACTIVATIONS)
-async def test_each_activation_gives_one_trace(server: LangSmithServer, name: str, mode: str) -> None:
-    """However tracing is switched on and the graph is called, one root run holds all others, and then it is off."""
-    with activate(name, server) as active:
-        state = await MODES[mode](active, build_graph(FakeModel()), QUESTION, metadata={"thread_id": "t1"})
+@pytest.mark.parametrize("mode", CALL_MODES)
+@pytest.mark.parametrize("tracing_mode", TRACING_MODES)
+async def test_each_tracing_mode_gives_one_trace(server: LangSmithServer, tracing_mode: str, mode: str) -> None:
+    """In every tracing mode one root run holds all others, and tracing is off afterwards."""
+    with activate(tracing_mode, server) as active:
+        state = await CALL_MODES[mode](active, build_graph(FakeModel()), QUESTION, metadata={"thread_id": "t1"})
 
     assert state["messages"][-1].text == ANSWER
     (root,) = server.roots()
-    if name == "traceable":
+    if tracing_mode == "traceable":
         assert (root["name"], root["outputs"]["messages"][-1]["content"]) == (APPLICATION, ANSWER)
         (graph,) = server.children(root)
     else:
@@ -321,16 +321,16 @@ async def test_each_activation_gives_one_trace(server: LangSmithServer, name: st
     assert call["extra"]["metadata"]["thread_id"] == "t1"
     assert {run["trace_id"] for run in server.runs().values()} == {root["id"]}
     assert all(run["end_time"] for run in server.runs().values())
-    assert len(server.runs()) == (4 if name == "traceable" else 3)
+    assert len(server.runs()) == (4 if tracing_mode == "traceable" else 3)
     assert not tracing_is_enabled()
     assert run_trees._CLIENT is None
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
-async def test_each_activation_takes_the_servers_ingest_and_the_clients_options(name: str) -> None:
-    """The client of each compresses when asked to, and hides what it was told to."""
-    with LangSmithServer(ingest="zstd") as server, activate(name, server, hide_inputs=True) as active:
-        await MODES["ainvoke"](active, build_graph(FakeModel()), QUESTION)
+@pytest.mark.parametrize("tracing_mode", TRACING_MODES)
+async def test_each_tracing_mode_uses_the_servers_ingest_and_the_clients_options(tracing_mode: str) -> None:
+    """The client of each tracing mode compresses when the server wants it, and hides what its options say."""
+    with LangSmithServer(ingest="zstd") as server, activate(tracing_mode, server, hide_inputs=True) as active:
+        await CALL_MODES["ainvoke"](active, build_graph(FakeModel()), QUESTION)
         active.client.flush()
         operations = server.operations
 
@@ -339,26 +339,26 @@ async def test_each_activation_takes_the_servers_ingest_and_the_clients_options(
     assert server.run(run_type="llm")["inputs"] == {}
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_the_handler_stands_where_the_activation_says(server: LangSmithServer, name: str) -> None:
-    """A handler is passed beside the tracer, before or after it; LangChain adds any other tracer behind."""
+@pytest.mark.parametrize("tracing_mode", TRACING_MODES)
+def test_the_handler_is_placed_as_the_tracing_mode_says(server: LangSmithServer, tracing_mode: str) -> None:
+    """A handler is passed before or after the tracer; LangChain appends a tracer of its own."""
     handler = BaseCallbackHandler()
-    with activate(name, server, handler) as active:
+    with activate(tracing_mode, server, handler) as active:
         passed = [type(callback) for callback in active.callbacks]
 
     assert passed == {
         "tracer_before": [LangChainTracer, BaseCallbackHandler],
         "tracer_after": [BaseCallbackHandler, LangChainTracer],
-    }.get(name, [BaseCallbackHandler])
+    }.get(tracing_mode, [BaseCallbackHandler])
 
 
-# What goes wrong.
+# Faults.
 
 
 @pytest.mark.parametrize("ingest", ["multipart", "zstd"])
 @pytest.mark.parametrize("status", [500, 429])
 def test_a_failing_server_keeps_nothing(caplog: pytest.LogCaptureFixture, ingest: Ingest, status: int) -> None:
-    """The graph answers, the client gives up and says so, and once the server recovered the next trace arrives."""
+    """The graph answers while the server fails, and the next trace after its recovery arrives."""
     with LangSmithServer(ingest=ingest) as server, server.client(retry_config=NO_RETRIES) as client:
         server.fail_with(status, retry_after_seconds=0)
         failed = ask(client)
@@ -375,8 +375,8 @@ def test_a_failing_server_keeps_nothing(caplog: pytest.LogCaptureFixture, ingest
     assert len(server.runs()) == 3
 
 
-def test_a_refusal_says_when_to_come_back(server: LangSmithServer) -> None:
-    """A 429 carries the Retry-After that was asked for."""
+def test_a_refusal_carries_retry_after(server: LangSmithServer) -> None:
+    """A 429 carries the configured Retry-After."""
     server.fail_with(429, retry_after_seconds=7)
 
     status, headers = post(server.url, "/runs/batch", b"{}")
@@ -386,8 +386,8 @@ def test_a_refusal_says_when_to_come_back(server: LangSmithServer) -> None:
 
 
 @pytest.mark.parametrize("ingest", ["multipart", "zstd", "batch"])
-def test_a_hanging_server_holds_up_nobody(ingest: Ingest) -> None:
-    """The graph answers while LangSmith does not, and the end of the test does not wait for it."""
+def test_a_hanging_server_delays_neither_the_graph_nor_the_test(ingest: Ingest) -> None:
+    """The graph answers while LangSmith hangs, and the end of the test does not wait for it."""
     started = time.monotonic()
     with LangSmithServer(ingest=ingest) as server, server.client() as client:
         server.hang()
@@ -402,7 +402,7 @@ def test_a_hanging_server_holds_up_nobody(ingest: Ingest) -> None:
 
 
 def test_a_slow_server_answers_in_the_end(server: LangSmithServer) -> None:
-    """A request that hung for its time is answered, and what it carried is kept."""
+    """A delayed request is answered in the end, and its content is kept."""
     with server.client() as client:
         server.hang(0.3)
         ask(client)
@@ -415,8 +415,10 @@ def test_a_slow_server_answers_in_the_end(server: LangSmithServer) -> None:
     assert len(arrived) == 3
 
 
-def test_a_refused_connection_holds_up_nobody(server: LangSmithServer, caplog: pytest.LogCaptureFixture) -> None:
-    """Where nobody listens the graph answers as well, and the client says that it could not connect."""
+def test_a_refused_connection_does_not_delay_the_graph(
+    server: LangSmithServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The graph answers, and the client logs that it could not connect."""
     with refused_url() as url, server.client(api_url=url, retry_config=NO_RETRIES) as client:
         answer = ask(client)
         client.flush()

@@ -1,4 +1,4 @@
-"""A LangSmith that is away, slow or overrun: the graph answers, Prometheus counts, and one line says it."""
+"""A LangSmith that is down, slow or overloaded: the graph answers, Prometheus counts, one line is logged."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.support.traced_graphs import one_node, sync_answer
 from tests.support.tracing_modes import activate
 
 REQUESTS = 50
-# The client's own rests between attempts are seconds long.
-AT_ONCE = {"retry_config": Retry(total=0)}
+# The client's own pauses between attempts are seconds long.
+NO_RETRIES = {"retry_config": Retry(total=0)}
 
 
 @pytest.fixture
@@ -34,15 +34,15 @@ def scored(state: Any) -> Any:
 
 
 def ask(callbacks: list[Any]) -> float:
-    """Return the seconds that the requests took together."""
+    """Run the requests and return how many seconds they took together."""
     graph = one_node(scored)
-    began = time.perf_counter()
+    started = time.perf_counter()
     for _ in range(REQUESTS):
         assert graph.invoke({"message": "hello"}, {"callbacks": callbacks})["answers"] == ["sort it well"]
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
-def faulty(server: LangSmithServer, fault: str) -> None:
+def start_fault(server: LangSmithServer, fault: str) -> None:
     if fault == "hangs":
         server.hang()
     elif fault == "429":
@@ -52,66 +52,68 @@ def faulty(server: LangSmithServer, fault: str) -> None:
 
 
 @pytest.mark.parametrize("fault", ["500", "429", "hangs", "refused"])
-@pytest.mark.parametrize("way", ["environment", "tracer_before"])
-def test_the_graph_and_prometheus_do_not_depend_on_langsmith(server: LangSmithServer, way: str, fault: str) -> None:
-    """The requests take about as long as with a LangSmith that is well, and every one is counted."""
+@pytest.mark.parametrize("tracing_mode", ["environment", "tracer_before"])
+def test_the_graph_and_prometheus_do_not_depend_on_langsmith(
+    server: LangSmithServer, tracing_mode: str, fault: str
+) -> None:
+    """Requests take about as long as with a healthy LangSmith, and every one is counted."""
     registry = CollectorRegistry()
     feedback = {"answer": {"rag_quality": "scores.rag"}}
-    with refused_url() as nowhere, Eco2CallbackHandler(registry=registry, feedback=feedback) as handler:
-        away = {"api_url": nowhere} if fault == "refused" else {}
-        with activate(way, server) as active:
-            well_seconds = min(ask([*active.callbacks, handler]) for _ in range(2))
-        with activate(way, server, **AT_ONCE, **away) as active:
-            faulty(server, fault)
-            ill_seconds = min(ask([*active.callbacks, handler]) for _ in range(2))
+    with refused_url() as refused, Eco2CallbackHandler(registry=registry, feedback=feedback) as handler:
+        options = {"api_url": refused} if fault == "refused" else {}
+        with activate(tracing_mode, server) as active:
+            healthy_seconds = min(ask([*active.callbacks, handler]) for _ in range(2))
+        with activate(tracing_mode, server, **NO_RETRIES, **options) as active:
+            start_fault(server, fault)
+            faulty_seconds = min(ask([*active.callbacks, handler]) for _ in range(2))
 
-    # One request that waited for a LangSmith that hangs would take longer than all of them.
-    assert ill_seconds < 4 * well_seconds
+    # One request that waited for a hanging LangSmith would take longer than all of them.
+    assert faulty_seconds < 4 * healthy_seconds
     assert exposed(registry, "chat_requests_total") == exposed(registry, "llm_calls_total") == 4 * REQUESTS
     assert exposed(registry, "llm_cost_dollars_total") == pytest.approx(4 * REQUESTS * 0.0053872)
     assert exposed(registry, "eco2_callbacks_open_runs") == 0
 
 
 @pytest.mark.parametrize("fault", ["500", "429", "refused"])
-def test_an_outage_is_one_clear_line(server: LangSmithServer, caplog: pytest.LogCaptureFixture, fault: str) -> None:
-    """Many batches fail; the log says so once, in a sentence and without a list of run ids."""
-    with refused_url() as nowhere, Eco2CallbackHandler(registry=CollectorRegistry()) as handler:
-        away = {"api_url": nowhere} if fault == "refused" else {}
-        with activate("tracer_after", server, **AT_ONCE, **away) as active:
-            faulty(server, fault)
+def test_an_outage_is_one_log_line(server: LangSmithServer, caplog: pytest.LogCaptureFixture, fault: str) -> None:
+    """Many batches fail, and one log line says so, without a list of run ids."""
+    with refused_url() as refused, Eco2CallbackHandler(registry=CollectorRegistry()) as handler:
+        options = {"api_url": refused} if fault == "refused" else {}
+        with activate("tracer_after", server, **NO_RETRIES, **options) as active:
+            start_fault(server, fault)
             for _ in range(4):
                 ask([handler, *active.callbacks])
                 active.client.flush()
 
-    said = [line.getMessage() for line in caplog.records if "take the runs" in line.getMessage()]
-    assert len(said) == 1
-    assert said[0].startswith("LangSmith does not take the runs that are sent to it (")
-    assert said[0].endswith("Said once a minute; 0 more since the last time.")
-    assert len(said[0]) < 450
+    logged = [line.getMessage() for line in caplog.records if "take the runs" in line.getMessage()]
+    assert len(logged) == 1
+    assert logged[0].startswith("LangSmith does not take the runs that are sent to it (")
+    assert logged[0].endswith("Said once a minute; 0 more since the last time.")
+    assert len(logged[0]) < 450
     assert "Failed to" not in "".join(line.getMessage() for line in caplog.records if "info" not in line.getMessage())
 
 
-def test_feedback_is_given_up_while_langsmith_is_away(caplog: pytest.LogCaptureFixture) -> None:
-    """The first score that fails is said, the rest is counted without being tried."""
+def test_feedback_is_dropped_while_langsmith_is_down(caplog: pytest.LogCaptureFixture) -> None:
+    """The first score that fails is logged; the others are counted and not tried."""
     registry = CollectorRegistry()
-    with refused_url() as nowhere, LangSmithServer() as server:
+    with refused_url() as refused, LangSmithServer() as server:
         handler = Eco2CallbackHandler(registry=registry, feedback={"answer": {"rag_quality": "scores.rag"}})
-        with activate("tracer_after", server, handler, api_url=nowhere, **AT_ONCE) as active:
+        with activate("tracer_after", server, handler, api_url=refused, **NO_RETRIES) as active:
             ask(active.callbacks)
             handler.close()
 
-    said = [line.getMessage() for line in caplog.records if line.name == "eco2_callbacks.langsmith"]
-    assert len(said) == 1
-    assert said[0].startswith("Feedback did not reach LangSmith (")
-    assert said[0].endswith(
+    logged = [line.getMessage() for line in caplog.records if line.name == "eco2_callbacks.langsmith"]
+    assert len(logged) == 1
+    assert logged[0].startswith("Feedback did not reach LangSmith (")
+    assert logged[0].endswith(
         "); for 60 seconds none is tried, and each lost score is counted in "
         'eco2_callbacks_errors_total{callback="feedback"}.'
     )
     assert registry.get_sample_value("eco2_callbacks_errors_total", {"callback": "feedback"}) == REQUESTS
 
 
-def test_the_filter_counts_what_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At 59.9 seconds it is still quiet, at 60 it speaks again; other lines pass untouched."""
+def test_the_filter_counts_suppressed_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The filter suppresses repeats for 60 seconds, counts them, and lets other lines pass."""
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     outages = OutageFilter()
@@ -124,7 +126,7 @@ def test_the_filter_counts_what_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -
     first = passes(failure)
     other = passes("Dropped 7 trace data item(s)")
     now += 59.9
-    quiet = [passes(failure), passes("Failed to batch ingest runs: x")]
+    suppressed = [passes(failure), passes("Failed to batch ingest runs: x")]
     now += 0.1
     again = passes("Failed to send compressed multipart ingest: y")
 
@@ -132,7 +134,7 @@ def test_the_filter_counts_what_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -
     assert "(LangSmithConnectionError(%r))" in first
     assert "trace=" not in first
     assert other == "Dropped 7 trace data item(s)"
-    assert quiet == [None, None]
+    assert suppressed == [None, None]
     assert again is not None
     assert "(y)" in again
     assert again.endswith("; 2 more since the last time.")

@@ -1,4 +1,4 @@
-"""The cost on exported spans: the dollars of the records, as on LangSmith's runs."""
+"""The cost on exported spans equals the cost in the records."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.otlp_tracing import each_mode, tracing
 
 @each_mode
 def test_the_cost_is_on_the_span(mode: dict[str, str]) -> None:
-    """Every span has its record's dollars; the model's also beside the tokens, split as LangSmith does."""
+    """Every span carries its record's dollars; the model's span also splits them as LangSmith does."""
     with tracing(**mode) as traced:
         costs = {record["kind"]: Decimal(record["cost"]) for record in traced.records}
         attributes = {name: span.attributes for name, span in traced.otlp.spans.items()}

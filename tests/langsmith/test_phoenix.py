@@ -1,4 +1,4 @@
-"""A real OTLP receiver: Phoenix, started on loopback, shows the spans with their tokens and dollars."""
+"""Phoenix, a real OTLP receiver on the loopback, shows the spans with their tokens and dollars."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def asked(url: str) -> Any:
+def get_json(url: str) -> Any:
     with urllib.request.urlopen(url, timeout=10) as response:
         return json.load(response)
 
 
-def until(found: Callable[[], _T | None], seconds: float) -> _T | None:
-    """Ask again until something is found or time is up."""
+def wait_until(found: Callable[[], _T | None], seconds: float) -> _T | None:
+    """Poll until a value is found or time is up."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if (result := found()) is not None:
@@ -44,7 +44,7 @@ def until(found: Callable[[], _T | None], seconds: float) -> _T | None:
 
 @pytest.fixture
 def phoenix(tmp_path: Path) -> Iterator[str]:
-    """The address of a Phoenix that lives as long as the test."""
+    """Yield the address of a Phoenix that runs for one test."""
     url = f"http://127.0.0.1:{free_port()}"
     log = tmp_path / "phoenix.log"
     settings = {
@@ -67,13 +67,13 @@ def phoenix(tmp_path: Path) -> Iterator[str]:
     def started() -> bool | None:
         assert server.poll() is None, log.read_text()
         try:
-            return asked(f"{url}/v1/projects") and True
+            return get_json(f"{url}/v1/projects") and True
         except OSError:
             return None
 
     try:
-        # Long enough to be fetched first, where .ci/run has not done so.
-        assert until(started, 600), log.read_text()
+        # Long enough to download Phoenix first, where .ci/run has not done so.
+        assert wait_until(started, 600), log.read_text()
         yield url
     finally:
         if server.poll() is None:
@@ -87,18 +87,18 @@ def phoenix(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.slow
 def test_phoenix_shows_what_a_request_used_and_cost(phoenix: str) -> None:
-    """Sent in both modes, the trees of spans are there, with the record's dollars and without LangSmith's key."""
+    """In both modes the span trees arrive with the record's dollars and without LangSmith's key."""
     cost_usd = {}
     for mode, settings in MODES.items():
         with tracing(**settings, LANGSMITH_PROJECT=mode, OTEL_EXPORTER_OTLP_ENDPOINT=phoenix) as traced:
             (cost_usd[mode],) = {float(record["cost"]) for record in traced.records}
 
     def arrived() -> list[Any] | None:
-        spans = asked(f"{phoenix}/v1/projects/default/spans")["data"]
+        spans = get_json(f"{phoenix}/v1/projects/default/spans")["data"]
         return spans if len(spans) == 6 else None
 
-    spans = until(arrived, 60)
-    assert spans is not None, asked(f"{phoenix}/v1/projects/default/spans")
+    spans = wait_until(arrived, 60)
+    assert spans is not None, get_json(f"{phoenix}/v1/projects/default/spans")
     assert KEY not in json.dumps(spans)
     for mode in MODES:
         of_mode = [span for span in spans if span["attributes"]["langsmith.trace.session_name"] == mode]
@@ -113,5 +113,5 @@ def test_phoenix_shows_what_a_request_used_and_cost(phoenix: str) -> None:
         attributes = call["attributes"]
         assert attributes["langsmith.metadata.usage_metadata.total_cost"] == cost_usd[mode]
         assert (attributes["gen_ai.usage.input_tokens"], attributes["gen_ai.usage.output_tokens"]) == (1200, 350)
-        # Phoenix' own columns, which its pages add up.
+        # Phoenix's own columns, which its pages add up.
         assert (attributes["llm.token_count.prompt"], attributes["llm.token_count.completion"]) == (1200, 350)

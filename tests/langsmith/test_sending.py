@@ -1,4 +1,4 @@
-"""LangSmith: every run is sent once, and only where the application traces."""
+"""LangSmith: every traced run is sent once, and nothing else is."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from tests.support.traced_graphs import State, one_node, sync_answer
 from tests.support.tracing_modes import activate
 
 
-def test_the_application_sees_nothing_of_it(server: LangSmithServer, handler: Eco2CallbackHandler) -> None:
-    """The answer, what it pickles to, and what another handler counts are as without the handler."""
+def test_the_answer_is_unchanged(server: LangSmithServer, handler: Eco2CallbackHandler) -> None:
+    """The answer, its pickle and another handler's counts are the same as without the handler."""
     model, usages = FakeModel(), UsageMetadataCallbackHandler()
     plain = model.invoke("hello")
 
-    for way in ("tracer_before", "tracer_after"):
-        with activate(way, server, handler) as active:
+    for tracing_mode in ("tracer_before", "tracer_after"):
+        with activate(tracing_mode, server, handler) as active:
             answer = model.invoke("hello", {"callbacks": [*active.callbacks, usages]})
 
             assert type(answer) is AIMessage
@@ -43,12 +43,12 @@ def test_the_application_sees_nothing_of_it(server: LangSmithServer, handler: Ec
     }
 
 
-def test_a_tool_and_a_link_are_sent_too(server: LangSmithServer, handler: Eco2CallbackHandler) -> None:
-    """Runs without a cost of their own lose nothing by being held back, and carry the intent."""
+def test_tools_and_chain_steps_are_sent(server: LangSmithServer, handler: Eco2CallbackHandler) -> None:
+    """Runs without a cost of their own are sent with their outputs and the intent."""
 
     @tool
     def weather(city: str) -> str:
-        """Tell the weather."""
+        """Return the weather."""
         return f"{city}: fair"
 
     chain = RunnableLambda(weather.invoke, name="ask") | RunnableLambda(str.upper, name="upper")
@@ -65,7 +65,7 @@ def test_a_tool_and_a_link_are_sent_too(server: LangSmithServer, handler: Eco2Ca
 
 
 def test_a_failing_node_is_sent_with_its_error(server: LangSmithServer, handler: Eco2CallbackHandler) -> None:
-    """A failure reaches LangSmith with its own text and what had been spent until then."""
+    """A failed run carries its own error text and the cost so far."""
 
     def node(state: State) -> State:
         FakeModel().invoke("hello")
@@ -80,7 +80,7 @@ def test_a_failing_node_is_sent_with_its_error(server: LangSmithServer, handler:
 
 
 def test_what_is_not_sampled_is_not_sent(server: LangSmithServer) -> None:
-    """A trace that the client samples out is not brought back, nor is its feedback."""
+    """A trace that the client samples out is not sent, nor is its feedback."""
     handler = Eco2CallbackHandler(registry=CollectorRegistry(), feedback={"answer": {"rag_quality": "scores.rag"}})
 
     with handler, activate("tracer_before", server, handler, tracing_sampling_rate=0.0) as active:
@@ -91,7 +91,7 @@ def test_what_is_not_sampled_is_not_sent(server: LangSmithServer) -> None:
 
 
 def test_tracing_switched_off_inside_stays_off(server: LangSmithServer, handler: Eco2CallbackHandler) -> None:
-    """A run that the application keeps from LangSmith is not sent by the handler either."""
+    """The handler sends no run that the application excludes from tracing."""
     with activate("tracer_after", server, handler) as active, langsmith.tracing_context(enabled=False):
         one_node(sync_answer).invoke({"message": "hello"}, {"callbacks": active.callbacks})
 
@@ -99,15 +99,15 @@ def test_tracing_switched_off_inside_stays_off(server: LangSmithServer, handler:
 
 
 def test_nothing_is_kept_for_a_langsmith_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the handler wrote on goes with the run, and the client's queue is as long as it is told to be."""
+    """No pending run stays in memory, and the client's queue keeps its configured limit."""
     monkeypatch.setenv("LANGSMITH_TRACING_QUEUE_MAX_SIZE", "100")
     get_env_var.cache_clear()
     registry = CollectorRegistry()
     feedback = {"answer": {"rag_quality": "scores.rag"}}
     graph = one_node(lambda state: {**sync_answer(state), "scores": {"rag": 0.8}})
     with LangSmithServer() as server, Eco2CallbackHandler(registry=registry, feedback=feedback) as handler:
-        for way in ("tracer_before", "tracer_after"):
-            with activate(way, server, handler) as active:
+        for tracing_mode in ("tracer_before", "tracer_after"):
+            with activate(tracing_mode, server, handler) as active:
                 server.hang()
                 for _ in range(200):
                     graph.invoke({"message": "hello"}, {"callbacks": active.callbacks})
@@ -116,7 +116,7 @@ def test_nothing_is_kept_for_a_langsmith_that_hangs(monkeypatch: pytest.MonkeyPa
                 assert active.client.tracing_queue.qsize() <= 100
                 gc.collect()
                 kept = [kept for kept in gc.get_objects() if isinstance(kept, TracedRun | RunTree)]
-                # The tracer keeps its latest run, and feedback that waits keeps none.
+                # The tracer keeps its latest run; pending feedback keeps none.
                 assert len(kept) <= 2
     get_env_var.cache_clear()
     assert exposed(registry, "llm_calls_total") == 400

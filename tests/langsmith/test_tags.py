@@ -1,4 +1,4 @@
-"""LangSmith: intent, subagent, feature and execution tags, on the runs they apply to."""
+"""LangSmith: intent, subagent, feature and execution tags, each on the runs it applies to."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from eco2_callbacks import Eco2CallbackHandler, Feature
 from tests.support.langsmith_runs import metadata
 from tests.support.langsmith_server import LangSmithServer
 from tests.support.traced_graphs import State, async_answer, one_node
-from tests.support.tracing_modes import ACTIVATIONS, MODES, activate
+from tests.support.tracing_modes import CALL_MODES, TRACING_MODES, activate
 
 
 def tree() -> Any:
-    """An intent, a RAG node, and two parallel nodes of which one is a subgraph."""
+    """An intent node, a RAG node, and two parallel nodes, one of them a subgraph."""
 
     async def classify(state: State) -> State:
         return {"intent": "waste"}
@@ -41,27 +41,27 @@ def tree() -> Any:
     )
 
 
-@pytest.mark.parametrize("way", ACTIVATIONS)
-async def test_tags_stand_where_they_apply(server: LangSmithServer, way: str) -> None:
-    """The intent on the root and all below, once known; subagent, feature and execution on the node and below."""
+@pytest.mark.parametrize("tracing_mode", TRACING_MODES)
+async def test_tags_are_on_the_runs_they_apply_to(server: LangSmithServer, tracing_mode: str) -> None:
+    """The intent is on the root and all runs below; subagent, feature and execution on the node and below."""
     handler = Eco2CallbackHandler(
         registry=CollectorRegistry(),
         subagents=["location", "waste_rag"],
         features={"waste": {"feature": "rag", "subagents": ["waste_rag"]}, "location": "maps", "general": "talk"},
     )
 
-    with handler, activate(way, server, handler) as active:
-        await MODES["ainvoke"](active, tree(), {"message": "hello"}, tags=["env:production"])
+    with handler, activate(tracing_mode, server, handler) as active:
+        await CALL_MODES["ainvoke"](active, tree(), {"message": "hello"}, tags=["env:production"])
 
-    ours: dict[str, set[str]] = {}
+    found: dict[str, set[str]] = {}
     for run in server.runs().values():
         if run["name"] != "application":
             where = f"{run['name']}@{metadata(run).get('langgraph_checkpoint_ns', '').split(':')[0]}"
-            ours.setdefault(where, set()).update(tag for tag in run["tags"] if not tag.startswith(("graph:", "seq:")))
+            found.setdefault(where, set()).update(tag for tag in run["tags"] if not tag.startswith(("graph:", "seq:")))
     always = {"env:production", "intent:waste"}
     rag = always | {"subagent:waste_rag", "feature:rag"}
     location = always | {"subagent:location", "feature:maps", "execution:parallel"}
-    assert ours == {
+    assert found == {
         "LangGraph@": always,
         "intent@intent": always,
         "waste_rag@waste_rag": rag,
@@ -88,19 +88,19 @@ async def test_tags_stand_where_they_apply(server: LangSmithServer, way: str) ->
 async def test_a_feature_marks_the_nodes_that_serve_it(
     server: LangSmithServer, subagents: list[str], feature: Any, tagged: set[str]
 ) -> None:
-    """Its own subagents, else the handler's, else all nodes of the intent's requests; never the root."""
+    """A feature marks its own subagents, else the handler's, else all nodes of its intent; never the root."""
     handler = Eco2CallbackHandler(registry=CollectorRegistry(), subagents=subagents, features={"waste": feature})
 
     with handler, activate("tracer_after", server, handler) as active:
-        await MODES["ainvoke"](active, tree(), {"message": "hello"})
+        await CALL_MODES["ainvoke"](active, tree(), {"message": "hello"})
 
     nodes = [run for run in server.runs().values() if run["name"] == metadata(run).get("langgraph_node")]
     assert {run["name"] for run in nodes if "feature:rag" in run["tags"]} == tagged
     assert "feature:rag" not in next(run for run in server.roots())["tags"]
 
 
-async def test_a_feature_says_what_runs_in_parallel(server: LangSmithServer) -> None:
-    """Where one branch ends before the other begins, nothing but the feature tells that they stand side by side."""
+async def test_a_feature_declares_what_runs_in_parallel(server: LangSmithServer) -> None:
+    """Where one branch ends before the other starts, only the feature shows that they are parallel."""
     features = {"waste": Feature(feature="rag", subagents=("first", "second"), parallel=True)}
     graph = StateGraph(State).add_node("first", lambda state: {}).add_node("second", lambda state: {})
     graph.add_edge(START, "first").add_edge("first", "second")
@@ -115,10 +115,10 @@ async def test_a_feature_says_what_runs_in_parallel(server: LangSmithServer) -> 
         assert {"execution:parallel", "feature:rag", f"subagent:{name}"} <= set(server.run(name=name)["tags"])
 
 
-def test_the_intent_of_the_state_replaces_the_one_the_request_began_with(
+def test_the_intent_of_the_state_replaces_the_intent_of_the_request(
     server: LangSmithServer, handler: Eco2CallbackHandler
 ) -> None:
-    """A run has one intent, in its tags as in its metadata."""
+    """A run has one intent, the same in its tags and its metadata."""
     graph = one_node(lambda state: {"intent": "waste"})
 
     with activate("tracer_after", server, handler) as active:

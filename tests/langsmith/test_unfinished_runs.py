@@ -1,4 +1,4 @@
-"""LangSmith: streams cut short and calls cancelled end with an estimate, once."""
+"""LangSmith: streams cut short and calls cancelled end once, with an estimate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.langsmith_runs import PRICED_USAGE, metadata, model_runs, usa
 from tests.support.langsmith_server import LangSmithServer
 from tests.support.record_sink import Records
 from tests.support.traced_graphs import State, one_node, sync_answer
-from tests.support.tracing_modes import ACTIVATIONS, MODES, activate
+from tests.support.tracing_modes import CALL_MODES, TRACING_MODES, activate
 
 
 async def cancel_in_stream(model: FakeModel, config: RunnableConfig) -> None:
@@ -51,12 +51,12 @@ async def fail_in_stream(model: FakeModel, config: RunnableConfig) -> None:
 
 
 @pytest.mark.parametrize("cut_short", [cancel_in_stream, close_stream, break_stream, fail_in_stream])
-@pytest.mark.parametrize("way", ["environment", "tracer_before", "tracer_after"])
+@pytest.mark.parametrize("tracing_mode", ["environment", "tracer_before", "tracer_after"])
 async def test_a_stream_cut_short_carries_its_estimate(
-    server: LangSmithServer, handler: Eco2CallbackHandler, records: Records, way: str, cut_short: Any
+    server: LangSmithServer, handler: Eco2CallbackHandler, records: Records, tracing_mode: str, cut_short: Any
 ) -> None:
-    """What was received is estimated, marked as an estimate, and the same in the record."""
-    with activate(way, server, handler) as active:
+    """The text received is estimated, marked as an estimate, and the same as in the record."""
+    with activate(tracing_mode, server, handler) as active:
         await cut_short(FakeModel(), {"callbacks": active.callbacks})
 
     (run,) = model_runs(server)
@@ -71,18 +71,18 @@ async def test_a_stream_cut_short_carries_its_estimate(
     assert run["error"]
 
 
-@pytest.mark.parametrize("way", ACTIVATIONS)
+@pytest.mark.parametrize("tracing_mode", TRACING_MODES)
 async def test_a_cancelled_call_is_closed_on_langsmith_too(
-    server: LangSmithServer, handler: Eco2CallbackHandler, records: Records, way: str
+    server: LangSmithServer, handler: Eco2CallbackHandler, records: Records, tracing_mode: str
 ) -> None:
-    """LangChain tells nobody of the end of a call that is cancelled unstreamed; its run does not stay open for ever."""
+    """No end callback fires for a cancelled call without a stream; its LangSmith run is closed all the same."""
 
     async def slow(state: State) -> State:
         await FakeModel(pause_seconds=30).ainvoke("hello")
         return {}
 
-    with activate(way, server, handler) as active:
-        task = asyncio.create_task(MODES["ainvoke"](active, one_node(slow), {"message": "hello"}))
+    with activate(tracing_mode, server, handler) as active:
+        task = asyncio.create_task(CALL_MODES["ainvoke"](active, one_node(slow), {"message": "hello"}))
         await asyncio.sleep(0.1)
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -97,16 +97,16 @@ async def test_a_cancelled_call_is_closed_on_langsmith_too(
     assert metadata(run)["cost_estimated"] is True
 
 
-@pytest.mark.parametrize("way", ["environment", "tracer_before"])
+@pytest.mark.parametrize("tracing_mode", ["environment", "tracer_before"])
 async def test_a_call_that_outlives_its_cancelled_request_is_counted_as_it_ends(
-    server: LangSmithServer, handler: Eco2CallbackHandler, records: Records, way: str
+    server: LangSmithServer, handler: Eco2CallbackHandler, records: Records, tracing_mode: str
 ) -> None:
-    """A thread cannot be cancelled: what it asked for is answered and billed, and that is what both are told."""
-    answered = threading.Event()
+    """A thread cannot be cancelled: its answer is billed, and record and run both show that."""
+    requested, cancelled, answered = threading.Event(), threading.Event(), threading.Event()
 
     class Slow(FakeModel):
         def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-            asked.set()
+            requested.set()
             cancelled.wait(5)
             return super()._generate(*args, **kwargs)
 
@@ -115,10 +115,9 @@ async def test_a_call_that_outlives_its_cancelled_request_is_counted_as_it_ends(
         answered.set()
         return {}
 
-    asked, cancelled = threading.Event(), threading.Event()
-    with activate(way, server, handler) as active:
-        task = asyncio.create_task(MODES["ainvoke"](active, one_node(node), {"message": "hello"}))
-        await asyncio.to_thread(asked.wait, 5)
+    with activate(tracing_mode, server, handler) as active:
+        task = asyncio.create_task(CALL_MODES["ainvoke"](active, one_node(node), {"message": "hello"}))
+        await asyncio.to_thread(requested.wait, 5)
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
@@ -135,19 +134,19 @@ async def test_a_call_that_outlives_its_cancelled_request_is_counted_as_it_ends(
     assert len(handler._tracker._runs) == 0
 
 
-@pytest.mark.parametrize("way", ["environment", "tracer_before"])
-async def test_a_call_cancelled_inside_a_node_that_goes_on_is_closed(
-    server: LangSmithServer, handler: Eco2CallbackHandler, records: Records, way: str
+@pytest.mark.parametrize("tracing_mode", ["environment", "tracer_before"])
+async def test_a_call_cancelled_inside_a_node_that_continues_is_closed(
+    server: LangSmithServer, handler: Eco2CallbackHandler, records: Records, tracing_mode: str
 ) -> None:
-    """A node that gives up waiting and answers otherwise leaves no run open."""
+    """A node that stops waiting for its call and continues leaves no run open."""
 
     async def node(state: State) -> State:
         with suppress(TimeoutError):
             await asyncio.wait_for(FakeModel(pause_seconds=30).ainvoke("hello"), 0.02)
         return {"answers": ["later"]}
 
-    with activate(way, server, handler) as active:
-        result = await MODES["ainvoke"](active, one_node(node), {"message": "hello"})
+    with activate(tracing_mode, server, handler) as active:
+        result = await CALL_MODES["ainvoke"](active, one_node(node), {"message": "hello"})
 
     assert result["answers"] == ["later"]
     assert (records.request.status, records.call.status) == ("success", "cancelled")
@@ -160,7 +159,7 @@ async def test_a_call_cancelled_inside_a_node_that_goes_on_is_closed(
 async def test_a_call_in_the_background_is_counted_as_it_ends(
     server: LangSmithServer, handler: Eco2CallbackHandler, records: Records
 ) -> None:
-    """A task that a node leaves running ends after its request, with its own usage."""
+    """A task that outlives its request ends later, with its own usage."""
     tasks = []
 
     async def node(state: State) -> State:
@@ -169,7 +168,7 @@ async def test_a_call_in_the_background_is_counted_as_it_ends(
         return {}
 
     with activate("tracer_before", server, handler) as active:
-        await MODES["ainvoke"](active, one_node(node), {"message": "hello"})
+        await CALL_MODES["ainvoke"](active, one_node(node), {"message": "hello"})
         assert records.calls == []
         await tasks[0]
 
@@ -177,10 +176,10 @@ async def test_a_call_in_the_background_is_counted_as_it_ends(
     assert [usage_of(run) for run in model_runs(server)] == [PRICED_USAGE]
 
 
-def test_a_run_that_evicts_one_above_it_is_sent(
+def test_a_run_that_evicts_its_parent_is_sent(
     server: LangSmithServer, handler: Eco2CallbackHandler, records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However few runs may be open, none that goes on is taken for one that was left behind."""
+    """However few runs may be open, a running one is not taken for an unfinished one."""
     monkeypatch.setattr(handler._tracker._runs, "_most", 1)
 
     with activate("tracer_before", server, handler) as active:

@@ -1,4 +1,4 @@
-"""Interrupts and handovers: LangGraph raises them as exceptions, and neither is an error."""
+"""Interrupts and handovers: LangGraph raises both as exceptions, and neither is an error."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tests.support.record_sink import Records
 from tests.support.small_graphs import State, answer, graph_of, intent, sample
 
 
-async def test_an_interrupt_is_no_error_and_is_remembered_by_the_request(
+async def test_an_interrupt_is_no_error_and_marks_the_request(
     handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry
 ) -> None:
-    """A node that asks a person is interrupted, and so is its request, although the root ends normally."""
+    """A node that interrupts is interrupted, and so is its request, although the root run ends normally."""
 
     async def ask(state: State) -> State:
         return {"answers": [interrupt("which bin?")]}
@@ -39,10 +39,10 @@ async def test_an_interrupt_is_no_error_and_is_remembered_by_the_request(
     assert sample(registry, "chat_requests_total", intent="unclassified", status="interrupted", provider="") == 1
 
 
-async def test_a_handover_to_the_graph_above_is_a_success_and_its_state_counts(
+async def test_a_handover_to_the_parent_graph_is_a_success_and_updates_the_state(
     handler: Eco2CallbackHandler, records: Records
 ) -> None:
-    """``Command.PARENT`` travels as an exception, yet is how a node returns."""
+    """``Command.PARENT`` is raised as an exception, but the node has succeeded."""
 
     async def classify(state: State) -> Command[Any]:
         return Command(graph=Command.PARENT, goto="answer", update={"intent": "bulk_waste"})
@@ -59,7 +59,7 @@ async def test_a_handover_to_the_graph_above_is_a_success_and_its_state_counts(
 
 
 async def test_an_intent_from_before_an_interrupt_still_holds(handler: Eco2CallbackHandler, records: Records) -> None:
-    """A resumed request takes up the state that nodes had filled before it was interrupted."""
+    """A resumed request keeps the state that nodes wrote before the interrupt."""
 
     async def ask(state: State) -> State:
         return {"answers": [interrupt("which bin?")]}

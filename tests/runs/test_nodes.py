@@ -1,4 +1,4 @@
-"""Nodes of a graph: parallel branches, subgraphs, scores, and the calls that belong to them."""
+"""Nodes: parallel branches, subgraphs, scores, and the calls that belong to each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.small_graphs import State, answer, graph_of, sample
 
 
 async def test_send_branches_of_one_step_are_parallel(handler: Eco2CallbackHandler, records: Records) -> None:
-    """Two tasks of a step are parallel, the node after them is not."""
+    """Two tasks of one step are parallel; the node after them is not."""
     both = asyncio.Barrier(2)
 
     async def branch(state: State) -> State:
@@ -39,10 +39,10 @@ async def test_send_branches_of_one_step_are_parallel(handler: Eco2CallbackHandl
     assert records.request.cost.total_usd == 3 * COST
 
 
-async def test_a_subgraph_is_spent_in_its_node_and_in_the_node_around_it(
+async def test_a_subgraphs_cost_counts_for_its_node_and_for_the_outer_node(
     handler: Eco2CallbackHandler, records: Records
 ) -> None:
-    """Dollars of an inner node belong to the outer one as well, and to the request once."""
+    """An inner node's cost also counts for the outer node, and once for the request."""
     inner = graph_of(answer).compile()
 
     async def outer(state: State) -> State:
@@ -57,7 +57,7 @@ async def test_a_subgraph_is_spent_in_its_node_and_in_the_node_around_it(
 
 
 async def test_feedback_that_a_node_returns_is_observed(registry: CollectorRegistry, records: Records) -> None:
-    """The mapping names node, key and path of a score in the node's output."""
+    """The mapping names the node, the key and the path of a score in the node's output."""
     handler = Eco2CallbackHandler(
         registry=registry, sinks=[records], feedback={"grade": {"rag_quality": "scores.rag", "missing": "scores.no"}}
     )
@@ -82,7 +82,7 @@ async def test_feedback_that_a_node_returns_is_observed(registry: CollectorRegis
 async def test_a_call_with_callbacks_of_its_own_stays_in_its_node(
     handler: Eco2CallbackHandler, records: Records, nested: bool
 ) -> None:
-    """A config pasted into a node cuts LangChain's tree, not the bill of the node and the request."""
+    """A config passed inside a node cuts LangChain's run tree, but the call still counts for the node and request."""
 
     async def node(state: State) -> State:
         model: Any = RunnableLambda(lambda text: text) | FakeModel() if nested else FakeModel()

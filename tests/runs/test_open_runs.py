@@ -1,4 +1,4 @@
-"""Open runs: each one is closed, their number is bounded, and nothing of them stays in memory."""
+"""Open runs: each one is closed, their number is bounded, and none of them stays in memory."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tests.support.small_graphs import State, answer, graph_of, intent, sample
 from tests.support.started_calls import start_call
 
 
-async def test_a_cancelled_call_is_closed_by_the_run_above_it(
+async def test_a_cancelled_call_is_closed_by_its_parent_run(
     handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry
 ) -> None:
-    """LangChain tells a cancelled ``ainvoke`` only to its parents; the call ends with them, as an estimate."""
+    """LangChain fires no end callback for a cancelled ``ainvoke``; its parent run closes it with an estimate."""
 
     async def slow(state: State) -> State:
         await FakeModel(pause_seconds=60).ainvoke("Wait for me")
@@ -44,22 +44,22 @@ async def test_a_cancelled_call_is_closed_by_the_run_above_it(
     assert sample(registry, "agent_active_sessions", agent_name="eco2", tenant_id="") == 0
 
 
-def result(usage: Any = None) -> LLMResult:
+def llm_result(usage: Any = None) -> LLMResult:
     message = AIMessage("fine", usage_metadata=USAGE if usage is None else usage)
     return LLMResult(generations=[[ChatGeneration(message=message)]])
 
 
-def test_runs_without_an_end_are_closed_by_the_run_above(
+def test_runs_without_an_end_callback_are_closed_by_their_parent(
     handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry
 ) -> None:
-    """A lost end costs its own run's accuracy and nothing else; an end that comes too late counts no second time."""
+    """A run without an end callback is closed with its parent, and a late end callback counts nothing twice."""
     root, middle = uuid.uuid4(), uuid.uuid4()
     handler.on_chain_start({}, {}, run_id=root)
     handler.on_chain_start({}, {}, run_id=middle, parent_run_id=root)
     call = start_call(handler, middle)
 
     handler.on_chain_end({}, run_id=root)
-    handler.on_llm_end(result(), run_id=call)
+    handler.on_llm_end(llm_result(), run_id=call)
     handler.on_chain_end({}, run_id=middle)
 
     assert (records.call.status, records.call.error_type) == ("cancelled", None)
@@ -70,7 +70,7 @@ def test_runs_without_an_end_are_closed_by_the_run_above(
 def test_the_number_of_open_runs_is_bounded(
     registry: CollectorRegistry, records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Past the bound the oldest run is closed as cancelled and counted as evicted, never dropped."""
+    """Past the bound the oldest run is closed as cancelled and counted as evicted."""
     monkeypatch.setattr("eco2_callbacks.tracker._MOST_OPEN_RUNS", 3)
     handler = Eco2CallbackHandler(registry=registry, sinks=[records])
 
@@ -81,8 +81,8 @@ def test_the_number_of_open_runs_is_bounded(
     assert (records.call.run_id, records.call.status) == (runs[0], "cancelled")
 
 
-def test_close_ends_what_is_open(handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry) -> None:
-    """At shutdown open calls become records before the sinks are closed."""
+def test_close_ends_open_calls(handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry) -> None:
+    """close() turns open calls into records before it closes the sinks."""
     start_call(handler)
 
     handler.close()
@@ -91,8 +91,8 @@ def test_close_ends_what_is_open(handler: Eco2CallbackHandler, records: Records,
     assert sample(registry, "eco2_callbacks_open_runs") == 0
 
 
-def test_siblings_of_a_run_that_ends_meanwhile_are_closed_too(handler: Eco2CallbackHandler, records: Records) -> None:
-    """A run that another thread closes first does not keep the others open."""
+def test_siblings_of_a_run_that_another_thread_ends_are_closed(handler: Eco2CallbackHandler, records: Records) -> None:
+    """A run that another thread ends first does not keep its siblings open."""
     handler.on_chain_start({}, {}, run_id=(root := uuid.uuid4()))
     first, *_ = (start_call(handler, root) for _ in range(3))
     runs = handler._tracker._runs
@@ -100,7 +100,7 @@ def test_siblings_of_a_run_that_ends_meanwhile_are_closed_too(handler: Eco2Callb
     assert open_root is not None
     assert open_root.children is not None
     stale = dict(open_root.children)
-    handler.on_llm_end(result(), run_id=first)
+    handler.on_llm_end(llm_result(), run_id=first)
     open_root.children = stale
 
     handler.on_chain_end({}, run_id=root)
@@ -110,7 +110,7 @@ def test_siblings_of_a_run_that_ends_meanwhile_are_closed_too(handler: Eco2Callb
 
 
 def test_a_tree_of_any_depth_is_closed(handler: Eco2CallbackHandler, records: Records) -> None:
-    """Three thousand runs below each other end with the topmost one."""
+    """Three thousand nested runs end with the topmost one."""
     handler.on_chain_start({}, {}, run_id=(root := uuid.uuid4()))
     parent = root
     for _ in range(3000):
@@ -126,7 +126,7 @@ def test_a_tree_of_any_depth_is_closed(handler: Eco2CallbackHandler, records: Re
 def test_eight_threads_lose_nothing(
     handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry
 ) -> None:
-    """Sums are exact when calls end on many threads at once."""
+    """Sums are exact when calls end on eight threads at once."""
 
     def work() -> None:
         for _ in range(50):
@@ -145,10 +145,10 @@ def test_eight_threads_lose_nothing(
     assert sample(registry, "eco2_callbacks_open_runs") == 0
 
 
-async def test_five_hundred_streams_at_once_leave_nothing_behind(
+async def test_five_hundred_concurrent_streams_leave_no_open_run(
     handler: Eco2CallbackHandler, registry: CollectorRegistry
 ) -> None:
-    """Concurrent streams keep apart and are all forgotten once they ended."""
+    """Concurrent streams stay separate, and nothing of them is kept after their end."""
     model = FakeModel(words=["word "] * 20)
 
     async def consume() -> None:
@@ -185,11 +185,11 @@ async def test_five_thousand_calls_do_not_grow_the_process(registry: CollectorRe
     assert after - before < 500
 
 
-def test_a_topmost_run_without_an_end_is_forgotten_after_hours(registry: CollectorRegistry, records: Records) -> None:
-    """Nobody is told of a cancelled call without a run above: it is closed when it is older than any request."""
+def test_a_topmost_run_without_an_end_is_closed_after_six_hours(registry: CollectorRegistry, records: Records) -> None:
+    """No end callback fires for a cancelled call without a parent; it is closed past the maximum age."""
     seconds = [0.0]
     handler = Eco2CallbackHandler(registry=registry, sinks=[records], clock=lambda: seconds[0])
-    forgotten = start_call(handler)
+    oldest = start_call(handler)
 
     seconds[0] = 6 * 3600.0
     start_call(handler)
@@ -197,5 +197,5 @@ def test_a_topmost_run_without_an_end_is_forgotten_after_hours(registry: Collect
     seconds[0] += 1
     start_call(handler)
 
-    assert (records.call.run_id, records.call.status) == (forgotten, "cancelled")
+    assert (records.call.run_id, records.call.status) == (oldest, "cancelled")
     assert sample(registry, "eco2_callbacks_evicted_runs_total") == 1

@@ -10,13 +10,13 @@ from google.genai.types import HttpOptions, HttpRetryOptions
 from langchain_core.runnables import Runnable
 
 from eco2_callbacks import GraphRun, NodeRun
-from tests.support.failing_provider import Api, FailingProvider, Plan, said_until
-from tests.support.ledger_checks import REFUSED, UNKNOWN, WHOLE, Bill, Books, so_far
-from tests.support.official_models import APIS, Official, graph_of
+from tests.support.failing_provider import Api, FailingProvider, Plan, text_of_pieces
+from tests.support.ledger_checks import REFUSED, UNKNOWN, WHOLE, Bill, LedgerChecks, estimate_so_far
+from tests.support.official_models import APIS, OfficialModels, graph_of
 
-ASKED = "How do I sort a bottle?"
-SAID = 3
-PATIENCE_SECONDS = 0.15
+PROMPT = "How do I sort a bottle?"
+PIECES = 3
+TIMEOUT_SECONDS = 0.15
 ON_ONE_LOOP = pytest.mark.asyncio(loop_scope="module")
 pytestmark = pytest.mark.filterwarnings("ignore:.* is in beta", "ignore:The v3 streaming protocol")
 
@@ -26,53 +26,53 @@ Model = Runnable[Any, Any]
 # Ways to call a model, bare and inside a node.
 
 
-async def invoke(model: Model, books: Books) -> None:
-    model.invoke(ASKED, books.config)
+async def invoke(model: Model, checks: LedgerChecks) -> None:
+    model.invoke(PROMPT, checks.config)
 
 
-async def ainvoke(model: Model, books: Books) -> None:
-    await model.ainvoke(ASKED, books.config)
+async def ainvoke(model: Model, checks: LedgerChecks) -> None:
+    await model.ainvoke(PROMPT, checks.config)
 
 
-async def stream(model: Model, books: Books) -> None:
-    for _ in model.stream(ASKED, books.config):
+async def stream(model: Model, checks: LedgerChecks) -> None:
+    for _ in model.stream(PROMPT, checks.config):
         pass
 
 
-async def astream(model: Model, books: Books) -> None:
-    async for _ in model.astream(ASKED, books.config):
+async def astream(model: Model, checks: LedgerChecks) -> None:
+    async for _ in model.astream(PROMPT, checks.config):
         pass
 
 
-async def stream_v3(model: Any, books: Books) -> None:
-    for _ in model.stream_events(ASKED, books.config, version="v3"):
+async def stream_v3(model: Any, checks: LedgerChecks) -> None:
+    for _ in model.stream_events(PROMPT, checks.config, version="v3"):
         pass
 
 
-async def astream_v3(model: Any, books: Books) -> None:
-    async with await model.astream_events(ASKED, books.config, version="v3") as events:
+async def astream_v3(model: Any, checks: LedgerChecks) -> None:
+    async with await model.astream_events(PROMPT, checks.config, version="v3") as events:
         async for _ in events:
             pass
 
 
-async def stream_graph(model: Model, books: Books) -> None:
-    for _ in graph_of(model).stream({"message": ASKED}, books.config, stream_mode="messages"):
+async def stream_graph(model: Model, checks: LedgerChecks) -> None:
+    for _ in graph_of(model).stream({"message": PROMPT}, checks.config, stream_mode="messages"):
         pass
 
 
-async def astream_graph(model: Model, books: Books) -> None:
-    async for _ in graph_of(model).astream({"message": ASKED}, books.config, stream_mode="messages"):
+async def astream_graph(model: Model, checks: LedgerChecks) -> None:
+    async for _ in graph_of(model).astream({"message": PROMPT}, checks.config, stream_mode="messages"):
         pass
 
 
-async def astream_graph_v3(model: Model, books: Books) -> None:
-    events = await graph_of(model).astream_events({"message": ASKED}, books.config, version="v3")
+async def astream_graph_v3(model: Model, checks: LedgerChecks) -> None:
+    events = await graph_of(model).astream_events({"message": PROMPT}, checks.config, version="v3")
     async with events:
         async for _ in events:
             pass
 
 
-Call = Callable[[Any, Books], Coroutine[Any, Any, None]]
+Call = Callable[[Any, LedgerChecks], Coroutine[Any, Any, None]]
 WHOLE_CALLS = (invoke, ainvoke)
 STREAMS = (stream, astream, stream_v3, astream_v3)
 GRAPHS = (stream_graph, astream_graph, astream_graph_v3)
@@ -93,17 +93,17 @@ RAISED = {
 TIMED_OUT = {"chat": "OpenAITimeoutError", "responses": "OpenAITimeoutError", "gemini": "ReadTimeout"}
 
 
-async def failing(call: Call, model: Any, books: Books) -> str:
+async def failing(call: Call, model: Any, checks: LedgerChecks) -> str:
     """Return the class of what the call raised, and let go of it."""
     with pytest.raises(Exception) as raised:  # noqa: PT011 # which one, the caller says
-        await call(model, books)
+        await call(model, checks)
     return type(raised.value).__name__
 
 
-def assert_told_above(books: Books, call: Call, error_type: str) -> None:
+def assert_runs_above_failed(checks: LedgerChecks, call: Call, error_type: str) -> None:
     """The node and the request of a call inside a graph failed of what the call failed of."""
     runs = [("error", error_type)] if call in GRAPHS else []
-    assert books.ended(NodeRun) == books.ended(GraphRun) == runs
+    assert checks.ended(NodeRun) == checks.ended(GraphRun) == runs
 
 
 def begun(api: Api, call: Call) -> int:
@@ -115,63 +115,67 @@ def begun(api: Api, call: Call) -> int:
 @pytest.mark.parametrize("call", [*STREAMS, *GRAPHS])
 @pytest.mark.parametrize(("ends", "api"), RAISED)
 async def test_a_stream_that_breaks_is_billed_so_far(
-    provider: FailingProvider, official: Official, books: Books, api: Api, ends: Any, call: Call
+    provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api, ends: Any, call: Call
 ) -> None:
     """A cut connection, an error event or an event that is no JSON: the text before it was written and is billed."""
-    provider.answers(ASKED, Plan(ends=ends, after=SAID))
+    provider.set_plans(PROMPT, Plan(ends=ends, after=PIECES))
 
-    raised = await failing(call, official.model(api), books)
+    raised = await failing(call, official_models.model(api), checks)
 
     assert raised == RAISED[ends, api]
-    (told,) = books.balance(("error", raised, so_far(api, said_until(api, SAID), "error")))
-    assert told.streamed_tokens == SAID
-    assert_told_above(books, call, raised)
+    (call_record,) = checks.assert_balanced(
+        ("error", raised, estimate_so_far(api, text_of_pieces(api, PIECES), "error"))
+    )
+    assert call_record.streamed_tokens == PIECES
+    assert_runs_above_failed(checks, call, raised)
 
 
 @ON_ONE_LOOP
 @pytest.mark.parametrize("call", [stream, astream, astream_graph])
 @pytest.mark.parametrize("api", APIS)
 async def test_a_stream_that_stalls_is_billed_so_far(
-    provider: FailingProvider, official: Official, books: Books, api: Api, call: Call
+    provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api, call: Call
 ) -> None:
     """The client's own timeout ends a stream as a broken connection does."""
-    provider.answers(ASKED, Plan(ends="stall", after=SAID))
+    provider.set_plans(PROMPT, Plan(ends="stall", after=PIECES))
 
-    raised = await failing(call, official.model(api, timeout=PATIENCE_SECONDS), books)
+    raised = await failing(call, official_models.model(api, timeout=TIMEOUT_SECONDS), checks)
 
     assert raised == TIMED_OUT[api]
-    (told,) = books.balance(("error", raised, so_far(api, said_until(api, SAID), "error")))
-    assert told.streamed_tokens == SAID
-    assert_told_above(books, call, raised)
+    (call_record,) = checks.assert_balanced(
+        ("error", raised, estimate_so_far(api, text_of_pieces(api, PIECES), "error"))
+    )
+    assert call_record.streamed_tokens == PIECES
+    assert_runs_above_failed(checks, call, raised)
 
 
 @ON_ONE_LOOP
 @pytest.mark.parametrize("api", ["chat", "responses"])
 async def test_a_stream_whose_next_chunk_does_not_come_is_billed_so_far(
-    provider: FailingProvider, official: Official, books: Books, api: Api
+    provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api
 ) -> None:
     """ChatOpenAI's limit between two chunks is a timeout like any other."""
-    provider.answers(ASKED, Plan(ends="stall", after=SAID))
+    provider.set_plans(PROMPT, Plan(ends="stall", after=PIECES))
 
-    raised = await failing(astream, official.model(api, stream_chunk_timeout=PATIENCE_SECONDS), books)
+    raised = await failing(astream, official_models.model(api, stream_chunk_timeout=TIMEOUT_SECONDS), checks)
 
     assert raised == "StreamChunkTimeoutError"
-    books.balance(("error", raised, so_far(api, said_until(api, SAID), "error")))
+    checks.assert_balanced(("error", raised, estimate_so_far(api, text_of_pieces(api, PIECES), "error")))
 
 
 @ON_ONE_LOOP
 @pytest.mark.parametrize("api", APIS)
 async def test_a_stream_that_drips_is_billed_whole(
-    provider: FailingProvider, official: Official, books: Books, api: Api
+    provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api
 ) -> None:
     """One that takes longer than the timeout, but never so long between two chunks, comes to its end."""
     pieces = {"chat": 26, "responses": 26, "gemini": 7}[api]
-    provider.answers(ASKED, Plan(pause_seconds=0.21 / pieces))
+    provider.set_plans(PROMPT, Plan(pause_seconds=0.21 / pieces))
 
-    await astream(official.model(api, timeout=PATIENCE_SECONDS), books)
+    await astream(official_models.model(api, timeout=TIMEOUT_SECONDS), checks)
 
-    (told,) = books.balance(("success", None, WHOLE))
-    assert told.streamed_tokens == pieces
+    (call_record,) = checks.assert_balanced(("success", None, WHOLE))
+    assert call_record.streamed_tokens == pieces
 
 
 @ON_ONE_LOOP
@@ -179,29 +183,29 @@ async def test_a_stream_that_drips_is_billed_whole(
 @pytest.mark.parametrize("ends", ["cut", "garbage"])
 @pytest.mark.parametrize("api", APIS)
 async def test_a_call_that_breaks_before_it_said_anything_is_unpriced(
-    provider: FailingProvider, official: Official, books: Books, api: Api, ends: Any, call: Call
+    provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api, ends: Any, call: Call
 ) -> None:
     """Nobody knows whether the provider bills the prompt: no tokens and no dollars, counted as unpriced."""
-    provider.answers(ASKED, Plan(ends=ends))
+    provider.set_plans(PROMPT, Plan(ends=ends))
 
-    raised = await failing(call, official.model(api), books)
+    raised = await failing(call, official_models.model(api), checks)
 
-    books.balance(("error", raised, UNKNOWN), streams=begun(api, call))
+    checks.assert_balanced(("error", raised, UNKNOWN), streams=begun(api, call))
 
 
 @ON_ONE_LOOP
 @pytest.mark.parametrize("call", WHOLE_CALLS)
 @pytest.mark.parametrize("api", APIS)
 async def test_a_call_that_is_never_answered_is_unpriced(
-    provider: FailingProvider, official: Official, books: Books, api: Api, call: Call
+    provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api, call: Call
 ) -> None:
     """The client's timeout before the answer says as little of the bill."""
-    provider.answers(ASKED, Plan(ends="stall"))
+    provider.set_plans(PROMPT, Plan(ends="stall"))
 
-    raised = await failing(call, official.model(api, timeout=PATIENCE_SECONDS), books)
+    raised = await failing(call, official_models.model(api, timeout=TIMEOUT_SECONDS), checks)
 
     assert raised == TIMED_OUT[api]
-    books.balance(("error", raised, UNKNOWN), streams=0)
+    checks.assert_balanced(("error", raised, UNKNOWN), streams=0)
 
 
 @ON_ONE_LOOP
@@ -217,15 +221,21 @@ async def test_a_call_that_is_never_answered_is_unpriced(
     ],
 )
 async def test_a_stream_that_begins_with_an_error_is_told_as_such(
-    provider: FailingProvider, official: Official, books: Books, api: Api, ends: Any, bill: Bill, call: Call
+    provider: FailingProvider,
+    official_models: OfficialModels,
+    checks: LedgerChecks,
+    api: Api,
+    ends: Any,
+    bill: Bill,
+    call: Call,
 ) -> None:
     """An error event instead of text is a refusal where it has a status, else nobody knows what it costs."""
-    provider.answers(ASKED, Plan(ends=ends))
+    provider.set_plans(PROMPT, Plan(ends=ends))
 
-    raised = await failing(call, official.model(api), books)
+    raised = await failing(call, official_models.model(api), checks)
 
     assert raised == RAISED[ends, api]
-    books.balance(("error", raised, bill), streams=begun(api, call))
+    checks.assert_balanced(("error", raised, bill), streams=begun(api, call))
 
 
 @ON_ONE_LOOP
@@ -233,50 +243,52 @@ async def test_a_stream_that_begins_with_an_error_is_told_as_such(
 @pytest.mark.parametrize("status", [429, 500])
 @pytest.mark.parametrize("api", APIS)
 async def test_a_refused_call_costs_nothing(
-    provider: FailingProvider, official: Official, books: Books, api: Api, status: int, call: Call
+    provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api, status: int, call: Call
 ) -> None:
     """A provider that answers with an error bills nothing, which is known and not unpriced; 429 counts as such."""
-    provider.answers(ASKED, Plan(status=status))
+    provider.set_plans(PROMPT, Plan(status=status))
 
-    raised = await failing(call, official.model(api), books)
+    raised = await failing(call, official_models.model(api), checks)
 
     assert raised == ("Google" if api == "gemini" else "OpenAI") + {429: "RateLimitError", 500: "APIError"}[status]
-    (told,) = books.balance(("error", raised, REFUSED), streams=0)
-    assert told.rate_limited == (status == 429)
-    assert_told_above(books, call, raised)
+    (call_record,) = checks.assert_balanced(("error", raised, REFUSED), streams=0)
+    assert call_record.rate_limited == (status == 429)
+    assert_runs_above_failed(checks, call, raised)
 
 
 @ON_ONE_LOOP
 @pytest.mark.parametrize("call", [*WHOLE_CALLS, stream, astream])
 @pytest.mark.parametrize("api", APIS)
 async def test_what_the_sdk_retries_is_one_call(
-    provider: FailingProvider, official: Official, books: Books, api: Api, call: Call
+    provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api, call: Call
 ) -> None:
     """Of the attempts inside a provider's SDK nobody is told: all of them are one call, with one end."""
-    provider.answers(ASKED, Plan(status=429, headers={"retry-after-ms": "1"}))
-    provider.asked.clear()
+    provider.set_plans(PROMPT, Plan(status=429, headers={"retry-after-ms": "1"}))
+    provider.prompts.clear()
     retries = HttpRetryOptions(attempts=3, initial_delay=0.001, max_delay=0.002, jitter=0)
-    model: Any = official.model(api) if api == "gemini" else official.model(api, max_retries=2)
+    model: Any = official_models.model(api) if api == "gemini" else official_models.model(api, max_retries=2)
     if api == "gemini":
         model = model.bind(http_options=HttpOptions(retry_options=retries))
 
-    raised = await failing(call, model, books)
+    raised = await failing(call, model, checks)
 
-    assert len(provider.asked) == 3
-    (told,) = books.balance(("error", raised, REFUSED), streams=0)
-    assert told.rate_limited
+    assert len(provider.prompts) == 3
+    (call_record,) = checks.assert_balanced(("error", raised, REFUSED), streams=0)
+    assert call_record.rate_limited
 
 
 @ON_ONE_LOOP
 @pytest.mark.parametrize("call", [stream, astream, stream_v3, astream_v3, astream_graph, astream_graph_v3])
 @pytest.mark.parametrize("api", APIS)
 async def test_a_stream_without_usage_is_estimated(
-    provider: FailingProvider, official: Official, books: Books, api: Api, call: Call
+    provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api, call: Call
 ) -> None:
     """A provider that never tells its usage leaves the text to go by."""
-    provider.answers(ASKED, Plan(usage=False))
+    provider.set_plans(PROMPT, Plan(usage=False))
 
-    await call(official.model(api), books)
+    await call(official_models.model(api), checks)
 
-    (told,) = books.balance(("success", None, Bill(WHOLE.output_tokens, None, estimate_reason="no_usage")))
-    assert told.streamed
+    (call_record,) = checks.assert_balanced(
+        ("success", None, Bill(WHOLE.output_tokens, None, estimate_reason="no_usage"))
+    )
+    assert call_record.streamed

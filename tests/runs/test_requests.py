@@ -1,4 +1,4 @@
-"""Requests: one GraphRun per topmost run, with the sums of its calls and the labels of its state."""
+"""Requests: one GraphRun for each topmost run, with the sums of its calls and the labels of its state."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.support.record_sink import Records
 from tests.support.small_graphs import State, answer, graph_of, intent, sample
 
 
-async def test_a_graph_run_is_accounted_call_by_call_node_by_node_and_as_a_whole(
+async def test_a_graph_run_has_a_record_for_each_call_each_node_and_the_whole(
     handler: Eco2CallbackHandler, records: Records
 ) -> None:
-    """What the calls cost is what their nodes and the request cost."""
+    """The cost of a node and of a request is the sum of the costs of its calls."""
     metadata = {"tenant_id": "acme", "user_id": 7, "job_id": "j1", "intent": "general"}
     config = {"callbacks": [handler], "metadata": metadata, "configurable": {"thread_id": "t1"}, "tags": ["prod"]}
 
@@ -55,7 +55,7 @@ async def test_a_graph_run_is_accounted_call_by_call_node_by_node_and_as_a_whole
 async def test_sync_and_async_runs_are_measured_alike(
     handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry, mode: str
 ) -> None:
-    """One synchronous body serves every way to run a graph."""
+    """Every way to run a graph gives the same record."""
 
     def sync_answer(state: State) -> State:
         return {"answers": [str(FakeModel().invoke("answer").content)]}
@@ -81,7 +81,7 @@ async def test_sync_and_async_runs_are_measured_alike(
 
 
 def test_state_labels_follow_other_keys_too(registry: CollectorRegistry, records: Records) -> None:
-    """A tenant that a node finds out about labels what comes after it."""
+    """A tenant that one node writes to the state labels everything after it."""
     handler = Eco2CallbackHandler(registry=registry, sinks=[records], state_labels=("intent", "tenant_id"))
 
     class Known(TypedDict, total=False):
@@ -105,15 +105,15 @@ def test_state_labels_follow_other_keys_too(registry: CollectorRegistry, records
 
 
 def test_a_model_alone_is_a_call_and_no_request(handler: Eco2CallbackHandler, records: Records) -> None:
-    """A root model run is an LLMCall only."""
+    """A model without a graph gives an LLMCall only."""
     FakeModel().invoke("hello", config={"callbacks": [handler]})
 
     assert [type(record).__name__ for record in records.all] == ["LLMCall"]
     assert records.call.trace_id == records.call.run_id
 
 
-def test_a_chain_below_a_run_never_seen_is_a_request(handler: Eco2CallbackHandler, records: Records) -> None:
-    """Under somebody else's trace the topmost run that the handler sees is the request."""
+def test_a_chain_below_an_unknown_run_is_a_request(handler: Eco2CallbackHandler, records: Records) -> None:
+    """The topmost run that the handler sees is the request, even inside another trace."""
     handler.on_chain_start({}, {}, run_id=(root := uuid.uuid4()), parent_run_id=uuid.uuid4(), metadata={})
     handler.on_chain_end({}, run_id=root)
 
@@ -121,7 +121,7 @@ def test_a_chain_below_a_run_never_seen_is_a_request(handler: Eco2CallbackHandle
 
 
 def test_a_chain_in_a_graph_without_the_handler_is_the_request(handler: Eco2CallbackHandler, records: Records) -> None:
-    """Attached inside a node only, the handler takes the topmost run it sees for the request."""
+    """A handler attached inside a node takes the topmost run it sees as the request."""
 
     def node(state: State) -> State:
         RunnableLambda(lambda text: FakeModel().invoke(text)).invoke("hello", config={"callbacks": [handler]})
@@ -135,7 +135,7 @@ def test_a_chain_in_a_graph_without_the_handler_is_the_request(handler: Eco2Call
 
 
 def test_batch_with_a_failure_counts_every_call(handler: Eco2CallbackHandler, records: Records) -> None:
-    """Each prompt of a batch is a call of its own, the failing one too."""
+    """Each prompt of a batch is a call of its own, the failing one included."""
     model = FakeModel(fails=[ConnectionError("reset")])
 
     replies = model.batch(["a", "b", "c"], config={"callbacks": [handler]}, return_exceptions=True)
@@ -147,7 +147,7 @@ def test_batch_with_a_failure_counts_every_call(handler: Eco2CallbackHandler, re
 async def test_a_new_turn_does_not_start_with_the_last_ones_intent(
     handler: Eco2CallbackHandler, records: Records
 ) -> None:
-    """What the thread's state still holds of an earlier turn labels nothing."""
+    """An intent that the thread's state keeps from an earlier turn labels nothing."""
     graph = graph_of(intent, answer).compile(checkpointer=InMemorySaver())
     config = {"callbacks": [handler], "configurable": {"thread_id": "1"}}
 

@@ -1,4 +1,4 @@
-"""Retries and fallbacks: each attempt is a call of its own, and the later ones are marked."""
+"""Retries and fallbacks: each attempt is a call of its own, and every attempt after the first is marked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.small_graphs import State, graph_of, sample
 async def test_a_retried_node_runs_twice_in_one_step_without_being_parallel(
     handler: Eco2CallbackHandler, records: Records
 ) -> None:
-    """A RetryPolicy's second run is the same task."""
+    """The second run of a RetryPolicy is the same task, not a parallel one."""
     attempts = iter([ConnectionError("once"), None])
 
     async def shaky(state: State) -> State:
@@ -37,7 +37,7 @@ async def test_a_retried_node_runs_twice_in_one_step_without_being_parallel(
 async def test_with_retry_marks_the_second_attempt(
     handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry
 ) -> None:
-    """A failed attempt is a call of its own; the next one says that it repeats it."""
+    """A failed attempt is a call of its own, and the next attempt is marked as a retry."""
     model = FakeModel(fails=[ConnectionError("reset")]).with_retry(wait_exponential_jitter=False)
 
     await model.ainvoke("hello", config={"callbacks": [handler]})
@@ -49,10 +49,10 @@ async def test_with_retry_marks_the_second_attempt(
 
 @pytest.mark.parametrize("inside", [True, False], ids=["in_a_node", "alone"])
 @pytest.mark.parametrize("mode", ["invoke", "ainvoke", "stream", "astream"])
-async def test_with_fallbacks_marks_the_model_that_stood_in(
+async def test_with_fallbacks_marks_the_fallback_model(
     handler: Eco2CallbackHandler, records: Records, inside: bool, mode: str
 ) -> None:
-    """The fallback's call is told from an ordinary one by the failure before it, in every mode."""
+    """The call of a fallback model is marked as a fallback, in every mode."""
     model = FakeModel(fails=[ConnectionError("reset")], fails_after=0).with_fallbacks([FakeModel(model="gpt-4o")])
 
     async def run(config: Any) -> None:
@@ -75,14 +75,14 @@ async def test_with_fallbacks_marks_the_model_that_stood_in(
     else:
         await run({"callbacks": [handler]})
 
-    told = [(call.request_model, call.status, call.retry) for call in records.calls]
-    assert told[:2] == [("gpt-5.2", "error", None), ("gpt-4o", "success", "fallback")]
-    assert told[2:] == ([("gpt-5.2", "success", None)] if inside else [])
+    attempts = [(call.request_model, call.status, call.retry) for call in records.calls]
+    assert attempts[:2] == [("gpt-5.2", "error", None), ("gpt-4o", "success", "fallback")]
+    assert attempts[2:] == ([("gpt-5.2", "success", None)] if inside else [])
 
 
 @pytest.mark.parametrize("chained", [False, True], ids=["models", "chains"])
-def test_fallbacks_at_the_top_are_one_request(handler: Eco2CallbackHandler, records: Records, chained: bool) -> None:
-    """The attempts of a topmost fallback belong to it, chains included."""
+def test_a_topmost_fallback_is_one_request(handler: Eco2CallbackHandler, records: Records, chained: bool) -> None:
+    """All attempts of a topmost fallback belong to one request, chains included."""
     first: Any = FakeModel(fails=[ConnectionError("reset")])
     second: Any = FakeModel(model="gpt-4o")
     if chained:
@@ -95,7 +95,7 @@ def test_fallbacks_at_the_top_are_one_request(handler: Eco2CallbackHandler, reco
 
 
 @pytest.mark.parametrize("mode", ["batch", "abatch"])
-async def test_fallbacks_in_a_batch_are_told(handler: Eco2CallbackHandler, records: Records, mode: str) -> None:
+async def test_fallbacks_in_a_batch_are_marked(handler: Eco2CallbackHandler, records: Records, mode: str) -> None:
     """Only the input whose first model failed is answered by a fallback."""
     model = FakeModel(fails=[ConnectionError("reset")]).with_fallbacks([FakeModel(model="gpt-4o")])
 
@@ -103,8 +103,8 @@ async def test_fallbacks_in_a_batch_are_told(handler: Eco2CallbackHandler, recor
     replies = model.batch(["a", "b"], config=config) if mode == "batch" else await model.abatch(["a", "b"], config)
 
     assert len(replies) == 2
-    told = sorted((call.request_model, call.status, call.retry) for call in records.calls)
-    assert told == [
+    attempts = sorted((call.request_model, call.status, call.retry) for call in records.calls)
+    assert attempts == [
         ("gpt-4o", "success", "fallback"),
         ("gpt-5.2", "error", None),
         ("gpt-5.2", "success", None),

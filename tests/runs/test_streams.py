@@ -1,4 +1,4 @@
-"""Streams become records: first token, chunks, and what is kept of a stream that ends early."""
+"""Records of streams: first token, chunks, and the estimate of a stream that ends early."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.support.small_graphs import State, graph_of
 from tests.support.started_calls import start_call
 
 
-async def test_a_stream_tells_its_first_token_and_its_chunks(records: Records, registry: CollectorRegistry) -> None:
-    """Chunks without content are no tokens, and the first one with content stops the wait."""
+async def test_a_stream_records_its_first_token_and_its_chunks(records: Records, registry: CollectorRegistry) -> None:
+    """Chunks without content are no tokens; the first chunk with content is the first token."""
     seconds = iter(range(100))
     handler = Eco2CallbackHandler(registry=registry, sinks=[records], clock=lambda: float(next(seconds)))
 
@@ -28,8 +28,8 @@ async def test_a_stream_tells_its_first_token_and_its_chunks(records: Records, r
     assert call.duration_seconds == 4.0
 
 
-async def test_a_stream_left_early_keeps_what_it_had_said(handler: Eco2CallbackHandler, records: Records) -> None:
-    """A consumer that breaks off pays for the tokens so far, as an estimate."""
+async def test_a_stream_closed_early_is_estimated_from_its_text(handler: Eco2CallbackHandler, records: Records) -> None:
+    """A stream that its consumer closes is billed for the tokens so far, as an estimate."""
     stream = FakeModel(usage=None).astream("How do I sort this?", config={"callbacks": [handler]})
 
     await anext(stream)
@@ -38,11 +38,13 @@ async def test_a_stream_left_early_keeps_what_it_had_said(handler: Eco2CallbackH
 
     call = records.call
     assert (call.status, call.error_type, call.estimate_reason) == ("cancelled", "GeneratorExit", "cancelled")
-    assert call.usage == TokenUsage(input_tokens=12, output_tokens=7)  # "sort it " is three tokens, and four
+    assert call.usage == TokenUsage(
+        input_tokens=12, output_tokens=7
+    )  # "sort it " is three tokens and its delimiters four
 
 
 async def test_a_stream_that_breaks_is_estimated_from_its_text(handler: Eco2CallbackHandler, records: Records) -> None:
-    """An error in mid-stream does not lose what was streamed before it."""
+    """An error in mid-stream does not lose the text before it."""
     model = FakeModel(usage=None, fails=[ConnectionError("reset")], fails_after=2)
 
     with pytest.raises(ConnectionError):
@@ -56,7 +58,7 @@ async def test_a_stream_that_breaks_is_estimated_from_its_text(handler: Eco2Call
 def test_an_abandoned_stream_may_be_collected_at_any_moment(
     handler: Eco2CallbackHandler, records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The garbage collector ends it with a callback, even in the middle of another one, without a deadlock."""
+    """The garbage collector may end a stream inside another callback, without a deadlock."""
     lock = handler._tracker._runs._lock
     stream = FakeModel().stream("hello", config={"callbacks": [handler]})
     next(stream)
@@ -68,10 +70,10 @@ def test_an_abandoned_stream_may_be_collected_at_any_moment(
     assert (records.call.status, records.call.streamed_tokens) == ("cancelled", 1)
 
 
-async def test_a_stream_that_breaks_inside_a_graph_keeps_what_it_had_said(
+async def test_a_stream_that_breaks_inside_a_graph_is_estimated_from_its_text(
     handler: Eco2CallbackHandler, records: Records
 ) -> None:
-    """LangChain hands on an empty result there; what was streamed before the error is not lost."""
+    """LangChain passes an empty result on there, and the text before the error is still estimated."""
 
     async def breaks(state: State) -> State:
         await FakeModel(usage=None, fails=[ConnectionError("reset")], fails_after=2).ainvoke("How do I sort this?")
@@ -92,7 +94,7 @@ async def test_a_stream_that_breaks_inside_a_graph_keeps_what_it_had_said(
 @pytest.mark.skipif(not hasattr(BaseCallbackHandler, "on_stream_event"), reason="this langchain-core has no v3 streams")
 @pytest.mark.filterwarnings("ignore:The method .* is in beta")
 def test_a_v3_stream_is_counted_once_with_its_details(handler: Eco2CallbackHandler, records: Records) -> None:
-    """LangChain's v3 events drop the details of a usage; the chunks below them have it whole."""
+    """LangChain's v3 events drop the usage details; the chunks below them have the whole usage."""
     model = FakeModel(usage=DETAILED_USAGE, metadata_of_answer={"service_tier": "flex"})
 
     list(model.stream_events("hello", config={"callbacks": [handler]}, version="v3"))
@@ -104,8 +106,8 @@ def test_a_v3_stream_is_counted_once_with_its_details(handler: Eco2CallbackHandl
     assert (records.call.streamed, records.call.streamed_tokens) == (True, 3)
 
 
-def test_a_model_that_fires_events_only_is_a_stream_too(handler: Eco2CallbackHandler, records: Records) -> None:
-    """First token and text come from the events where no token is told."""
+def test_a_model_that_fires_events_only_is_a_stream(handler: Eco2CallbackHandler, records: Records) -> None:
+    """First token and text come from the events where no token callback fires."""
     run_id = start_call(handler)
     for event in (
         {"event": "message-start"},

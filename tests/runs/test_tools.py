@@ -16,14 +16,14 @@ from tests.support.record_sink import Records
 from tests.support.small_graphs import State, graph_of, sample
 
 
-async def test_tools_and_retrievers_are_timed_where_they_ran(
+async def test_tools_and_retrievers_are_recorded_with_their_node(
     handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry
 ) -> None:
-    """Tool calls and retrievals carry node and status, and tools count into the request."""
+    """Tool calls and retrievers carry node and status, and tool calls count into the request."""
 
     @tool
     def weather(city: str) -> str:
-        """Tell the weather."""
+        """Return the weather."""
         if city == "nowhere":
             raise LookupError(city)
         return "rain"

@@ -18,7 +18,7 @@ from tests.support.loopback import Loopback
 from tests.support.parsed_request import Question, count, from_chat, from_gemini, from_responses, words
 from tests.support.scripted_answer import Chunk, Said
 
-__all__ = ["INPUT_TOKENS", "OUTPUT_TOKENS", "TEXT", "Api", "FailingProvider", "Plan", "said_until"]
+__all__ = ["INPUT_TOKENS", "OUTPUT_TOKENS", "TEXT", "Api", "FailingProvider", "Plan", "text_of_pieces"]
 
 Api: TypeAlias = Literal["chat", "responses", "gemini"]
 
@@ -90,7 +90,7 @@ class FailingProvider(Loopback):
             return plans.pop(0) if len(plans) > 1 else plans[0]
 
 
-def said_until(api: Api, pieces: int) -> str:
+def text_of_pieces(api: Api, pieces: int) -> str:
     """Return the text that so many pieces of a stream make."""
     tokens = 24 if api == "gemini" else 6
     return "".join([piece for _, piece in words(TEXT, tokens)][:pieces])

@@ -1,4 +1,4 @@
-"""What a LangSmith run carries: its metadata, its usage and its cost."""
+"""Readers of LangSmith runs: metadata, model runs and their usage."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def model_runs(server: LangSmithServer) -> list[dict[str, Any]]:
 
 
 def usage_of(run: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the usage of a run as LangSmith is told it, in the one place and the other."""
+    """Return a run's usage from its metadata, and check that its messages carry the same."""
     usage = metadata(run).get("usage_metadata")
     outputs = run.get("outputs") or {}
     if usage is not None and outputs.get("generations"):
         messages = [generation["message"]["kwargs"] for batch in outputs["generations"] for generation in batch]
-        # Cut before its first chunk a stream has no message.
+        # A stream that is cut before its first chunk has no message.
         wanted = [usage, *[None] * len(messages)][: len(messages)]
         assert [message.get("usage_metadata") for message in messages] == wanted
     return usage

@@ -22,7 +22,7 @@ from tests.support.langsmith_server import LangSmithServer
 from tests.support.parsed_request import count
 from tests.support.record_sink import Records, exposed
 
-__all__ = ["REFUSED", "UNKNOWN", "WHOLE", "Bill", "Books", "so_far", "until"]
+__all__ = ["REFUSED", "UNKNOWN", "WHOLE", "Bill", "LedgerChecks", "estimate_so_far", "wait_until"]
 
 # USD per token of input and output, standard tier: gpt-5.2 and gemini-3-flash-preview.
 RATES = {
@@ -55,21 +55,21 @@ REFUSED = Bill()
 UNKNOWN = Bill(unpriced_reason="no_usage")
 
 
-def so_far(api: Api, text: str, reason: str) -> Bill:
+def estimate_so_far(api: Api, text: str, reason: str) -> Bill:
     """Return the bill of a call that had said this when it ended; Gemini tells the usage all along, OpenAI at last."""
     told = INPUT_TOKENS if api == "gemini" and text else None
     marks = 4 if api != "gemini" and text else 0  # around an answer of gpt-5.2
     return Bill(count(text) + marks, told, estimate_reason=reason)
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def wait_until(condition: Callable[[], bool]) -> None:
     """Wait until the condition holds, five seconds at most."""
     async with asyncio.timeout(5):
         while not condition():
             await asyncio.sleep(0.002)
 
 
-class Books:
+class LedgerChecks:
     """Everything that is told of some calls, by a handler and a real LangSmith client beside each other."""
 
     def __init__(self, client: langsmith.Client, server: LangSmithServer) -> None:
@@ -97,7 +97,7 @@ class Books:
         """Return status and cause of each run of a node, or of a request."""
         return [(run.status, run.error_type) for run in self.records.of(kind)]
 
-    def balance(self, *expected: tuple[str, str | None, Bill], streams: int | None = None) -> list[LLMCall]:
+    def assert_balanced(self, *expected: tuple[str, str | None, Bill], streams: int | None = None) -> list[LLMCall]:
         """Assert that each call is told once, everywhere the same, and as expected; return the calls as expected.
 
         Args:

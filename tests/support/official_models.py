@@ -13,12 +13,12 @@ from langgraph.graph import START, StateGraph
 
 from tests.support.failing_provider import Api
 
-__all__ = ["APIS", "Official", "State", "graph_of"]
+__all__ = ["APIS", "OfficialModels", "State", "graph_of"]
 
 APIS: tuple[Api, ...] = ("chat", "responses", "gemini")
 
 
-class Official:
+class OfficialModels:
     """Makes the models of one server, each once; none repeats a request unless it is told to.
 
     Args:

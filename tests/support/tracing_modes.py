@@ -17,7 +17,7 @@ from langsmith.utils import get_env_var, get_tracer_project
 
 from tests.support.langsmith_server import LangSmithServer
 
-__all__ = ["ACTIVATIONS", "APPLICATION", "MODES", "Active", "activate"]
+__all__ = ["APPLICATION", "CALL_MODES", "TRACING_MODES", "ActiveTracing", "activate"]
 
 # The run above the graph's where the application's own function is traced.
 APPLICATION = "application"
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Active:
+class ActiveTracing:
     """Tracing that is switched on: ``callbacks`` go into the graph's config, and calls through ``run`` or ``arun``."""
 
     callbacks: list[BaseCallbackHandler]
@@ -57,34 +57,34 @@ class Active:
 
 def activate(
     name: str, server: LangSmithServer, handler: BaseCallbackHandler | None = None, **client_options: Any
-) -> AbstractContextManager[Active]:
+) -> AbstractContextManager[ActiveTracing]:
     """Switch tracing on in the named way; at the end of the block the server recovers and everything has arrived.
 
     Use it inside the test: what a fixture sets in its context does not reach an async test.
     """
-    return ACTIVATIONS[name](server, [] if handler is None else [handler], **client_options)
+    return TRACING_MODES[name](server, [] if handler is None else [handler], **client_options)
 
 
 @contextmanager
 def _environment(
     server: LangSmithServer, handlers: list[BaseCallbackHandler], **client_options: Any
-) -> Iterator[Active]:
+) -> Iterator[ActiveTracing]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LANGSMITH_TRACING", "true")
         patch.setenv("LANGSMITH_ENDPOINT", server.url)
         patch.setenv("LANGSMITH_API_KEY", "lsv2_pt_test")
         patch.setattr(run_trees, "_CLIENT", None)
-        _forget_the_environment()
+        _clear_env_caches()
         try:
             # LangChain would make the same one at the first run.
             with server.serving(run_trees.get_cached_client(**client_options)) as client:
-                yield Active(handlers, client)
+                yield ActiveTracing(handlers, client)
         finally:
             patch.undo()
-            _forget_the_environment()
+            _clear_env_caches()
 
 
-def _forget_the_environment() -> None:
+def _clear_env_caches() -> None:
     get_env_var.cache_clear()
     get_tracer_project.cache_clear()
 
@@ -92,42 +92,44 @@ def _forget_the_environment() -> None:
 @contextmanager
 def _tracing_v2_enabled(
     server: LangSmithServer, handlers: list[BaseCallbackHandler], **client_options: Any
-) -> Iterator[Active]:
+) -> Iterator[ActiveTracing]:
     with server.client(**client_options) as client, tracing_v2_enabled(client=client):
-        yield Active(handlers, client)
+        yield ActiveTracing(handlers, client)
 
 
 @contextmanager
 def _tracing_context(
     server: LangSmithServer, handlers: list[BaseCallbackHandler], **client_options: Any
-) -> Iterator[Active]:
+) -> Iterator[ActiveTracing]:
     with server.client(**client_options) as client, langsmith.tracing_context(enabled=True, client=client):
-        yield Active(handlers, client)
+        yield ActiveTracing(handlers, client)
 
 
 @contextmanager
-def _traceable(server: LangSmithServer, handlers: list[BaseCallbackHandler], **client_options: Any) -> Iterator[Active]:
+def _traceable(
+    server: LangSmithServer, handlers: list[BaseCallbackHandler], **client_options: Any
+) -> Iterator[ActiveTracing]:
     with server.client(**client_options) as client:
-        yield Active(handlers, client, traceable=True)
+        yield ActiveTracing(handlers, client, traceable=True)
 
 
 @contextmanager
 def _tracer_before(
     server: LangSmithServer, handlers: list[BaseCallbackHandler], **client_options: Any
-) -> Iterator[Active]:
+) -> Iterator[ActiveTracing]:
     with server.client(**client_options) as client:
-        yield Active([LangChainTracer(client=client), *handlers], client)
+        yield ActiveTracing([LangChainTracer(client=client), *handlers], client)
 
 
 @contextmanager
 def _tracer_after(
     server: LangSmithServer, handlers: list[BaseCallbackHandler], **client_options: Any
-) -> Iterator[Active]:
+) -> Iterator[ActiveTracing]:
     with server.client(**client_options) as client:
-        yield Active([*handlers, LangChainTracer(client=client)], client)
+        yield ActiveTracing([*handlers, LangChainTracer(client=client)], client)
 
 
-ACTIVATIONS: dict[str, Callable[..., AbstractContextManager[Active]]] = {
+TRACING_MODES: dict[str, Callable[..., AbstractContextManager[ActiveTracing]]] = {
     "environment": _environment,
     "tracing_v2_enabled": _tracing_v2_enabled,
     "tracing_context": _tracing_context,
@@ -140,15 +142,15 @@ ACTIVATIONS: dict[str, Callable[..., AbstractContextManager[Active]]] = {
 _STREAMED = ["messages", "values"]
 
 
-async def _invoke(active: Active, graph: Any, inputs: Any, **config: Any) -> Any:
+async def _invoke(active: ActiveTracing, graph: Any, inputs: Any, **config: Any) -> Any:
     return active.run(graph.invoke, inputs, {**config, "callbacks": active.callbacks})
 
 
-async def _ainvoke(active: Active, graph: Any, inputs: Any, **config: Any) -> Any:
+async def _ainvoke(active: ActiveTracing, graph: Any, inputs: Any, **config: Any) -> Any:
     return await active.arun(graph.ainvoke, inputs, {**config, "callbacks": active.callbacks})
 
 
-async def _stream(active: Active, graph: Any, inputs: Any, **config: Any) -> Any:
+async def _stream(active: ActiveTracing, graph: Any, inputs: Any, **config: Any) -> Any:
     def last() -> Any:
         config["callbacks"] = active.callbacks
         return [value for mode, value in graph.stream(inputs, config, stream_mode=_STREAMED) if mode == "values"][-1]
@@ -156,7 +158,7 @@ async def _stream(active: Active, graph: Any, inputs: Any, **config: Any) -> Any
     return active.run(last)
 
 
-async def _astream(active: Active, graph: Any, inputs: Any, **config: Any) -> Any:
+async def _astream(active: ActiveTracing, graph: Any, inputs: Any, **config: Any) -> Any:
     async def last() -> Any:
         config["callbacks"] = active.callbacks
         parts = graph.astream(inputs, config, stream_mode=_STREAMED)
@@ -165,9 +167,9 @@ async def _astream(active: Active, graph: Any, inputs: Any, **config: Any) -> An
     return await active.arun(last)
 
 
-# Each runs the graph through an activation, ``await MODES[mode](active, graph, inputs, **config)``, and returns its
+# Each runs the graph through an activation, ``await CALL_MODES[mode](active, graph, inputs, **config)``, and returns its
 # final state. The first and third call its synchronous side.
-MODES: dict[str, Callable[..., Awaitable[Any]]] = {
+CALL_MODES: dict[str, Callable[..., Awaitable[Any]]] = {
     "invoke": _invoke,
     "ainvoke": _ainvoke,
     "stream": _stream,

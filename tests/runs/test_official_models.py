@@ -17,12 +17,12 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import Command, RetryPolicy, interrupt
 
 from eco2_callbacks import GraphRun, NodeRun
-from tests.support.failing_provider import INPUT_TOKENS, OUTPUT_TOKENS, Api, FailingProvider, Plan, said_until
-from tests.support.ledger_checks import REFUSED, UNKNOWN, WHOLE, Bill, Books, so_far, until
-from tests.support.official_models import APIS, Official, State, graph_of
+from tests.support.failing_provider import INPUT_TOKENS, OUTPUT_TOKENS, Api, FailingProvider, Plan, text_of_pieces
+from tests.support.ledger_checks import REFUSED, UNKNOWN, WHOLE, Bill, LedgerChecks, estimate_so_far, wait_until
+from tests.support.official_models import APIS, OfficialModels, State, graph_of
 from tests.support.record_sink import exposed
 
-ASKED, ASKED_TOO, REFUSED_TO_SAY = "How do I sort a bottle?", "How do I sort a can?", "How do I sort a secret?"
+PROMPT, OTHER_PROMPT, REFUSED_PROMPT = "How do I sort a bottle?", "How do I sort a can?", "How do I sort a secret?"
 BROKEN = {"chat": "OpenAIConnectionError", "responses": "OpenAIConnectionError", "gemini": "RemoteProtocolError"}
 LIMITED = {"chat": "OpenAIRateLimitError", "responses": "OpenAIRateLimitError", "gemini": "GoogleRateLimitError"}
 # An answer from LangChain's own cache.
@@ -33,15 +33,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:.* is in beta", "ignore:The v3 s
 
 @pytest.fixture(autouse=True)
 def plans(provider: FailingProvider) -> None:
-    for asked in (ASKED, ASKED_TOO):
-        provider.answers(asked, Plan())
-    provider.answers(REFUSED_TO_SAY, Plan(status=429))
-    provider.asked.clear()
+    for asked in (PROMPT, OTHER_PROMPT):
+        provider.set_plans(asked, Plan())
+    provider.set_plans(REFUSED_PROMPT, Plan(status=429))
+    provider.prompts.clear()
 
 
 async def cancelled(provider: FailingProvider, call: Awaitable[Any]) -> None:
     task = asyncio.ensure_future(call)
-    await until(lambda: bool(provider.asked))
+    await wait_until(lambda: bool(provider.prompts))
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
@@ -62,101 +62,105 @@ async def timed_out(provider: FailingProvider, call: Awaitable[Any]) -> None:
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("end", [cancelled, waited_for, timed_out])
 async def test_a_call_cancelled_before_its_answer_is_billed_for_its_prompt(
-    provider: FailingProvider, official: Official, books: Books, api: Api, end: Any
+    provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api, end: Any
 ) -> None:
     """LangChain tells nobody of it, and nothing is above it to close it: its caller's leaving does."""
-    provider.answers(ASKED, Plan(ends="stall"))
-    model = official.model(api)
+    provider.set_plans(PROMPT, Plan(ends="stall"))
+    model = official_models.model(api)
 
-    await end(provider, model.ainvoke(ASKED, books.config))
+    await end(provider, model.ainvoke(PROMPT, checks.config))
     if end is not cancelled and api == "gemini":
         # Where the task goes on, only the end of its frames tells; google-genai keeps them until its next request.
-        await model.ainvoke(ASKED_TOO)
+        await model.ainvoke(OTHER_PROMPT)
     await asyncio.sleep(0)  # so long the loop itself holds them
     gc.collect()
 
-    books.balance(("cancelled", None, so_far(api, "", "cancelled")), streams=0)
+    checks.assert_balanced(("cancelled", None, estimate_so_far(api, "", "cancelled")), streams=0)
 
 
 @ON_ONE_LOOP
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("end", [cancelled, waited_for, timed_out])
 async def test_a_call_cancelled_with_its_graph_is_billed_for_its_prompt(
-    provider: FailingProvider, official: Official, books: Books, api: Api, end: Any
+    provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api, end: Any
 ) -> None:
     """The node that ends closes the call it had made."""
-    provider.answers(ASKED, Plan(ends="stall"))
+    provider.set_plans(PROMPT, Plan(ends="stall"))
 
-    await end(provider, graph_of(official.model(api)).ainvoke({"message": ASKED}, books.config))
+    await end(provider, graph_of(official_models.model(api)).ainvoke({"message": PROMPT}, checks.config))
 
-    books.balance(("cancelled", "CancelledError", so_far(api, "", "cancelled")), streams=0)
-    assert books.ended(NodeRun) == books.ended(GraphRun) == [("cancelled", "CancelledError")]
+    checks.assert_balanced(("cancelled", "CancelledError", estimate_so_far(api, "", "cancelled")), streams=0)
+    assert checks.ended(NodeRun) == checks.ended(GraphRun) == [("cancelled", "CancelledError")]
 
 
 @ON_ONE_LOOP
 @pytest.mark.parametrize("api", APIS)
 async def test_a_call_that_its_node_gives_up_is_billed_for_its_prompt(
-    provider: FailingProvider, official: Official, books: Books, api: Api
+    provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api
 ) -> None:
     """A node that waits no longer and answers otherwise goes on without the call, which is closed all the same."""
-    provider.answers(ASKED, Plan(ends="stall"))
+    provider.set_plans(PROMPT, Plan(ends="stall"))
 
     async def patient(state: State) -> State:
         with suppress(TimeoutError):
-            await asyncio.wait_for(official.model(api).ainvoke(state["message"]), 0.1)
+            await asyncio.wait_for(official_models.model(api).ainvoke(state["message"]), 0.1)
         return {"answer": "later"}
 
     graph = StateGraph(State).add_node("answer", patient).add_edge(START, "answer").compile()
-    await graph.ainvoke({"message": ASKED}, books.config)
+    await graph.ainvoke({"message": PROMPT}, checks.config)
 
-    (call,) = books.balance(("cancelled", None, so_far(api, "", "cancelled")), streams=0)
+    (call,) = checks.assert_balanced(("cancelled", None, estimate_so_far(api, "", "cancelled")), streams=0)
     assert call.node == "answer"
-    assert books.ended(NodeRun) == books.ended(GraphRun) == [("success", None)]
+    assert checks.ended(NodeRun) == checks.ended(GraphRun) == [("success", None)]
 
 
-PROMPTS = [[HumanMessage(asked)] for asked in (ASKED, REFUSED_TO_SAY, ASKED_TOO)]
+PROMPT_BATCH = [[HumanMessage(asked)] for asked in (PROMPT, REFUSED_PROMPT, OTHER_PROMPT)]
 
 
 @pytest.mark.parametrize("api", APIS)
-def test_of_a_generate_with_one_failure_nothing_stays_open(official: Official, books: Books, api: Api) -> None:
+def test_of_a_generate_with_one_failure_nothing_stays_open(
+    official_models: OfficialModels, checks: LedgerChecks, api: Api
+) -> None:
     """LangChain drops what it had been answered, and tells only of the failure: the others are estimated."""
     with suppress(Exception):
-        official.model(api).generate(PROMPTS, callbacks=books.callbacks)
+        official_models.model(api).generate(PROMPT_BATCH, callbacks=checks.callbacks)
     gc.collect()
 
     # The last of them was never asked, which nobody tells either.
-    lost = ("cancelled", None, so_far(api, "", "cancelled"))
-    books.balance(lost, ("error", LIMITED[api], REFUSED), lost, streams=0)
+    lost = ("cancelled", None, estimate_so_far(api, "", "cancelled"))
+    checks.assert_balanced(lost, ("error", LIMITED[api], REFUSED), lost, streams=0)
 
 
 @pytest.mark.parametrize("api", APIS)
-def test_of_a_nodes_generate_with_one_failure_nothing_stays_open(official: Official, books: Books, api: Api) -> None:
+def test_of_a_nodes_generate_with_one_failure_nothing_stays_open(
+    official_models: OfficialModels, checks: LedgerChecks, api: Api
+) -> None:
     """Inside a node that fails of it, the others end with the node."""
 
     def answer(state: State, config: RunnableConfig) -> State:
-        official.model(api).generate(PROMPTS, callbacks=config["callbacks"])
+        official_models.model(api).generate(PROMPT_BATCH, callbacks=config["callbacks"])
         return {}
 
     graph = StateGraph(State).add_node("answer", answer).add_edge(START, "answer").compile()
     with suppress(Exception):
-        graph.invoke({"message": ASKED}, books.config)
+        graph.invoke({"message": PROMPT}, checks.config)
 
-    lost = ("cancelled", LIMITED[api], so_far(api, "", "cancelled"))
-    books.balance(lost, ("error", LIMITED[api], REFUSED), lost, streams=0)
-    assert books.ended(NodeRun) == books.ended(GraphRun) == [("error", LIMITED[api])]
+    lost = ("cancelled", LIMITED[api], estimate_so_far(api, "", "cancelled"))
+    checks.assert_balanced(lost, ("error", LIMITED[api], REFUSED), lost, streams=0)
+    assert checks.ended(NodeRun) == checks.ended(GraphRun) == [("error", LIMITED[api])]
 
 
 @ON_ONE_LOOP
 @pytest.mark.parametrize("api", APIS)
 async def test_of_an_agenerate_with_one_failure_the_others_are_exact(
-    official: Official, books: Books, api: Api
+    official_models: OfficialModels, checks: LedgerChecks, api: Api
 ) -> None:
     """Its prompts run side by side, and LangChain tells of each."""
     with suppress(Exception):
-        await official.model(api).agenerate(PROMPTS, callbacks=books.callbacks)
+        await official_models.model(api).agenerate(PROMPT_BATCH, callbacks=checks.callbacks)
 
     answered = ("success", None, WHOLE)
-    books.balance(answered, ("error", LIMITED[api], REFUSED), answered, streams=0)
+    checks.assert_balanced(answered, ("error", LIMITED[api], REFUSED), answered, streams=0)
 
 
 @ON_ONE_LOOP
@@ -164,70 +168,77 @@ async def test_of_an_agenerate_with_one_failure_the_others_are_exact(
 @pytest.mark.parametrize("return_exceptions", [True, False])
 @pytest.mark.parametrize("mode", ["batch", "abatch"])
 async def test_of_a_batch_with_one_failure_the_others_are_exact(
-    provider: FailingProvider, official: Official, books: Books, api: Api, return_exceptions: bool, mode: str
+    provider: FailingProvider,
+    official_models: OfficialModels,
+    checks: LedgerChecks,
+    api: Api,
+    return_exceptions: bool,
+    mode: str,
 ) -> None:
     """Every input of a batch is a call of its own, whether its failure is returned or raised."""
-    provider.answers(REFUSED_TO_SAY, Plan(ends="cut"))
-    model, asked = official.model(api), [ASKED, REFUSED_TO_SAY, ASKED_TOO]
+    provider.set_plans(REFUSED_PROMPT, Plan(ends="cut"))
+    model, asked = official_models.model(api), [PROMPT, REFUSED_PROMPT, OTHER_PROMPT]
 
     try:
         if mode == "batch":
-            _, failure, _ = model.batch(asked, books.config, return_exceptions=return_exceptions)
+            _, failure, _ = model.batch(asked, checks.config, return_exceptions=return_exceptions)
         else:
-            _, failure, _ = await model.abatch(asked, books.config, return_exceptions=return_exceptions)
+            _, failure, _ = await model.abatch(asked, checks.config, return_exceptions=return_exceptions)
         returned = type(failure).__name__
     except Exception as error:
         raised = type(error).__name__
     assert (returned if return_exceptions else raised) == BROKEN[api]
     # What is raised at once leaves the others running.
-    await until(lambda: not books.open_runs)
+    await wait_until(lambda: not checks.open_runs)
 
     answered = ("success", None, WHOLE)
-    books.balance(answered, ("error", BROKEN[api], UNKNOWN), answered, streams=0)
+    checks.assert_balanced(answered, ("error", BROKEN[api], UNKNOWN), answered, streams=0)
 
 
-async def ainvoke(model: Any, books: Books) -> None:
-    await model.ainvoke(ASKED, books.config)
+async def ainvoke(model: Any, checks: LedgerChecks) -> None:
+    await model.ainvoke(PROMPT, checks.config)
 
 
-async def astream(model: Any, books: Books) -> None:
-    async for _ in model.astream(ASKED, books.config):
+async def astream(model: Any, checks: LedgerChecks) -> None:
+    async for _ in model.astream(PROMPT, checks.config):
         pass
 
 
-async def astream_v3(model: Any, books: Books) -> None:
-    async with await model.astream_events(ASKED, books.config, version="v3") as events:
+async def astream_v3(model: Any, checks: LedgerChecks) -> None:
+    async with await model.astream_events(PROMPT, checks.config, version="v3") as events:
         async for _ in events:
             pass
 
 
-async def ainvoke_graph(model: Any, books: Books) -> None:
-    await graph_of(model).ainvoke({"message": ASKED}, books.config)
+async def ainvoke_graph(model: Any, checks: LedgerChecks) -> None:
+    await graph_of(model).ainvoke({"message": PROMPT}, checks.config)
 
 
-async def astream_graph(model: Any, books: Books) -> None:
-    async for _ in graph_of(model).astream({"message": ASKED}, books.config, stream_mode="messages"):
+async def astream_graph(model: Any, checks: LedgerChecks) -> None:
+    async for _ in graph_of(model).astream({"message": PROMPT}, checks.config, stream_mode="messages"):
         pass
 
 
-async def astream_graph_v3(model: Any, books: Books) -> None:
-    async with await graph_of(model).astream_events({"message": ASKED}, books.config, version="v3") as events:
+async def astream_graph_v3(model: Any, checks: LedgerChecks) -> None:
+    async with await graph_of(model).astream_events({"message": PROMPT}, checks.config, version="v3") as events:
         async for _ in events:
             pass
 
 
-Call = Callable[[Any, Books], Awaitable[None]]
+Call = Callable[[Any, LedgerChecks], Awaitable[None]]
 
 
 @ON_ONE_LOOP
 @pytest.mark.parametrize("api", ["chat", "gemini"])
 @pytest.mark.parametrize("call", [ainvoke, astream, astream_v3, astream_graph])
-async def test_several_choices_are_billed_once(official: Official, books: Books, api: Api, call: Call) -> None:
+async def test_several_choices_are_billed_once(
+    official_models: OfficialModels, checks: LedgerChecks, api: Api, call: Call
+) -> None:
     """The provider bills one prompt and three answers, although LangChain repeats that on every choice."""
-    await call(official.model(api, n=3), books)
+    await call(official_models.model(api, n=3), checks)
 
     # 1,000 input and 468 output tokens: 0.00175 + 0.006552 USD of gpt-5.2, 0.0005 + 0.001404 of Gemini.
-    books.balance(("success", None, Bill(3 * OUTPUT_TOKENS, INPUT_TOKENS)), streams=int(call is not ainvoke))
+    checks.assert_balanced(("success", None, Bill(3 * OUTPUT_TOKENS, INPUT_TOKENS)), streams=int(call is not ainvoke))
 
 
 @ON_ONE_LOOP
@@ -246,27 +257,33 @@ async def test_several_choices_are_billed_once(official: Official, books: Books,
     ],
 )
 async def test_an_answer_from_the_cache_costs_nothing(
-    provider: FailingProvider, official: Official, books: Books, api: Api, call: Call, hit: bool, streams: int
+    provider: FailingProvider,
+    official_models: OfficialModels,
+    checks: LedgerChecks,
+    api: Api,
+    call: Call,
+    hit: bool,
+    streams: int,
 ) -> None:
     """What LangChain's cache answers is a call without tokens or dollars; what is asked anew is billed anew."""
-    model = official.model(api).model_copy(update={"cache": InMemoryCache()})
+    model = official_models.model(api).model_copy(update={"cache": InMemoryCache()})
 
     for _ in range(2):
-        await call(model, books)
+        await call(model, checks)
 
     again = ("success", None, FREE if hit else WHOLE)
-    calls = books.balance(("success", None, WHOLE), again, streams=streams)
+    calls = checks.assert_balanced(("success", None, WHOLE), again, streams=streams)
     assert [call.from_cache for call in calls] == [False, hit]
-    assert exposed(books.registry, "llm_cache_hits_total") == hit
-    assert len(provider.asked) == 2 - hit
+    assert exposed(checks.registry, "llm_cache_hits_total") == hit
+    assert len(provider.prompts) == 2 - hit
 
 
 def failed_attempt(provider: FailingProvider, api: Api, call: Call) -> tuple[str, str | None, Bill]:
     """Have the first attempt fail: after two pieces where a graph streams, else refused."""
     if call in {astream_graph, astream_graph_v3}:
-        provider.answers(ASKED, Plan(ends="cut", after=2), Plan())
-        return "error", BROKEN[api], so_far(api, said_until(api, 2), "error")
-    provider.answers(ASKED, Plan(status=429), Plan())
+        provider.set_plans(PROMPT, Plan(ends="cut", after=2), Plan())
+        return "error", BROKEN[api], estimate_so_far(api, text_of_pieces(api, 2), "error")
+    provider.set_plans(PROMPT, Plan(status=429), Plan())
     return "error", LIMITED[api], REFUSED
 
 
@@ -279,42 +296,42 @@ ATTEMPTS.remove(("retry", astream))  # LangChain does not retry a stream
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize(("reason", "call"), ATTEMPTS)
 async def test_each_attempt_is_billed_by_itself(
-    provider: FailingProvider, official: Official, books: Books, api: Api, call: Call, reason: str
+    provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api, call: Call, reason: str
 ) -> None:
     """The failed attempt is a call, with what it had said; the one that repeats it is another and says so."""
-    model = official.model(api)
+    model = official_models.model(api)
     failure = failed_attempt(provider, api, call)
     retrying, falling_back = model.with_retry(wait_exponential_jitter=False), model.with_fallbacks([model])
 
-    await call(retrying if reason == "retry" else falling_back, books)
+    await call(retrying if reason == "retry" else falling_back, checks)
 
-    calls = books.balance(failure, ("success", None, WHOLE), streams=STREAMS.get(call, 0))
+    calls = checks.assert_balanced(failure, ("success", None, WHOLE), streams=STREAMS.get(call, 0))
     assert [call.retry for call in calls] == [None, reason]
-    assert exposed(books.registry, "llm_retries_total") == 1
-    assert books.ended(GraphRun) == [("success", None)]
+    assert exposed(checks.registry, "llm_retries_total") == 1
+    assert checks.ended(GraphRun) == [("success", None)]
 
 
 @ON_ONE_LOOP
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("call", [ainvoke_graph, astream_graph])
 async def test_a_node_that_is_retried_is_billed_each_time(
-    provider: FailingProvider, official: Official, books: Books, api: Api, call: Call
+    provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api, call: Call
 ) -> None:
     """A node's RetryPolicy runs it again in the same request, which succeeds and pays for both."""
     failure = failed_attempt(provider, api, call)
     policy = RetryPolicy(initial_interval=0.001, jitter=False, retry_on=Exception)
-    graph = graph_of(official.model(api), retry_policy=policy)
+    graph = graph_of(official_models.model(api), retry_policy=policy)
 
     if call is ainvoke_graph:
-        await graph.ainvoke({"message": ASKED}, books.config)
+        await graph.ainvoke({"message": PROMPT}, checks.config)
     else:
-        async for _ in graph.astream({"message": ASKED}, books.config, stream_mode="messages"):
+        async for _ in graph.astream({"message": PROMPT}, checks.config, stream_mode="messages"):
             pass
 
-    calls = books.balance(failure, ("success", None, WHOLE), streams=2 if call is astream_graph else 0)
-    assert books.ended(NodeRun) == [("error", failure[1]), ("success", None)]
-    assert books.ended(GraphRun) == [("success", None)]
-    (request,) = books.records.of(GraphRun)
+    calls = checks.assert_balanced(failure, ("success", None, WHOLE), streams=2 if call is astream_graph else 0)
+    assert checks.ended(NodeRun) == [("error", failure[1]), ("success", None)]
+    assert checks.ended(GraphRun) == [("success", None)]
+    (request,) = checks.records.of(GraphRun)
     assert request.cost.total_usd == sum(call.cost.total_usd for call in calls if call.cost is not None)
     assert request.estimated == any(call.estimated for call in calls)
 
@@ -323,10 +340,10 @@ async def test_a_node_that_is_retried_is_billed_each_time(
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_an_interrupted_node_is_billed_each_time(
-    official: Official, books: Books, api: Api, streamed: bool
+    official_models: OfficialModels, checks: LedgerChecks, api: Api, streamed: bool
 ) -> None:
     """A node that asks a person after its model runs again when it is resumed, and so does the model."""
-    model = official.model(api)
+    model = official_models.model(api)
 
     async def answer(state: State) -> State:
         text = (await model.ainvoke(state["message"])).text
@@ -334,9 +351,9 @@ async def test_an_interrupted_node_is_billed_each_time(
 
     builder = StateGraph(State).add_node("answer", RunnableLambda(answer)).add_edge(START, "answer")
     graph: Any = builder.compile(checkpointer=InMemorySaver())
-    config = {**books.config, "configurable": {"thread_id": "1"}}
+    config = {**checks.config, "configurable": {"thread_id": "1"}}
 
-    for inputs in ({"message": ASKED}, Command(resume="blue")):
+    for inputs in ({"message": PROMPT}, Command(resume="blue")):
         if streamed:
             async for _ in graph.astream(inputs, config, stream_mode="messages"):
                 pass
@@ -344,6 +361,6 @@ async def test_an_interrupted_node_is_billed_each_time(
             await graph.ainvoke(inputs, config)
 
     answered = ("success", None, WHOLE)
-    books.balance(answered, answered, streams=2 * streamed)
-    assert books.ended(NodeRun) == [("interrupted", "GraphInterrupt"), ("success", None)]
-    assert books.ended(GraphRun) == [("interrupted", None), ("success", None)]
+    checks.assert_balanced(answered, answered, streams=2 * streamed)
+    assert checks.ended(NodeRun) == [("interrupted", "GraphInterrupt"), ("success", None)]
+    assert checks.ended(GraphRun) == [("interrupted", None), ("success", None)]
