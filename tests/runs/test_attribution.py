@@ -60,16 +60,16 @@ def guard(overflows: list[str]) -> LabelGuard:
     return LabelGuard(overflows.append)
 
 
-def test_a_label_takes_as_many_values_as_it_may(guard: LabelGuard, overflows: list[str]) -> None:
-    """Values up to the cap stay, the next ones are told as other, and the first ones stay what they were."""
+def test_a_label_keeps_its_first_values_up_to_the_cap(guard: LabelGuard, overflows: list[str]) -> None:
+    """Values up to the cap stay, and every further one becomes ``other``."""
     admitted = [guard.admit("model", value, 3) for value in ("a", "b", "c", "d", "a", "c", "d", "e")]
 
     assert admitted == ["a", "b", "c", OTHER, "a", "c", OTHER, OTHER]
     assert overflows == ["model", "model"]
 
 
-def test_each_label_has_room_of_its_own(guard: LabelGuard, overflows: list[str]) -> None:
-    """A full label leaves the others their room."""
+def test_each_label_has_a_cap_of_its_own(guard: LabelGuard, overflows: list[str]) -> None:
+    """A full label does not affect the others."""
     admitted = [guard.admit(label, value, 1) for label, value in (("a", "x"), ("b", "y"), ("a", "y"), ("b", "y"))]
 
     assert admitted == ["x", "y", OTHER, "y"]
@@ -77,14 +77,14 @@ def test_each_label_has_room_of_its_own(guard: LabelGuard, overflows: list[str])
 
 
 @pytest.mark.parametrize("value", ["", OTHER])
-def test_no_value_and_other_take_no_room(guard: LabelGuard, overflows: list[str], value: str) -> None:
-    """An empty value and ``other`` itself always fit and are never turned away."""
+def test_empty_and_other_do_not_count_for_the_cap(guard: LabelGuard, overflows: list[str], value: str) -> None:
+    """An empty value and ``other`` itself are always admitted."""
     assert guard.admit("model", value, 0) == value
     assert overflows == []
 
 
-def test_a_guard_remembers_no_more_than_it_must() -> None:
-    """Past ten thousand values turned away, a new one is reported each time instead of kept."""
+def test_the_guard_keeps_a_bounded_number_of_values() -> None:
+    """Past ten thousand refused values, a new one is reported each time instead of kept."""
     reported: list[str] = []
     guard = LabelGuard(reported.append)
     for number in range(10_000):
@@ -131,8 +131,8 @@ def test_threads_share_one_cap(guard: LabelGuard) -> None:
     ],
     ids=["text", "str_enum", "enum", "number_enum", "none", "number", "bool", "list", "bytes"],
 )
-def test_only_texts_become_labels(value: object, text: str) -> None:
-    """A label's value is a text or a text enum's; anything else is none."""
+def test_only_strings_become_labels(value: object, text: str) -> None:
+    """A label's value is a string or a string enum's value; anything else is empty."""
     assert text_of(value) == text
     assert type(text_of(value)) is str
 
@@ -149,8 +149,8 @@ def test_only_texts_become_labels(value: object, text: str) -> None:
     ],
     ids=["text", "number", "zero", "uuid", "empty", "none"],
 )
-def test_an_identifier_is_a_text_or_none(value: object, expected: str | None) -> None:
-    """A user's, session's or job's identifier is told as text, whatever it is kept as."""
+def test_an_identifier_is_a_string_or_none(value: object, expected: str | None) -> None:
+    """An identifier of a user, session or job becomes a string, whatever its type."""
     assert identifier(value) == expected
 
 
@@ -159,7 +159,7 @@ def openai_at(url: str | None) -> ChatOpenAI:
 
 
 @pytest.mark.parametrize(
-    ("model", "told", "provider", "expected_usd"),
+    ("model", "ls_provider", "provider", "expected_usd"),
     [
         # A million input tokens each: gpt-5.2 $1.75, gemini-2.5-flash $0.30.
         (lambda: openai_at(None), "openai", "openai", "1.75"),
@@ -212,17 +212,17 @@ def openai_at(url: str | None) -> ChatOpenAI:
         "vertex_url",
     ],
 )
-def test_the_endpoint_tells_who_is_paid(model: Any, told: str, provider: str, expected_usd: str) -> None:
-    """A model that talks to Azure or Vertex belongs to them, though its class is another's, and is priced there."""
+def test_the_endpoint_decides_the_provider(model: Any, ls_provider: str, provider: str, expected_usd: str) -> None:
+    """A model on Azure or Vertex belongs to that provider, whatever its class, and is priced there."""
     chat: BaseChatModel = model()
 
-    found = provider_of({"ls_provider": told}, dumpd(chat))
+    found = provider_of({"ls_provider": ls_provider}, dumpd(chat))
 
     assert found == provider
     cost = PriceBook().price(
         TokenUsage(input_tokens=1_000_000),
         provider=found,
-        model="gpt-5.2" if told != "google_genai" else "gemini-2.5-flash",
+        model="gpt-5.2" if ls_provider != "google_genai" else "gemini-2.5-flash",
         at=AT,
     )
     assert cost.total_usd == Decimal(expected_usd)
@@ -249,15 +249,15 @@ def test_the_endpoint_tells_who_is_paid(model: Any, told: str, provider: str, ex
         "not_serialized",
         "empty",
         "no_kwargs",
-        "base_no_text",
+        "base_no_string",
         "nothing_set",
         "vertex_off",
         "other_provider",
         "none",
-        "untold",
+        "missing",
     ],
 )
-def test_without_an_endpoint_langchains_word_holds(
+def test_without_an_endpoint_langchains_provider_counts(
     metadata: dict[str, Any], serialized: dict[str, Any] | None, provider: str
 ) -> None:
     """Where no endpoint can be read, the provider is LangChain's ls_provider."""
@@ -275,18 +275,18 @@ def test_without_an_endpoint_langchains_word_holds(
         ({"ls_model_name": ""}, {"model": None}, ""),
         ({"ls_model_name": 7}, {}, ""),
     ],
-    ids=["metadata", "model", "model_name", "type", "models_prefix", "untold", "no_text"],
+    ids=["metadata", "model", "model_name", "type", "models_prefix", "missing", "no_string"],
 )
-def test_the_model_asked_for(metadata: dict[str, Any], params: dict[str, Any], model: str) -> None:
-    """The model asked for is LangSmith's name of it, or the one in the parameters."""
+def test_the_requested_model(metadata: dict[str, Any], params: dict[str, Any], model: str) -> None:
+    """The requested model is LangSmith's name for it, or the one in the parameters."""
     assert request_model(metadata, params) == model
 
 
 class RaisingState:
-    """A state whose property fails."""
+    """A state whose property raises."""
 
     def __repr__(self) -> str:
-        return "RaisingState()"  # without the address: every worker must name the test alike
+        return "RaisingState()"  # without an address, so that every xdist worker gives the test the same id
 
     @property
     def intent(self) -> str:
@@ -294,12 +294,12 @@ class RaisingState:
 
 
 def test_a_commands_update_may_be_a_list_of_pairs() -> None:
-    """LangGraph takes an update as pairs too."""
+    """An update given as pairs is read like a mapping."""
     assert state_values(Command(update=[("intent", "search")]), ("intent",)) == {"intent": "search"}
 
 
 def test_a_state_may_have_a_field_named_update() -> None:
-    """Only a ``Command`` carries its update inside; a state is one itself."""
+    """Only a ``Command`` carries its update inside; a state with such a field is the state itself."""
 
     class Updated(BaseModel):
         intent: str = "waste"
@@ -309,8 +309,8 @@ def test_a_state_may_have_a_field_named_update() -> None:
 
 
 @pytest.mark.parametrize("value", ["waste\ud83d", "x" * 500], ids=["lone_surrogate", "long"])
-def test_a_value_that_no_exposition_can_hold_is_mended(value: str) -> None:
-    """One odd intent must not break every scrape."""
+def test_an_invalid_label_value_is_sanitised(value: str) -> None:
+    """A lone surrogate is replaced and a long value is cut, so that every scrape works."""
     admitted = LabelGuard(lambda label: None).admit("intent", value, 10)
 
     assert admitted.encode() == (value.replace("\ud83d", "?")[:120]).encode()
@@ -331,7 +331,7 @@ def test_a_value_that_no_exposition_can_hold_is_mended(value: str) -> None:
     ids=["dict", "enum", "dataclass", "pydantic", "command", "command_object", "list", "last_of_several"],
 )
 def test_a_value_is_found_in_whatever_a_node_returns(outputs: object) -> None:
-    """A key's text is found in a mapping, an object, a command's update or a list of these; the last one counts."""
+    """A key is found in a mapping, an object, a command's update or a list of these; the last value counts."""
     assert state_values(outputs, ("intent", "tenant_id")) == {"intent": "search"}
 
 
@@ -354,6 +354,6 @@ def test_a_value_is_found_in_whatever_a_node_returns(outputs: object) -> None:
     ],
     ids=str,
 )
-def test_a_node_that_returns_no_text_sets_nothing(outputs: object) -> None:
-    """Where there is no text under a key, the key is left out."""
+def test_a_node_that_returns_no_string_sets_nothing(outputs: object) -> None:
+    """A key without a string value is left out."""
     assert state_values(outputs, ("intent",)) == {}

@@ -1,4 +1,4 @@
-"""Streams left, cancelled and timed out, on the official models: whichever way they end, they end in the books."""
+"""Streams of the official models, closed, cancelled or timed out: each is recorded and billed once."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.support.ledger_checks import WHOLE, LedgerChecks, estimate_so_far, wa
 from tests.support.official_models import APIS, OfficialModels, graph_of
 
 PROMPT = "How do I sort a bottle?"
-# What a stream brings before nothing comes any more; whoever reads it leaves earlier.
+# How many pieces a stream brings before it stalls, and how many its consumer reads.
 STALLED, READ = 3, 2
 ON_ONE_LOOP = pytest.mark.asyncio(loop_scope="module")
 pytestmark = pytest.mark.filterwarnings("ignore:.* is in beta", "ignore:The v3 streaming protocol")
 
-Way = Callable[[BaseChatModel, LedgerChecks], Awaitable[None]]
+Leave = Callable[[BaseChatModel, LedgerChecks], Awaitable[None]]
 
 
 async def read(model: Any, checks: LedgerChecks) -> None:
@@ -35,7 +35,7 @@ async def read_graph(graph: Any, checks: LedgerChecks) -> None:
         pass
 
 
-# Ways to leave a stream, which has stalled or stands at its second piece.
+# Ways to end a stream early: after it has stalled, or at its second piece.
 
 
 async def break_off(model: BaseChatModel, checks: LedgerChecks) -> None:
@@ -114,16 +114,16 @@ async def cancel_v3(model: BaseChatModel, checks: LedgerChecks) -> None:
         (cancel_v3, STALLED, "CancelledError"),
     ],
 )
-async def test_a_stream_left_is_billed_so_far(
+async def test_a_stream_ended_early_is_billed_so_far(
     provider: FailingProvider,
     official_models: OfficialModels,
     checks: LedgerChecks,
     api: Api,
-    leave: Way,
+    leave: Leave,
     pieces: int,
     error_type: str,
 ) -> None:
-    """What had been streamed when nobody wanted more is in the checks as an estimate, and nothing stays open."""
+    """The text streamed so far is recorded as an estimate, and nothing stays open."""
     provider.set_plans(PROMPT, Plan(ends="stall", after=STALLED))
 
     await leave(official_models.model(api), checks)
@@ -174,7 +174,7 @@ def break_off_v3(model: BaseChatModel, checks: LedgerChecks) -> None:
         (break_off_v3, None),
     ],
 )
-def test_a_stream_left_without_a_loop_is_billed_so_far(
+def test_a_sync_stream_ended_early_is_billed_so_far(
     provider: FailingProvider,
     official_models: OfficialModels,
     checks: LedgerChecks,
@@ -182,7 +182,7 @@ def test_a_stream_left_without_a_loop_is_billed_so_far(
     leave: Callable[[BaseChatModel, LedgerChecks], None],
     error_type: str | None,
 ) -> None:
-    """The same without asyncio; of a v3 stream that nobody reads on LangChain tells nobody, and still it is billed."""
+    """The same without asyncio, and for a v3 stream, for which no end callback fires."""
     provider.set_plans(PROMPT, Plan(ends="stall", after=STALLED))
 
     leave(official_models.model(api), checks)
@@ -193,7 +193,7 @@ def test_a_stream_left_without_a_loop_is_billed_so_far(
     assert call.streamed_tokens == READ
 
 
-# The same inside a node, which streams as the graph is streamed.
+# The same inside a node: its model streams when the graph is streamed.
 
 
 async def break_off_graph(graph: Any, checks: LedgerChecks) -> None:
@@ -253,11 +253,11 @@ async def abort_v3(graph: Any, checks: LedgerChecks) -> None:
         (cancel_graph, "cancelled", "CancelledError"),
         (give_up_graph, "cancelled", "CancelledError"),
         (take_too_long, "error", "TimeoutError"),
-        # Amid a step it is cancelled, between two it is closed.
+        # Inside a step it is cancelled, between two steps it is closed.
         (abort_v3, "cancelled", "CancelledError|GeneratorExit"),
     ],
 )
-async def test_a_graph_left_is_billed_so_far(
+async def test_a_graph_ended_early_is_billed_so_far(
     provider: FailingProvider,
     official_models: OfficialModels,
     checks: LedgerChecks,
@@ -266,14 +266,14 @@ async def test_a_graph_left_is_billed_so_far(
     status: str,
     cause: str,
 ) -> None:
-    """Inside a graph LangChain tells nobody of the model's end: it ends with its node, at LangSmith too."""
+    """No end callback fires for the model inside a graph; it ends with its node, on LangSmith as well."""
     provider.set_plans(PROMPT, Plan(ends="stall", after=STALLED))
 
     await leave(graph_of(official_models.model(api)), checks)
     await wait_until(lambda: not checks.open_runs)
 
     pieces = checks.pieces
-    assert 0 < pieces <= STALLED  # fewer only where the clock decides
+    assert 0 < pieces <= STALLED  # fewer only where a timeout ends it
     (call,) = checks.assert_balanced(
         ("cancelled", "CancelledError", estimate_so_far(api, text_of_pieces(api, pieces), "cancelled"))
     )
@@ -311,7 +311,7 @@ def abort_v3_sync(graph: Any, checks: LedgerChecks) -> None:
         (abort_v3_sync, ("cancelled", "GeneratorExit")),
     ],
 )
-def test_a_thread_goes_on_without_its_graph(
+def test_a_thread_continues_without_its_graph(
     provider: FailingProvider,
     official_models: OfficialModels,
     checks: LedgerChecks,
@@ -319,7 +319,7 @@ def test_a_thread_goes_on_without_its_graph(
     leave: Callable[[Any, LedgerChecks], None],
     ended: tuple[str, str],
 ) -> None:
-    """Nobody can cancel a thread: a model that a synchronous node asked answers to the end, and is billed for that."""
+    """A thread cannot be cancelled: the call of a synchronous node ends normally and is billed in full."""
     provider.set_plans(PROMPT, Plan(pause_seconds=0.005 if api != "gemini" else 0.02))
 
     leave(graph_of(official_models.model(api)), checks)

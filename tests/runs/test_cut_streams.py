@@ -1,4 +1,4 @@
-"""Recorded streams cut at random places: what is estimated of them is what was billed, to a tenth."""
+"""Recorded streams cut at random places: the estimate is within a tenth of what was billed."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ UNEXPLAINED = {
 
 
 def visible(chunks: Sequence[AIMessageChunk]) -> int:
-    """Return the tokens of what can be seen of an answer: its text and its calls."""
+    """Return the tokens of the visible part of an answer: its text and its tool calls."""
     calls = [call for chunk in chunks for call in chunk.tool_call_chunks]
     words = [chunk.text for chunk in chunks] + [f"{call['name'] or ''}{call['args'] or ''}" for call in calls]
-    # A call begins with marks that are billed before the first of its arguments comes.
+    # The delimiters of a tool call are billed before its first argument arrives.
     return count_tokens("".join(words), "gpt-5.2") + 10 * sum(bool(call["name"]) for call in calls)
 
 
-def billed(whole: LLMCall, chunks: Sequence[AIMessageChunk], came: int) -> Decimal:
-    """Return what the provider took for the first chunks.
+def billed(whole: LLMCall, chunks: Sequence[AIMessageChunk], received: int) -> Decimal:
+    """Return what the provider billed for the first chunks.
 
-    Where they told a usage, that; else the whole's input, as if nothing of it had been cached, which nobody can know,
-    and as much of the visible output as had come.
+    This is the usage that the chunks report. Without one it is the whole input, as if uncached, and the share of the
+    visible output that had arrived.
     """
     assert whole.usage is not None
-    told = None
-    for chunk in chunks[:came]:
+    reported = None
+    for chunk in chunks[:received]:
         if chunk.usage_metadata is not None:
-            told = add_usage(told, chunk.usage_metadata)
-    usage = read_usage(told)
+            reported = add_usage(reported, chunk.usage_metadata)
+    usage = read_usage(reported)
     if usage is None:
-        seen = visible(chunks[:came]) / max(1, visible(chunks))
+        seen = visible(chunks[:received]) / max(1, visible(chunks))
         output_tokens = round(seen * (whole.usage.output_tokens - whole.usage.reasoning_tokens))
         usage = replace(whole.usage, output_tokens=output_tokens, reasoning_tokens=0, cache_read_tokens=0)
     price = PriceBook().price
@@ -62,8 +62,8 @@ def billed(whole: LLMCall, chunks: Sequence[AIMessageChunk], came: int) -> Decim
     return price(usage, provider=whole.provider, model=whole.model, service_tier=tier, at=whole.started_at).total_usd
 
 
-def test_what_is_estimated_of_a_cut_stream_is_a_tenth_from_its_bill(player: ModuleType) -> None:
-    """Wherever a consumer leaves a stream, the record holds its cost, marked as an estimate."""
+def test_the_estimate_of_a_cut_stream_is_within_a_tenth_of_its_bill(player: ModuleType) -> None:
+    """Wherever a consumer closes a stream, the record holds its cost, marked as an estimate."""
     expected = player.expected()
     registry, records = CollectorRegistry(), Records()
     handler = Eco2CallbackHandler(registry=registry, sinks=[records])
@@ -78,18 +78,20 @@ def test_what_is_estimated_of_a_cut_stream_is_a_tenth_from_its_bill(player: Modu
         model = player.model_for(case, "stream")
         chunks = list(model.stream(prompt, config=config))
         whole = records.calls[-1]
-        for came in sorted(chance.sample(range(1, len(chunks) + 1), min(CUTS, len(chunks)))):
+        for received in sorted(chance.sample(range(1, len(chunks) + 1), min(CUTS, len(chunks)))):
             stream = model.stream(prompt, config=config)
-            for _ in range(came):
+            for _ in range(received):
                 next(stream)
             stream.close()
             call = records.calls[-1]
             assert (call.status, call.error_type, call.estimate_reason) == ("cancelled", "GeneratorExit", "cancelled")
             assert call.cost is not None
             cut += 1
-            bill = billed(whole, chunks, came)
+            bill = billed(whole, chunks, received)
             if abs(call.cost.total_usd - bill) > bill / 10:
-                off.append((case["name"], f"{came}/{len(chunks)}", call.cost.total_usd, bill, call.usage, whole.usage))
+                off.append(
+                    (case["name"], f"{received}/{len(chunks)}", call.cost.total_usd, bill, call.usage, whole.usage)
+                )
 
     assert off == []
     assert cut > 30
@@ -101,7 +103,7 @@ def test_what_is_estimated_of_a_cut_stream_is_a_tenth_from_its_bill(player: Modu
 
 
 def test_the_input_of_recorded_requests_is_estimated_to_a_tenth(player: ModuleType) -> None:
-    """Messages and functions sent to OpenAI come to what it counted, or to three tokens of it; schemas to a quarter."""
+    """Messages and functions are within a tenth or 3 tokens of OpenAI's count, schemas within a quarter."""
     expected = player.expected()
     off, estimated = [], 0
     for case in player.load_cases("openai-*"):

@@ -1,4 +1,4 @@
-"""read_scores: numbers found by their path in what a node returned."""
+"""read_scores: numbers at a path in a node's output."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_score_is_found_by_its_path(output: object, path: str) -> None:
 
 
 def test_a_node_may_return_several_scores() -> None:
-    """Each key has its own path; a whole number is told as a float."""
+    """Each key has its own path, and a whole number becomes a float."""
     scores = read_scores(
         {"quality": "quality", "stars": "review.stars", "absent": "review.x"}, {"quality": 0.5, "review": {"stars": 1}}
     )
@@ -49,7 +49,7 @@ def test_a_node_may_return_several_scores() -> None:
 
 @pytest.mark.parametrize("score", [0, 0.0, 1], ids=["zero", "zero_float", "one"])
 def test_both_ends_of_the_scale_are_scores(score: float) -> None:
-    """Zero is a score, not a missing one."""
+    """Zero and one are scores; zero is not a missing score."""
     assert read_scores({"quality": "score"}, {"score": score}) == {"quality": float(score)}
 
 
@@ -72,14 +72,14 @@ def test_both_ends_of_the_scale_are_scores(score: float) -> None:
         "beyond_float",
     ],
 )
-def test_what_is_no_number_on_the_scale_is_no_score(value: Any) -> None:
-    """A path that leads to anything but a number from 0 to 1 yields no score."""
+def test_a_value_that_is_no_number_from_0_to_1_is_no_score(value: Any) -> None:
+    """A path that leads to anything but a number from 0 to 1 gives no score."""
     assert read_scores({"quality": "score"}, {"score": value}) == {}
 
 
 @pytest.mark.parametrize("output", [None, 7, "score", [], {}, {"score": {}}, Command(goto="next")], ids=str)
 def test_a_path_that_leads_nowhere_yields_nothing(output: object) -> None:
-    """A node that returned nothing of the kind has no scores."""
+    """A node whose output lacks the path has no scores."""
     assert read_scores({"quality": "score.value", "other": "score"}, output) == {}
 
 

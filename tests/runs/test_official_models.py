@@ -1,4 +1,4 @@
-"""Calls cancelled, repeated, batched and answered from a cache, on the official models: each is in the books once."""
+"""Calls of the official models, cancelled, repeated, batched or cached: each is recorded and billed once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.record_sink import exposed
 PROMPT, OTHER_PROMPT, REFUSED_PROMPT = "How do I sort a bottle?", "How do I sort a can?", "How do I sort a secret?"
 BROKEN = {"chat": "OpenAIConnectionError", "responses": "OpenAIConnectionError", "gemini": "RemoteProtocolError"}
 LIMITED = {"chat": "OpenAIRateLimitError", "responses": "OpenAIRateLimitError", "gemini": "GoogleRateLimitError"}
-# An answer from LangChain's own cache.
+# An answer from LangChain's cache.
 FREE = Bill(0, 0)
 ON_ONE_LOOP = pytest.mark.asyncio(loop_scope="module")
 pytestmark = pytest.mark.filterwarnings("ignore:.* is in beta", "ignore:The v3 streaming protocol")
@@ -33,8 +33,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.* is in beta", "ignore:The v3 s
 
 @pytest.fixture(autouse=True)
 def plans(provider: FailingProvider) -> None:
-    for asked in (PROMPT, OTHER_PROMPT):
-        provider.set_plans(asked, Plan())
+    for prompt in (PROMPT, OTHER_PROMPT):
+        provider.set_plans(prompt, Plan())
     provider.set_plans(REFUSED_PROMPT, Plan(status=429))
     provider.prompts.clear()
 
@@ -64,15 +64,15 @@ async def timed_out(provider: FailingProvider, call: Awaitable[Any]) -> None:
 async def test_a_call_cancelled_before_its_answer_is_billed_for_its_prompt(
     provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api, end: Any
 ) -> None:
-    """LangChain tells nobody of it, and nothing is above it to close it: its caller's leaving does."""
+    """No end callback fires, and no run is above the call; it is closed once its caller's frames are gone."""
     provider.set_plans(PROMPT, Plan(ends="stall"))
     model = official_models.model(api)
 
     await end(provider, model.ainvoke(PROMPT, checks.config))
     if end is not cancelled and api == "gemini":
-        # Where the task goes on, only the end of its frames tells; google-genai keeps them until its next request.
+        # The task continues, so only the end of its frames shows it; google-genai keeps them until its next request.
         await model.ainvoke(OTHER_PROMPT)
-    await asyncio.sleep(0)  # so long the loop itself holds them
+    await asyncio.sleep(0)  # until then the loop itself holds them
     gc.collect()
 
     checks.assert_balanced(("cancelled", None, estimate_so_far(api, "", "cancelled")), streams=0)
@@ -84,7 +84,7 @@ async def test_a_call_cancelled_before_its_answer_is_billed_for_its_prompt(
 async def test_a_call_cancelled_with_its_graph_is_billed_for_its_prompt(
     provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api, end: Any
 ) -> None:
-    """The node that ends closes the call it had made."""
+    """A node that ends closes the call that it made."""
     provider.set_plans(PROMPT, Plan(ends="stall"))
 
     await end(provider, graph_of(official_models.model(api)).ainvoke({"message": PROMPT}, checks.config))
@@ -98,7 +98,7 @@ async def test_a_call_cancelled_with_its_graph_is_billed_for_its_prompt(
 async def test_a_call_that_its_node_gives_up_is_billed_for_its_prompt(
     provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api
 ) -> None:
-    """A node that waits no longer and answers otherwise goes on without the call, which is closed all the same."""
+    """A node that stops waiting for a call and continues does not keep the call open."""
     provider.set_plans(PROMPT, Plan(ends="stall"))
 
     async def patient(state: State) -> State:
@@ -114,28 +114,28 @@ async def test_a_call_that_its_node_gives_up_is_billed_for_its_prompt(
     assert checks.ended(NodeRun) == checks.ended(GraphRun) == [("success", None)]
 
 
-PROMPT_BATCH = [[HumanMessage(asked)] for asked in (PROMPT, REFUSED_PROMPT, OTHER_PROMPT)]
+PROMPT_BATCH = [[HumanMessage(prompt)] for prompt in (PROMPT, REFUSED_PROMPT, OTHER_PROMPT)]
 
 
 @pytest.mark.parametrize("api", APIS)
-def test_of_a_generate_with_one_failure_nothing_stays_open(
+def test_a_generate_with_one_failure_leaves_nothing_open(
     official_models: OfficialModels, checks: LedgerChecks, api: Api
 ) -> None:
-    """LangChain drops what it had been answered, and tells only of the failure: the others are estimated."""
+    """LangChain drops the other answers and fires the error callback only; the others are estimated."""
     with suppress(Exception):
         official_models.model(api).generate(PROMPT_BATCH, callbacks=checks.callbacks)
     gc.collect()
 
-    # The last of them was never asked, which nobody tells either.
+    # The last prompt was never sent, which no callback shows either.
     lost = ("cancelled", None, estimate_so_far(api, "", "cancelled"))
     checks.assert_balanced(lost, ("error", LIMITED[api], REFUSED), lost, streams=0)
 
 
 @pytest.mark.parametrize("api", APIS)
-def test_of_a_nodes_generate_with_one_failure_nothing_stays_open(
+def test_a_nodes_generate_with_one_failure_leaves_nothing_open(
     official_models: OfficialModels, checks: LedgerChecks, api: Api
 ) -> None:
-    """Inside a node that fails of it, the others end with the node."""
+    """In a node that fails because of it, the other calls end with the node."""
 
     def answer(state: State, config: RunnableConfig) -> State:
         official_models.model(api).generate(PROMPT_BATCH, callbacks=config["callbacks"])
@@ -152,10 +152,10 @@ def test_of_a_nodes_generate_with_one_failure_nothing_stays_open(
 
 @ON_ONE_LOOP
 @pytest.mark.parametrize("api", APIS)
-async def test_of_an_agenerate_with_one_failure_the_others_are_exact(
+async def test_an_agenerate_with_one_failure_bills_the_others_exactly(
     official_models: OfficialModels, checks: LedgerChecks, api: Api
 ) -> None:
-    """Its prompts run side by side, and LangChain tells of each."""
+    """Its prompts run in parallel, and LangChain fires the callbacks of each."""
     with suppress(Exception):
         await official_models.model(api).agenerate(PROMPT_BATCH, callbacks=checks.callbacks)
 
@@ -167,7 +167,7 @@ async def test_of_an_agenerate_with_one_failure_the_others_are_exact(
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("return_exceptions", [True, False])
 @pytest.mark.parametrize("mode", ["batch", "abatch"])
-async def test_of_a_batch_with_one_failure_the_others_are_exact(
+async def test_a_batch_with_one_failure_bills_the_others_exactly(
     provider: FailingProvider,
     official_models: OfficialModels,
     checks: LedgerChecks,
@@ -175,20 +175,20 @@ async def test_of_a_batch_with_one_failure_the_others_are_exact(
     return_exceptions: bool,
     mode: str,
 ) -> None:
-    """Every input of a batch is a call of its own, whether its failure is returned or raised."""
+    """Each input of a batch is a call of its own, whether its failure is returned or raised."""
     provider.set_plans(REFUSED_PROMPT, Plan(ends="cut"))
-    model, asked = official_models.model(api), [PROMPT, REFUSED_PROMPT, OTHER_PROMPT]
+    model, prompts = official_models.model(api), [PROMPT, REFUSED_PROMPT, OTHER_PROMPT]
 
     try:
         if mode == "batch":
-            _, failure, _ = model.batch(asked, checks.config, return_exceptions=return_exceptions)
+            _, failure, _ = model.batch(prompts, checks.config, return_exceptions=return_exceptions)
         else:
-            _, failure, _ = await model.abatch(asked, checks.config, return_exceptions=return_exceptions)
+            _, failure, _ = await model.abatch(prompts, checks.config, return_exceptions=return_exceptions)
         returned = type(failure).__name__
     except Exception as error:
         raised = type(error).__name__
     assert (returned if return_exceptions else raised) == BROKEN[api]
-    # What is raised at once leaves the others running.
+    # An exception that is raised at once leaves the other calls running.
     await wait_until(lambda: not checks.open_runs)
 
     answered = ("success", None, WHOLE)
@@ -234,7 +234,7 @@ Call = Callable[[Any, LedgerChecks], Awaitable[None]]
 async def test_several_choices_are_billed_once(
     official_models: OfficialModels, checks: LedgerChecks, api: Api, call: Call
 ) -> None:
-    """The provider bills one prompt and three answers, although LangChain repeats that on every choice."""
+    """The provider bills one prompt and three answers, although LangChain repeats the usage on every choice."""
     await call(official_models.model(api, n=3), checks)
 
     # 1,000 input and 468 output tokens: 0.00175 + 0.006552 USD of gpt-5.2, 0.0005 + 0.001404 of Gemini.
@@ -249,9 +249,9 @@ async def test_several_choices_are_billed_once(
         (ainvoke, True, 0),
         (ainvoke_graph, True, 0),
         (astream_graph, True, 1),
-        # LangChain plays the answer as a stream again.
+        # LangChain streams the cached answer again.
         (astream_graph_v3, True, 2),
-        # It has no cache for a model's own streams.
+        # LangChain has no cache for a model's own streams.
         (astream, False, 2),
         (astream_v3, False, 2),
     ],
@@ -265,7 +265,7 @@ async def test_an_answer_from_the_cache_costs_nothing(
     hit: bool,
     streams: int,
 ) -> None:
-    """What LangChain's cache answers is a call without tokens or dollars; what is asked anew is billed anew."""
+    """A cached answer has no tokens and no dollars; a new request is billed again."""
     model = official_models.model(api).model_copy(update={"cache": InMemoryCache()})
 
     for _ in range(2):
@@ -279,7 +279,7 @@ async def test_an_answer_from_the_cache_costs_nothing(
 
 
 def failed_attempt(provider: FailingProvider, api: Api, call: Call) -> tuple[str, str | None, Bill]:
-    """Have the first attempt fail: after two pieces where a graph streams, else refused."""
+    """Make the first attempt fail: after two pieces where a graph streams, else refused."""
     if call in {astream_graph, astream_graph_v3}:
         provider.set_plans(PROMPT, Plan(ends="cut", after=2), Plan())
         return "error", BROKEN[api], estimate_so_far(api, text_of_pieces(api, 2), "error")
@@ -298,7 +298,7 @@ ATTEMPTS.remove(("retry", astream))  # LangChain does not retry a stream
 async def test_each_attempt_is_billed_by_itself(
     provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api, call: Call, reason: str
 ) -> None:
-    """The failed attempt is a call, with what it had said; the one that repeats it is another and says so."""
+    """The failed attempt is a call with the text it had received; the next attempt is marked."""
     model = official_models.model(api)
     failure = failed_attempt(provider, api, call)
     retrying, falling_back = model.with_retry(wait_exponential_jitter=False), model.with_fallbacks([model])
@@ -317,7 +317,7 @@ async def test_each_attempt_is_billed_by_itself(
 async def test_a_node_that_is_retried_is_billed_each_time(
     provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api, call: Call
 ) -> None:
-    """A node's RetryPolicy runs it again in the same request, which succeeds and pays for both."""
+    """A RetryPolicy runs the node again in the same request, which pays for both runs."""
     failure = failed_attempt(provider, api, call)
     policy = RetryPolicy(initial_interval=0.001, jitter=False, retry_on=Exception)
     graph = graph_of(official_models.model(api), retry_policy=policy)
@@ -342,7 +342,7 @@ async def test_a_node_that_is_retried_is_billed_each_time(
 async def test_an_interrupted_node_is_billed_each_time(
     official_models: OfficialModels, checks: LedgerChecks, api: Api, streamed: bool
 ) -> None:
-    """A node that asks a person after its model runs again when it is resumed, and so does the model."""
+    """A node that interrupts after its model call runs again on resume, and so does the call."""
     model = official_models.model(api)
 
     async def answer(state: State) -> State:

@@ -1,4 +1,4 @@
-"""outcome_of: failure told from cancellation and from LangGraph's control flow."""
+"""outcome_of: failures, cancellations and LangGraph's control flow are distinguished."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ProviderError(Exception):
 
 
 class ResourceExhausted(Exception):  # noqa: N818
-    """What google-api-core calls a 429."""
+    """The name of a 429 in google-api-core."""
 
 
 class OwnRateLimit(ResourceExhausted):
@@ -50,8 +50,8 @@ class OwnRateLimit(ResourceExhausted):
     ],
     ids=["task", "future", "consumer_left", "ctrl_c", "cancelled_in_a_retry"],
 )
-def test_a_cancelled_run_did_not_fail(error: BaseException, name: str) -> None:
-    """A run that nobody waits for any more was cancelled, whatever else had gone wrong before."""
+def test_a_cancelled_run_is_no_failure(error: BaseException, name: str) -> None:
+    """A cancelled run is cancelled whatever error came before."""
     assert outcome_of(error) == Outcome("cancelled", name)
 
 
@@ -60,18 +60,18 @@ def test_a_cancelled_run_did_not_fail(error: BaseException, name: str) -> None:
     [(GraphInterrupt([Interrupt("Sure?")]), "GraphInterrupt"), (GraphBubbleUp(), "GraphBubbleUp")],
     ids=["interrupt", "bubble_up"],
 )
-def test_an_interrupted_run_did_not_fail(error: BaseException, name: str) -> None:
-    """A graph that stops to ask is interrupted."""
+def test_an_interrupted_run_is_no_failure(error: BaseException, name: str) -> None:
+    """A graph that interrupts is interrupted."""
     assert outcome_of(error) == Outcome("interrupted", name)
 
 
-def test_a_hand_over_to_the_graph_above_is_success() -> None:
-    """A node that hands over by a command to its parent has done its work."""
+def test_a_handover_to_the_parent_graph_is_a_success() -> None:
+    """A node that hands over by a command to its parent has succeeded."""
     assert outcome_of(ParentCommand(Command(graph=Command.PARENT, goto="writer"))) == SUCCESS == Outcome("success")
 
 
 def test_a_subclass_of_an_interrupt_interrupts() -> None:
-    """An application's own kind of interrupt is one too."""
+    """An application's subclass of an interrupt is an interrupt."""
 
     class Approval(GraphInterrupt):
         pass
@@ -106,8 +106,8 @@ def test_a_subclass_of_an_interrupt_interrupts() -> None:
         "subclass_of_name",
     ],
 )
-def test_a_failure_tells_whether_the_provider_refused(error: BaseException, expected: Outcome) -> None:
-    """A failure is told with its class, whether it was a rate limit, and whether the provider said no."""
+def test_a_failure_records_whether_the_provider_refused(error: BaseException, expected: Outcome) -> None:
+    """An outcome holds the error's class, whether it was a rate limit, and whether the provider refused."""
     assert outcome_of(error) == expected
 
 
@@ -130,12 +130,12 @@ def test_a_failure_tells_whether_the_provider_refused(error: BaseException, expe
     ids=str,
 )
 def test_a_status_of_400_to_599_is_a_refusal(codes: dict[str, object], refused: bool, rate_limited: bool) -> None:
-    """An HTTP status from 400 to 599 is a refusal and 429 a rate limit, under whichever name it stands."""
+    """An HTTP status from 400 to 599 is a refusal and 429 a rate limit, under any attribute name."""
     assert outcome_of(ProviderError(**codes)) == Outcome("error", "ProviderError", rate_limited, refused)
 
 
 def test_a_wrapped_refusal_is_one() -> None:
-    """An error that wraps the provider's keeps its own name and the provider's answer."""
+    """An error that wraps the provider's error keeps its own name and the provider's status."""
     error = caused(
         RuntimeError("chain failed"), caused(ValueError("model failed"), refusal(openai.RateLimitError, 429))
     )
@@ -143,8 +143,8 @@ def test_a_wrapped_refusal_is_one() -> None:
     assert outcome_of(error) == Outcome("error", "RuntimeError", rate_limited=True, refused=True)
 
 
-def test_an_error_after_a_refusal_that_was_dealt_with_is_none() -> None:
-    """An error raised while another call's refusal was handled says nothing of its own bill."""
+def test_an_error_after_a_handled_refusal_is_no_refusal() -> None:
+    """An error raised while another call's refusal was handled is no refusal itself."""
     try:
         try:
             raise refusal(openai.RateLimitError, 429)
@@ -157,8 +157,8 @@ def test_an_error_after_a_refusal_that_was_dealt_with_is_none() -> None:
 
 
 @pytest.mark.parametrize(("wrappers", "found"), [(6, True), (7, True), (8, False)], ids=["below", "at", "above"])
-def test_a_chain_of_causes_is_followed_so_far(wrappers: int, found: bool) -> None:
-    """Eight errors of a chain are looked at, the outermost included."""
+def test_a_chain_of_causes_is_followed_for_eight_errors(wrappers: int, found: bool) -> None:
+    """Eight errors of a chain are checked, the outermost included."""
     error: BaseException = refusal(openai.RateLimitError, 429)
     for _ in range(wrappers):
         error = caused(RuntimeError(), error)
@@ -167,7 +167,7 @@ def test_a_chain_of_causes_is_followed_so_far(wrappers: int, found: bool) -> Non
 
 
 def test_a_ring_of_causes_ends() -> None:
-    """Errors that name each other as their cause are looked at and left."""
+    """Errors that are each other's cause do not cause a loop."""
     first, second = ValueError(), TypeError()
     first.__cause__, second.__cause__ = second, first
 
@@ -175,5 +175,5 @@ def test_a_ring_of_causes_ends() -> None:
 
 
 def test_an_abandoned_run_is_cancelled_without_a_cause() -> None:
-    """A run whose end never came was cancelled by nobody in particular."""
+    """A run without an end callback is cancelled without an error type."""
     assert Outcome("cancelled", None, rate_limited=False, refused=False) == ABANDONED

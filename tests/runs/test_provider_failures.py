@@ -1,4 +1,4 @@
-"""Providers that break, err, stall or refuse, on the official models: what was said is billed, a refusal is not."""
+"""Providers that break, fail, stall or refuse: received text is billed, a refusal is not."""
 
 from __future__ import annotations
 
@@ -94,19 +94,19 @@ TIMED_OUT = {"chat": "OpenAITimeoutError", "responses": "OpenAITimeoutError", "g
 
 
 async def failing(call: Call, model: Any, checks: LedgerChecks) -> str:
-    """Return the class of what the call raised, and let go of it."""
-    with pytest.raises(Exception) as raised:  # noqa: PT011 # which one, the caller says
+    """Return the class of the exception that the call raised, and release the exception."""
+    with pytest.raises(Exception) as raised:  # noqa: PT011 # the caller checks which one
         await call(model, checks)
     return type(raised.value).__name__
 
 
 def assert_runs_above_failed(checks: LedgerChecks, call: Call, error_type: str) -> None:
-    """The node and the request of a call inside a graph failed of what the call failed of."""
+    """Assert that node and request failed with the call's error, for a call inside a graph."""
     runs = [("error", error_type)] if call in GRAPHS else []
     assert checks.ended(NodeRun) == checks.ended(GraphRun) == runs
 
 
-def begun(api: Api, call: Call) -> int:
+def streams_opened(api: Api, call: Call) -> int:
     """Return how many streams are open before the first text: ChatOpenAI hands on an empty chunk."""
     return int(call not in WHOLE_CALLS and api != "gemini")
 
@@ -117,7 +117,7 @@ def begun(api: Api, call: Call) -> int:
 async def test_a_stream_that_breaks_is_billed_so_far(
     provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api, ends: Any, call: Call
 ) -> None:
-    """A cut connection, an error event or an event that is no JSON: the text before it was written and is billed."""
+    """The text before a cut connection, an error event or invalid JSON is billed."""
     provider.set_plans(PROMPT, Plan(ends=ends, after=PIECES))
 
     raised = await failing(call, official_models.model(api), checks)
@@ -136,7 +136,7 @@ async def test_a_stream_that_breaks_is_billed_so_far(
 async def test_a_stream_that_stalls_is_billed_so_far(
     provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api, call: Call
 ) -> None:
-    """The client's own timeout ends a stream as a broken connection does."""
+    """The client's own timeout ends a stream like a broken connection."""
     provider.set_plans(PROMPT, Plan(ends="stall", after=PIECES))
 
     raised = await failing(call, official_models.model(api, timeout=TIMEOUT_SECONDS), checks)
@@ -151,7 +151,7 @@ async def test_a_stream_that_stalls_is_billed_so_far(
 
 @ON_ONE_LOOP
 @pytest.mark.parametrize("api", ["chat", "responses"])
-async def test_a_stream_whose_next_chunk_does_not_come_is_billed_so_far(
+async def test_a_stream_whose_next_chunk_is_late_is_billed_so_far(
     provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api
 ) -> None:
     """ChatOpenAI's limit between two chunks is a timeout like any other."""
@@ -165,10 +165,10 @@ async def test_a_stream_whose_next_chunk_does_not_come_is_billed_so_far(
 
 @ON_ONE_LOOP
 @pytest.mark.parametrize("api", APIS)
-async def test_a_stream_that_drips_is_billed_whole(
+async def test_a_slow_stream_is_billed_in_full(
     provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api
 ) -> None:
-    """One that takes longer than the timeout, but never so long between two chunks, comes to its end."""
+    """A stream that takes longer than the timeout, but never between two chunks, ends normally."""
     pieces = {"chat": 26, "responses": 26, "gemini": 7}[api]
     provider.set_plans(PROMPT, Plan(pause_seconds=0.21 / pieces))
 
@@ -182,15 +182,15 @@ async def test_a_stream_that_drips_is_billed_whole(
 @pytest.mark.parametrize("call", [*WHOLE_CALLS, stream, astream, astream_v3, astream_graph])
 @pytest.mark.parametrize("ends", ["cut", "garbage"])
 @pytest.mark.parametrize("api", APIS)
-async def test_a_call_that_breaks_before_it_said_anything_is_unpriced(
+async def test_a_call_that_breaks_before_its_first_text_is_unpriced(
     provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api, ends: Any, call: Call
 ) -> None:
-    """Nobody knows whether the provider bills the prompt: no tokens and no dollars, counted as unpriced."""
+    """It is unknown whether the provider bills the prompt: no tokens, no dollars, counted as unpriced."""
     provider.set_plans(PROMPT, Plan(ends=ends))
 
     raised = await failing(call, official_models.model(api), checks)
 
-    checks.assert_balanced(("error", raised, UNKNOWN), streams=begun(api, call))
+    checks.assert_balanced(("error", raised, UNKNOWN), streams=streams_opened(api, call))
 
 
 @ON_ONE_LOOP
@@ -199,7 +199,7 @@ async def test_a_call_that_breaks_before_it_said_anything_is_unpriced(
 async def test_a_call_that_is_never_answered_is_unpriced(
     provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api, call: Call
 ) -> None:
-    """The client's timeout before the answer says as little of the bill."""
+    """A client timeout before the answer leaves the cost unknown."""
     provider.set_plans(PROMPT, Plan(ends="stall"))
 
     raised = await failing(call, official_models.model(api, timeout=TIMEOUT_SECONDS), checks)
@@ -216,11 +216,11 @@ async def test_a_call_that_is_never_answered_is_unpriced(
         ("chat", "error", UNKNOWN),
         ("responses", "error", UNKNOWN),
         ("responses", "failed", UNKNOWN),
-        # It carries the status that the answer would have had.
+        # Gemini's error event carries an HTTP status.
         ("gemini", "error", REFUSED),
     ],
 )
-async def test_a_stream_that_begins_with_an_error_is_told_as_such(
+async def test_a_stream_that_starts_with_an_error_is_refused_or_unpriced(
     provider: FailingProvider,
     official_models: OfficialModels,
     checks: LedgerChecks,
@@ -229,13 +229,13 @@ async def test_a_stream_that_begins_with_an_error_is_told_as_such(
     bill: Bill,
     call: Call,
 ) -> None:
-    """An error event instead of text is a refusal where it has a status, else nobody knows what it costs."""
+    """An error event instead of text is a refusal where it has a status, else unpriced."""
     provider.set_plans(PROMPT, Plan(ends=ends))
 
     raised = await failing(call, official_models.model(api), checks)
 
     assert raised == RAISED[ends, api]
-    checks.assert_balanced(("error", raised, bill), streams=begun(api, call))
+    checks.assert_balanced(("error", raised, bill), streams=streams_opened(api, call))
 
 
 @ON_ONE_LOOP
@@ -245,7 +245,7 @@ async def test_a_stream_that_begins_with_an_error_is_told_as_such(
 async def test_a_refused_call_costs_nothing(
     provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api, status: int, call: Call
 ) -> None:
-    """A provider that answers with an error bills nothing, which is known and not unpriced; 429 counts as such."""
+    """An error status means that nothing is billed, which is not unpriced; 429 counts as a rate limit."""
     provider.set_plans(PROMPT, Plan(status=status))
 
     raised = await failing(call, official_models.model(api), checks)
@@ -262,7 +262,7 @@ async def test_a_refused_call_costs_nothing(
 async def test_what_the_sdk_retries_is_one_call(
     provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api, call: Call
 ) -> None:
-    """Of the attempts inside a provider's SDK nobody is told: all of them are one call, with one end."""
+    """Retries inside a provider's SDK fire no callbacks: all attempts are one call with one end."""
     provider.set_plans(PROMPT, Plan(status=429, headers={"retry-after-ms": "1"}))
     provider.prompts.clear()
     retries = HttpRetryOptions(attempts=3, initial_delay=0.001, max_delay=0.002, jitter=0)
@@ -283,7 +283,7 @@ async def test_what_the_sdk_retries_is_one_call(
 async def test_a_stream_without_usage_is_estimated(
     provider: FailingProvider, official_models: OfficialModels, checks: LedgerChecks, api: Api, call: Call
 ) -> None:
-    """A provider that never tells its usage leaves the text to go by."""
+    """Where a provider never reports its usage, the text is estimated."""
     provider.set_plans(PROMPT, Plan(usage=False))
 
     await call(official_models.model(api), checks)

@@ -1,4 +1,4 @@
-"""Exemplars: a latency names the OpenTelemetry span in which it was spent, where that is one that can be found."""
+"""Exemplars: a latency carries the ids of the OpenTelemetry span in which it was measured."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.support.small_graphs import State, graph_of, intent
 TRACE_ID, SPAN_ID = 0xC0FFEE << 96 | 1, 0xBEEF << 48 | 2
 IDS = {"otel_trace_id": "00c0ffee000000000000000000000001", "otel_span_id": "beef000000000002"}
 SAMPLED = TraceFlags(TraceFlags.SAMPLED)
-# What is observed for every token has no exemplar: it would cost more than the token.
+# Histograms that observe every token have no exemplars: they would cost more than the token.
 SECONDS = {
     family.name
     for family in FAMILIES
@@ -44,7 +44,7 @@ SECONDS = {
 
 @pytest.fixture
 def tracer() -> trace.Tracer:
-    """A tracer of a provider of its own: the global one can be set only once in a process."""
+    """Return a tracer of its own provider; the global provider can be set once per process only."""
     return TracerProvider(shutdown_on_exit=False).get_tracer("test")
 
 
@@ -54,7 +54,7 @@ def ids_of(span: trace.Span) -> dict[str, str]:
 
 
 def exemplars(registry: CollectorRegistry) -> dict[str, list[dict[str, str]]]:
-    """Return the exemplars that a scrape under OpenMetrics sees, by family."""
+    """Return the exemplars of an OpenMetrics scrape, by family."""
     encode, content_type = choose_encoder("application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     found: dict[str, list[dict[str, str]]] = {}
@@ -76,7 +76,7 @@ def weigh(item: str) -> str:
     return "3 g"
 
 
-async def test_every_latency_names_the_span_it_was_spent_in(
+async def test_every_latency_carries_the_span_it_was_measured_in(
     registry: CollectorRegistry, records: Records, tracer: trace.Tracer
 ) -> None:
     """All histograms of seconds carry the ids of the real span; no other metric does."""
@@ -99,8 +99,8 @@ async def test_every_latency_names_the_span_it_was_spent_in(
     assert "trace_id" not in generate_latest(registry).decode()
 
 
-async def test_each_latency_names_its_own_span(registry: CollectorRegistry, tracer: trace.Tracer) -> None:
-    """Records wait to be counted, but the span is the one of the event, in threads and tasks alike."""
+async def test_each_latency_carries_its_own_span(registry: CollectorRegistry, tracer: trace.Tracer) -> None:
+    """The span is the one of the event, in threads and tasks, although records are counted later."""
     handler = Eco2CallbackHandler(registry=registry)
     spans = {}
 
@@ -120,7 +120,7 @@ async def test_each_latency_names_its_own_span(registry: CollectorRegistry, trac
 def test_a_run_closed_from_elsewhere_keeps_its_own_span(
     registry: CollectorRegistry, records: Records, tracer: trace.Tracer
 ) -> None:
-    """What closes a run that never ended may stand in another span."""
+    """A run closed from another span keeps the span in which it started."""
     handler = Eco2CallbackHandler(registry=registry, sinks=[records])
 
     with tracer.start_as_current_span("request") as span:
@@ -132,7 +132,7 @@ def test_a_run_closed_from_elsewhere_keeps_its_own_span(
 
 
 async def test_without_a_span_there_is_no_exemplar(registry: CollectorRegistry, records: Records) -> None:
-    """OpenTelemetry is installed and imported, and nothing is traced."""
+    """With OpenTelemetry imported and no current span there is no exemplar."""
     handler = Eco2CallbackHandler(registry=registry, sinks=[records])
 
     await FakeModel().ainvoke("hello", config={"callbacks": [handler]})
@@ -149,17 +149,15 @@ async def test_without_a_span_there_is_no_exemplar(registry: CollectorRegistry, 
         (SpanContext(TRACE_ID, SPAN_ID, is_remote=False, trace_flags=SAMPLED), {}),
         (SpanContext(0, 0, is_remote=True, trace_flags=SAMPLED), {}),
     ],
-    ids=["of_the_caller", "of_the_caller_unsampled", "made_up_here", "invalid"],
+    ids=["of_the_caller", "of_the_caller_unsampled", "local_unrecorded", "invalid"],
 )
-def test_a_span_that_only_passes_through_counts_if_somebody_keeps_it(
-    context: SpanContext, wanted: dict[str, str]
-) -> None:
-    """A caller's sampled span is kept by the caller; one that is recorded nowhere cannot be found."""
+def test_a_propagated_span_counts_if_it_is_recorded_somewhere(context: SpanContext, wanted: dict[str, str]) -> None:
+    """A caller's sampled span is recorded by the caller; an unrecorded span cannot be found."""
     with trace.use_span(NonRecordingSpan(context)):
         assert current_span() == wanted
 
 
-def test_a_span_that_is_not_sampled_is_no_example() -> None:
+def test_a_span_that_is_not_sampled_is_no_exemplar() -> None:
     """An exemplar leads to a trace, so the trace must have been kept."""
     tracer = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False).get_tracer("test")
 
@@ -168,7 +166,7 @@ def test_a_span_that_is_not_sampled_is_no_example() -> None:
 
 
 def test_opentelemetry_is_never_imported_for_it(monkeypatch: pytest.MonkeyPatch, tracer: trace.Tracer) -> None:
-    """Where nobody imported OpenTelemetry, nobody made a span."""
+    """Where nothing has imported OpenTelemetry there is no span, and the handler does not import it."""
     with tracer.start_as_current_span("request"):
         monkeypatch.delitem(sys.modules, "opentelemetry.trace")
 
@@ -180,7 +178,7 @@ def test_opentelemetry_is_never_imported_for_it(monkeypatch: pytest.MonkeyPatch,
 def test_a_span_that_cannot_be_read_costs_no_record(
     registry: CollectorRegistry, records: Records, monkeypatch: pytest.MonkeyPatch, module: Any
 ) -> None:
-    """A module still being imported, or a span of some other make, leaves the record without a span."""
+    """A partly imported module or an unknown kind of span leaves the record without span ids."""
     handler = Eco2CallbackHandler(registry=registry, sinks=[records])
     monkeypatch.setitem(sys.modules, "opentelemetry.trace", module)
 
@@ -191,7 +189,7 @@ def test_a_span_that_cannot_be_read_costs_no_record(
 
 
 def test_in_multiprocess_mode_the_latency_counts_without_its_exemplar(tmp_path: Path) -> None:
-    """prometheus_client keeps no exemplars in its files; the observation itself is there."""
+    """prometheus_client's files hold the observation without its exemplar."""
     worker = (
         "import uuid\n"
         "from opentelemetry.sdk.trace import TracerProvider\n"
@@ -210,7 +208,9 @@ def test_in_multiprocess_mode_the_latency_counts_without_its_exemplar(tmp_path: 
     )
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
 
-    told = subprocess.run([sys.executable, "-c", worker], env=environment, check=True, capture_output=True, text=True)
+    completed = subprocess.run(
+        [sys.executable, "-c", worker], env=environment, check=True, capture_output=True, text=True
+    )
 
-    assert told.stdout.strip() == "1.0 False"
-    assert "Traceback" not in told.stderr
+    assert completed.stdout.strip() == "1.0 False"
+    assert "Traceback" not in completed.stderr
