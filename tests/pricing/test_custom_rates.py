@@ -1,4 +1,4 @@
-"""Custom rates: the application's own prices, key by key, by date, tier and context length."""
+"""Custom rates: the application's own prices, by key, date, tier and context length."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from eco2_callbacks import Cost, PriceBook, Rate, TokenUsage, UnknownModelError
 from tests.support.prices import AT, MTOK, custom_rate, usd
 
 
-def test_an_own_rate_wins_key_by_key() -> None:
-    """An own rate replaces the public price of its key and leaves the others."""
+def test_a_custom_rate_wins_key_by_key() -> None:
+    """A custom rate replaces the public price of its key and leaves the others."""
     book = PriceBook([custom_rate({"input_mtok": Decimal(1)})])
     usage = TokenUsage(input_tokens=MTOK, output_tokens=MTOK)
 
-    # $1 own input + $14 public output
+    # $1 custom input + $14 public output
     assert usd(usage, "openai", "gpt-5.2", book=book) == Decimal(15)
 
 
-def test_an_own_rate_is_meant_for_the_dated_name_too() -> None:
-    """A rate for gpt-5.2 holds for an answer of gpt-5.2-2025-12-11, and for no other model."""
+def test_a_custom_rate_applies_to_the_dated_name() -> None:
+    """A rate for gpt-5.2 applies to gpt-5.2-2025-12-11 and to no other model."""
     book = PriceBook([custom_rate({"input_mtok": Decimal(1)})])
     usage = TokenUsage(input_tokens=MTOK)
 
@@ -32,8 +32,8 @@ def test_an_own_rate_is_meant_for_the_dated_name_too() -> None:
     assert usd(usage, "openai", "gpt-5-mini", book=book) == usd(usage, "openai", "gpt-5-mini") != Decimal(1)
 
 
-def test_an_own_rate_is_found_by_either_name_of_the_provider() -> None:
-    """A rate for LangChain's google_genai or for genai-prices' google holds for both."""
+def test_a_custom_rate_is_found_by_either_name_of_the_provider() -> None:
+    """A rate for LangChain's google_genai or for genai-prices' google applies to both."""
     usage = TokenUsage(input_tokens=MTOK)
 
     for name in ("google", "google_genai", "*"):
@@ -46,8 +46,8 @@ def test_an_own_rate_is_found_by_either_name_of_the_provider() -> None:
     [(date(2026, 2, 28), "1.75"), (date(2026, 3, 1), "1"), (date(2026, 5, 31), "1"), (date(2026, 6, 1), "0.5")],
     ids=["before_any", "first_day", "last_day_of_first", "first_day_of_second"],
 )
-def test_the_latest_rate_that_has_begun_holds(day: date, expected: str) -> None:
-    """Of two rates the later start holds from its day on, in whatever order they stand; before both the public one."""
+def test_the_latest_rate_that_has_started_applies(day: date, expected: str) -> None:
+    """Of two rates the later one applies from its start, in any order; before both the public price does."""
     book = PriceBook(
         [
             custom_rate({"input_mtok": Decimal("0.5")}, start=date(2026, 6, 1)),
@@ -63,10 +63,10 @@ def test_the_latest_rate_that_has_begun_holds(day: date, expected: str) -> None:
 @pytest.mark.parametrize(
     ("tier", "expected"),
     [("", "1"), ("default", "1"), ("flex", "0.4"), ("priority", "3.5")],
-    ids=["none", "default", "own_flex", "public_priority"],
+    ids=["none", "default", "custom_flex", "public_priority"],
 )
-def test_an_own_rate_holds_for_its_tier_only(tier: str, expected: str) -> None:
-    """An own standard rate is for the standard tier, one with service_tier for that tier; others stay public."""
+def test_a_custom_rate_applies_to_its_tier_only(tier: str, expected: str) -> None:
+    """A custom rate applies to the standard tier, or to its service_tier; other tiers stay public."""
     book = PriceBook(
         [custom_rate({"input_mtok": Decimal("0.4")}, service_tier="flex"), custom_rate({"input_mtok": Decimal(1)})]
     )
@@ -74,8 +74,8 @@ def test_an_own_rate_holds_for_its_tier_only(tier: str, expected: str) -> None:
     assert usd(TokenUsage(input_tokens=MTOK), "openai", "gpt-5.2", book=book, tier=tier) == Decimal(expected)
 
 
-def test_an_own_model_costs_its_rate_in_every_tier() -> None:
-    """Where no public price is known, an own rate without a tier holds for every tier."""
+def test_a_custom_model_costs_its_rate_in_every_tier() -> None:
+    """Without a public price a custom rate without a tier applies to every tier."""
     book = PriceBook([custom_rate({"input_mtok": Decimal(1)}, provider="vllm", model="llama-*")])
 
     assert usd(TokenUsage(input_tokens=MTOK), "vllm", "llama-4", book=book, tier="flex") == Decimal(1)
@@ -86,8 +86,8 @@ def test_an_own_model_costs_its_rate_in_every_tier() -> None:
     [(99_999, "0.099999"), (100_000, "0.1"), (100_001, "0.200002"), (300_001, "0.900003")],
     ids=["one_below", "at", "one_above", "second_tier"],
 )
-def test_an_own_rate_may_rise_with_the_context(input_tokens: int, expected: str) -> None:
-    """An own tiered rate bills every token at the highest tier that the input exceeds."""
+def test_a_custom_rate_may_rise_with_the_context(input_tokens: int, expected: str) -> None:
+    """A tiered custom rate bills every token at the highest tier that the input exceeds."""
     tiered = TieredPrices(
         base=Decimal(1), tiers=[Tier(start=100_000, price=Decimal(2)), Tier(start=300_000, price=Decimal(3))]
     )
@@ -96,8 +96,8 @@ def test_an_own_rate_may_rise_with_the_context(input_tokens: int, expected: str)
     assert usd(TokenUsage(input_tokens=input_tokens), "openai", "gpt-5.2", book=book) == Decimal(expected)
 
 
-def test_an_image_may_cost_by_the_piece() -> None:
-    """An own rate by the image bills each image, and is part of the output."""
+def test_an_image_may_have_a_price_per_image() -> None:
+    """A custom rate per image bills each image, as part of the output."""
     book = PriceBook([custom_rate({"image_each": Decimal("0.04")})])
 
     cost = book.price(TokenUsage(images=3), provider="openai", model="gpt-5.2", at=AT)
@@ -105,7 +105,7 @@ def test_an_image_may_cost_by_the_piece() -> None:
     assert cost == Cost(output_usd=Decimal("0.12"), parts={"image": Decimal("0.12")})
 
 
-def test_an_own_fee_wins_over_the_shipped_one() -> None:
+def test_a_custom_fee_wins_over_the_built_in_fee() -> None:
     """A negotiated container fee replaces the published one."""
     book = PriceBook([custom_rate({"code_interpreter_each": Decimal("0.01")})])
 
@@ -126,8 +126,8 @@ def test_rates_come_from_a_file(tmp_path: Path) -> None:
     assert PriceBook().version == genai_prices.__version__
 
 
-def test_an_own_model_is_unknown_before_its_rate_starts() -> None:
-    """A model that only an own rate prices has no price the day before it starts."""
+def test_a_custom_model_is_unknown_before_its_rate_starts() -> None:
+    """A model that only a custom rate prices has no price on the day before its start."""
     book = PriceBook([custom_rate({"input_mtok": Decimal(1)}, model="gpt-x")])
     usage = TokenUsage(input_tokens=MTOK)
 
@@ -140,8 +140,8 @@ def test_an_own_model_is_unknown_before_its_rate_starts() -> None:
     )
 
 
-def test_a_book_stays_right_past_its_cache() -> None:
-    """A book asked for more models and days than it remembers still prices the first ones."""
+def test_a_book_stays_correct_past_its_cache() -> None:
+    """A book still prices correctly after more models and days than its cache holds."""
     book = PriceBook([custom_rate({"input_mtok": Decimal(1)}, provider="vllm", model="*")])
     usage = TokenUsage(input_tokens=MTOK)
 
@@ -152,24 +152,24 @@ def test_a_book_stays_right_past_its_cache() -> None:
     assert usd(usage, "openai", "gpt-5.2", book=book) == Decimal("1.75")
 
 
-def test_an_own_standard_rate_holds_for_a_tier_that_nobody_prices() -> None:
-    """A tier without public prices of its own is billed at the negotiated rate, one with them is not."""
+def test_a_custom_standard_rate_applies_to_a_tier_without_public_prices() -> None:
+    """A tier without public prices is billed at the custom rate; a tier with public prices is not."""
     rate = Rate("openai", "gpt-5.2", date(2026, 1, 1), "contract", {"input_mtok": Decimal(1)})
     book = PriceBook([rate])
     usage = TokenUsage(input_tokens=1_000_000)
     day = datetime(2026, 11, 1, tzinfo=UTC)
 
-    told = {
+    totals = {
         tier: book.price(usage, provider="openai", model="gpt-5.2", service_tier=tier, at=day).total_usd
         for tier in (None, "default", "scale", "flex")
     }
 
     # gpt-5.2 flex: 0.875 USD a million
-    assert told == {None: 1, "default": 1, "scale": 1, "flex": Decimal("0.875")}
+    assert totals == {None: 1, "default": 1, "scale": 1, "flex": Decimal("0.875")}
 
 
-def test_an_own_rate_for_the_tier_named_default_is_the_standard_rate() -> None:
-    """``default`` is the provider's word for no tier at all."""
+def test_a_custom_rate_for_the_tier_default_is_the_standard_rate() -> None:
+    """``default`` is the provider's name for the standard tier."""
     rate = Rate("openai", "gpt-5.2", date(2026, 1, 1), "contract", {"input_mtok": Decimal(1)}, service_tier="default")
 
     cost = PriceBook([rate]).price(TokenUsage(input_tokens=1_000_000), provider="openai", model="gpt-5.2")
@@ -177,8 +177,8 @@ def test_an_own_rate_for_the_tier_named_default_is_the_standard_rate() -> None:
     assert cost.total_usd == 1
 
 
-def test_an_image_by_the_piece_is_not_billed_by_its_tokens_too() -> None:
-    """An own price for each image takes the place of the public price of its tokens."""
+def test_a_price_per_image_replaces_the_price_of_its_tokens() -> None:
+    """A custom price per image replaces the public price of the image's tokens."""
     rate = Rate("google", "gemini-3-pro-image*", date(2026, 1, 1), "contract", {"image_each": Decimal("0.10")})
     usage = TokenUsage(output_tokens=1120 + 10, output_image_tokens=1120, images=1, image_sizes=("1K",))
 

@@ -49,7 +49,7 @@ def test_a_cached_token_is_billed_at_the_cache_rate_only() -> None:
             "0.03825",
             {"input": "0.015", "cache_write": "0.02325"},
         ),
-        # No lifetime told: all of it at the five-minute rate. 1000 x 3.75
+        # No lifetime given: all of it at the five-minute rate. 1000 x 3.75
         (
             "anthropic",
             "claude-sonnet-4-5",
@@ -57,7 +57,7 @@ def test_a_cached_token_is_billed_at_the_cache_rate_only() -> None:
             "0.00375",
             {"input": "0", "cache_write": "0.00375"},
         ),
-        # gemini-3-pro-preview: $12 output; 1000 x 12, of which 400 were thoughts.
+        # gemini-3-pro-preview: $12 output, reasoning included; 1000 x 12
         (
             "google_genai",
             "gemini-3-pro-preview",
@@ -82,7 +82,7 @@ def test_a_cached_token_is_billed_at_the_cache_rate_only() -> None:
             {"output": "0.0012", "image": "0.1344"},
         ),
         # gemini-2.5-flash: $0.30 input, $1 audio, $0.03 cached, $0.10 cached audio.
-        # 1000 in: 300 audio of which 100 cached, 250 cached in all: 200 x 1 + 100 x 0.1 + 150 x 0.03 + 550 x 0.3
+        # 1000 in: 300 audio (100 cached) and 250 cached in all: 200 x 1 + 100 x 0.1 + 150 x 0.03 + 550 x 0.3
         (
             "google_genai",
             "gemini-2.5-flash",
@@ -112,9 +112,9 @@ def test_a_cached_token_is_billed_at_the_cache_rate_only() -> None:
         # $25 for 1000 prompts grounded in Maps, from Gemini 3 on $14 for 1000 queries.
         ("google_genai", "gemini-2.5-flash", TokenUsage(maps_groundings=1), "0.025", {"maps_grounding": "0.025"}),
         ("google_genai", "gemini-3-pro-preview", TokenUsage(maps_groundings=2), "0.028", {"maps_grounding": "0.028"}),
-        # A fee that nobody published for this model is not made up.
+        # No fee is published for this model, so none is billed.
         ("anthropic", "claude-sonnet-4-5", TokenUsage(code_interpreter_sessions=1), "0", {}),
-        # A unit without a rate of its own is billed as what it lies in: gpt-5.2 has no audio rate. 100 x 1.75
+        # gpt-5.2 has no audio rate, so audio costs the input rate. 100 x 1.75
         ("openai", "gpt-5.2", TokenUsage(input_tokens=100, input_audio_tokens=60), "0.000175", {"input": "0.000175"}),
         # sonar: $12 for 1000 requests, whatever the tokens.
         ("perplexity", "sonar", TokenUsage(), "0.012", {"input": "0.012"}),
@@ -140,7 +140,7 @@ def test_a_cached_token_is_billed_at_the_cache_rate_only() -> None:
 def test_each_unit_is_billed_at_its_own_rate(
     provider: str, model: str, usage: TokenUsage, expected: str, parts: dict[str, str]
 ) -> None:
-    """Every billed unit costs its published rate and nothing else besides."""
+    """Every billed unit costs its published rate, and nothing else is billed."""
     cost = PriceBook().price(usage, provider=provider, model=model, at=AT)
 
     assert cost.total_usd == Decimal(expected)
@@ -165,7 +165,7 @@ def test_each_unit_is_billed_at_its_own_rate(
 def test_a_long_context_costs_more_from_one_token_above_the_threshold(
     input_tokens: int, cached: int, expected_input: str, expected_output: str
 ) -> None:
-    """Above 200,000 input tokens every token of gemini-3-pro-preview is billed at the higher rate, not before."""
+    """One token above 200,000 input tokens, all tokens of gemini-3-pro-preview cost the higher rate."""
     usage = TokenUsage(input_tokens=input_tokens, cache_read_tokens=cached, output_tokens=1000)
 
     cost = PriceBook().price(usage, provider="google_genai", model="gemini-3-pro-preview", at=AT)
@@ -187,7 +187,7 @@ def test_a_long_context_costs_more_from_one_token_above_the_threshold(
     ids=["last_second_before", "first_second", "day_after", "seoul_before", "seoul_from", "naive_is_utc"],
 )
 def test_the_price_of_the_day_of_the_call_holds(at: datetime, expected: str) -> None:
-    """A call costs what its UTC day's price was, whatever the time zone it is told in."""
+    """A call costs the price of its UTC day, whatever time zone its start is given in."""
     assert usd(TokenUsage(input_tokens=MTOK, output_tokens=MTOK), "openai", "o3", at=at) == Decimal(expected)
 
 
@@ -202,7 +202,7 @@ def test_the_price_of_the_day_of_the_call_holds(at: datetime, expected: str) -> 
     ids=["gemini_2_before", "gemini_2_from", "gemini_3_before", "gemini_3_from"],
 )
 def test_a_fee_is_billed_from_its_start_date(model: str, at: datetime, expected: str) -> None:
-    """Maps grounding costs nothing the day before its fee began, and the fee from that day on."""
+    """Maps grounding costs nothing on the day before its fee starts."""
     assert usd(TokenUsage(maps_groundings=1), "google_genai", model, at=at) == Decimal(expected)
 
 
@@ -223,7 +223,7 @@ def test_a_fee_is_billed_from_its_start_date(model: str, at: datetime, expected:
     ids=["none", "default", "auto", "unpriced", "flex", "priority", "day_before", "first_day", "day_after"],
 )
 def test_the_tier_of_the_answer_decides_the_rate(tier: str, day: date, expected: str) -> None:
-    """A flex or priority answer costs its tier's rate from the day it was published, any other the standard one."""
+    """A flex or priority answer costs its tier's rate from its start date, any other the standard rate."""
     at = datetime.combine(day, time(), UTC)
 
     assert usd(TokenUsage(input_tokens=MTOK, output_tokens=MTOK), "openai", "gpt-5.2", at=at, tier=tier) == Decimal(
@@ -273,17 +273,17 @@ def test_no_tier_is_the_standard_tier() -> None:
     ],
 )
 def test_langchain_names_of_providers_find_their_prices(provider: str, model: str, expected: str) -> None:
-    """A provider is found by LangChain's name for it, and by the model's name where there is none."""
+    """A provider is found by LangChain's name for it, or by the model's name alone."""
     assert usd(TokenUsage(input_tokens=MTOK), provider, model) == Decimal(expected)
 
 
 def test_azure_does_not_sell_openai_tiers() -> None:
-    """A tier published by OpenAI does not cheapen the same model on Azure."""
+    """A tier that OpenAI publishes does not change the price on Azure."""
     assert usd(TokenUsage(input_tokens=MTOK), "azure", "gpt-5.2", tier="flex") == Decimal("1.75")
 
 
 def test_a_price_by_the_hour_changes_by_the_minute() -> None:
-    """Of deepseek-chat's two daily prices the one of the minute holds."""
+    """The price of deepseek-chat depends on the minute of the day."""
     book = PriceBook()
     usage = TokenUsage(input_tokens=MTOK)
     # $0.27, from 16:30 to 00:30 UTC half of it.
@@ -297,8 +297,8 @@ def test_a_price_by_the_hour_changes_by_the_minute() -> None:
     assert prices == {at: Decimal(price) for at, price in times.items()}
 
 
-def test_the_time_of_the_call_is_now_unless_told() -> None:
-    """Without a time the prices of today hold: o3 costs what it has cost since 2025-06-10."""
+def test_the_time_of_the_call_defaults_to_now() -> None:
+    """Without a time today's prices count: o3 costs what it has cost since 2025-06-10."""
     usage = TokenUsage(input_tokens=MTOK)
 
     assert PriceBook().price(usage, provider="openai", model="o3").total_usd == Decimal(2)
@@ -321,7 +321,7 @@ def test_an_unknown_model_raises(provider: str, model: str) -> None:
 
 
 def test_an_unknown_model_is_unpriced_on_the_utc_day() -> None:
-    """The day in the message is the UTC day whose prices were looked for."""
+    """The day in the message is the UTC day of the price look-up."""
     with pytest.raises(UnknownModelError) as raised:
         PriceBook().price(TokenUsage(), provider="openai", model="gpt-x", at=datetime(2026, 11, 1, 8, tzinfo=SEOUL))
 
@@ -356,7 +356,7 @@ def test_contradicting_counts_raise(usage: TokenUsage, message: str) -> None:
 
 
 def test_parts_that_just_fill_their_whole_are_billed() -> None:
-    """Parts may hold all of their whole: nothing is left at the plain rate."""
+    """Parts may add up to their whole; nothing is then billed at the plain rate."""
     usage = TokenUsage(input_tokens=10, cache_read_tokens=4, cache_creation_tokens=6)
 
     # 4 x 0.3 + 6 x 3.75 = 23.7
@@ -364,14 +364,14 @@ def test_parts_that_just_fill_their_whole_are_billed() -> None:
 
 
 @pytest.fixture
-def own_snapshot() -> Iterator[None]:
+def restored_snapshot() -> Iterator[None]:
     yield
     set_custom_snapshot(None)
 
 
-@pytest.mark.usefixtures("own_snapshot")
+@pytest.mark.usefixtures("restored_snapshot")
 def test_the_book_follows_fresh_price_data() -> None:
-    """Prices that genai-prices updates while the book is in use hold from the next call on."""
+    """Price data that genai-prices updates at run time counts from the next call on."""
     book = PriceBook()
     usage = TokenUsage(input_tokens=MTOK)
     before = usd(usage, "openai", "gpt-5.2", book=book)
@@ -386,9 +386,9 @@ def test_the_book_follows_fresh_price_data() -> None:
     assert (before, after) == (Decimal("1.75"), Decimal(9))
 
 
-@pytest.mark.usefixtures("own_snapshot")
+@pytest.mark.usefixtures("restored_snapshot")
 def test_a_daily_price_holds_to_the_minute_in_every_zone() -> None:
-    """A price for part of the day is chosen by the UTC minute, not by the caller's clock face."""
+    """A price for part of the day is chosen by the UTC minute, whatever the caller's time zone."""
     snapshot = get_snapshot()
     openai = next(provider for provider in snapshot.providers if provider.id == "openai")
     model = replace(

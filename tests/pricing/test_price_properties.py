@@ -1,4 +1,4 @@
-"""PriceBook agrees with genai-prices to the last digit, and prices every consistent usage."""
+"""PriceBook agrees with genai-prices to the last digit and prices every consistent usage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eco2_callbacks import PriceBook, TokenUsage, UnknownModelError
 from eco2_callbacks.rates import PRICE_KEYS
 from tests.support.prices import AT, MTOK, custom_rate
 
-# A rate for every unit there is, each a different one.
+# A custom rate with a different price for every unit.
 EVERY_UNIT = custom_rate(
     {key: Decimal(number) for number, key in enumerate(sorted(PRICE_KEYS), start=1)}, provider="own", model="*"
 )
@@ -31,13 +31,13 @@ PUBLIC = [
 ]
 
 
-# Names that Azure sells of OpenAI's and Anthropic's.
+# Models of OpenAI and Anthropic that Azure sells.
 PUBLIC += [("azure", "gpt-5.2"), ("azure", "o3"), ("azure", "claude-opus-4-5"), ("google", "claude-sonnet-4-5")]
 
 
 @st.composite
 def usages(draw: st.DrawFn) -> TokenUsage:
-    """Draw counts that fit into each other, often at a context threshold."""
+    """Draw consistent counts, often at a context threshold."""
     input_tokens = draw(st.sampled_from([0, 128_000, 200_000, 200_001, 272_001]) | st.integers(0, 3 * MTOK))
     read = draw(st.integers(0, input_tokens))
     written = draw(st.integers(0, input_tokens - read))
@@ -45,7 +45,7 @@ def usages(draw: st.DrawFn) -> TokenUsage:
     audio = draw(st.integers(0, input_tokens - written))
     output_tokens = draw(st.integers(0, MTOK))
     reasoning = draw(st.integers(0, output_tokens))
-    spoken = draw(st.integers(0, output_tokens - reasoning))
+    output_audio = draw(st.integers(0, output_tokens - reasoning))
     return TokenUsage(
         input_tokens=input_tokens,
         cache_read_tokens=read,
@@ -56,16 +56,16 @@ def usages(draw: st.DrawFn) -> TokenUsage:
         cache_read_audio_tokens=draw(st.integers(max(0, read + written + audio - input_tokens), min(read, audio))),
         output_tokens=output_tokens,
         reasoning_tokens=reasoning,
-        output_audio_tokens=spoken,
-        output_image_tokens=draw(st.integers(0, output_tokens - reasoning - spoken)),
+        output_audio_tokens=output_audio,
+        output_image_tokens=draw(st.integers(0, output_tokens - reasoning - output_audio)),
         web_searches=draw(st.integers(0, 20)),
         file_searches=draw(st.integers(0, 20)),
     )
 
 
 def publicly_priced(usage: TokenUsage, provider: str, model: str, tier: str | None, at: datetime) -> Decimal | None:
-    """Return genai-prices' own total, None where it cannot price such a usage."""
-    told = genai_prices.Usage(
+    """Return the total that genai-prices itself computes, None where it has no price."""
+    public_usage = genai_prices.Usage(
         input_tokens=usage.input_tokens,
         cache_read_tokens=usage.cache_read_tokens,
         cache_write_tokens=usage.cache_creation_tokens,
@@ -82,7 +82,7 @@ def publicly_priced(usage: TokenUsage, provider: str, model: str, tier: str | No
     )
     try:
         return genai_prices.calc_price(
-            told,
+            public_usage,
             model,
             provider_id=provider,
             genai_request_timestamp=at,
@@ -99,10 +99,10 @@ def publicly_priced(usage: TokenUsage, provider: str, model: str, tier: str | No
     tier=st.sampled_from([None, "default", "flex", "priority", "scale"]),
     at=st.datetimes(datetime(2025, 1, 1), datetime(2027, 6, 1), timezones=st.just(UTC)),  # noqa: DTZ001
 )
-def test_the_total_is_genai_prices_own(
+def test_the_total_equals_genai_prices(
     named: tuple[str, str], usage: TokenUsage, tier: str | None, at: datetime
 ) -> None:
-    """On the same day and tier a usage costs exactly what genai-prices itself says, split without a rest."""
+    """On the same day and tier a usage costs exactly what genai-prices computes, and the parts sum to it."""
     provider, model = named
     public = publicly_priced(usage, provider, model, tier, at)
     assume(public is not None)
@@ -110,7 +110,7 @@ def test_the_total_is_genai_prices_own(
     try:
         cost = BOOK.price(usage, provider=provider, model=model, service_tier=tier, at=at)
     except UnknownModelError:
-        # Priced by the hour or by the character only: no token of it has a price.
+        # Priced by the hour or by the character only: its tokens have no price.
         assert public == 0
         return
 
@@ -122,7 +122,7 @@ def test_the_total_is_genai_prices_own(
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(named=st.sampled_from([("own", "every-unit"), ("perplexity", "sonar-deep-research"), *PUBLIC]), usage=usages())
 def test_no_consistent_usage_is_refused(named: tuple[str, str], usage: TokenUsage) -> None:
-    """Counts that fit into each other always have a price of zero dollars or more, whose parts sum to it."""
+    """Consistent counts always have a price of zero dollars or more, and the parts sum to it."""
     provider, model = named
 
     try:

@@ -1,4 +1,4 @@
-"""Own rates: read whole from a TOML file, or refused with the entry and the reason."""
+"""Custom rates from a TOML file: read whole, or refused with the entry and the reason."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ KEYS = (
 ABOUT = 'provider = "openai"\nmodel = "gpt-x"\nstart = 2026-01-01\nsource = "contract 7"\n'
 
 
-def written(tmp_path: Path, text: str | bytes) -> Path:
+def write_rates(tmp_path: Path, text: str | bytes) -> Path:
     path = tmp_path / "rates.toml"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     return path
 
 
 def test_an_entry_keeps_every_digit(tmp_path: Path) -> None:
-    """Prices are read as exact decimals, whether written as a number, a whole number or a text."""
-    path = written(tmp_path, f'[[rates]]\n{ABOUT}input_mtok = 1.10\noutput_mtok = 8\ncache_read_mtok = "0.11"\n')
+    """Prices are read as exact decimals, written as a number, a whole number or a string."""
+    path = write_rates(tmp_path, f'[[rates]]\n{ABOUT}input_mtok = 1.10\noutput_mtok = 8\ncache_read_mtok = "0.11"\n')
 
     (rate,) = read_rates(path)
 
@@ -46,7 +46,7 @@ def test_an_entry_keeps_every_digit(tmp_path: Path) -> None:
 
 def test_an_entry_may_be_for_a_tier_and_have_context_tiers(tmp_path: Path) -> None:
     """A rate can be for one service tier, and a price can rise with the length of the input."""
-    path = written(
+    path = write_rates(
         tmp_path,
         f'[[rates]]\n{ABOUT}service_tier = "flex"\n'
         "input_mtok = { base = 1, tiers = [{ start = 400000, price = 4 }, { start = 200000, price = 2.5 }] }\n",
@@ -64,27 +64,27 @@ def test_an_entry_may_be_for_a_tier_and_have_context_tiers(tmp_path: Path) -> No
 
 def test_a_rate_of_zero_is_a_rate(tmp_path: Path) -> None:
     """A self-hosted model may cost nothing."""
-    path = written(tmp_path, f"[[rates]]\n{ABOUT}input_mtok = 0\n")
+    path = write_rates(tmp_path, f"[[rates]]\n{ABOUT}input_mtok = 0\n")
 
     assert read_rates(path)[0].prices == {"input_mtok": Decimal(0)}
 
 
 def test_entries_keep_their_order(tmp_path: Path) -> None:
-    """The rates of a file come in the order they were appended."""
-    path = written(tmp_path, "".join(f"[[rates]]\n{ABOUT}input_mtok = {usd}\n" for usd in (3, 1, 2)))
+    """The rates of a file keep the order in which they were appended."""
+    path = write_rates(tmp_path, "".join(f"[[rates]]\n{ABOUT}input_mtok = {usd}\n" for usd in (3, 1, 2)))
 
     assert [rate.prices["input_mtok"] for rate in read_rates(path)] == [3, 1, 2]
 
 
 def test_every_price_key_can_be_written(tmp_path: Path) -> None:
     """Each known price key is read."""
-    path = written(tmp_path, f"[[rates]]\n{ABOUT}" + "".join(f"{key} = 1\n" for key in sorted(PRICE_KEYS)))
+    path = write_rates(tmp_path, f"[[rates]]\n{ABOUT}" + "".join(f"{key} = 1\n" for key in sorted(PRICE_KEYS)))
 
     assert read_rates(path)[0].prices == dict.fromkeys(PRICE_KEYS, Decimal(1))
 
 
 @pytest.mark.parametrize(
-    ("provider", "model", "asked", "fits"),
+    ("provider", "model", "requested", "fits"),
     [
         ("openai", "gpt-5.2", ("openai", "gpt-5.2"), True),
         ("openai", "gpt-5.2", ("openai", "gpt-5.2-2025-12-11"), False),
@@ -95,11 +95,11 @@ def test_every_price_key_can_be_written(tmp_path: Path) -> None:
     ],
     ids=["exact", "dated_name", "pattern", "upper_case", "other_provider", "any_provider"],
 )
-def test_a_rate_is_for_names_and_patterns(provider: str, model: str, asked: tuple[str, str], fits: bool) -> None:
-    """A rate fits its exact names or patterns, in upper and lower case alike."""
+def test_a_rate_is_for_names_and_patterns(provider: str, model: str, requested: tuple[str, str], fits: bool) -> None:
+    """A rate matches its exact names or patterns, in upper and lower case."""
     rate = Rate(provider, model, date(2026, 1, 1), "contract 7", {"input_mtok": Decimal(1)})
 
-    assert rate.is_for(*asked) is fits
+    assert rate.is_for(*requested) is fits
 
 
 @pytest.mark.parametrize(
@@ -192,9 +192,9 @@ def test_a_rate_is_for_names_and_patterns(provider: str, model: str, asked: tupl
         "tier_with_word",
     ],
 )
-def test_a_wrong_entry_is_refused_whole(tmp_path: Path, text: str, problem: str) -> None:
-    """A file with anything wrong in it is refused with the entry's number and the reason, never read in part."""
-    path = written(tmp_path, text)
+def test_a_file_with_an_invalid_entry_is_refused_whole(tmp_path: Path, text: str, problem: str) -> None:
+    """A file with an invalid entry is refused with the entry's number and the reason, never read in part."""
+    path = write_rates(tmp_path, text)
 
     with pytest.raises(ConfigError) as raised:
         read_rates(path)
@@ -203,7 +203,7 @@ def test_a_wrong_entry_is_refused_whole(tmp_path: Path, text: str, problem: str)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    """A file that is not there is named."""
+    """The error names the missing file."""
     path = tmp_path / "absent.toml"
 
     with pytest.raises(ConfigError) as raised:
@@ -214,8 +214,8 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", [b"[[rates]\n", b"\xff\xfe"], ids=["broken_table", "no_utf8"])
 def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, text: bytes) -> None:
-    """What is no TOML is said to be none, with the parser's own reason."""
-    path = written(tmp_path, text)
+    """The error for invalid TOML contains the parser's reason."""
+    path = write_rates(tmp_path, text)
 
     with pytest.raises(ConfigError) as raised:
         read_rates(path)

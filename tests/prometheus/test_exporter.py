@@ -1,4 +1,4 @@
-"""What Prometheus scrapes: every family of the contract, series born at 0, labels that stay bounded."""
+"""What Prometheus scrapes: every family of the contract, series that start at 0, labels that stay bounded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def golden(name: str, text: str) -> None:
-    """Compare with a file of the repository; UPDATE_GOLDEN=1 writes it instead, to be reviewed as a diff."""
+    """Compare with a golden file; UPDATE_GOLDEN=1 writes the file instead, to be reviewed as a diff."""
     path = GOLDEN / name
     if os.environ.get("UPDATE_GOLDEN"):
         path.write_text(text)
@@ -36,7 +36,7 @@ def golden(name: str, text: str) -> None:
 
 
 def exposition(registry: CollectorRegistry) -> str:
-    """Return the whole text, without what differs from run to run: creation times and versions."""
+    """Return the exposition without what differs between runs: creation times and versions."""
     lines = generate_latest(registry).decode().splitlines()
     kept = [line for line in lines if "_created" not in line and not line.startswith("eco2_callbacks_info{")]
     return "\n".join(kept) + "\n"
@@ -56,7 +56,7 @@ def test_a_fresh_process_exposes_every_family(registry: CollectorRegistry) -> No
 
 
 async def test_a_graph_run_exposes_exactly_this(registry: CollectorRegistry) -> None:
-    """The whole exposition after one request of two nodes, on a clock that steps a quarter second."""
+    """The whole exposition after one request of two nodes, on a clock with steps of a quarter second."""
     quarters = iter(range(1000))
     handler = Eco2CallbackHandler(registry=registry, agent_name="eco2", clock=lambda: next(quarters) / 4)
 
@@ -84,16 +84,16 @@ def a_call(**changes: Any) -> LLMCall:
     return LLMCall(**{**values, **changes})
 
 
-def test_the_start_of_a_call_brings_all_its_statuses_to_life(registry: CollectorRegistry) -> None:
-    """A ratio of errors to calls is 0 and not missing before the first error."""
+def test_the_start_of_a_call_initialises_all_its_statuses(registry: CollectorRegistry) -> None:
+    """A ratio of errors to calls is 0, not missing, before the first error."""
     handler = Eco2CallbackHandler(registry=registry)
 
     metadata = {"ls_provider": "openai", "ls_model_name": "gpt-5.2", "langgraph_node": "answer", "intent": "waste"}
     handler.on_chat_model_start({}, [[]], run_id=uuid.uuid4(), metadata=metadata)
 
-    where = {"node": "answer", "intent": "waste", "provider": "openai", "model": "gpt-5.2"}
+    labels = {"node": "answer", "intent": "waste", "provider": "openai", "model": "gpt-5.2"}
     for status in ("success", "error", "cancelled"):
-        assert sample(registry, "llm_calls_total", status=status, **where) == 0
+        assert sample(registry, "llm_calls_total", status=status, **labels) == 0
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_the_start_of_a_call_brings_all_its_statuses_to_life(registry: Collector
 def test_a_label_takes_no_more_values_than_allowed(
     registry: CollectorRegistry, values: int, admitted: int, overflowed: int
 ) -> None:
-    """Past the cap new values become ``other`` and are counted, each once; nothing is lost."""
+    """Past the cap each new value becomes ``other`` and is counted once, and its tokens are not lost."""
     handler = Eco2CallbackHandler(registry=registry, max_label_values=3)
 
     for number in range(values):
@@ -124,15 +124,15 @@ def test_tenants_have_a_cap_of_their_own(registry: CollectorRegistry) -> None:
         handler.emit(a_call(tenant_id=tenant))
 
     labels = {"provider": "openai", "model": "gpt-5.2", "token_type": "input"}
-    told = {
+    counted = {
         tenant: sample(registry, "llm_tokens_total", tenant_id=tenant, **labels) for tenant in ("a", "b", "c", "other")
     }
-    assert told == {"a": 10, "b": 10, "c": None, "other": 10}
+    assert counted == {"a": 10, "b": 10, "c": None, "other": 10}
     assert sample(registry, "eco2_callbacks_label_overflow_total", label="tenant_id") == 1
 
 
-def test_a_label_in_its_own_right_named_other_is_no_overflow(registry: CollectorRegistry) -> None:
-    """A node called ``other`` shares the series, which is all that can be done, and counts as no overflow."""
+def test_a_node_named_other_is_no_overflow(registry: CollectorRegistry) -> None:
+    """A node called ``other`` shares the series of the overflow and counts as no overflow."""
     handler = Eco2CallbackHandler(registry=registry, max_label_values=1)
 
     handler.emit(a_call(node="other"))
@@ -142,7 +142,7 @@ def test_a_label_in_its_own_right_named_other_is_no_overflow(registry: Collector
 
 
 def test_every_billed_unit_shows_in_its_own_series(registry: CollectorRegistry) -> None:
-    """Tools, images, audio and cached tokens are counted beside the totals they lie in."""
+    """Tools, images, audio and cached tokens have series of their own beside the totals that include them."""
     handler = Eco2CallbackHandler(registry=registry)
     usage = TokenUsage(
         input_tokens=100,
@@ -184,7 +184,7 @@ def test_every_billed_unit_shows_in_its_own_series(registry: CollectorRegistry) 
 
 
 def test_a_subagent_is_counted_as_node_and_as_subagent(registry: CollectorRegistry) -> None:
-    """Named nodes appear in the subagent families, born at 0 when the handler is made."""
+    """Named nodes appear in the subagent families, and their series start at 0 with the handler."""
     handler = Eco2CallbackHandler(registry=registry, subagents=["waste_rag"])
     assert sample(registry, "chat_subagent_calls_total", subagent="waste_rag", status="error") == 0
 
@@ -220,8 +220,8 @@ def test_a_failed_request_counts_for_its_intent_and_its_agent(registry: Collecto
     assert sample(registry, "chat_intent_total", intent="waste") == 2
 
 
-def test_budgets_are_shown_and_an_open_end_is_not(registry: CollectorRegistry) -> None:
-    """A tenant's budget is a gauge; what is not set does not appear."""
+def test_only_budgets_that_are_set_are_exposed(registry: CollectorRegistry) -> None:
+    """A tenant's budget is a gauge, and an unset budget has no series."""
     Eco2CallbackHandler(registry=registry, budgets={"acme": {"monthly_usd": 100.5}})
 
     assert sample(registry, "tenant_monthly_budget_usd", tenant_id="acme") == 100.5
@@ -229,8 +229,8 @@ def test_budgets_are_shown_and_an_open_end_is_not(registry: CollectorRegistry) -
 
 
 def test_a_registry_that_holds_the_names_already_is_refused(registry: CollectorRegistry) -> None:
-    """Somebody else's metric of the same name is an error that says what to do, and leaves the registry as it was."""
-    Counter("llm_tokens_total", "Somebody else's.", registry=registry)
+    """A metric of the same name is a ConfigError that says what to do, and leaves the registry unchanged."""
+    Counter("llm_tokens_total", "Another metric.", registry=registry)
 
     with pytest.raises(ConfigError) as refused:
         Eco2CallbackHandler(registry=registry)
@@ -240,8 +240,8 @@ def test_a_registry_that_holds_the_names_already_is_refused(registry: CollectorR
     assert "llm_calls_total" not in generate_latest(registry).decode()
 
 
-async def test_what_waits_is_counted_when_anybody_reads(registry: CollectorRegistry) -> None:
-    """A scrape, a restricted scrape and a single sample each see every record."""
+async def test_queued_records_are_counted_at_every_read(registry: CollectorRegistry) -> None:
+    """A scrape, a restricted scrape and a single sample each include every record."""
     handler = Eco2CallbackHandler(registry=registry)
 
     await FakeModel().ainvoke("hello", config={"callbacks": [handler]})
@@ -254,8 +254,8 @@ async def test_what_waits_is_counted_when_anybody_reads(registry: CollectorRegis
     assert sample(registry, "llm_tokens_total", **labels) == 3000
 
 
-def test_a_handler_that_went_away_leaves_its_counts(registry: CollectorRegistry) -> None:
-    """Records wait for the reader even when their handler is gone."""
+def test_a_deleted_handlers_records_are_counted(registry: CollectorRegistry) -> None:
+    """Queued records are counted after their handler is gone."""
     Eco2CallbackHandler(registry=registry).emit(a_call())
 
     labels = {"provider": "openai", "model": "gpt-5.2", "tenant_id": "", "token_type": "input"}
@@ -308,13 +308,13 @@ def test_workers_of_one_service_add_up(tmp_path: Path) -> None:
 
     for _ in range(2):
         subprocess.run([sys.executable, "-c", worker], env=environment, check=True)
-    told = subprocess.run([sys.executable, "-c", reader], env=environment, check=True, capture_output=True, text=True)
+    read = subprocess.run([sys.executable, "-c", reader], env=environment, check=True, capture_output=True, text=True)
 
-    assert told.stdout.strip() == "14.0"
+    assert read.stdout.strip() == "14.0"
 
 
 async def test_promtool_accepts_the_exposition(registry: CollectorRegistry) -> None:
-    """Prometheus' own checker finds nothing in the text after a graph run but what the contract's names bring along."""
+    """Prometheus's own checker finds nothing in the exposition but creation times."""
     promtool = shutil.which("promtool")
     if promtool is None:
         assert "CI" not in os.environ, "promtool is missing on CI; .ci/run installs it"
@@ -331,7 +331,7 @@ async def test_promtool_accepts_the_exposition(registry: CollectorRegistry) -> N
 
 
 async def test_a_real_scrape_over_http_shows_the_call(registry: CollectorRegistry, records: Records) -> None:
-    """What a Prometheus server would fetch holds the same dollars as the record."""
+    """A scrape over HTTP holds the same dollars as the record."""
     import urllib.request
 
     handler = Eco2CallbackHandler(registry=registry, sinks=[records])

@@ -1,4 +1,4 @@
-"""Streams in Prometheus: what streams, how fast, and that none stays open."""
+"""Streams in Prometheus: how many are open, how fast they are, and that none stays open."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def requests(registry: CollectorRegistry) -> dict[str, float]:
 
 
 async def test_a_stream_is_counted_while_it_runs(handler: Eco2CallbackHandler, registry: CollectorRegistry) -> None:
-    """Whoever looks in the middle of a stream sees every chunk that came, and the stream open."""
+    """A scrape in the middle of a stream sees every chunk so far and the stream as open."""
     stream = FakeModel().astream("hello", config={"callbacks": [handler]})
 
     seen = [
@@ -63,7 +63,7 @@ async def test_a_stream_is_counted_while_it_runs(handler: Eco2CallbackHandler, r
 
 
 async def test_intervals_are_those_of_the_clock(registry: CollectorRegistry) -> None:
-    """Three tokens, seen between each, are two intervals, each in its bucket, whoever looked in between."""
+    """Three tokens are two intervals, each in its bucket, with or without scrapes in between."""
     instants = iter([0.0, 1.0, 1.04, 1.54, 2.0])
     handler = Eco2CallbackHandler(registry=registry, clock=lambda: next(instants))
 
@@ -93,10 +93,10 @@ async def test_intervals_are_those_of_the_clock(registry: CollectorRegistry) -> 
     ids=["end_of_text", "reasoning_begins", "text", "reasoning", "image", "empty_word", "word", "nothing"],
 )
 @pytest.mark.parametrize("bare", [False, True], ids=["chunk", "token_alone"])
-def test_a_block_that_says_nothing_is_no_token(
+def test_an_empty_block_is_no_token(
     handler: Eco2CallbackHandler, registry: CollectorRegistry, bare: bool, content: list[Any], counted: int
 ) -> None:
-    """Responses begin and end a block with its name only, and each chunk brings its blocks as the token."""
+    """Responses starts and ends a block without content, and passes its blocks as the token."""
     run_id = uuid.uuid4()
     handler.on_chat_model_start({}, [[]], run_id=run_id)
     chunk = None if bare else ChatGenerationChunk(message=AIMessageChunk(content=content))
@@ -106,10 +106,10 @@ def test_a_block_that_says_nothing_is_no_token(
     assert (tokens(registry), active(registry)) == (counted, 1)
 
 
-async def test_no_stream_is_a_call_that_does_not_stream(
+async def test_a_call_that_does_not_stream_is_no_stream(
     handler: Eco2CallbackHandler, registry: CollectorRegistry
 ) -> None:
-    """Only what streams is a stream."""
+    """A call without a stream counts in no stream metric."""
     await FakeModel().ainvoke("hello", config={"callbacks": [handler]})
 
     assert (tokens(registry), active(registry), sum(requests(registry).values())) == (0, 0, 0)
@@ -118,17 +118,19 @@ async def test_no_stream_is_a_call_that_does_not_stream(
 @V3
 @BETA
 async def test_a_v3_stream_is_one_stream(handler: Eco2CallbackHandler, registry: CollectorRegistry) -> None:
-    """Of a model that fires chunks and events each token is counted once, and both open the same stream."""
+    """A model that fires chunks and events counts each token once, in one stream."""
     model: Any = FakeModel()
     seen = [active(registry) for _ in model.stream_events("hello", config={"callbacks": [handler]}, version="v3")]
 
-    assert set(seen) == {0, 1}  # after its end a last event is handed on
+    assert set(seen) == {0, 1}  # LangChain passes a last event on after the end
     assert (tokens(registry), active(registry), requests(registry)["success"]) == (3, 0, 1)
 
 
 @V3
-def test_what_a_stream_of_events_said_is_estimated(handler: Eco2CallbackHandler, records: Records) -> None:
-    """Of a model that fires events only, text and tool calls count; its reasoning is not invented."""
+def test_a_stream_of_events_is_estimated_from_text_and_tool_calls(
+    handler: Eco2CallbackHandler, records: Records
+) -> None:
+    """For a model that fires events only, text and tool calls are estimated, and no reasoning."""
     events: list[dict[str, Any]] = [
         {"event": "message-start"},
         {"event": "content-block-start", "content": {"type": "reasoning", "reasoning": ""}},
@@ -145,19 +147,19 @@ def test_what_a_stream_of_events_said_is_estimated(handler: Eco2CallbackHandler,
 
     assert records.call.streamed_tokens == 2
     assert records.call.usage is not None
-    assert records.call.usage.output_tokens == 9 + 4  # find_bin{"place": "Gangnam"}, and the marks around it
+    assert records.call.usage.output_tokens == 9 + 4  # find_bin{"place": "Gangnam"}, and its delimiters
 
 
 async def test_five_hundred_streams_on_one_loop(
     handler: Eco2CallbackHandler, registry: CollectorRegistry, records: Records
 ) -> None:
-    """Open streams are right at every moment, and the sums exact, however many there are."""
-    begun, done = asyncio.Barrier(501), asyncio.Barrier(501)
+    """With five hundred streams the number of open ones is right at every moment, and the sums are exact."""
+    opened, done = asyncio.Barrier(501), asyncio.Barrier(501)
 
     async def consume() -> None:
         stream = FakeModel().astream("hello", config={"callbacks": [handler]})
         await anext(stream)
-        await begun.wait()
+        await opened.wait()
         await done.wait()
         async for _ in stream:
             pass
@@ -165,7 +167,7 @@ async def test_five_hundred_streams_on_one_loop(
     async with asyncio.TaskGroup() as group:
         for _ in range(500):
             group.create_task(consume())
-        await begun.wait()
+        await opened.wait()
         assert active(registry) == 500
         await done.wait()
 
@@ -175,8 +177,10 @@ async def test_five_hundred_streams_on_one_loop(
     assert len(records.calls) == 500
 
 
-def test_eight_threads_and_a_reader(handler: Eco2CallbackHandler, registry: CollectorRegistry) -> None:
-    """Streams in threads, with somebody reading all the while, lose and double nothing."""
+def test_streams_on_eight_threads_are_counted_exactly(
+    handler: Eco2CallbackHandler, registry: CollectorRegistry
+) -> None:
+    """Streams on eight threads with concurrent scrapes lose and double nothing."""
     finished = threading.Event()
     counts: list[float] = []
 
@@ -204,7 +208,7 @@ def test_eight_threads_and_a_reader(handler: Eco2CallbackHandler, registry: Coll
 
 
 def test_handlers_on_one_registry_add_up(registry: CollectorRegistry) -> None:
-    """Open streams are those of all handlers together."""
+    """The number of open streams is the sum over all handlers."""
     first, second = (Eco2CallbackHandler(registry=registry) for _ in range(2))
     streams = [FakeModel().stream("hello", config={"callbacks": [handler]}) for handler in (first, second, second)]
 
@@ -218,7 +222,7 @@ def test_handlers_on_one_registry_add_up(registry: CollectorRegistry) -> None:
 
 
 def test_closing_the_handler_closes_its_streams(handler: Eco2CallbackHandler, registry: CollectorRegistry) -> None:
-    """A stream that nobody reads on does not stay open for ever."""
+    """A stream that is never consumed to its end is closed with the handler."""
     stream = FakeModel().stream("hello", config={"callbacks": [handler]})
     next(stream)
 
@@ -230,7 +234,7 @@ def test_closing_the_handler_closes_its_streams(handler: Eco2CallbackHandler, re
 
 
 def test_another_process_sees_a_stream_while_it_runs(tmp_path: Path) -> None:
-    """In multiprocess mode nothing waits for the next token: what came is in the files that other processes read."""
+    """In multiprocess mode every chunk is in the files at once, so other processes read it."""
     program = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -254,7 +258,7 @@ print(sums[:3], end="")
 """
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
 
-    told = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", program, str(Path(__file__).parents[2])],
         env=environment,
         capture_output=True,
@@ -262,11 +266,11 @@ print(sums[:3], end="")
         check=True,
     )
 
-    assert told.stdout == "[(1.0, 1.0, 0.0), (2.0, 1.0, 1.0), (3.0, 1.0, 2.0)]"
+    assert completed.stdout == "[(1.0, 1.0, 0.0), (2.0, 1.0, 1.0), (3.0, 1.0, 2.0)]"
 
 
-def test_a_publisher_tells_what_it_handed_on(handler: Eco2CallbackHandler, registry: CollectorRegistry) -> None:
-    """How long a token took to its readers, and whether they came back, only the publisher knows."""
+def test_a_publisher_reports_latency_and_recoveries(handler: Eco2CallbackHandler, registry: CollectorRegistry) -> None:
+    """The publisher reports how long a token took to its readers, and which readers recovered."""
     handler.stream_metrics.published("answer", 0.002)
     handler.stream_metrics.published("answer", 0.04)
     handler.stream_metrics.recovered("catch_up", "success")
@@ -290,7 +294,7 @@ def test_a_publisher_tells_what_it_handed_on(handler: Eco2CallbackHandler, regis
 
 
 @pytest.mark.parametrize(
-    ("tell", "said"),
+    ("report", "warning"),
     [
         (lambda metrics: metrics.published("answer", -1), "published(node='answer', seconds=-1) came"),
         (lambda metrics: metrics.published("answer", float("nan")), "published(node='answer', seconds=nan) came"),
@@ -300,19 +304,23 @@ def test_a_publisher_tells_what_it_handed_on(handler: Eco2CallbackHandler, regis
     ],
     ids=["negative", "nan", "no_node", "unknown_type", "unknown_status"],
 )
-def test_what_a_publisher_cannot_mean_is_logged_and_not_raised(
-    handler: Eco2CallbackHandler, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture, tell: Any, said: str
+def test_an_invalid_report_of_a_publisher_is_logged_and_not_raised(
+    handler: Eco2CallbackHandler,
+    registry: CollectorRegistry,
+    caplog: pytest.LogCaptureFixture,
+    report: Any,
+    warning: str,
 ) -> None:
-    """A publisher's mistake neither stops its stream nor makes a series of its own."""
-    tell(handler.stream_metrics)
+    """A publisher's invalid report neither stops its stream nor creates a series."""
+    report(handler.stream_metrics)
 
-    assert said in caplog.text
+    assert warning in caplog.text
     assert registry.get_sample_value("eco2_callbacks_errors_total", {"callback": "stream_metrics"}) == 1
     assert exposed(registry, "chat_stream_token_latency_seconds_count") == 0
     assert exposed(registry, "chat_stream_recovery_total") == 0
 
 
-def shown(histogram: Histogram) -> list[tuple[str, dict[str, str], float]]:
+def samples_of(histogram: Histogram) -> list[tuple[str, dict[str, str], float]]:
     return [
         (line.name, line.labels, line.value)
         for family in histogram.collect()
@@ -326,7 +334,7 @@ def shown(histogram: Histogram) -> list[tuple[str, dict[str, str], float]]:
 )
 @given(amounts=st.lists(st.one_of(st.sampled_from([0.0, 0.1, 0.5, 1.0, 7.0]), st.floats(0, 100)), max_size=30))
 def test_many_observations_at_once_are_the_same(hidden: tuple[str, ...], amounts: list[float]) -> None:
-    """The short cut through prometheus-client's inside counts as its front door, and goes there when it is shut."""
+    """observe_all equals one observe() per value, also where prometheus_client lacks an attribute it uses."""
 
     class Shut(Histogram):
         def __getattribute__(self, name: str) -> Any:
@@ -349,12 +357,12 @@ def test_many_observations_at_once_are_the_same(hidden: tuple[str, ...], amounts
     observe_all(many, amounts)
 
     open_inside = True
-    assert shown(many) == [(name, labels, pytest.approx(value)) for name, labels, value in shown(one)]
+    assert samples_of(many) == [(name, labels, pytest.approx(value)) for name, labels, value in samples_of(one)]
 
 
 @pytest.mark.parametrize("multiprocess", [False, True])
-def test_a_collection_may_end_streams_amid_the_counting(tmp_path: Path, multiprocess: bool) -> None:
-    """Streams that only the garbage collector ends do not meet prometheus-client's locks, which are not reentrant."""
+def test_the_garbage_collector_may_end_streams_while_counting(tmp_path: Path, multiprocess: bool) -> None:
+    """Streams that the garbage collector ends do not deadlock on prometheus_client's locks."""
     program = """
 import gc, sys
 sys.path.insert(0, sys.argv[1])
@@ -377,13 +385,13 @@ print(registry.get_sample_value("chat_stream_active"))
     environment = {**os.environ, **({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)} if multiprocess else {})}
     command = [sys.executable, "-c", program, str(Path(__file__).parents[2])]
 
-    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    completed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
 
-    assert told.stdout == "0.0\n"
+    assert completed.stdout == "0.0\n"
 
 
-def test_a_stream_told_of_twice_is_one(handler: Eco2CallbackHandler, registry: CollectorRegistry) -> None:
-    """Told twice of every chunk, as attached twice, a stream is counted once."""
+def test_a_stream_with_two_callbacks_is_one(handler: Eco2CallbackHandler, registry: CollectorRegistry) -> None:
+    """A stream whose every chunk is reported twice is counted once."""
     stream = FakeModel().stream("hello", config={"callbacks": [handler, handler]})
     next(stream)
     opened = active(registry)

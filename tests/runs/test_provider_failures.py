@@ -107,7 +107,7 @@ def assert_runs_above_failed(checks: LedgerChecks, call: Call, error_type: str) 
 
 
 def streams_opened(api: Api, call: Call) -> int:
-    """Return how many streams are open before the first text: ChatOpenAI hands on an empty chunk."""
+    """Return how many streams are open before the first text; ChatOpenAI passes an empty chunk on."""
     return int(call not in WHOLE_CALLS and api != "gemini")
 
 

@@ -1,4 +1,4 @@
-"""Answers of a model in tests, and what read_answer makes of them."""
+"""Answers of a model in tests, and what read_answer returns for them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def result(*messages: AIMessage, llm_output: dict[str, Any] | None = None) -> LL
     return LLMResult(generations=[[ChatGeneration(message=message) for message in messages]], llm_output=llm_output)
 
 
-def answer_of(*messages: AIMessage, llm_output: dict[str, Any] | None = None, **asked: Any) -> Answer:
+def answer_of(*messages: AIMessage, llm_output: dict[str, Any] | None = None, **options: Any) -> Answer:
     return read_answer(
-        result(*messages, llm_output=llm_output), **{"provider": "openai", "request_model": "asked"} | asked
+        result(*messages, llm_output=llm_output), **{"provider": "openai", "request_model": "requested"} | options
     )

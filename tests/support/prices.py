@@ -1,4 +1,4 @@
-"""Prices in tests: one instant, one million tokens, the total of a usage and a custom rate."""
+"""Prices in tests: a fixed time, one million tokens, the total of a usage and a custom rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Estimates: known texts have their known number of tokens, offline, and rubbish has some."""
+"""Estimates: known texts have their known number of tokens, offline, and any value has an estimate."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def test_a_text_has_its_published_number_of_tokens(text: str, old: int, new: int
 
 
 def test_a_special_token_in_a_text_is_text() -> None:
-    """What looks like a control token counts as the characters it is written with."""
+    """A control token in a text counts as the characters it is written with."""
     assert count_tokens("<|endoftext|>", "gpt-5.2") > 1
 
 
 def test_a_lone_surrogate_is_counted() -> None:
-    """Half a character, which a broken stream can leave, counts and breaks nothing."""
+    """A lone surrogate, which a broken stream can leave, is counted and raises nothing."""
     assert count_tokens("a\ud83d", "gpt-5.2") >= 1
 
 
@@ -80,7 +80,7 @@ def estimate(
     ],
 )
 def test_messages_cost_their_overhead(provider: str, model: str, each: int, reply: int) -> None:
-    """What OpenAI adds to every message and to the reply counts; of others nothing is added."""
+    """OpenAI's overhead for each message and for the reply counts; other providers have none."""
     prompt = [SystemMessage("2 + 2 = 4"), HumanMessage("antidisestablishmentarianism")]
 
     usage = estimate(prompt, provider=provider, model=model)
@@ -89,16 +89,16 @@ def test_messages_cost_their_overhead(provider: str, model: str, each: int, repl
 
 
 def test_a_prompt_of_a_text_completion_has_no_overhead() -> None:
-    """A text is its tokens."""
+    """The prompt of a text completion counts its tokens only."""
     assert estimate(["2 + 2 = 4"], model="gpt-3.5-turbo-instruct") == TokenUsage(input_tokens=7)
 
 
 def test_streamed_chunks_count_as_one_text() -> None:
-    """The chunks received so far are counted together, not token by token."""
+    """The chunks received so far are counted as one text, not one by one."""
     chunks = [AIMessageChunk(text) for text in ("antidis", "establishment", "arianism")]
 
     assert estimate([], chunks, provider="anthropic") == TokenUsage(output_tokens=6)
-    assert estimate([], chunks, model="gpt-5.2") == TokenUsage(output_tokens=6 + 4)  # and the marks around an answer
+    assert estimate([], chunks, model="gpt-5.2") == TokenUsage(output_tokens=6 + 4)  # and an answer's delimiters
     assert estimate([], chunks, model="gpt-4.1") == TokenUsage(output_tokens=6)
 
 
@@ -107,8 +107,8 @@ def test_nothing_sent_and_received_is_nothing() -> None:
     assert estimate() == TokenUsage()
 
 
-def test_offered_functions_were_sent_too() -> None:
-    """The functions offered count as input, by OpenAI's rule."""
+def test_offered_functions_are_input() -> None:
+    """Offered functions count as input, by OpenAI's rule."""
     tool = {"type": "function", "function": {"name": "찾기", "parameters": {}}}
 
     usage = estimate([], [], {"tools": [tool]})
@@ -132,7 +132,7 @@ class Bin(BaseModel):
     ],
     ids=["class", "openai", "gemini", "older_gemini"],
 )
-def test_the_form_asked_for_was_sent_too(params: dict[str, Any]) -> None:
+def test_the_schema_of_a_structured_output_is_input(params: dict[str, Any]) -> None:
     """The schema of a structured output counts as compact JSON."""
     schema = (
         '{"description":"A bin.","properties":{"color":{"title":"Color","type":"string"}},"required":["color"],'
@@ -142,18 +142,18 @@ def test_the_form_asked_for_was_sent_too(params: dict[str, Any]) -> None:
     assert estimate([], [], params) == TokenUsage(input_tokens=count_tokens(schema, "gpt-5.2"))
 
 
-def test_no_form_costs_nothing() -> None:
-    """Plain text and JSON without a schema have none to count."""
-    for form in ({"type": "text"}, {"type": "json_object"}, None, "auto"):
-        assert estimate([], [], {"response_format": form}) == TokenUsage()
+def test_a_response_format_without_a_schema_costs_nothing() -> None:
+    """Plain text and JSON without a schema add no tokens."""
+    for response_format in ({"type": "text"}, {"type": "json_object"}, None, "auto"):
+        assert estimate([], [], {"response_format": response_format}) == TokenUsage()
 
 
 @pytest.mark.parametrize(
     ("provider", "model", "overhead"),
     [("openai", "gpt-5.2", 12), ("openai", "gpt-4.1", 8), ("google_genai", "gemini-3-flash-preview", 0)],
 )
-def test_called_tools_were_received(provider: str, model: str, overhead: int) -> None:
-    """Name and arguments of a tool call count as output, and what OpenAI's calls cost besides."""
+def test_tool_calls_are_output(provider: str, model: str, overhead: int) -> None:
+    """Name and arguments of a tool call count as output, with OpenAI's overhead for a call."""
     answer = AIMessage("", tool_calls=[{"name": "search", "args": {"query": "소주"}, "id": "call_1"}])
 
     usage = estimate([], [answer], provider=provider, model=model)
@@ -162,14 +162,14 @@ def test_called_tools_were_received(provider: str, model: str, overhead: int) ->
 
 
 def test_a_refusal_is_an_answer() -> None:
-    """What a model says when it refuses is billed like any text."""
+    """The text of a refusal is billed like any text."""
     refused = [AIMessage("", additional_kwargs={"refusal": "2 + 2 = 4"}), AIMessage([{"refusal": "2 + 2 = 4"}])]
 
     assert [estimate([], [message], model="gpt-4o").output_tokens for message in refused] == [7, 7]
 
 
 def test_a_call_cut_off_in_mid_stream_counts() -> None:
-    """The part of a tool call that was streamed before the end counts as far as it came."""
+    """The part of a tool call that was streamed before the end is counted."""
     chunk = AIMessageChunk("", tool_call_chunks=[{"name": "search", "args": '{"que', "id": "call_1", "index": 0}])
 
     usage = estimate([], [chunk], model="gpt-4.1")
@@ -182,7 +182,7 @@ def image(width: int, height: int) -> str:
     return base64.b64encode(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header)) + b"IHDR" + header).decode()
 
 
-def sound(seconds: int) -> str:
+def audio(seconds: int) -> str:
     data = io.BytesIO()
     with wave.open(data, "wb") as file:
         file.setparams((1, 2, 8000, 0, "NONE", ""))
@@ -201,7 +201,7 @@ def sound(seconds: int) -> str:
     ids=["chat_completions", "responses", "langchain", "media"],
 )
 def test_an_image_sent_counts_by_its_rule(block: dict[str, Any]) -> None:
-    """An image is what its provider's rule makes of its size, however it is sent."""
+    """An image counts by its provider's rule and its size, whatever block it is sent in."""
     sent = [HumanMessage([{"type": "text", "text": "2 + 2 = 4"}, block])]
 
     assert estimate(sent, model="gpt-4o") == TokenUsage(input_tokens=7 + 4 + 3 + 765)
@@ -214,9 +214,9 @@ def test_an_image_sent_counts_by_its_rule(block: dict[str, Any]) -> None:
     ("provider", "model", "overhead", "tokens"),
     [("openai", "gpt-4o-audio-preview", 4 + 3, 20), ("google_genai", "gemini-3-flash-preview", 0, 64)],
 )
-def test_sound_sent_counts_by_its_seconds(provider: str, model: str, overhead: int, tokens: int) -> None:
-    """Two seconds are so many tokens, billed as sound."""
-    sent = [HumanMessage([{"type": "audio", "base64": sound(2), "mime_type": "audio/wav"}])]
+def test_audio_sent_counts_by_its_seconds(provider: str, model: str, overhead: int, tokens: int) -> None:
+    """Two seconds of audio have a fixed number of tokens, billed as audio."""
+    sent = [HumanMessage([{"type": "audio", "base64": audio(2), "mime_type": "audio/wav"}])]
 
     usage = estimate(sent, provider=provider, model=model)
 
@@ -236,7 +236,7 @@ def test_sound_sent_counts_by_its_seconds(provider: str, model: str, overhead: i
     ids=["text", "mixed", "thinking", "reasoning", "file", "broken_audio"],
 )
 def test_only_what_can_be_read_is_counted(content: list[str | dict[str, Any]], text: str) -> None:
-    """Text and visible thinking count; files and what cannot be read are not guessed at."""
+    """Text and visible reasoning count; files and unreadable audio are not guessed."""
     received = estimate([], [AIMessage(content)], model="gpt-4.1")
     sent = estimate([HumanMessage(content)], model="gpt-4.1")
 
@@ -245,7 +245,7 @@ def test_only_what_can_be_read_is_counted(content: list[str | dict[str, Any]], t
 
 
 def test_an_image_received_from_gemini_counts_by_its_size() -> None:
-    """The images of an answer that was cut short are billed like those of a whole one."""
+    """The images of an answer that was cut short are billed like those of a complete one."""
     made = AIMessage([{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image(1024, 1024)}"}}])
 
     usage = estimate([], [made], provider="google_genai", model="gemini-3-pro-image-preview")
@@ -256,7 +256,7 @@ def test_an_image_received_from_gemini_counts_by_its_size() -> None:
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.text(st.characters(), max_size=200))
 def test_any_text_has_a_count(text: str) -> None:
-    """Any text has between one token and one for each byte, lone surrogates included."""
+    """A text has between one token and four tokens for each character, lone surrogates included."""
     tokens = count_tokens(text, "gpt-5.2")
 
     assert bool(text) <= tokens <= 4 * len(text)

@@ -1,4 +1,4 @@
-"""function_tokens: OpenAI's published rule, and what was billed for functions in recorded requests."""
+"""function_tokens: OpenAI's published rule, and what recorded requests were billed for functions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WEATHER: dict[str, Any] = {
 
 
 def test_the_published_example_has_its_published_tokens() -> None:
-    """101 tokens by the API for the cookbook's request, 19 of them for its two messages and the reply."""
+    """The cookbook's request has 101 tokens, 19 of them for its two messages and the reply."""
     # https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken_for_chat_completions
     system = "You are a helpful assistant that can answer to questions about the weather."
     user = "What's the weather like in San Francisco?"
@@ -55,12 +55,12 @@ def test_the_published_example_has_its_published_tokens() -> None:
     ids=["chat_completions", "responses", "gemini", "anthropic"],
 )
 def test_every_shape_counts_alike(tool: dict[str, Any]) -> None:
-    """A function is the same number of tokens in every provider's writing."""
+    """A function has the same number of tokens in every provider's shape."""
     assert function_tokens([tool], count) == function_tokens([WEATHER], count) > 50
 
 
-def test_what_is_inside_counts_too() -> None:
-    """Objects, lists of objects, alternatives and definitions are counted through, each level like the first."""
+def test_nested_schemas_count() -> None:
+    """Objects, lists, alternatives and definitions are counted at every level by the same rule."""
     place = {"type": "object", "properties": {"city": {"type": "string"}}}
     flat = function_tokens([{"name": "f", "parameters": place}], count)
 
@@ -77,8 +77,8 @@ def test_what_is_inside_counts_too() -> None:
     assert flat == 7 + 12 + count("f:") + city
 
 
-def test_a_definition_counts_once_however_often_it_is_named() -> None:
-    """A tree with six references to itself was sent once, and is counted once."""
+def test_a_definition_counts_once_however_often_it_is_referenced() -> None:
+    """A tree with six references to itself is sent once and counted once."""
     tree = {"type": "object", "properties": {f"child_{number}": {"$ref": "#/$defs/Tree"} for number in range(6)}}
     listed = {"anyOf": [{"type": "array", "items": {"$ref": "#/$defs/Tree"}}, {"type": "null"}]}
 
@@ -92,7 +92,7 @@ def test_a_definition_counts_once_however_often_it_is_named() -> None:
 
 @pytest.mark.parametrize("tools", [None, [], [{"type": "web_search"}], [{"google_search": {}}], ["f"], "f"])
 def test_what_is_no_function_has_no_tokens(tools: object) -> None:
-    """A provider's own tools have no published number."""
+    """A provider's own tools have no published number of tokens."""
     assert function_tokens(tools, count) == 0
 
 
@@ -111,7 +111,7 @@ keys = st.sampled_from(
         json, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=5), max_leaves=30
     )
 )
-def test_no_tool_breaks_the_counting(tool: object) -> None:
-    """Whatever somebody binds to a model has a number of tokens."""
+def test_any_tool_is_counted(tool: object) -> None:
+    """Any value that is bound as a tool has a number of tokens."""
     assert function_tokens([tool], len) >= 0
     assert function_tokens([{"name": "f", "parameters": tool}], len) > 0

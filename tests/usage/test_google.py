@@ -1,4 +1,4 @@
-"""What Gemini's usage loses on its way through LangChain, worked out again from the message."""
+"""What LangChain drops from Gemini's usage is computed again from the message."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ AT = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 def picture(width: int, height: int) -> dict[str, Any]:
-    """Return an image block, of which only the PNG header is there."""
+    """Return an image block with a PNG header only."""
     header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", width, height) + b"\x08\x02\0\0\0"
     return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{base64.b64encode(header).decode()}"}}
 
 
-def spoken(seconds: float) -> dict[str, Any]:
-    """Return an audio block of some seconds of silence."""
+def audio_block(seconds: float) -> dict[str, Any]:
+    """Return an audio block with some seconds of silence."""
     file = io.BytesIO()
     with wave.open(file, "wb") as sound:
         sound.setnchannels(1)
@@ -40,7 +40,7 @@ def grounded(**metadata: Any) -> AIMessage:
     return AIMessage("Answer", response_metadata={"grounding_metadata": metadata})
 
 
-def test_a_plain_answer_stays_as_it_was() -> None:
+def test_a_plain_answer_stays_unchanged() -> None:
     """A text answer to a text prompt keeps its usage and is exact."""
     usage = TokenUsage(input_tokens=10, output_tokens=5)
 
@@ -82,7 +82,7 @@ def test_a_plain_answer_stays_as_it_was() -> None:
     ],
 )
 def test_an_image_costs_the_documented_tokens(model: str, pixels: tuple[int, int], size: str, tokens: int) -> None:
-    """Image output follows from the model and the picture's size, and is exact."""
+    """Image output follows from the model and the image's size, and is exact."""
     usage = TokenUsage(input_tokens=10, output_tokens=3000)
 
     completed, exact = complete(usage, [AIMessage(["Here:", picture(*pixels)])], [], model)
@@ -99,7 +99,7 @@ def test_an_image_costs_the_documented_tokens(model: str, pixels: tuple[int, int
     ids=["one_below", "at", "one_above"],
 )
 def test_images_take_no_more_than_the_output_holds(output_tokens: int, image_tokens: int, exact: bool) -> None:
-    """Two images fill 2240 tokens beside 100 of thinking; where there is less, all of it is theirs and not exact."""
+    """Two images need 2240 tokens beside 100 of reasoning; with fewer left they take all, which is not exact."""
     usage = TokenUsage(output_tokens=output_tokens, reasoning_tokens=100)
     answer = AIMessage([picture(1024, 1024), picture(1024, 1024)])
 
@@ -109,7 +109,7 @@ def test_images_take_no_more_than_the_output_holds(output_tokens: int, image_tok
 
 
 def test_an_unreadable_image_counts_as_1k() -> None:
-    """A picture that is only linked counts as the default size."""
+    """A linked image counts as the default size."""
     answer = AIMessage([{"type": "image", "url": "https://example.org/a.png"}])
 
     completed, _ = complete(TokenUsage(output_tokens=2000), [answer], [], "gemini-3-pro-image-preview")
@@ -140,11 +140,11 @@ def test_a_speech_model_answers_in_audio(model: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "tokens"), [(1, 32), (10, 320), (10.01, 320), (10.02, 321)], ids=["one", "ten", "down", "up"]
 )
-def test_a_second_of_sound_is_32_tokens(seconds: float, tokens: int) -> None:
-    """Audio input is 32 tokens a second, rounded, and marked as not exact."""
+def test_a_second_of_audio_is_32_tokens(seconds: float, tokens: int) -> None:
+    """Audio input is 32 tokens a second, rounded, and not exact."""
     usage = TokenUsage(input_tokens=1000, output_tokens=5)
 
-    completed, exact = complete(usage, [AIMessage("Hi")], [HumanMessage([spoken(seconds)])], "gemini-2.5-flash")
+    completed, exact = complete(usage, [AIMessage("Hi")], [HumanMessage([audio_block(seconds)])], "gemini-2.5-flash")
 
     assert completed == TokenUsage(input_tokens=1000, output_tokens=5, input_audio_tokens=tokens)
     assert not exact
@@ -165,12 +165,12 @@ def test_an_mp3_is_32_tokens_a_second_too() -> None:
     assert not exact
 
 
-def test_the_sounds_of_all_messages_add_up() -> None:
-    """Every sound in the conversation was sent and counts."""
+def test_the_audio_of_all_messages_adds_up() -> None:
+    """All audio in the conversation was sent and counts."""
     prompt: list[BaseMessage] = [
-        HumanMessage([spoken(1), {"type": "text", "text": "and"}, spoken(2)]),
+        HumanMessage([audio_block(1), {"type": "text", "text": "and"}, audio_block(2)]),
         AIMessage("Hm"),
-        HumanMessage([{"type": "input_audio", "input_audio": {"data": spoken(3)["data"], "format": "wav"}}]),
+        HumanMessage([{"type": "input_audio", "input_audio": {"data": audio_block(3)["data"], "format": "wav"}}]),
     ]
 
     completed, _ = complete(TokenUsage(input_tokens=1000), [AIMessage("Hi")], prompt, "gemini-2.5-flash")
@@ -179,11 +179,11 @@ def test_the_sounds_of_all_messages_add_up() -> None:
     assert completed.input_audio_tokens == 192
 
 
-def test_sound_takes_no_more_than_the_input_holds() -> None:
-    """Audio tokens never exceed the input, and what must be both cached and audio is counted as such."""
+def test_audio_takes_no_more_than_the_input_holds() -> None:
+    """Audio tokens never exceed the input, and tokens that must be cached and audio count as both."""
     usage = TokenUsage(input_tokens=100, cache_read_tokens=30)
 
-    completed, exact = complete(usage, [AIMessage("Hi")], [HumanMessage([spoken(10)])], "gemini-2.5-flash")
+    completed, exact = complete(usage, [AIMessage("Hi")], [HumanMessage([audio_block(10)])], "gemini-2.5-flash")
 
     assert completed == TokenUsage(
         input_tokens=100, cache_read_tokens=30, input_audio_tokens=100, cache_read_audio_tokens=30
@@ -201,8 +201,8 @@ def test_sound_takes_no_more_than_the_input_holds() -> None:
     ],
     ids=["audio_link", "video_link", "audio_uri", "video_bytes"],
 )
-def test_sound_that_cannot_be_read_stays_text_and_is_not_exact(block: dict[str, Any]) -> None:
-    """A sound whose playing time is unknown is billed as text, and said not to be exact."""
+def test_unreadable_audio_stays_text_and_is_not_exact(block: dict[str, Any]) -> None:
+    """Audio of unknown length is billed as text, and the usage is not exact."""
     usage = TokenUsage(input_tokens=1000)
 
     completed, exact = complete(usage, [AIMessage("Hi")], [HumanMessage([block])], "gemini-2.5-flash")
@@ -216,8 +216,8 @@ def test_sound_that_cannot_be_read_stays_text_and_is_not_exact(block: dict[str, 
     [{"type": "image", "base64": "AAAA", "mime_type": "image/png"}, {"type": "text", "text": "audio/wav"}, "text"],
     ids=["image", "text", "plain"],
 )
-def test_a_prompt_without_sound_is_exact(block: dict[str, Any] | str) -> None:
-    """Images and text in the prompt change nothing: they cost the text rate."""
+def test_a_prompt_without_audio_is_exact(block: dict[str, Any] | str) -> None:
+    """Images and text in the prompt cost the text rate and change nothing."""
     usage = TokenUsage(input_tokens=1000)
 
     assert complete(usage, [AIMessage("Hi")], [HumanMessage([block])], "gemini-2.5-flash") == (usage, True)
@@ -253,7 +253,7 @@ def test_a_prompt_without_sound_is_exact(block: dict[str, Any] | str) -> None:
     ],
 )
 def test_searches_are_billed_as_the_generation_bills_them(model: str, queries: list[str], searches: int) -> None:
-    """Before Gemini 3 a prompt that searched is billed once, from Gemini 3 on each unique query that is not empty."""
+    """Before Gemini 3 a prompt with searches is billed once, from Gemini 3 on each unique query."""
     answer = grounded(web_search_queries=queries)
 
     completed, exact = complete(TokenUsage(), [answer], [], model)
@@ -263,7 +263,7 @@ def test_searches_are_billed_as_the_generation_bills_them(model: str, queries: l
 
 
 def test_image_searches_are_searches() -> None:
-    """Queries for images are billed with those for pages, the same text once."""
+    """Image queries are billed with page queries, the same text once."""
     answer = grounded(web_search_queries=["a"], image_search_queries=["a", "b"])
 
     completed, _ = complete(TokenUsage(), [answer], [], "gemini-3-pro-preview")
@@ -272,7 +272,7 @@ def test_image_searches_are_searches() -> None:
 
 
 def test_the_choices_of_one_answer_search_once() -> None:
-    """A query told with several choices was made once."""
+    """A query that several choices report was made once."""
     answers = [grounded(web_search_queries=["a"]), grounded(web_search_queries=["a"]), AIMessage("Hi")]
 
     completed, _ = complete(TokenUsage(), answers, [], "gemini-3-pro-preview")
@@ -293,10 +293,10 @@ def test_the_choices_of_one_answer_search_once() -> None:
         ("gemini-3-pro-preview", {"grounding_chunks": [{"web": {"title": "A"}}], "retrieval_queries": ["x"]}, 0),
         ("gemini-3-pro-preview", {"grounding_chunks": [{"maps": None}]}, 0),
     ],
-    ids=["gemini_2_by_prompt", "gemini_3_by_query", "gemini_3_untold", "web_only", "no_maps"],
+    ids=["gemini_2_by_prompt", "gemini_3_by_query", "gemini_3_unreported", "web_only", "no_maps"],
 )
 def test_grounding_in_maps_is_counted(model: str, metadata: dict[str, Any], groundings: int) -> None:
-    """Maps is billed where the answer rests on a place: by prompt before Gemini 3, then by query."""
+    """Maps is billed where the answer uses a place: per prompt before Gemini 3, then per query."""
     completed, exact = complete(TokenUsage(), [grounded(**metadata)], [], model)
 
     assert completed == TokenUsage(maps_groundings=groundings)
@@ -314,7 +314,7 @@ def test_grounding_in_maps_is_counted(model: str, metadata: dict[str, Any], grou
     ids=["none", "text", "no_lists", "no_texts"],
 )
 def test_malformed_grounding_bills_nothing(metadata: dict[str, Any]) -> None:
-    """Grounding that is no grounding adds no fee and raises nothing."""
+    """Malformed grounding adds no fee and raises nothing."""
     completed, exact = complete(TokenUsage(), [AIMessage("Hi", response_metadata=metadata)], [], "gemini-3-pro-preview")
 
     assert completed == TokenUsage()
@@ -335,31 +335,31 @@ def test_malformed_grounding_bills_nothing(metadata: dict[str, Any]) -> None:
     ids=["image_beside_audio", "image_of_a_speech_model", "thinking_speech_model"],
 )
 def test_output_parts_never_exceed_the_output(usage: TokenUsage, answer: AIMessage, model: str) -> None:
-    """Thinking, pictures and speech together are never more than the whole output."""
+    """Reasoning, images and audio together never exceed the whole output."""
     completed, _ = complete(usage, [answer], [], model)
 
     parts = completed.reasoning_tokens + completed.output_audio_tokens + completed.output_image_tokens
     assert parts <= completed.output_tokens
 
 
-def test_written_cache_is_not_sound() -> None:
-    """Audio tokens leave room for what was written to the cache."""
+def test_cache_writes_are_not_audio() -> None:
+    """Audio tokens leave room for the tokens written to the cache."""
     usage = TokenUsage(input_tokens=100, cache_read_tokens=30, cache_creation_tokens=60)
 
-    completed, _ = complete(usage, [AIMessage("Hi")], [HumanMessage([spoken(10)])], "gemini-2.5-flash")
+    completed, _ = complete(usage, [AIMessage("Hi")], [HumanMessage([audio_block(10)])], "gemini-2.5-flash")
 
     assert (completed.input_audio_tokens, completed.cache_read_audio_tokens) == (40, 30)
 
 
-def test_a_block_without_a_proper_type_is_no_sound() -> None:
-    """A block whose type is no text is passed over."""
+def test_a_block_without_a_string_type_is_no_audio() -> None:
+    """A block whose type is no string is ignored."""
     prompt = HumanMessage.model_construct(content=[{"type": ["audio"]}, {"type": {}}, {"mime_type": 7}])
 
     assert complete(TokenUsage(), [AIMessage("Hi")], [prompt], "gemini-2.5-flash") == (TokenUsage(), True)
 
 
-def test_a_name_with_an_endless_generation_is_read() -> None:
-    """A model name that is nothing but digits breaks nothing."""
+def test_a_model_name_with_a_huge_generation_is_read() -> None:
+    """A model name with thousands of digits raises nothing."""
     completed, _ = complete(TokenUsage(), [grounded(web_search_queries=["a", "b"])], [], "gemini-" + "9" * 5000)
 
     assert completed.web_searches == 2

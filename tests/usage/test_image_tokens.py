@@ -1,4 +1,4 @@
-"""image_tokens: the providers' own examples, and figures that were billed."""
+"""image_tokens: the providers' own examples, and numbers that were billed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eco2_callbacks.image_tokens import image_tokens
 
 
 def picture(width: int, height: int, **more: Any) -> dict[str, Any]:
-    """Return a block with the header of a PNG, which is all of it that is read."""
+    """Return an image block with a PNG header, the only part that is read."""
     header = struct.pack(">II5B", width, height, 8, 2, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header)) + b"IHDR" + header
     return {"type": "image", "base64": base64.b64encode(data).decode(), "mime_type": "image/png", **more}
@@ -45,16 +45,16 @@ def picture(width: int, height: int, **more: Any) -> dict[str, Any]:
         ("gpt-5.4-nano", (512, 512), 630),
         ("gpt-5.6-sol", (512, 512), 256),
         ("gpt-5.5", (32_000, 3200), 2250),  # 10 : 1 is 150 x 15 of at most 2500 patches
-        ("gpt-5.6-sol", (3200, 3200), 10_000),  # taken as it is
+        ("gpt-5.6-sol", (3200, 3200), 10_000),  # not scaled
     ],
 )
 def test_an_image_for_openai_has_its_documented_tokens(model: str, size: tuple[int, int], tokens: int) -> None:
-    """Squares of 512 or of 32 pixels, by model."""
+    """OpenAI counts squares of 512 or of 32 pixels, by model."""
     assert image_tokens(picture(*size), provider="openai", model=model) == tokens
 
 
 def test_low_detail_costs_the_least() -> None:
-    """A tile model then takes its base, a newer patch model 512 pixels square; an older one knows no detail."""
+    """A tile model takes its base, a newer patch model 512 pixels square; an older one ignores the detail."""
     big, small = (3000, 3000), {"detail": "low"}
 
     assert image_tokens(picture(*big, **small), provider="openai", model="gpt-4o") == 85
@@ -84,7 +84,7 @@ def test_low_detail_costs_the_least() -> None:
 def test_an_image_for_gemini_has_its_documented_tokens(
     model: str, size: tuple[int, int], resolution: str, tokens: int
 ) -> None:
-    """Tiles before Gemini 3, a number by resolution since."""
+    """Before Gemini 3 an image costs by its tiles, from Gemini 3 on by its resolution."""
     assert image_tokens(picture(*size), provider="google_genai", model=model, resolution=resolution) == tokens
 
 
@@ -98,7 +98,7 @@ def test_an_images_own_resolution_wins() -> None:
 
 
 def test_other_providers_bill_the_area() -> None:
-    """Anthropic documents pixels by 750 and some 1600 at most."""
+    """Anthropic documents one token per 750 pixels, and 1600 at most."""
     claude = {"provider": "anthropic", "model": "claude-opus-4-5"}
 
     assert image_tokens(picture(1000, 1000), **claude) == 1334
@@ -106,8 +106,8 @@ def test_other_providers_bill_the_area() -> None:
 
 
 @pytest.mark.parametrize("data", ["https://example.org/cat.png", "", "AAAA", None])
-def test_an_image_nobody_can_read_here_is_a_usual_one(data: str | None) -> None:
-    """Behind an address, or broken, an image counts as 1024 pixels square."""
+def test_an_unreadable_image_counts_as_1024_pixels_square(data: str | None) -> None:
+    """A linked or broken image counts as 1024 pixels square."""
     block = {"type": "image_url", "image_url": {"url": data}}
 
     assert image_tokens(block, provider="openai", model="gpt-4o") == 765
@@ -119,5 +119,5 @@ def test_an_image_nobody_can_read_here_is_a_usual_one(data: str | None) -> None:
     st.sampled_from(["gpt-4o", "gpt-5.2", "gpt-4.1-nano", "o3", "o4-mini"]),
 )
 def test_every_size_has_some_tokens(width: int, height: int, model: str) -> None:
-    """No shape is free, and none is past the budget."""
+    """Every size costs at least one token and no more than the model's budget."""
     assert 1 <= image_tokens(picture(width, height), provider="openai", model=model) <= 3779  # 1536 x 2.46

@@ -1,4 +1,4 @@
-"""Pixels and seconds read from real headers, and from nothing that is none."""
+"""Pixels and seconds are read from real headers, and are unknown for anything else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from eco2_callbacks.media import audio_seconds, block_bytes, image_class, image_
 
 
 def png(width: int, height: int, padding: int = 0) -> bytes:
-    """Return the header of a PNG, with a text chunk of some length behind it."""
+    """Return the header of a PNG, followed by a text chunk of some length."""
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"tEXt", b"x" * padding)]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
@@ -25,7 +25,7 @@ def png(width: int, height: int, padding: int = 0) -> bytes:
 
 
 def jpeg(width: int, height: int, metadata: int) -> bytes:
-    """Return the header of a JPEG whose size stands behind metadata of some length."""
+    """Return the header of a JPEG with metadata of some length before its size."""
     segments = b""
     while metadata > 0:
         size = min(metadata, 65_000)
@@ -120,7 +120,7 @@ def test_bytes_are_found_in_every_shape(block: dict[str, Any]) -> None:
     ],
 )
 def test_a_reference_holds_no_bytes(block: dict[str, Any]) -> None:
-    """A block without readable bytes of its own has none; nothing is fetched."""
+    """A block without bytes of its own has none; nothing is fetched."""
     assert block_bytes(block) is None
     assert image_pixels(block) is None
 
@@ -138,20 +138,20 @@ def test_a_reference_holds_no_bytes(block: dict[str, Any]) -> None:
 )
 @pytest.mark.parametrize("encode", [coded, lambda data: base64.encodebytes(data).decode()], ids=["plain", "lines"])
 def test_pixels_are_read_from_the_header(data: bytes, pixels: tuple[int, int], encode: Any) -> None:
-    """An image's size is read however much metadata stands before it and however its base64 is laid out."""
+    """An image's size is read whatever metadata precedes it and however its base64 is laid out."""
     assert image_pixels({"type": "image", "base64": encode(data)}) == pixels
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", png(0, 0), PICTURE[:12]], ids=["empty", "text", "no_area", "cut_off"])
 def test_pixels_of_no_image_are_unknown(data: bytes) -> None:
-    """What is no image, or has no area, has no size."""
+    """Bytes that are no image, or have no area, have no size."""
     assert image_pixels({"type": "image", "base64": coded(data)}) is None
 
 
 @pytest.mark.parametrize(
     ("pixels", "expected"),
     [
-        # Half way between two classes: half the area of the class's square.
+        # The threshold between two classes is half the area of the larger class's square.
         ((4096, 2049), "4K"),
         ((4096, 2048), "4K"),
         ((4096, 2047), "2K"),
@@ -177,19 +177,19 @@ def test_pixels_of_no_image_are_unknown(data: bytes) -> None:
     ],
 )
 def test_an_image_belongs_to_the_class_of_its_area(pixels: tuple[int, int] | None, expected: str) -> None:
-    """An image's class follows from its area, an unknown or tiny one is billed as 1K."""
+    """An image's class follows from its area; an unknown or tiny image is billed as 1K."""
     assert image_class(pixels) == expected
 
 
 @pytest.mark.parametrize("seconds", [0.5, 1, 10, 61.25])
-def test_a_wav_plays_as_long_as_it_was_made(seconds: float) -> None:
+def test_the_playing_time_of_a_wav_is_read(seconds: float) -> None:
     """The playing time of a WAV is read from its header."""
     assert audio_seconds(wav(seconds)) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("frames", [100, 383, 2000])
-def test_an_mp3_plays_as_long_as_its_frames(frames: int) -> None:
-    """The playing time of an MP3 is that of its frames, to one part in a hundred."""
+def test_the_playing_time_of_an_mp3_is_read(frames: int) -> None:
+    """The playing time of an MP3 is that of its frames, within one percent."""
     # 1152 samples a frame at 44,100 a second
     assert audio_seconds(mp3(frames)) == pytest.approx(frames * 1152 / 44_100, rel=0.01)
 
@@ -197,12 +197,12 @@ def test_an_mp3_plays_as_long_as_its_frames(frames: int) -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"hello", wav(0), wav(1)[:20], PICTURE], ids=["empty", "text", "silent", "cut", "png"]
 )
-def test_what_does_not_play_has_no_length(data: bytes) -> None:
-    """What is no audio, or has none in it, has no playing time."""
+def test_bytes_without_audio_have_no_playing_time(data: bytes) -> None:
+    """Bytes that are no audio, or hold none, have no playing time."""
     assert audio_seconds(data) is None
 
 
-RUBBISH = st.recursive(
+ARBITRARY = st.recursive(
     st.none()
     | st.booleans()
     | st.integers()
@@ -214,9 +214,9 @@ RUBBISH = st.recursive(
     max_leaves=4,
 )
 BLOCKS = st.dictionaries(
-    st.sampled_from(["type", "base64", "data", "image_url", "input_audio", "url", "source_type"]), RUBBISH, max_size=5
+    st.sampled_from(["type", "base64", "data", "image_url", "input_audio", "url", "source_type"]), ARBITRARY, max_size=5
 )
-# What a parser looks for first, so that it goes on into what follows.
+# Magic bytes, so that a parser continues into the bytes that follow.
 MAGIC = st.sampled_from(
     [
         b"",
@@ -245,8 +245,8 @@ FILES = st.builds(lambda magic, repeat, rest: magic * repeat + rest, MAGIC, st.i
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(BLOCKS)
-def test_no_block_breaks_the_reading(block: dict[str, Any]) -> None:
-    """Whatever stands in a block, its bytes and pixels are read or unknown."""
+def test_any_block_is_read(block: dict[str, Any]) -> None:
+    """Bytes and pixels of any block are read or unknown."""
     assert isinstance(block_bytes(block), bytes | None)
     assert isinstance(block_bytes(block, header_only=True), bytes | None)
     assert image_class(image_pixels(block)) in ("512x512", "1K", "2K", "4K")
@@ -254,8 +254,8 @@ def test_no_block_breaks_the_reading(block: dict[str, Any]) -> None:
 
 @settings(max_examples=500, deadline=None, derandomize=True)
 @given(FILES)
-def test_no_bytes_break_the_reading(data: bytes) -> None:
-    """Whatever bytes an image or audio block holds, size and length are positive or unknown."""
+def test_any_bytes_are_read(data: bytes) -> None:
+    """Size and length of any bytes are positive or unknown."""
     pixels = image_pixels({"base64": data})
     seconds = audio_seconds(data)
 
@@ -274,5 +274,5 @@ def test_no_bytes_break_the_reading(data: bytes) -> None:
     ids=["pnm", "svg", "svg_infinite"],
 )
 def test_an_absurd_size_is_a_large_image_or_none(data: bytes) -> None:
-    """A header that claims more pixels than a float can hold breaks nothing."""
+    """A header with more pixels than a float can hold raises nothing."""
     assert image_class(image_pixels({"base64": data})) in ("1K", "4K")

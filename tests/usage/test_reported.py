@@ -19,7 +19,7 @@ from eco2_callbacks.extraction import Answer, messages_of, read_answer
 from tests.support.answers import AT, REPORTED, answer_of
 
 
-def test_an_answer_tells_model_tier_and_usage() -> None:
+def test_an_answer_reports_model_tier_and_usage() -> None:
     """Model, tier and usage are those of the answer, not of the request."""
     message = AIMessage(
         "Hi",
@@ -43,22 +43,22 @@ def test_an_answer_tells_model_tier_and_usage() -> None:
         ({"model": "claude-opus-4-5"}, None, "claude-opus-4-5"),
         ({}, {"model_name": "gpt-5.2"}, "gpt-5.2"),
         ({"model_name": "models/gemini-2.5-flash"}, None, "gemini-2.5-flash"),
-        ({}, None, "asked"),
-        ({"model_name": ""}, {}, "asked"),
-        ({"model_name": None}, {"model_name": None}, "asked"),
-        ({"model_name": 7}, {"model_name": ["x"]}, "asked"),
+        ({}, None, "requested"),
+        ({"model_name": ""}, {}, "requested"),
+        ({"model_name": None}, {"model_name": None}, "requested"),
+        ({"model_name": 7}, {"model_name": ["x"]}, "requested"),
     ],
-    ids=["message_first", "anthropic_key", "llm_output", "models_prefix", "untold", "empty", "none", "no_text"],
+    ids=["message_first", "anthropic_key", "llm_output", "models_prefix", "unreported", "empty", "none", "no_string"],
 )
 def test_the_model_is_the_one_that_answered(
     metadata: dict[str, Any], llm_output: dict[str, Any] | None, model: str
 ) -> None:
-    """The answer's model counts, and the one asked for where the answer names none."""
+    """The answering model counts, or the requested model where the answer names none."""
     assert answer_of(AIMessage("Hi", response_metadata=metadata), llm_output=llm_output).model == model
 
 
-def test_the_asked_model_loses_its_prefix_too() -> None:
-    """Where the request's model stands in, it is named without ``models/``."""
+def test_the_requested_model_loses_its_prefix() -> None:
+    """The requested model is named without ``models/``."""
     assert answer_of(AIMessage("Hi"), request_model="models/gemini-2.5-flash").model == "gemini-2.5-flash"
 
 
@@ -71,15 +71,15 @@ def test_the_asked_model_loses_its_prefix_too() -> None:
         ({"service_tier": None}, None, None),
         ({"service_tier": 1}, None, None),
     ],
-    ids=["message_first", "llm_output", "untold", "none", "no_text"],
+    ids=["message_first", "llm_output", "unreported", "none", "no_string"],
 )
 def test_the_tier_is_the_answers(metadata: dict[str, Any], llm_output: dict[str, Any] | None, tier: str | None) -> None:
-    """The service tier is the one of the answer, None where it tells none."""
+    """The service tier is that of the answer, None where it reports none."""
     assert answer_of(AIMessage("Hi", response_metadata=metadata), llm_output=llm_output).service_tier == tier
 
 
 def test_the_usage_of_several_choices_counts_once() -> None:
-    """With n=3 the whole usage stands on every choice and is counted once."""
+    """With n=3 the whole usage is on every choice and is counted once."""
     choices = [AIMessage(text, usage_metadata=REPORTED) for text in "abc"]  # type: ignore[arg-type]
 
     assert answer_of(*choices, llm_output={"model_name": "gpt-4o"}) == Answer(
@@ -87,8 +87,8 @@ def test_the_usage_of_several_choices_counts_once() -> None:
     )
 
 
-def test_a_choice_without_usage_leaves_it_to_the_next() -> None:
-    """Where the first choice tells no usage, the first that does counts."""
+def test_the_first_choice_with_usage_counts() -> None:
+    """Where the first choice reports no usage, the first one that does counts."""
     choices = [AIMessage("a"), AIMessage("b", usage_metadata=REPORTED)]  # type: ignore[arg-type]
 
     assert answer_of(*choices).usage == TokenUsage(input_tokens=10, output_tokens=5)
@@ -96,8 +96,8 @@ def test_a_choice_without_usage_leaves_it_to_the_next() -> None:
 
 @pytest.mark.parametrize("times", [1, 2, 3, 5])
 @pytest.mark.parametrize("model", ["gpt-4o", "gpt-5.2-2025-12-11", "o3-mini", "models/gemini-2.5-flash"])
-def test_a_streamed_name_is_told_once(model: str, times: int) -> None:
-    """Streamed choices that LangChain added up concatenate model and tier: both are told once."""
+def test_a_streamed_name_is_reported_once(model: str, times: int) -> None:
+    """LangChain concatenates model and tier of streamed choices; each is reported once."""
     chunks = [
         AIMessageChunk("a", response_metadata={"model_name": model, "service_tier": "default"}) for _ in range(times)
     ]
@@ -108,19 +108,19 @@ def test_a_streamed_name_is_told_once(model: str, times: int) -> None:
 
 
 @pytest.mark.parametrize("model", ["gpt-4o-4o", "aa", "gemini-2.5-flash-2.5", "llama-4-4"])
-def test_a_name_that_repeats_little_stays(model: str) -> None:
-    """A name that is no repetition of a whole name stays as it is."""
+def test_a_name_with_a_repeated_part_stays(model: str) -> None:
+    """A name that does not repeat as a whole stays unchanged."""
     assert answer_of(AIMessage("Hi", response_metadata={"model_name": model})).model == model
 
 
 def test_an_answer_from_the_llm_cache_consumed_nothing() -> None:
-    """A hit in LangChain's LLM cache tells the first answer's usage again and consumed nothing."""
+    """A hit in LangChain's cache repeats the first answer's usage but consumed nothing."""
     first = AIMessage("Hi", usage_metadata=REPORTED, response_metadata={"model_name": "gpt-5.2"})  # type: ignore[arg-type]
     model = GenericFakeChatModel(messages=iter([first]), cache=InMemoryCache())
 
-    # Read one after the other: a hit marks the very message that the cache holds.
+    # Read one after the other: a hit marks the message object in the cache.
     billed, hit = (
-        read_answer(model.generate([[HumanMessage("hello")]]), provider="openai", request_model="asked")
+        read_answer(model.generate([[HumanMessage("hello")]]), provider="openai", request_model="requested")
         for _ in range(2)
     )
 
@@ -129,7 +129,7 @@ def test_an_answer_from_the_llm_cache_consumed_nothing() -> None:
 
 
 def test_a_search_model_from_the_cache_searched_nothing() -> None:
-    """A cached answer of a model that always searches pays no search."""
+    """A cached answer of a model that always searches pays for no search."""
     message = AIMessage("Hi", response_metadata={"model_name": "gpt-4o-search-preview"})
     message.usage_metadata = {**REPORTED, "total_cost": 0}  # type: ignore[typeddict-item, typeddict-unknown-key]
 
@@ -137,8 +137,8 @@ def test_a_search_model_from_the_cache_searched_nothing() -> None:
 
 
 def test_no_usage_is_unknown_not_zero() -> None:
-    """An answer that tells no usage has none, which is not a usage of nothing."""
-    assert answer_of(AIMessage("Hi")) == Answer("asked", usage=None)
+    """An answer without usage has no usage, not a usage of zero."""
+    assert answer_of(AIMessage("Hi")) == Answer("requested", usage=None)
 
 
 @pytest.mark.parametrize(
@@ -153,17 +153,17 @@ def test_no_usage_is_unknown_not_zero() -> None:
     ],
     ids=["openai", "anthropic", "on_a_sibling", "none", "no_usage", "no_output"],
 )
-def test_a_text_completion_tells_its_usage_beside_the_text(
+def test_a_text_completion_reports_its_usage_in_llm_output(
     llm_output: dict[str, Any] | None, usage: TokenUsage | None
 ) -> None:
-    """A completion model has no message: its usage stands in the llm_output, an empty one in a sibling's."""
+    """A text completion has no message: its usage is in llm_output, or empty there for a further prompt."""
     completion = LLMResult(generations=[[Generation(text="Hi")]], llm_output=llm_output)
 
     assert read_answer(completion, provider="openai", request_model="gpt-3.5-turbo-instruct").usage == usage
 
 
 def test_a_flex_answer_costs_flex() -> None:
-    """An answer in the flex tier is read and priced as one: half of every rate."""
+    """An answer in the flex tier is read and priced as flex: half of every rate."""
     message = AIMessage("Hi", response_metadata={"model_name": "gpt-5.2-2025-12-11", "service_tier": "flex"})
     message.usage_metadata = {
         "input_tokens": 1000,
@@ -187,8 +187,8 @@ def test_a_flex_answer_costs_flex() -> None:
     ("provider", "searches"),
     [("openai", 1), ("azure", 1), ("anthropic", 1), ("google_genai", 0)],
 )
-def test_tool_calls_are_counted_for_whoever_bills_them_so(provider: str, searches: int) -> None:
-    """Searches are counted from the message's blocks, except for Gemini, which tells them in its grounding."""
+def test_searches_are_counted_from_the_message_except_for_gemini(provider: str, searches: int) -> None:
+    """Searches are counted from the message's blocks; Gemini reports them in its grounding metadata."""
     message = AIMessage(
         [{"type": "web_search_call", "id": "ws_1", "action": {"type": "search"}}],
         usage_metadata=REPORTED,  # type: ignore[arg-type]
@@ -202,7 +202,7 @@ def test_tool_calls_are_counted_for_whoever_bills_them_so(provider: str, searche
 
 @pytest.mark.parametrize(("provider", "searches"), [("google_genai", 2), ("google_vertexai", 2), ("openai", 0)])
 def test_grounding_counts_for_gemini_only(provider: str, searches: int) -> None:
-    """Grounding is billed for Gemini, on Vertex as well, by the rules of the model that answered."""
+    """Grounding is billed for Gemini, on Vertex as well, by the rules of the answering model."""
     message = AIMessage(
         "Hi",
         usage_metadata=REPORTED,  # type: ignore[arg-type]
@@ -218,7 +218,7 @@ def test_grounding_counts_for_gemini_only(provider: str, searches: int) -> None:
     assert usage.web_searches == searches
 
 
-def test_the_tools_of_the_request_are_heeded() -> None:
+def test_a_container_that_the_request_names_is_not_billed() -> None:
     """A container that the request's tools name is not billed."""
     call = {"type": "code_interpreter_call", "id": "ci_1", "container_id": "cntr_1"}
     message = AIMessage([call], usage_metadata=REPORTED)  # type: ignore[arg-type]
@@ -230,14 +230,14 @@ def test_the_tools_of_the_request_are_heeded() -> None:
 
 
 def test_a_generated_image_is_not_exact() -> None:
-    """An answer with an image of OpenAI's tool does not tell the whole bill."""
+    """An answer with an image of OpenAI's tool does not report the whole bill."""
     message = AIMessage([{"type": "image_generation_call", "id": "ig_1"}], usage_metadata=REPORTED)  # type: ignore[arg-type]
 
     assert not answer_of(message).exact
 
 
 def test_sound_in_the_prompt_is_not_exact() -> None:
-    """An answer to a prompt with sound does not tell how much of the input that was."""
+    """Gemini does not report how much of the input was audio, so the usage is not exact."""
     prompt = [HumanMessage([{"type": "audio", "url": "https://example.org/a.mp3"}])]
     message = AIMessage("Hi", usage_metadata=REPORTED)  # type: ignore[arg-type]
 
@@ -257,7 +257,7 @@ def test_sound_in_the_prompt_is_not_exact() -> None:
     ],
     ids=["none", "bare", "wrong_types", "nothing_inside", "no_generations", "no_choices"],
 )
-def test_a_result_without_messages_tells_nothing(broken: Any) -> None:
-    """Where there is no message, the asked model is all that is known."""
+def test_a_result_without_messages_reports_nothing(broken: Any) -> None:
+    """Without a message only the requested model is known."""
     assert messages_of(broken) == []
-    assert read_answer(broken, provider="openai", request_model="asked") == Answer("asked")
+    assert read_answer(broken, provider="openai", request_model="requested") == Answer("requested")

@@ -1,4 +1,4 @@
-"""Whatever stands in a result, read_answer and read_usage neither fail nor return inconsistent counts."""
+"""Whatever a result holds, read_answer and read_usage neither raise nor return inconsistent counts."""
 
 from __future__ import annotations
 
@@ -133,8 +133,8 @@ METADATA = (
 )
 
 
-# A model with a price for every unit: no count is left out of the sums that have to fit. Reasoning alone has none,
-# since it may lie inside audio as well; sonar-deep-research has one.
+# A model with a price for every unit, so that every count is part of the sums. Only reasoning has no price here, since
+# audio may include it; sonar-deep-research has one.
 BOOK = PriceBook(
     [
         Rate(
@@ -150,7 +150,7 @@ BOOK = PriceBook(
 
 @st.composite
 def messages(draw: st.DrawFn) -> AIMessage:
-    """Draw a message of which every field LangChain would have checked holds anything at all."""
+    """Draw a message with arbitrary values in every field that LangChain would validate."""
     return AIMessage.model_construct(
         content=draw(CONTENT),
         usage_metadata=draw(RAW),
@@ -160,7 +160,7 @@ def messages(draw: st.DrawFn) -> AIMessage:
 
 
 def assert_consistent(usage: TokenUsage) -> None:
-    """Assert that no count is negative and that all parts fit into their wholes."""
+    """Assert that no count is negative and that no part exceeds its whole."""
     assert min(getattr(usage, field.name) for field in fields(usage) if field.name != "image_sizes") >= 0
     assert usage.cache_read_tokens + usage.cache_creation_tokens <= usage.input_tokens
     assert usage.cache_creation_5m_tokens + usage.cache_creation_1h_tokens <= usage.cache_creation_tokens
@@ -175,8 +175,8 @@ def assert_consistent(usage: TokenUsage) -> None:
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(RAW)
-def test_no_usage_metadata_breaks_the_reading(raw: object) -> None:
-    """Whatever stands in usage_metadata, it is read as no usage or as counts that fit into each other."""
+def test_any_usage_metadata_is_read(raw: object) -> None:
+    """Any usage_metadata gives no usage or consistent counts."""
     usage = read_usage(raw)
 
     if usage is not None:
@@ -195,7 +195,7 @@ def test_no_usage_metadata_breaks_the_reading(raw: object) -> None:
     request_model=NAMES,
     params=st.dictionaries(st.just("tools"), NESTED, max_size=1),
 )
-def test_no_result_breaks_the_reading(
+def test_any_result_is_read(
     choices: list[AIMessage],
     prompt: list[AIMessage],
     llm_output: Any,
@@ -203,7 +203,7 @@ def test_no_result_breaks_the_reading(
     request_model: str,
     params: dict[str, Any],
 ) -> None:
-    """Whatever stands in a result, it is read as an answer that can be priced or that tells no usage."""
+    """Any result gives an answer that can be priced, or one without usage."""
     broken = LLMResult.model_construct(
         generations=[[ChatGeneration.model_construct(message=message) for message in choices]], llm_output=llm_output
     )

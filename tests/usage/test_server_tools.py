@@ -1,4 +1,4 @@
-"""Calls of OpenAI's own tools, counted alike in the three shapes LangChain gives them."""
+"""Calls of OpenAI's own tools, counted in each of the shapes that LangChain gives them."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ IMAGE = {
 
 
 def responses(*blocks: dict[str, Any]) -> AIMessage:
-    """Return a message as output_version responses/v1 gives it: the API's own items."""
+    """Return a message in output_version responses/v1: the API's own items."""
     return AIMessage([*blocks, {"type": "text", "text": "Hi"}], response_metadata={"model_provider": "openai"})
 
 
 def v1(*blocks: dict[str, Any]) -> AIMessage:
-    """Return a message as output_version v1 gives it, by LangChain's own conversion."""
+    """Return a message in output_version v1, by LangChain's own conversion."""
     return AIMessage(responses(*blocks).content_blocks)  # type: ignore[arg-type]
 
 
 def v0(*blocks: dict[str, Any]) -> AIMessage:
-    """Return a message as output_version v0 gives it: items beside a plain text."""
+    """Return a message in output_version v0: items beside a plain text."""
     return AIMessage("Hi", additional_kwargs={"tool_outputs": list(blocks)})
 
 
 def wrapped(*blocks: dict[str, Any]) -> AIMessage:
-    """Return a message whose items stand in non_standard blocks."""
+    """Return a message whose items are in non_standard blocks."""
     return AIMessage([{"type": "non_standard", "value": block} for block in blocks])
 
 
@@ -68,7 +68,7 @@ def count(
 
 @every_shape
 def test_only_searches_are_billed(shape: Any) -> None:
-    """A search is billed; opening a page and finding in it are not."""
+    """A search is billed; opening a page and finding text in it are not."""
     assert count(shape(SEARCH, OPEN, FIND)) == (TokenUsage(web_searches=1), True)
 
 
@@ -94,7 +94,7 @@ def test_a_file_search_is_billed_by_the_call(shape: Any) -> None:
 
 @every_shape
 def test_calls_in_one_container_pay_it_once(shape: Any) -> None:
-    """Two calls in one container are one session, a call in another is a second one."""
+    """Two calls in one container are one session; a call in another container is a second one."""
     assert count(shape(CODE, CODE | {"id": "ci_2"})) == (TokenUsage(code_interpreter_sessions=1), True)
     assert count(shape(CODE, CODE | {"id": "ci_2", "container_id": "cntr_2"})) == (
         TokenUsage(code_interpreter_sessions=2),
@@ -116,14 +116,14 @@ def test_calls_in_one_container_pay_it_once(shape: Any) -> None:
     ids=["auto", "named", "another_named", "named_among_others", "no_tools", "text", "rubbish"],
 )
 @every_shape
-def test_a_container_that_came_along_is_not_paid_again(shape: Any, tools: object, sessions: int) -> None:
-    """A container that the request named was paid for when it was made."""
+def test_a_container_that_the_request_names_is_not_billed_again(shape: Any, tools: object, sessions: int) -> None:
+    """A container that the request names was billed when it was created."""
     assert count(shape(CODE), params={"tools": tools}) == (TokenUsage(code_interpreter_sessions=sessions), True)
 
 
 @every_shape
 def test_an_image_makes_the_bill_inexact(shape: Any) -> None:
-    """A generated image is counted with its size, and the usage said not to be the whole bill."""
+    """A generated image is counted with its size, and the usage is not exact."""
     usage, exact = count(shape(IMAGE))
 
     assert usage == TokenUsage(image_generations=1, images=1, image_sizes=("1024x1536",))
@@ -131,11 +131,11 @@ def test_an_image_makes_the_bill_inexact(shape: Any) -> None:
 
 
 @every_shape
-def test_all_tools_are_counted_side_by_side(shape: Any) -> None:
-    """Calls of several tools in one answer are each counted, beside the tokens already told."""
-    told = TokenUsage(input_tokens=10, output_tokens=5)
+def test_calls_of_several_tools_are_each_counted(shape: Any) -> None:
+    """Calls of several tools in one answer are each counted, beside the reported tokens."""
+    reported = TokenUsage(input_tokens=10, output_tokens=5)
 
-    usage, exact = count_server_tools(told, [shape(SEARCH, OPEN, FILES, CODE, IMAGE)], {}, "gpt-5.2")
+    usage, exact = count_server_tools(reported, [shape(SEARCH, OPEN, FILES, CODE, IMAGE)], {}, "gpt-5.2")
 
     assert usage == TokenUsage(
         input_tokens=10,
@@ -150,22 +150,22 @@ def test_all_tools_are_counted_side_by_side(shape: Any) -> None:
     assert not exact
 
 
-def test_a_call_told_twice_counts_once() -> None:
-    """A call that stands in the content and beside it, or came twice in a stream, is one call."""
+def test_a_call_reported_twice_counts_once() -> None:
+    """A call in the content and beside it, or twice in a stream, is one call."""
     message = AIMessage([SEARCH, SEARCH], additional_kwargs={"tool_outputs": [SEARCH]})
 
     assert count(message, responses(SEARCH)) == (TokenUsage(web_searches=1), True)
 
 
 def test_calls_without_an_id_count_each() -> None:
-    """Calls that carry no id are told apart by where they stand."""
+    """Calls without an id are distinguished by their position."""
     call = {"type": "file_search_call", "queries": []}
 
     assert count(AIMessage([call, call])) == (TokenUsage(file_searches=2), True)
 
 
 @pytest.mark.parametrize("action", [None, "x", {}, {"query": "a"}], ids=["none", "text", "empty", "no_type"])
-def test_a_search_that_does_not_say_what_it_did_was_one(action: object) -> None:
+def test_a_search_without_a_readable_action_is_a_search(action: object) -> None:
     """A web search call without a readable action is billed as a search."""
     message = AIMessage([{"type": "web_search_call", "id": "ws_1", "action": action}])
 
@@ -184,7 +184,7 @@ def test_a_search_that_does_not_say_what_it_did_was_one(action: object) -> None:
     ],
 )
 def test_a_search_model_searches_on_every_request(model: str, searches: int) -> None:
-    """A chat model that always searches pays one search a request, though its answer says nothing of it."""
+    """A model that always searches pays for one search per request, though its answer reports none."""
     assert count(AIMessage("Hi"), model=model) == (TokenUsage(web_searches=searches), True)
 
 
@@ -193,8 +193,8 @@ def test_a_search_model_pays_once_for_all_choices() -> None:
     assert count(AIMessage("Hi"), AIMessage("Ho"), model="gpt-4o-search-preview") == (TokenUsage(web_searches=1), True)
 
 
-def test_told_searches_of_a_search_model_win() -> None:
-    """Where a search model does tell its searches, those are counted."""
+def test_reported_searches_of_a_search_model_win() -> None:
+    """Where a search model reports its searches, those are counted."""
     messages = responses(SEARCH, SEARCH | {"id": "ws_9"})
 
     assert count(messages, model="gpt-5-search-api") == (TokenUsage(web_searches=2), True)
@@ -249,13 +249,13 @@ def test_an_answer_without_a_billed_call_costs_no_fee(message: AIMessage) -> Non
         "wrapped_twice",
     ],
 )
-def test_a_malformed_block_breaks_nothing(block: dict[str, Any], expected: TokenUsage) -> None:
-    """A block with rubbish in it is counted by what it still tells, and raises nothing."""
+def test_a_malformed_block_is_counted_by_its_readable_parts(block: dict[str, Any], expected: TokenUsage) -> None:
+    """A malformed block is counted by its readable parts, and raises nothing."""
     assert count(AIMessage([block])) == (expected, True)
 
 
 def test_an_anthropic_search_is_counted() -> None:
-    """Anthropic's own block of a search is billed like any other search."""
+    """Anthropic's own search block is billed like any other search."""
     message = AIMessage(
         [{"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "bins"}}]
     )

@@ -1,4 +1,4 @@
-"""TokenUsage: counts that add up, and that know which of them lie inside another."""
+"""TokenUsage: counts that add up, and totals that count included tokens once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _USAGES = st.builds(
 
 
 def test_no_usage_counts_nothing() -> None:
-    """A usage that nobody filled holds 0 of everything."""
+    """An empty usage holds 0 of everything."""
     usage = TokenUsage()
 
     assert {name: getattr(usage, name) for name in _COUNTS} == dict.fromkeys(_COUNTS, 0)
@@ -27,8 +27,8 @@ def test_no_usage_counts_nothing() -> None:
     assert usage.total_tokens == 0
 
 
-def test_total_counts_what_lies_inside_once() -> None:
-    """The total is input plus output, cached, audio and reasoning tokens counted once."""
+def test_the_total_counts_included_tokens_once() -> None:
+    """The total is input plus output; cached, audio and reasoning tokens are not added again."""
     usage = TokenUsage(
         input_tokens=100,
         cache_read_tokens=40,
@@ -43,7 +43,7 @@ def test_total_counts_what_lies_inside_once() -> None:
 
 
 def test_two_usages_add_up_count_by_count() -> None:
-    """Adding two usages adds each count and keeps the sizes of all pictures in order."""
+    """Adding two usages adds each count and keeps the sizes of all images in order."""
     text = TokenUsage(input_tokens=10, output_tokens=5, cache_read_tokens=4, web_searches=1)
     picture = TokenUsage(input_tokens=1, output_tokens=1120, output_image_tokens=1120, images=1, image_sizes=("1K",))
     larger = TokenUsage(output_tokens=2000, output_image_tokens=2000, images=1, image_sizes=("4K",))
@@ -61,7 +61,7 @@ def test_two_usages_add_up_count_by_count() -> None:
     )
 
 
-def test_sum_of_no_usages_is_no_usage() -> None:
+def test_sum_of_no_usages_is_empty() -> None:
     """The sum of an empty iterable is an empty usage."""
     assert TokenUsage.sum(iter(())) == TokenUsage()
 
@@ -85,7 +85,7 @@ def test_only_usages_can_be_added(other: object) -> None:
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.lists(_USAGES, max_size=4))
 def test_sum_loses_no_count(usages: list[TokenUsage]) -> None:
-    """Every count of a sum is the sum of that count, whatever was added."""
+    """Every count of a sum is the sum of that count."""
     total = TokenUsage.sum(usages)
 
     assert {name: getattr(total, name) for name in _COUNTS} == {

@@ -55,7 +55,7 @@ from tests.support.answers import AT, REPORTED
             TokenUsage(input_tokens=10, output_tokens=5, cache_creation_tokens=6),
         ),
         (
-            # langchain-anthropic sets cache_creation to 0 where it tells the lifetimes.
+            # langchain-anthropic sets cache_creation to 0 where it reports the lifetimes.
             REPORTED
             | {
                 "input_token_details": {
@@ -75,7 +75,7 @@ from tests.support.answers import AT, REPORTED
             ),
         ),
         (
-            # 8 cached and 5 audio of 10: at least 3 are both.
+            # 8 cached and 5 audio tokens of 10: at least 3 are both.
             REPORTED | {"input_token_details": {"cache_read": 8, "audio": 5}},
             TokenUsage(
                 input_tokens=10, output_tokens=5, cache_read_tokens=8, input_audio_tokens=5, cache_read_audio_tokens=3
@@ -95,7 +95,7 @@ from tests.support.answers import AT, REPORTED
         "cached_audio",
         "whole_floats",
         "input_only",
-        "told_zero",
+        "reported_zero",
     ],
 )
 def test_usage_metadata_is_read_in_every_dialect(raw: dict[str, Any], expected: TokenUsage) -> None:
@@ -104,7 +104,7 @@ def test_usage_metadata_is_read_in_every_dialect(raw: dict[str, Any], expected: 
 
 
 def test_anthropic_cache_writes_cost_their_lifetime() -> None:
-    """A cache write of an hour costs the hour's rate although LangChain tells a cache_creation of 0."""
+    """A cache write for an hour costs the hour's rate although LangChain reports a cache_creation of 0."""
     usage = read_usage(
         {
             "input_tokens": 10_000,
@@ -144,12 +144,12 @@ def test_anthropic_cache_writes_cost_their_lifetime() -> None:
     ids=["one_below", "at", "one_above", "together", "lifetime"],
 )
 def test_a_detail_is_never_more_than_its_whole(details: dict[str, int], expected: TokenUsage) -> None:
-    """A detail beyond the count it lies in is cut to it."""
+    """A detail above the count that includes it is cut to that count."""
     assert read_usage({"input_tokens": 10, "input_token_details": details}) == expected
 
 
-def test_thinking_may_be_spoken() -> None:
-    """OpenAI counts some output as both reasoning and audio: each is kept as told, and billed as audio once."""
+def test_reasoning_may_be_audio() -> None:
+    """OpenAI counts some output as reasoning and as audio; both are kept, and it is billed once, as audio."""
     usage = read_usage({"output_tokens": 10, "output_token_details": {"reasoning": 7, "audio": 10}})
 
     assert usage == TokenUsage(output_tokens=10, reasoning_tokens=7, output_audio_tokens=10)
@@ -176,11 +176,11 @@ def test_thinking_may_be_spoken() -> None:
     ids=["most", "one_above", "zero", "negative", "bool", "text", "half", "nan", "inf", "decimal", "none", "list"],
 )
 def test_only_a_plausible_whole_number_is_a_count(count: object, read: int | None) -> None:
-    """A count is a whole number from 0 to 10^12; anything else tells nothing."""
+    """A count is a whole number from 0 to 10^12; anything else is ignored."""
     assert read_usage({"input_tokens": count}) == (None if read is None else TokenUsage(input_tokens=read))
 
 
 @pytest.mark.parametrize("raw", [None, {}, [], "x", 7, {"input_tokens": None}], ids=str)
-def test_rubbish_tells_no_usage(raw: object) -> None:
-    """What holds no count is no usage."""
+def test_a_value_without_counts_is_no_usage(raw: object) -> None:
+    """A value that holds no count is no usage."""
     assert read_usage(raw) is None
