@@ -1,4 +1,4 @@
-"""What tests share: a registry, a handler and a sink of their own, and an environment nobody set."""
+"""Fixtures of all tests: a registry, a handler and a sink of their own, and a clean environment."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PREFIXES = (
     *("BULK_WASTE_", "KAKAO_", "KECO_", "KMA_", "RECYCLABLE_PRICE_"),
 )
 CASSETTES = Path(__file__).parents[1] / "cassettes"
-# Before a fixture takes it away.
+# The environment before a fixture cleans it.
 _SHELL = dict(os.environ)
 
 
@@ -37,13 +37,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=("none", "standin", "all"),
         default="none",
         help="none: replay the cassettes (default); standin: record them from the stand-ins; all: record them from "
-        "the real providers and services, with OPENAI_API_KEY, GOOGLE_API_KEY and those of the services' keys that are "
-        "set. A recording runs only tests with a cassette.",
+        "the real providers and services, with OPENAI_API_KEY, GOOGLE_API_KEY and the services' keys that are set. A "
+        "recording runs only tests with a cassette.",
     )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what a recording would not change."""
+    """Deselect tests without a cassette when recording."""
     if config.getoption("--record-mode") == "none":
         return
     without = [item for item in items if "cassette" not in getattr(item, "fixturenames", ())]
@@ -82,7 +82,7 @@ def cassette(
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take away what the developer's shell says of tracing, prices and keys."""
+    """Remove the developer's variables for tracing, prices and keys."""
     for name in set(os.environ) - {"ECO2_RECORDINGS", "ECO2_CRD_SCHEMAS"}:
         if name.startswith(PREFIXES):
             monkeypatch.delenv(name)
@@ -106,7 +106,7 @@ def handler(registry: CollectorRegistry, records: Records) -> Iterator[Eco2Callb
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[FailingProvider]:
-    """Give a provider that fails as it is told."""
+    """Yield a provider that fails as its plans say."""
     from tests.support.failing_provider import (
         FailingProvider,  # the handler's own tests run without the official models
     )
@@ -117,10 +117,10 @@ def provider() -> Iterator[FailingProvider]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def official_models(provider: FailingProvider) -> AsyncIterator[OfficialModels]:
-    """Give the official models, which speak to that provider on one loop for all tests of a module."""
+    """Yield the official models, connected to that provider on one loop for all tests of a module."""
     from tests.support.official_models import OfficialModels
 
-    # Whole collections are a part of these tests: they pass over what stood before.
+    # These tests run full garbage collections, which then skip the objects that existed before.
     gc.freeze()
     official_models = OfficialModels(provider.url)
     yield official_models
@@ -131,17 +131,17 @@ async def official_models(provider: FailingProvider) -> AsyncIterator[OfficialMo
 
 @pytest.fixture(scope="module")
 def tracing() -> Iterator[tuple[LangSmithServer, Any]]:
-    """Give a LangSmith and a client of it, for all tests of a module."""
+    """Yield a LangSmith server and a client of it, for all tests of a module."""
     from tests.support.langsmith_server import LangSmithServer
 
-    # As hosted LangSmith has it; a client that does not compress waits 50 ms for more at each flush.
+    # As hosted LangSmith does it; a client that does not compress waits 50 ms at each flush.
     with LangSmithServer(ingest="zstd") as server, server.client() as client:
         yield server, client
 
 
 @pytest.fixture
 def checks(tracing: tuple[LangSmithServer, Any]) -> Iterator[LedgerChecks]:
-    """Give books of the test's own."""
+    """Yield ledger checks for one test."""
     from tests.support.ledger_checks import LedgerChecks
 
     server, client = tracing

@@ -1,4 +1,4 @@
-"""The errors: one tree, builtins a caller expects, and messages that say what to do."""
+"""The errors: one hierarchy, the builtins that callers expect, and messages that say what to do."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from eco2_callbacks.errors import ConfigError, Eco2CallbacksError, RatesFileErro
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
 def test_an_error_is_caught_by_its_root_and_by_its_builtin(error: Exception, bases: tuple[type, ...]) -> None:
-    """Each error is one of ours and one of the builtins a caller would name."""
+    """Each error is an Eco2CallbacksError and the builtin that a caller would catch."""
     assert all(isinstance(error, base) for base in bases)
 
 
 def test_unknown_model_says_what_to_do() -> None:
-    """An unknown model is named with provider and day, and the way to price it."""
+    """The message names model, provider and day, and how to add a price."""
     error = UnknownModelError("openai", "gpt-x", "2026-08-20")
 
     assert str(error) == (
@@ -38,7 +38,7 @@ def test_unknown_model_says_what_to_do() -> None:
 
 
 def test_usage_error_shows_both_counts() -> None:
-    """Contradicting counts are shown, with what was wanted."""
+    """The message shows both contradicting counts and what was wanted."""
     error = UsageError("input_tokens", 10, 11)
 
     assert str(error) == (
@@ -48,7 +48,7 @@ def test_usage_error_shows_both_counts() -> None:
 
 
 def test_rates_file_error_names_the_file() -> None:
-    """A file of rates that cannot be read is named with its problem, and kept as it was given."""
+    """The message names the file and the problem, and the error keeps the path as given."""
     error = RatesFileError(Path("own") / "rates.toml", "no valid TOML.")
 
     assert str(error) == "Rates file 'own/rates.toml': no valid TOML."
@@ -56,7 +56,7 @@ def test_rates_file_error_names_the_file() -> None:
 
 
 def test_the_tree_in_the_docstring_is_complete() -> None:
-    """The module's drawing shows every error there is, below its own base."""
+    """The tree in the module's docstring shows every error."""
     drawing = errors.__doc__ or ""
 
     assert [name for name in errors.__all__ if name not in drawing] == []
@@ -75,7 +75,7 @@ def test_the_tree_in_the_docstring_is_complete() -> None:
     ids=["unknown_model", "usage", "rates_file"],
 )
 def test_an_error_survives_a_process_boundary(error: Exception) -> None:
-    """A worker's error arrives whole at the process that waits for it."""
+    """An error can be pickled and arrives complete in another process."""
     copy = pickle.loads(pickle.dumps(error))
 
     assert str(copy) == str(error)

@@ -1,4 +1,4 @@
-"""Langfuse beside the handler: its own callback handler in either order, and LangSmith's OTLP mode pointed at it."""
+"""Langfuse beside the handler: its callback handler in either order, and LangSmith's OTLP mode sent to it."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "deploy" / "langfuse"
 # gpt-5.2: 176 x 1.75 + 1024 read from the cache x 0.175; 350 x 14 USD per million tokens
 USD = Decimal("0.0053872")
-# Langfuse takes the details out of what they lie inside.
+# Langfuse subtracts the details from the counts that include them.
 USAGE = {"input": 176, "input_cache_read": 1024, "output": 222, "output_reasoning": 128, "total": 1550}
-# What differs from run to run.
+# Attributes that differ between runs.
 VOLATILE = re.compile(r"completion_start_time|checkpoint_ns")
 
-both_ways = pytest.mark.parametrize("order", ["ours_first", "langfuse_first"])
+each_order = pytest.mark.parametrize("order", ["ours_first", "langfuse_first"])
 each_call = pytest.mark.parametrize("call", ["invoke", "ainvoke", "stream", "astream"])
 
 
@@ -62,7 +62,7 @@ def answer(state: State) -> State:
 
 
 def fails(state: State) -> State:
-    """Stream a model that breaks off."""
+    """Stream a model that fails after two chunks."""
     model = FakeModel(usage=DETAILED_USAGE, fails=[TimeoutError("too late")], fails_after=2)
     return {"answer": "".join(chunk.text for chunk in model.stream("where does glass go?"))}
 
@@ -77,7 +77,7 @@ def graph(node: Any) -> Any:
 
 @dataclass
 class Seen:
-    """What both sides made of one request."""
+    """The records, metrics and spans of one request."""
 
     records: Records = field(default_factory=Records)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
@@ -85,12 +85,12 @@ class Seen:
 
     @property
     def generation(self) -> dict[str, Any]:
-        """The attributes of the model's span, what is JSON in them read."""
+        """The attributes of the model's span, with JSON values parsed."""
         return {name: _read(value) for name, value in self.spans["FakeModel"].attributes.items()}
 
     @property
     def counted(self) -> list[tuple[Any, ...]]:
-        """Our records without ids and times."""
+        """The handler's records without ids and times."""
         return [
             (type(record).__name__, record.status, record.usage, record.cost, getattr(record, "node", ""))
             for record in self.records.all
@@ -99,7 +99,7 @@ class Seen:
 
 @contextmanager
 def measured(*who: str) -> Iterator[tuple[Seen, dict[str, Any]]]:
-    """Yield the config of a request with these handlers, in this order, and fill in what they saw at the end."""
+    """Yield a request's config with these handlers in this order; fill in what they recorded at the end."""
     seen, keys = Seen(), (f"pk-lf-{uuid4()}", "sk-lf-not-a-key")
     with receiving() as receiver, Eco2CallbackHandler(registry=seen.registry, sinks=[seen.records]) as ours:
         client = Langfuse(
@@ -137,10 +137,10 @@ async def run(call: str, config: Any) -> Any:
             return [state async for state in graph(answer_async).astream({}, config, stream_mode="values")][-1]
 
 
-@both_ways
+@each_order
 @each_call
-async def test_both_are_right_beside_each_other(order: str, call: str) -> None:
-    """Ours counts tokens and dollars once; Langfuse's generation has its usage, its trace the session and the user."""
+async def test_both_handlers_are_correct_together(order: str, call: str) -> None:
+    """Ours counts tokens and dollars once; Langfuse's generation has the usage, its trace session and user."""
     who = ("ours", "langfuse") if order == "ours_first" else ("langfuse", "ours")
 
     with measured(*who) as (seen, config):
@@ -162,10 +162,10 @@ async def test_both_are_right_beside_each_other(order: str, call: str) -> None:
     assert seen.generation["langfuse.observation.metadata.job_id"] == "7"
 
 
-@both_ways
+@each_order
 @each_call
-async def test_neither_disturbs_the_other(order: str, call: str) -> None:
-    """Each says beside the other what it says alone."""
+async def test_neither_handler_changes_the_others_output(order: str, call: str) -> None:
+    """Each handler reports the same beside the other as alone."""
     alone = {}
     for name in ("ours", "langfuse"):
         with measured(name) as (alone[name], config):
@@ -181,9 +181,9 @@ async def test_neither_disturbs_the_other(order: str, call: str) -> None:
     assert alone["langfuse"].records.all == []
 
 
-@both_ways
-def test_a_stream_that_fails_is_told_by_both(order: str) -> None:
-    """Once each: an estimate of what was received here, an error there."""
+@each_order
+def test_a_stream_that_fails_is_reported_by_both(order: str) -> None:
+    """The failure is an estimate of the received text in our record and an error in Langfuse."""
     who = ("ours", "langfuse") if order == "ours_first" else ("langfuse", "ours")
 
     with measured(*who) as (seen, config), pytest.raises(TimeoutError):
@@ -195,8 +195,8 @@ def test_a_stream_that_fails_is_told_by_both(order: str) -> None:
     assert "too late" in seen.generation["langfuse.observation.status_message"]
 
 
-def test_exemplars_lead_to_langfuse_s_trace_if_it_stands_first() -> None:
-    """In synchronous code its spans are current by then, so each record bears the ids of its own."""
+def test_exemplars_lead_to_langfuse_s_trace_if_it_comes_first() -> None:
+    """In synchronous code Langfuse's spans are current by then, so each record carries their ids."""
     with measured("langfuse", "ours") as (seen, config):
         graph(answer).invoke({}, config)
 
@@ -204,8 +204,8 @@ def test_exemplars_lead_to_langfuse_s_trace_if_it_stands_first() -> None:
     assert {(record.otel_trace_id, record.otel_span_id) for record in seen.records.all} == ids
 
 
-async def test_the_chat_worker_s_graph_tells_both_the_provider_s_numbers() -> None:
-    """Three calls of the official OpenAI model, one of them streamed."""
+async def test_both_report_the_provider_s_numbers_for_the_chat_worker_s_graph() -> None:
+    """Three calls of the official OpenAI model, one of them streamed, have the billed tokens in both."""
     from graph.app import make_handler, open_graph
     from graph.cassette import replay
     from graph.demo import QUESTIONS
@@ -228,7 +228,7 @@ async def test_the_chat_worker_s_graph_tells_both_the_provider_s_numbers() -> No
             await graph.ainvoke(turn(QUESTIONS["greeting"]), config)
         client.flush()
         client.shutdown()
-        told = [
+        reported = [
             json.loads(span.attributes["langfuse.observation.usage_details"])
             for span in receiver.all_spans
             if span.attributes.get("langfuse.observation.type") == "generation"
@@ -236,20 +236,20 @@ async def test_the_chat_worker_s_graph_tells_both_the_provider_s_numbers() -> No
 
     answers = yaml.safe_load(cassette.read_text(encoding="utf-8"))["interactions"]
     billed = sorted(int(re.findall(r'"total_tokens": ?(\d+)', _body(answer))[-1]) for answer in answers)
-    assert sorted(usage["total"] for usage in told) == billed
+    assert sorted(usage["total"] for usage in reported) == billed
     assert sorted(_total(call) for call in records.calls) == billed
 
 
 def test_langsmith_s_otlp_mode_reaches_langfuse() -> None:
-    """By the lines that the README says to type: path, both headers, tokens; LangSmith is not asked."""
+    """The README's commands set path, both headers and tokens, and LangSmith gets no request."""
     (lines,) = _blocks("bash")
     assert "=https://langfuse.example.com/" in lines
     keys = {"LANGFUSE_PUBLIC_KEY": "pk-lf-1", "LANGFUSE_SECRET_KEY": "sk-lf-1" * 12}  # longer than base64's own lines
-    typed = subprocess.run(
+    completed = subprocess.run(
         ["bash", "-euc", f"{lines}\nenv -0"], env={**keys, "PATH": os.environ["PATH"]}, capture_output=True, check=True
     )
     variables = dict(
-        pair.split("=", 1) for pair in typed.stdout.decode().split("\0") if pair.startswith(("LANGS", "OTEL"))
+        pair.split("=", 1) for pair in completed.stdout.decode().split("\0") if pair.startswith(("LANGS", "OTEL"))
     )
     variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = "{otlp}" + urlsplit(variables["OTEL_EXPORTER_OTLP_ENDPOINT"]).path
 
@@ -265,7 +265,7 @@ def test_langsmith_s_otlp_mode_reaches_langfuse() -> None:
 
 
 def test_the_example_of_its_sdk_runs() -> None:
-    """In a process of its own, since it sets up OpenTelemetry for all of it."""
+    """The README's example runs in a process of its own, since it configures OpenTelemetry globally."""
     (example,) = _blocks("python")
     program = f"from test_langfuse import answer, graph\ngraph = graph(answer)\n{example}"
     with receiving() as receiver:
@@ -286,7 +286,7 @@ def test_the_example_of_its_sdk_runs() -> None:
 
 
 def test_the_chart_s_values_hold_no_secret() -> None:
-    """Every password and key comes from one Secret, under a name that the README says how to fill."""
+    """Every password and key comes from one Secret, under a name that the README explains."""
     leaves = list(_leaves(yaml.safe_load((FOLDER / "values.yaml").read_text())))
     secrets, keys, plain = set(), set(), {}
     for path, value in leaves:
@@ -300,7 +300,7 @@ def test_the_chart_s_values_hold_no_secret() -> None:
 
     assert secrets == {"langfuse"}
     assert keys <= explained
-    # What the charts below it take from the Secret by names of their own.
+    # Keys of the Secret that the sub-charts read by fixed names.
     assert explained - keys == {"default", "seaweedfs_s3_config", *(key for key in explained if key.isupper())}
     assert not [path for path in plain if re.search("password|salt|accessKeyId|secretAccessKey|rootUser", path)]
 

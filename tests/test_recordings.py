@@ -1,4 +1,4 @@
-"""Real provider traffic through the official models: tokens and dollars must be the ones that were billed."""
+"""Recorded provider traffic through the official models: tokens and dollars equal what was billed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = MARKS
 __all__ = ["player"]  # a fixture
 
 MODES = ("invoke", "ainvoke", "stream", "astream")
-# The reference's names where they are not ours.
+# The reference's names where they differ from ours.
 NAMES = {
     "cache_write_tokens": "cache_creation_tokens",
     "cache_audio_read_tokens": "cache_read_audio_tokens",
@@ -50,7 +50,7 @@ def counts(usage: TokenUsage) -> dict[str, int]:
 
 
 def usd(truth: dict[str, Any]) -> Decimal:
-    """The reference's dollars, worked out anew where they were worked out on other price data."""
+    """Return the reference's dollars, computed again where it used other price data."""
     if version("genai-prices") == "0.2.3":
         return Decimal(truth["usd"])
     context = {"service_tier": truth["tier"]} if truth["tier"] else None
@@ -60,7 +60,7 @@ def usd(truth: dict[str, Any]) -> Decimal:
 
 
 def play(player: ModuleType, case: Any, handlers: Sequence[BaseCallbackHandler], mode: str) -> bool:
-    """Say whether the case could be played; what the model raises is part of the case."""
+    """Return whether the case can be replayed; an exception of the model is part of the case."""
     try:
         player.replay(case, handlers, mode=mode)
     except player.NotReplayable:
@@ -72,7 +72,7 @@ def play(player: ModuleType, case: Any, handlers: Sequence[BaseCallbackHandler],
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_recorded_exchange_costs_what_it_was_billed(player: ModuleType, mode: str) -> None:
-    """Tokens and dollars equal the reference in every case that can be known; the rest says that it is not exact."""
+    """Tokens and dollars equal the reference where it is exact; other cases are marked as estimates."""
     expected = player.expected()
     registry = CollectorRegistry()
     records = Records()
@@ -122,7 +122,7 @@ def test_every_recorded_exchange_costs_what_it_was_billed(player: ModuleType, mo
 
 @pytest.mark.parametrize("output_version", ["v0", "responses/v1", "v1"])
 def test_every_shape_of_openai_tool_calls_is_counted_alike(player: ModuleType, output_version: str) -> None:
-    """The same exchange costs the same whichever way LangChain writes the provider's tool calls into the message."""
+    """An exchange costs the same in every output_version of LangChain."""
     expected = player.expected()
     wrong = []
     for case in player.load_cases("openai-responses-*"):
@@ -143,8 +143,8 @@ def test_every_shape_of_openai_tool_calls_is_counted_alike(player: ModuleType, o
 
 
 @pytest.mark.parametrize(("tracing_mode", "mode"), [("environment", "ainvoke"), ("tracer_before", "stream")])
-def test_langsmith_is_told_what_was_counted(player: ModuleType, tracing_mode: str, mode: str) -> None:
-    """For every exchange the dollars on the wire equal the record's, and all of them together the counter."""
+def test_langsmith_gets_what_was_counted(player: ModuleType, tracing_mode: str, mode: str) -> None:
+    """For every exchange LangSmith gets the record's dollars, and their sum equals the counter."""
     registry = CollectorRegistry()
     records = Records()
     handler = Eco2CallbackHandler(registry=registry, sinks=[records])

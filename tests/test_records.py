@@ -1,4 +1,4 @@
-"""The records: real frozen dataclasses, although they are made in one step."""
+"""The records are real frozen dataclasses, although they are built in one step."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ every_record = pytest.mark.parametrize("record", RECORDS, ids=[type(record).__na
 
 @every_record
 def test_fields_are_those_of_the_class(record: Any) -> None:
-    """dataclasses.fields names every annotated field in order."""
+    """dataclasses.fields lists every annotated field in order."""
     names = [field.name for field in dataclasses.fields(record)]
 
     assert names == list(type(record).__annotations__)
@@ -51,7 +51,7 @@ def test_fields_are_those_of_the_class(record: Any) -> None:
 
 @every_record
 def test_no_field_can_be_set(record: Any) -> None:
-    """Setting a field raises FrozenInstanceError, for a given value and for a default alike."""
+    """Setting a field raises FrozenInstanceError, for given values and defaults."""
     for field in dataclasses.fields(record):
         before = getattr(record, field.name)
 
@@ -75,7 +75,7 @@ def test_no_field_can_be_deleted(record: Any) -> None:
 
 @every_record
 def test_pickling_keeps_every_field(record: Any) -> None:
-    """A record comes back from pickle equal, of the same class, and still frozen."""
+    """A record comes back from pickle equal, of the same class, and frozen."""
     again = pickle.loads(pickle.dumps(record))
 
     assert type(again) is type(record)
@@ -100,7 +100,7 @@ def test_repr_names_every_field(record: Any) -> None:
 
 
 def test_asdict_holds_defaults_and_nested_records() -> None:
-    """asdict opens nested records and holds the fields nobody gave."""
+    """asdict converts nested records and includes fields with default values."""
     values = dataclasses.asdict(CALL)
 
     assert values["run_id"] == RUN
@@ -115,7 +115,7 @@ def test_asdict_holds_defaults_and_nested_records() -> None:
 
 
 def test_replace_changes_one_field_of_a_new_record() -> None:
-    """Replace gives a new record with one field changed and leaves the old one as it was."""
+    """replace() gives a new record with one field changed and leaves the old one unchanged."""
     failed = dataclasses.replace(CALL, status="error")
 
     assert failed.status == "error"
@@ -131,7 +131,7 @@ def test_asdict_rebuilds_an_equal_record() -> None:
 
 
 def test_equal_values_are_equal_and_hash_alike() -> None:
-    """A default given and a default left out make the same usage."""
+    """A given default and an omitted default make equal usages."""
     given, left_out = TokenUsage(input_tokens=1, output_tokens=0), TokenUsage(input_tokens=1)
 
     assert given == left_out
@@ -141,7 +141,7 @@ def test_equal_values_are_equal_and_hash_alike() -> None:
 
 
 def test_an_unknown_argument_is_a_type_error() -> None:
-    """A misspelt field is refused as the standard dataclass refuses it."""
+    """A misspelt field is refused as a standard dataclass refuses it."""
     with pytest.raises(TypeError) as raised:
         TokenUsage(input_token=1)  # type: ignore[call-arg]
 
@@ -150,7 +150,7 @@ def test_an_unknown_argument_is_a_type_error() -> None:
 
 
 def test_a_missing_argument_is_a_type_error() -> None:
-    """A record without its required fields is refused, each of them named."""
+    """A record without its required fields is refused, and the error names each of them."""
     with pytest.raises(TypeError) as raised:
         ToolCall(run_id=RUN, trace_id=TRACE, tool_name="search")  # type: ignore[call-arg]
 
@@ -160,13 +160,13 @@ def test_a_missing_argument_is_a_type_error() -> None:
 
 
 def test_a_positional_argument_is_a_type_error() -> None:
-    """Fields are given by name only."""
+    """Fields are keyword-only."""
     with pytest.raises(TypeError):
         TokenUsage(1)  # type: ignore[misc]
 
 
-def test_cost_is_nothing_until_told() -> None:
-    """An empty cost is zero dollars on both sides, without parts."""
+def test_an_empty_cost_is_zero_dollars() -> None:
+    """An empty cost is zero dollars for input and output, without parts."""
     cost = Cost()
 
     assert (cost.input_usd, cost.output_usd, cost.total_usd, dict(cost.parts)) == (0, 0, 0, {})
@@ -180,7 +180,7 @@ def test_cost_total_is_input_plus_output() -> None:
 
 
 def test_costs_add_up_part_by_part() -> None:
-    """The sum of costs adds both sides and each part, and changes none of them."""
+    """The sum of costs adds input, output and each part, and changes none of the costs."""
     text = Cost(
         input_usd=Decimal("0.1"), output_usd=Decimal("0.2"), parts={"input": Decimal("0.1"), "output": Decimal("0.2")}
     )
@@ -201,7 +201,7 @@ def test_costs_add_up_part_by_part() -> None:
 
 
 def test_costs_of_no_calls_are_zero_dollars() -> None:
-    """The sum of no costs is an empty cost, of one cost that cost."""
+    """The sum of no costs is an empty cost, and the sum of one cost is that cost."""
     cost = Cost(input_usd=Decimal(1))
 
     assert Cost.sum([]) == Cost()
@@ -209,7 +209,7 @@ def test_costs_of_no_calls_are_zero_dollars() -> None:
 
 
 def test_defaults_are_not_shared() -> None:
-    """What one record's default mapping is filled with shows in no other record."""
+    """Changing one record's default mapping changes no other record."""
     Cost().parts["input"] = Decimal(1)  # type: ignore[index]
 
     assert Cost().parts == {}

@@ -1,4 +1,4 @@
-"""Settings: the environment read once, when the application says so."""
+"""Settings: the environment is read once, when the application calls from_env."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_nothing_set_means_public_rates(environ: dict[str, str]) -> None:
 
 
 def test_the_rates_file_is_taken_from_the_environment(tmp_path: Path) -> None:
-    """ECO2_PRICES names the file of own rates; white space around it does not matter."""
+    """ECO2_PRICES names the file of custom rates; white space around it is ignored."""
     path = tmp_path / "rates.toml"
     path.touch()
 
@@ -32,7 +32,7 @@ def test_the_rates_file_is_taken_from_the_environment(tmp_path: Path) -> None:
 
 
 def test_the_process_environment_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a mapping the process's own environment is read, at the call and not at import."""
+    """Without a mapping the process's environment is read, at the call and not at import."""
     path = tmp_path / "rates.toml"
     path.touch()
     monkeypatch.setenv("ECO2_PRICES", str(path))
@@ -41,8 +41,8 @@ def test_the_process_environment_is_the_default(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("name", ["absent.toml", ""], ids=["missing_file", "a_folder"])
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
-    """A path that leads to no file is refused at the start, not at the first call."""
+def test_a_missing_file_is_refused(tmp_path: Path, name: str) -> None:
+    """A path without a file is refused at construction, not at the first call."""
     path = tmp_path / name
 
     with pytest.raises(ConfigError) as raised:
@@ -65,8 +65,10 @@ EVERYTHING = {
 
 
 @pytest.fixture
-def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], list[str]]:
-    """Read the settings and return what was logged, each with its level."""
+def logged_settings(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[dict[str, str]], list[str]]:
+    """Return a function that reads the settings and returns the log lines with their levels."""
     monkeypatch.setattr("eco2_callbacks.diagnosis.find_spec", lambda module: object())
 
     def read(environ: dict[str, str]) -> list[str]:
@@ -80,7 +82,7 @@ def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> C
 
 
 def test_tracing_is_read_from_the_environment() -> None:
-    """Every setting of LangSmith and OTLP, as the SDK reads it."""
+    """Every setting of LangSmith and OTLP is read as the SDK reads it."""
     assert Settings.from_env(EVERYTHING) == Settings(
         environment="production",
         tracing=True,
@@ -93,7 +95,7 @@ def test_tracing_is_read_from_the_environment() -> None:
 
 
 def test_the_older_names_are_read_too() -> None:
-    """What was set for LangChain's tracer before LangSmith had names of its own still counts."""
+    """The older LANGCHAIN_ names are read as well."""
     older = {
         "LANGCHAIN_TRACING_V2": "true",
         "LANGCHAIN_API_KEY": KEY,
@@ -107,7 +109,7 @@ def test_the_older_names_are_read_too() -> None:
 
 
 def test_the_key_is_not_shown() -> None:
-    """Whoever prints the settings prints no key."""
+    """The repr of the settings shows no key."""
     assert KEY not in repr(Settings.from_env(EVERYTHING))
 
 
@@ -137,26 +139,28 @@ def test_the_key_is_not_shown() -> None:
     ],
     ids=["nothing", "key_only", "langsmith", "both", "otlp_only", "otlp_at_langsmith"],
 )
-def test_what_is_on_is_said_in_one_line(
-    said: Callable[[dict[str, str]], list[str]], environ: dict[str, str], line: str
+def test_the_settings_are_logged_in_one_line(
+    logged_settings: Callable[[dict[str, str]], list[str]], environ: dict[str, str], line: str
 ) -> None:
-    """Where runs go, whose rates count, which environment; a password of an address is left out."""
-    assert said(environ) == [f"INFO: Settings: {line}."]
+    """The line says where runs are sent, which rates apply and which environment, without passwords."""
+    assert logged_settings(environ) == [f"INFO: Settings: {line}."]
 
 
-def test_own_rates_are_named(said: Callable[[dict[str, str]], list[str]], tmp_path: Path) -> None:
-    """The line names the file."""
+def test_the_file_of_custom_rates_is_logged(
+    logged_settings: Callable[[dict[str, str]], list[str]], tmp_path: Path
+) -> None:
+    """The line names the file of custom rates."""
     path = tmp_path / "rates.toml"
     path.touch()
 
-    assert said({"ECO2_PRICES": str(path)}) == [
+    assert logged_settings({"ECO2_PRICES": str(path)}) == [
         f"INFO: Settings: tracing off; own rates from {path}; no environment tag."
     ]
 
 
-def test_tracing_without_a_key_is_a_warning(said: Callable[[dict[str, str]], list[str]]) -> None:
-    """It is said clearly, and the settings are read all the same."""
-    assert said({"LANGSMITH_TRACING": "true"}) == [
+def test_tracing_without_a_key_is_a_warning(logged_settings: Callable[[dict[str, str]], list[str]]) -> None:
+    """Tracing without a key gives a warning, and the settings are read all the same."""
+    assert logged_settings({"LANGSMITH_TRACING": "true"}) == [
         "INFO: Settings: tracing to LangSmith (project 'default', https://api.smith.langchain.com); public rates; "
         "no environment tag.",
         "WARNING: LANGSMITH_API_KEY is unset while tracing is on, wanted a key for https://api.smith.langchain.com: "
@@ -164,9 +168,9 @@ def test_tracing_without_a_key_is_a_warning(said: Callable[[dict[str, str]], lis
     ]
 
 
-def test_no_tracing_setting_stops_the_application(said: Callable[[dict[str, str]], list[str]]) -> None:
-    """Nonsense in every variable is warned about, never raised over."""
-    nonsense = dict.fromkeys(
+def test_no_tracing_setting_stops_the_application(logged_settings: Callable[[dict[str, str]], list[str]]) -> None:
+    """An invalid value in every variable gives warnings, never an exception."""
+    invalid = dict.fromkeys(
         (
             *("LANGSMITH_TRACING", "LANGCHAIN_TRACING", "LANGSMITH_ENDPOINT", "LANGSMITH_TRACING_MODE"),
             *("LANGSMITH_OTEL_ENABLED", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
@@ -175,7 +179,7 @@ def test_no_tracing_setting_stops_the_application(said: Callable[[dict[str, str]
     )
 
     for tracing in ("http://[%s", "true"):
-        first, *others = said({**nonsense, "LANGSMITH_TRACING": tracing})
+        first, *others = logged_settings({**invalid, "LANGSMITH_TRACING": tracing})
 
         assert first.startswith("INFO: Settings: tracing ")
         assert others

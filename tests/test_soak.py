@@ -1,4 +1,4 @@
-"""A long mixture of requests, streams and failures at once: sums are exact, and nothing of them is left."""
+"""Thousands of concurrent requests, streams and failures: sums are exact, and nothing stays in memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LABELS = {"tenants": [f"tenant-{number}" for number in range(5)], "intents": ["w
 
 
 class Total(Records):
-    """Adds up what it is given, and keeps none of it."""
+    """Adds up the records it gets and keeps none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Total(Records):
 
 
 async def one(chance: random.Random, config: Any) -> None:
-    """Do one of the things that happen to a model's call."""
+    """Run one random kind of model call."""
     kind = chance.randrange(6)
     if kind == 0:
         await graph_of(intent, answer).compile().ainvoke({"answers": []}, config)
@@ -78,12 +78,12 @@ async def one(chance: random.Random, config: Any) -> None:
 async def many(seed: int, number: int, handler: Eco2CallbackHandler) -> None:
     chance = random.Random(seed)
 
-    async def some(more: int) -> None:
-        for _ in range(more):
-            about = {"tenant_id": chance.choice(LABELS["tenants"]), "intent": chance.choice(LABELS["intents"])}
-            await one(chance, {"callbacks": [handler], "metadata": about})
+    async def run_some(count: int) -> None:
+        for _ in range(count):
+            metadata = {"tenant_id": chance.choice(LABELS["tenants"]), "intent": chance.choice(LABELS["intents"])}
+            await one(chance, {"callbacks": [handler], "metadata": metadata})
 
-    await asyncio.gather(*(some(number // 20) for _ in range(20)))
+    await asyncio.gather(*(run_some(number // 20) for _ in range(20)))
 
 
 def on_eight_threads(number: int, handler: Eco2CallbackHandler) -> None:
@@ -99,12 +99,12 @@ def on_eight_threads(number: int, handler: Eco2CallbackHandler) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_after_thousands_of_requests_the_sums_are_exact_and_nothing_is_left(registry: CollectorRegistry) -> None:
-    """What was counted while it happened is what the records say, and the process has not grown."""
+    """The metrics equal the sums of the records, and the process has not grown."""
     total = Total()
     handler = Eco2CallbackHandler(registry=registry, sinks=[total])
 
     def objects() -> int:
-        generate_latest(registry)  # records wait for it
+        generate_latest(registry)  # counts the queued records
         for _ in range(3):
             gc.collect()
         return len(gc.get_objects())

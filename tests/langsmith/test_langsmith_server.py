@@ -35,6 +35,13 @@ ANSWER = "sort it well"
 NO_RETRIES = Retry(total=0)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def warm_up() -> None:
+    """Invoke the graph once: imports of a first run can outlast the client's wait for a post and its patch."""
+    with LangSmithServer() as server, server.client() as client:
+        ask(client)
+
+
 @pytest.fixture(autouse=True)
 def no_open_threads() -> Iterator[None]:
     """Fail a test that leaves a thread or a socket behind."""

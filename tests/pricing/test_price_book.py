@@ -306,7 +306,7 @@ def test_the_time_of_the_call_defaults_to_now() -> None:
 
 @pytest.mark.parametrize(
     ("provider", "model"),
-    [("openai", "gpt-x"), ("nobody", "gpt-5.2"), ("", "no-such-model"), ("openai", "")],
+    [("openai", "gpt-x"), ("no-such-provider", "gpt-5.2"), ("", "no-such-model"), ("openai", "")],
     ids=["model", "provider", "no_provider", "no_model"],
 )
 def test_an_unknown_model_raises(provider: str, model: str) -> None:

@@ -1,4 +1,4 @@
-"""Sinks of the application's: a slow, hanging or raising one delays nobody, and what it loses is said."""
+"""The application's sinks: a slow, hanging or raising sink delays no call, and lost records are counted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def a_call() -> LLMCall:
 
 
 class Gated(Records):
-    """Takes no record until it is let, and remembers on which threads it was called."""
+    """Blocks in emit until it is opened, and records the names of the threads that call it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Gated(Records):
 
 
 class GatedFile(Gated):
-    """The same as a sink with I/O, which can be closed."""
+    """The same with a close(), like a sink with I/O."""
 
     closed_after: int | None = None
 
@@ -54,7 +54,7 @@ class GatedFile(Gated):
 
 
 async def test_a_sink_in_memory_has_its_record_when_the_call_returns(registry: CollectorRegistry) -> None:
-    """A test that passes a list of its own finds there what it asked for."""
+    """A sink without a close() has each record as soon as the call returns."""
     records = Records()
     handler = Eco2CallbackHandler(registry=registry, sinks=[records])
 
@@ -65,10 +65,10 @@ async def test_a_sink_in_memory_has_its_record_when_the_call_returns(registry: C
 
 
 @pytest.mark.parametrize("kind", [Gated, GatedFile])
-async def test_a_sink_that_hangs_delays_nobody(
+async def test_a_hanging_sink_delays_no_call(
     registry: CollectorRegistry, kind: type[Gated], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While a sink waits, calls are answered, streamed and counted, on every thread; then it gets all, in order."""
+    """While a sink hangs, calls are answered and counted on every thread; later it gets all records in order."""
     sink = kind()
     handler = Eco2CallbackHandler(registry=registry, sinks=[sink])
     config: Any = {"callbacks": [handler]}
@@ -100,15 +100,15 @@ async def test_a_sink_that_hangs_delays_nobody(
         ]
 
 
-def test_what_a_full_queue_loses_is_counted_and_said_once(
+def test_records_lost_by_a_full_queue_are_counted_and_logged_once(
     registry: CollectorRegistry, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The queue is bounded; every record beyond it is counted, and the log says what happens."""
+    """The queue is bounded, every record beyond it is counted, and one log line says so."""
     monkeypatch.setattr(eco2_callbacks.sinks, "_MOST_WAITING", 10)
     sink = GatedFile()
     handler = Eco2CallbackHandler(registry=registry, sinks=[sink])
     handler.emit(a_call())
-    while not sink.threads:  # it holds the first one
+    while not sink.threads:  # the sink is blocked with the first record
         threading.Event().wait(0.001)
 
     for _ in range(10):
@@ -128,10 +128,10 @@ def test_what_a_full_queue_loses_is_counted_and_said_once(
     ]
 
 
-def test_a_close_does_not_wait_for_ever(
+def test_close_does_not_wait_for_ever(
     registry: CollectorRegistry, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a hanging sink had not taken when its time was over is counted as lost."""
+    """Records that a hanging sink has not taken before the timeout count as lost."""
     monkeypatch.setattr(eco2_callbacks.sinks, "_CLOSE_SECONDS", 0.05)
     sink = GatedFile()
     handler = Eco2CallbackHandler(registry=registry, sinks=[sink])
@@ -146,10 +146,10 @@ def test_a_close_does_not_wait_for_ever(
 
 
 @pytest.mark.parametrize("closes", [False, True])
-def test_a_raising_sink_harms_itself_only(
+def test_a_raising_sink_affects_no_other_sink(
     registry: CollectorRegistry, caplog: pytest.LogCaptureFixture, closes: bool
 ) -> None:
-    """Its exceptions are logged with the run and counted; the sink after it gets everything."""
+    """Its exceptions are logged with the run and counted; the next sink gets every record."""
 
     class Raising:
         def emit(self, record: Any) -> None:
@@ -168,13 +168,13 @@ def test_a_raising_sink_harms_itself_only(
     assert len(records.calls) == 3
     assert failures(registry, "emit") == 3
     assert failures(registry, "close") == int(closes)
-    (said, *close_said) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    assert f" raised in emit (run {records.calls[0].run_id}); the application is not affected." in said
-    assert close_said == []  # once a minute
+    (logged, *logged_at_close) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert f" raised in emit (run {records.calls[0].run_id}); the application is not affected." in logged
+    assert logged_at_close == []  # logged once a minute
 
 
 def test_a_sink_may_use_a_model_itself(registry: CollectorRegistry) -> None:
-    """A record made by what a sink does with another one does not wait for itself."""
+    """A record that a sink causes while it handles another one does not wait for itself."""
 
     class Judge(Records):
         def emit(self, record: Any) -> None:
@@ -191,8 +191,8 @@ def test_a_sink_may_use_a_model_itself(registry: CollectorRegistry) -> None:
     assert len(judge.calls) == 3
 
 
-def test_the_end_of_the_process_waits_for_what_was_emitted(tmp_path: Path) -> None:
-    """A program that forgets to close its handler loses nothing of a sink that is a little slow."""
+def test_the_end_of_the_process_waits_for_queued_records(tmp_path: Path) -> None:
+    """A program that does not close its handler loses no record of a slightly slow sink."""
     program = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
@@ -217,8 +217,8 @@ for _ in range(20):
     assert written.read_text().splitlines() == ["gpt-5.2-2025-12-11"] * 20
 
 
-def test_a_sink_that_becomes_slow_is_waited_for_twice(registry: CollectorRegistry) -> None:
-    """A sink in memory that begins to wait for something holds two calls up, and no later one."""
+def test_a_sink_that_becomes_slow_delays_two_calls(registry: CollectorRegistry) -> None:
+    """A sink that becomes slow delays two calls and no later one."""
     sink = Gated()
     sink.open.set()
     handler = Eco2CallbackHandler(registry=registry, sinks=[sink])
@@ -242,24 +242,24 @@ def test_a_sink_that_becomes_slow_is_waited_for_twice(registry: CollectorRegistr
 
 
 @pytest.mark.parametrize("sink", [print, None, object()], ids=["function", "nothing", "object"])
-def test_what_is_no_sink_is_refused(sink: Any) -> None:
-    """A mistake in sinks= is told at the start, and not at every record."""
+def test_an_object_without_emit_is_refused(sink: Any) -> None:
+    """A mistake in sinks= is an error at construction, not at every record."""
     with pytest.raises(ConfigError, match="wanted objects with a plain method emit"):
         Eco2CallbackHandler(registry=CollectorRegistry(), sinks=[sink])
 
 
-def test_a_sink_of_coroutines_is_refused() -> None:
-    """Nobody would await what it returns."""
+def test_a_sink_with_an_async_emit_is_refused() -> None:
+    """Nothing would await the coroutine of an async emit."""
 
-    class Awaited:
+    class AsyncSink:
         async def emit(self, record: Any) -> None: ...
 
-    with pytest.raises(ConfigError, match="Awaited object"):
-        Eco2CallbackHandler(registry=CollectorRegistry(), sinks=[Awaited()])
+    with pytest.raises(ConfigError, match="AsyncSink object"):
+        Eco2CallbackHandler(registry=CollectorRegistry(), sinks=[AsyncSink()])
 
 
 def test_every_sink_has_the_same_ten_seconds(registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hanging sink does not take the time of the one after it, which is closed with all it was given."""
+    """A hanging sink does not use up the time of the next one, which gets all its records before its close()."""
     monkeypatch.setattr(eco2_callbacks.sinks, "_CLOSE_SECONDS", 0.2)
     hanging, working = GatedFile(), GatedFile()
     working.open.set()
@@ -274,8 +274,8 @@ def test_every_sink_has_the_same_ten_seconds(registry: CollectorRegistry, monkey
     hanging.open.set()
 
 
-def test_a_sink_that_ends_its_thread_goes_on(registry: CollectorRegistry) -> None:
-    """SystemExit in a sink is a failure like any other, for a sink with I/O and for one without."""
+def test_a_sink_that_raises_system_exit_keeps_working(registry: CollectorRegistry) -> None:
+    """SystemExit in a sink is a failure like any other, with and without a close()."""
 
     class Leaving(Records):
         def emit(self, record: Any) -> None:

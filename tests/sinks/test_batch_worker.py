@@ -1,4 +1,4 @@
-"""Background: a slow job delays nobody, a failing one ends nothing, and what is too much is said."""
+"""The background worker: a slow job delays no caller, a failing job ends nothing, dropped jobs are counted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from eco2_callbacks.background import Background
 
 
-class Heard:
+class Counts:
     def __init__(self) -> None:
         self.failures = 0
         self.dropped = 0
@@ -19,14 +19,14 @@ class Heard:
         self.dropped += 1
 
 
-def make(heard: Heard, most: int = 1000) -> Background:
-    return Background("background", on_failure=heard.fail, on_dropped=heard.drop, most=most)
+def make(counts: Counts, most: int = 1000) -> Background:
+    return Background("background", on_failure=counts.fail, on_dropped=counts.drop, most=most)
 
 
 def test_jobs_are_done_in_their_order_on_another_thread() -> None:
-    """The caller goes on at once; closing waits for what is left."""
+    """The caller does not wait, and close() waits for the remaining jobs."""
     done: list[tuple[int, str]] = []
-    background = make(Heard())
+    background = make(Counts())
 
     for number in range(100):
         background.submit(lambda number=number: done.append((number, threading.current_thread().name)))  # type: ignore[misc]
@@ -37,46 +37,46 @@ def test_jobs_are_done_in_their_order_on_another_thread() -> None:
 
 
 def test_a_failing_job_ends_nothing() -> None:
-    """Its exception is heard once, and the next job is done."""
-    heard, done = Heard(), threading.Event()
-    background = make(heard)
+    """A job's exception is counted once, and the next job runs."""
+    counts, done = Counts(), threading.Event()
+    background = make(counts)
 
     background.submit(lambda: 1 // 0)  # type: ignore[arg-type, return-value]
     background.submit(done.set)  # type: ignore[arg-type]
 
     assert done.wait(5.0)
     assert background.close(5.0) == 0
-    assert heard.failures == 1
+    assert counts.failures == 1
 
 
-def test_what_finds_the_queue_full_is_dropped_and_heard() -> None:
-    """The bound holds however long a job hangs: at the threshold nothing is dropped, above it each."""
-    heard, release, begun = Heard(), threading.Event(), threading.Event()
-    background = make(heard, most=3)
+def test_a_job_beyond_the_bound_is_dropped_and_counted() -> None:
+    """At the bound nothing is dropped, above it every job is, however long the running job hangs."""
+    counts, release, started = Counts(), threading.Event(), threading.Event()
+    background = make(counts, most=3)
 
     def hang() -> None:
-        begun.set()
+        started.set()
         release.wait()
 
     background.submit(hang)
-    assert begun.wait(5.0)
+    assert started.wait(5.0)
     for _ in range(3):
         assert background.submit(lambda: None)
-    assert heard.dropped == 0
+    assert counts.dropped == 0
     for _ in range(2):
         assert not background.submit(lambda: None)
 
-    assert heard.dropped == 2
-    # The one that hangs cannot be given up, those that wait are.
+    assert counts.dropped == 2
+    # The running job cannot be dropped, the waiting ones are.
     assert background.close(0.05) == 3
-    assert heard.dropped == 2 + 3
+    assert counts.dropped == 2 + 3
     release.set()
 
 
-def test_it_starts_again_after_it_was_closed() -> None:
-    """Closing is no end: a later job gets a thread of its own."""
+def test_the_worker_starts_again_after_close() -> None:
+    """A job submitted after close() runs on a new thread."""
     done: list[int] = []
-    background = make(Heard())
+    background = make(Counts())
 
     for number in range(2):
         background.submit(lambda number=number: done.append(number))  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""A provider on the loopback that fails as it is told: Chat Completions, Responses and Gemini in their wire shapes."""
+"""A provider on the loopback that fails as its plans say: Chat Completions, Responses and Gemini."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TEXT = " ".join(
 INPUT_TOKENS, OUTPUT_TOKENS = 1000, count(TEXT)
 
 _GEMINI_PATH = re.compile(r"/v1beta/models/(?P<model>[\w.-]+):(?P<method>\w+)(\?alt=sse)?")
-_SORRY = "The server had an error while processing your request. Sorry about that!"
+_ERROR_TEXT = "The server had an error while processing your request. Sorry about that!"
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Plan:
     """How a request is answered.
 
     Attributes:
-        status: Other than 200 the request is refused with it, and with ``headers``.
-        ends: What becomes of a stream after some pieces of text: the rest of it (``whole``), the connection breaks
-            (``cut``), the provider says that it failed (``error``, in Responses also ``failed``), what comes is no JSON
-            (``garbage``), or nothing comes any more (``stall``). An answer in one piece ends so before its first byte.
-        after: How many pieces of text a stream brings before that.
-        pause_seconds: Before each piece.
-        usage: Whether the provider tells it.
+        status: A status other than 200 refuses the request, with ``headers``.
+        ends: How a stream ends after some pieces of text; an answer in one piece ends so before its first byte.
+            ``whole``: normally; ``cut``: the connection breaks; ``garbage``: invalid JSON; ``stall``: nothing more
+            arrives; ``error``, in Responses also ``failed``: an error event.
+        after: How many pieces of text a stream sends before that.
+        pause_seconds: The pause before each piece.
+        usage: Whether the provider reports its usage.
     """
 
     status: int = 200
@@ -55,15 +55,15 @@ class Plan:
 
 
 class FailingProvider(Loopback):
-    """Serves both providers on one loopback port while its block runs.
+    """Serves both providers on one loopback port inside its block.
 
     Attributes:
-        asked: The user's words of every request, in the order of arrival.
-        closing: Set at the end of the block: what stalls is over then.
+        prompts: The user's text of every request, in the order of arrival.
+        closing: Set at the end of the block, which ends stalled answers.
     """
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.prompts: list[str] = []
         self.closing = threading.Event()
         self._plans: dict[str, list[Plan]] = {}
         self._lock = threading.Lock()
@@ -77,27 +77,27 @@ class FailingProvider(Loopback):
         self.closing.set()
         super().__exit__(exc_type, exc, traceback)
 
-    def answers(self, asked: str, *plans: Plan) -> None:
-        """Answer requests with these words of the user by one plan after another, the last one ever after."""
+    def set_plans(self, prompt: str, *plans: Plan) -> None:
+        """Answer requests with this prompt by one plan after another, and by the last one from then on."""
         with self._lock:
-            self._plans[asked] = list(plans)
+            self._plans[prompt] = list(plans)
 
-    def plan(self, asked: str) -> Plan:
-        """Return how to answer a request that just came."""
+    def next_plan(self, prompt: str) -> Plan:
+        """Return the plan for a request that has just arrived."""
         with self._lock:
-            self.asked.append(asked)
-            plans = self._plans.get(asked, [Plan()])
+            self.prompts.append(prompt)
+            plans = self._plans.get(prompt, [Plan()])
             return plans.pop(0) if len(plans) > 1 else plans[0]
 
 
 def text_of_pieces(api: Api, pieces: int) -> str:
-    """Return the text that so many pieces of a stream make."""
+    """Return the text of the first pieces of a stream."""
     tokens = 24 if api == "gemini" else 6
     return "".join([piece for _, piece in words(TEXT, tokens)][:pieces])
 
 
 class _Server(ThreadingHTTPServer):
-    # server_close then waits for the answers under way.
+    # server_close then waits for the answers in progress.
     daemon_threads = False
     request_queue_size = 128
 
@@ -107,7 +107,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    # Before 1.1 a stream's end is not marked, and a client cannot tell a broken one.
+    # HTTP before 1.1 does not mark a stream's end, so a client would not notice a broken one.
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: _Server
@@ -116,29 +116,29 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         api, question, choices, streamed = _read(self.path, body)
-        plan = self.server.provider.plan(question.asked)
-        said = _say(question, choices)
-        with suppress(ConnectionError):  # a client that leaves is part of what is tested
+        plan = self.server.provider.next_plan(question.asked)
+        answer = _answer(question, choices)
+        with suppress(ConnectionError):  # a client that disconnects is part of the tests
             if plan.status != 200:
                 refusal = gemini_wire.error if api == "gemini" else openai_wire.error
-                self._send(plan.status, refusal(plan.status, _SORRY), plan.headers)
+                self._send(plan.status, refusal(plan.status, _ERROR_TEXT), plan.headers)
             elif streamed:
-                self._stream(api, said, body, choices, plan)
+                self._stream(api, answer, body, choices, plan)
             else:
-                self._whole(api, said, body, choices, plan)
+                self._whole(api, answer, body, choices, plan)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 # the base class's name
         pass
 
-    def _whole(self, api: Api, said: Said, body: Mapping[str, Any], choices: int, plan: Plan) -> None:
+    def _whole(self, api: Api, answer: Said, body: Mapping[str, Any], choices: int, plan: Plan) -> None:
         match api:
             case "chat":
-                answer = openai_wire.completion(said)
+                body_text = openai_wire.completion(answer).text
             case "responses":
-                answer = openai_wire.response(said, body)
+                body_text = openai_wire.response(answer, body).text
             case "gemini":
-                answer = gemini_wire.content(said)
-        content = _retold(json.loads(answer.text), choices, plan)
+                body_text = gemini_wire.content(answer).text
+        content = _planned(json.loads(body_text), choices, plan)
         if plan.ends == "stall":
             self.server.provider.closing.wait()
         elif plan.ends != "cut":
@@ -149,21 +149,21 @@ class _Handler(BaseHTTPRequestHandler):
         self._begin(status, {"content-type": "application/json", "content-length": str(len(encoded)), **headers})
         self.wfile.write(encoded)
 
-    def _stream(self, api: Api, said: Said, body: Mapping[str, Any], choices: int, plan: Plan) -> None:
+    def _stream(self, api: Api, answer: Said, body: Mapping[str, Any], choices: int, plan: Plan) -> None:
         self._begin(200, {"content-type": "text/event-stream", "transfer-encoding": "chunked"})
         pieces = 0
-        for event in _events(api, said, body):
+        for event in _events(api, answer, body):
             if event.tokens:
                 if plan.ends != "whole" and pieces == plan.after:
                     break
                 pieces += 1
                 time.sleep(plan.pause_seconds)
-            self._chunk("".join(_retold_event(line, choices, plan) for line in event.text.splitlines(keepends=True)))
+            self._chunk("".join(_planned_event(line, choices, plan) for line in event.text.splitlines(keepends=True)))
         match plan.ends:
             case "stall":
                 self.server.provider.closing.wait()
             case "error" | "failed":
-                self._chunk(_error_event(api, said, body, plan))
+                self._chunk(_error_event(api, answer, body, plan))
             case "garbage":
                 self._chunk('data: {"choices": [{\n\n')
         if plan.ends not in {"cut", "stall"}:
@@ -181,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _read(path: str, body: Mapping[str, Any]) -> tuple[Api, Question, int, bool]:
-    """Return by which API was asked what, for how many choices, and whether streamed."""
+    """Return the API, the question, the number of choices, and whether to stream."""
     if path == "/v1/chat/completions":
         return "chat", from_chat(body), body.get("n") or 1, bool(body.get("stream"))
     if path == "/v1/responses":
@@ -192,7 +192,7 @@ def _read(path: str, body: Mapping[str, Any]) -> tuple[Api, Question, int, bool]
     return "gemini", from_gemini(called["model"], body), choices, called["method"] == "streamGenerateContent"
 
 
-def _say(question: Question, choices: int) -> Said:
+def _answer(question: Question, choices: int) -> Said:
     return Said(
         model=question.model,
         text=TEXT,
@@ -210,45 +210,53 @@ def _say(question: Question, choices: int) -> Said:
     )
 
 
-def _events(api: Api, said: Said, body: Mapping[str, Any]) -> Iterable[Chunk]:
+def _events(api: Api, answer: Said, body: Mapping[str, Any]) -> Iterable[Chunk]:
     match api:
         case "chat":
-            return openai_wire.chat_events(said, usage=bool((body.get("stream_options") or {}).get("include_usage")))
+            return openai_wire.chat_events(answer, usage=bool((body.get("stream_options") or {}).get("include_usage")))
         case "responses":
-            return openai_wire.response_events(said, body)
+            return openai_wire.response_events(answer, body)
         case "gemini":
-            return gemini_wire.content_events(said)
+            return gemini_wire.content_events(answer)
 
 
-def _error_event(api: Api, said: Said, body: Mapping[str, Any], plan: Plan) -> str:
+def _error_event(api: Api, answer: Said, body: Mapping[str, Any], plan: Plan) -> str:
     match api:
         case "chat":
-            return _data(json.loads(openai_wire.error(500, _SORRY)))
+            return _data(json.loads(openai_wire.error(500, _ERROR_TEXT)))
         case "responses" if plan.ends == "failed":
-            (*_, last) = openai_wire.response_events(said, body)
+            (*_, last) = openai_wire.response_events(answer, body)
             event = json.loads(last.text.partition("data: ")[2])
-            error = {"code": "server_error", "message": _SORRY}
+            error = {"code": "server_error", "message": _ERROR_TEXT}
             event["response"] |= {"status": "failed", "error": error, "output": [], "usage": None}
             return f"event: response.failed\n{_data({**event, 'type': 'response.failed'})}"
         case "responses":
-            event = {"type": "error", "code": "server_error", "message": _SORRY, "param": None, "sequence_number": 9}
+            event = {
+                "type": "error",
+                "code": "server_error",
+                "message": _ERROR_TEXT,
+                "param": None,
+                "sequence_number": 9,
+            }
             return f"event: error\n{_data(event)}"
         case "gemini":
-            return _data(json.loads(gemini_wire.error(503, _SORRY)))
+            return _data(json.loads(gemini_wire.error(503, _ERROR_TEXT)))
 
 
-def _retold_event(line: str, choices: int, plan: Plan) -> str:
-    """Return a line of an event as the plan has it; Chat Completions streams each choice in events of its own."""
+def _planned_event(line: str, choices: int, plan: Plan) -> str:
+    """Return a line of an event as planned; Chat Completions streams each choice in events of its own."""
     head, data, content = line.partition("data: ")
     if not data or not content.startswith("{"):
         return line
-    told = _retold(json.loads(content), choices, plan)
-    events = [{**told, "choices": [choice]} for choice in told["choices"]] if told.get("choices") else [told]
+    planned = _planned(json.loads(content), choices, plan)
+    events = (
+        [{**planned, "choices": [choice]} for choice in planned["choices"]] if planned.get("choices") else [planned]
+    )
     return "".join(f"{head}{data}{json.dumps(event)}\n\n" for event in events)
 
 
-def _retold(content: dict[str, Any], choices: int, plan: Plan) -> dict[str, Any]:
-    """Return an answer with as many choices as were asked for, and without the usage if the plan is so."""
+def _planned(content: dict[str, Any], choices: int, plan: Plan) -> dict[str, Any]:
+    """Return an answer with the requested number of choices, without usage if planned so."""
     for key in ("choices", "candidates"):
         if content.get(key):
             content[key] = [{**content[key][0], "index": index} for index in range(choices)]

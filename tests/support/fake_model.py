@@ -1,4 +1,4 @@
-"""A chat model that answers what it is told to, with usage and metadata like an official one."""
+"""A chat model with configurable answers, with usage and metadata like an official model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydantic import Field
 USAGE = {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}
 # USD for USAGE, gpt-5.2: 1000 x 1.75 + 100 x 14 USD per million tokens
 COST = Decimal("0.00315")
-# With tokens that lie inside others.
+# With cached and reasoning tokens.
 DETAILED_USAGE = {
     "input_tokens": 1200,
     "output_tokens": 350,
@@ -27,7 +27,7 @@ DETAILED_USAGE = {
 
 
 class FakeModel(BaseChatModel):
-    """Answers ``gpt-5.2`` at standard rates; every field can be told otherwise."""
+    """Answers as ``gpt-5.2`` at standard rates; each field configures one part of the answer."""
 
     model: str = "gpt-5.2"
     answered_by: str | None = "gpt-5.2-2025-12-11"
@@ -51,14 +51,16 @@ class FakeModel(BaseChatModel):
     def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
         return self.bind(tools=[tool.name for tool in tools if isinstance(tool, BaseTool)])
 
-    def _answered(self) -> dict[str, Any]:
-        named = {} if self.answered_by is None else {"model_name": self.answered_by}
-        return {**named, **self.metadata_of_answer}
+    def _response_metadata(self) -> dict[str, Any]:
+        model_name = {} if self.answered_by is None else {"model_name": self.answered_by}
+        return {**model_name, **self.metadata_of_answer}
 
     def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
         if self.fails:
             raise self.fails.pop(0)
-        message = AIMessage(content="".join(self.words), usage_metadata=self.usage, response_metadata=self._answered())
+        message = AIMessage(
+            content="".join(self.words), usage_metadata=self.usage, response_metadata=self._response_metadata()
+        )
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     async def _agenerate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
@@ -72,7 +74,7 @@ class FakeModel(BaseChatModel):
                 raise self.fails.pop(0)
             yield ChatGenerationChunk(message=AIMessageChunk(content=word))
         yield ChatGenerationChunk(
-            message=AIMessageChunk(content="", usage_metadata=self.usage, response_metadata=self._answered())
+            message=AIMessageChunk(content="", usage_metadata=self.usage, response_metadata=self._response_metadata())
         )
 
     def _stream(

@@ -1,4 +1,4 @@
-"""A local LangSmith: the real client sends to it, and tests see what the first end of every run carried."""
+"""A local LangSmith: the real client sends to it, and it keeps each run as its first end left it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ Ingest = Literal["multipart", "zstd", "batch"]
 class Operation:
     """One post or patch of a run, or one feedback, as it arrived.
 
-    ``payload`` holds inputs, outputs, extra, events, error and attachments whichever way they were sent;
-    ``encoding`` is the request's content encoding; ``request`` numbers the request that carried it, from 1.
+    ``payload`` holds inputs, outputs, extra, events, error and attachments, whatever the ingest format. ``encoding`` is
+    the request's content encoding. ``request`` is the number of the request that carried it, from 1.
     """
 
     kind: Kind
@@ -46,7 +46,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    """What every request meets until the server recovers: a wait, then a status other than the right one."""
+    """What happens to every request until the server recovers: a delay, then a status other than success."""
 
     recovered: threading.Event
     wait_seconds: float | None = 0.0
@@ -55,11 +55,11 @@ class _Fault:
 
 
 class LangSmithServer:
-    """Answers a ``langsmith.Client`` on the loopback while its block runs, and keeps what was sent.
+    """Answers a ``langsmith.Client`` on the loopback inside its block, and keeps what was sent.
 
     Args:
-        ingest: What ``/info`` asks the client for: ``multipart`` merges a run's post and patch that meet in the
-            client's queue into one post, ``zstd`` is what hosted LangSmith asks for and sends both, ``batch`` is JSON.
+        ingest: The format that ``/info`` tells the client to use. ``multipart`` merges post and patch of a run that
+            meet in the client's queue. ``zstd`` is what hosted LangSmith uses, and sends both. ``batch`` is JSON.
         size_limit: How many operations the client may send in one request.
 
     Raises:
@@ -111,33 +111,35 @@ class LangSmithServer:
 
     @contextmanager
     def client(self, **options: Any) -> Iterator[langsmith.Client]:
-        """Give a real client that sends to this server, and take it back."""
+        """Yield a real client that sends to this server, and close it at the end."""
         with self.serving(langsmith.Client(**{"api_url": self.url, "api_key": "lsv2_pt_test", **options})) as client:
             yield client
 
     @contextmanager
     def serving(self, client: langsmith.Client) -> Iterator[langsmith.Client]:
-        """Wait until the client knows how to send; at the end recover, let it send what it holds, and close it."""
+        """Wait until the client has the server's info; at the end recover, flush the client and close it."""
         try:
-            self._await_knowledge(client)
+            self._await_info(client)
             yield client
         finally:
             self.recover()
             _settle(client)
 
-    def _await_knowledge(self, client: langsmith.Client) -> None:
-        # The client asks in a thread of its own, and only what comes after the answer is compressed.
+    def _await_info(self, client: langsmith.Client) -> None:
+        # The client requests the info on its own thread, and compresses only what it queues after the answer.
         deadline = time.monotonic() + 5
-        asks = client.tracing_queue is not None and client.api_url == self.url and self._fault is None
-        while asks and (client.compressed_traces if self.ingest == "zstd" else client._info) is None:
-            assert time.monotonic() < deadline, "The client did not ask, or did not start to compress, within 5 s."
+        requests_info = client.tracing_queue is not None and client.api_url == self.url and self._fault is None
+        while requests_info and (client.compressed_traces if self.ingest == "zstd" else client._info) is None:
+            assert time.monotonic() < deadline, (
+                "The client did not request the info, or did not start to compress, within 5 s."
+            )
             time.sleep(0.002)
 
-    # What arrived: after client.flush() everything has, and wait() is for what nobody flushes.
+    # What has arrived. After client.flush() everything has; without a flush, use wait().
 
     @property
     def operations(self) -> list[Operation]:
-        """Every post, patch and feedback in the order of arrival, repetitions by a retrying client included."""
+        """Every post, patch and feedback in the order of arrival, retries of the client included."""
         with self._arrived:
             return list(self._operations)
 
@@ -152,11 +154,11 @@ class LangSmithServer:
         return [operation.payload for operation in self.operations if operation.kind == "feedback"]
 
     def patches(self, run_id: str) -> list[Operation]:
-        """Every patch that a run got, those that came too late included."""
+        """Every patch of a run, late ones included."""
         return [operation for operation in self.operations if operation.kind == "patch" and operation.id == run_id]
 
     def runs(self) -> dict[str, dict[str, Any]]:
-        """Every posted run as LangSmith keeps it: the post, and what came with the first end; later patches are not."""
+        """Every posted run as LangSmith keeps it: the post and its first end, without later patches."""
         runs: dict[str, dict[str, Any]] = {}
         operations = self.operations
         for operation in operations:
@@ -181,25 +183,25 @@ class LangSmithServer:
         return [child for child in self.runs().values() if child.get("parent_run_id") == run["id"]]
 
     def wait(self, until: Callable[[Self], bool], *, timeout_seconds: float = 5.0) -> None:
-        """Return as soon as the condition holds, which is looked at after each request."""
+        """Return as soon as the condition holds; it is checked after each request."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: until(self), timeout_seconds), f"Not within {timeout_seconds} s."
 
-    # What every request meets from now on; the one before is over.
+    # Faults. Each one replaces the fault before it.
 
     def fail_with(self, status: int, *, retry_after_seconds: int | None = None) -> None:
-        """Answer with this status and keep nothing, from now until it recovers."""
-        self._meet(_Fault(threading.Event(), status=status, retry_after_seconds=retry_after_seconds))
+        """Answer with this status and keep nothing, until the server recovers."""
+        self._set_fault(_Fault(threading.Event(), status=status, retry_after_seconds=retry_after_seconds))
 
     def hang(self, seconds: float | None = None) -> None:
-        """Read each request but answer it only after so many seconds, or once it recovers."""
-        self._meet(_Fault(threading.Event(), wait_seconds=seconds))
+        """Read each request, but answer it only after so many seconds, or once the server recovers."""
+        self._set_fault(_Fault(threading.Event(), wait_seconds=seconds))
 
     def recover(self) -> None:
-        """Answer every request, those that hang included."""
-        self._meet(None)
+        """Answer every request again, including those that hang."""
+        self._set_fault(None)
 
-    def _meet(self, fault: _Fault | None) -> None:
+    def _set_fault(self, fault: _Fault | None) -> None:
         with self._arrived:
             previous, self._fault = self._fault, fault
         if previous is not None:
@@ -220,11 +222,11 @@ class LangSmithServer:
             fault.recovered.wait(fault.wait_seconds)
             if fault.status is not None:
                 retry = {} if fault.retry_after_seconds is None else {"Retry-After": str(fault.retry_after_seconds)}
-                return fault.status, retry, {"detail": "asked to fail"}
+                return fault.status, retry, {"detail": "fault of the test"}
         if route == "GET /info":
             return 200, {}, self.info
         if route == "GET /sessions":
-            # Whatever project is asked for: there is one.
+            # There is one project, whatever its name.
             return 200, {}, [{"id": self.project_id, "tenant_id": str(uuid4()), "reference_dataset_id": None}]
         if route not in ROUTES:
             return 404, {}, {"detail": "Not Found"}
@@ -234,15 +236,15 @@ class LangSmithServer:
             operations = [Operation(*operation, path, encoding, headers, number) for operation in read]
         except Exception as error:
             error.add_note(f"{method} {path}")
-            self.complain(error)
+            self.report_error(error)
             return 422, {}, {"detail": repr(error)}
         with self._arrived:
             self._operations.extend(operations)
             self._arrived.notify_all()
         return 202, {}, {"message": "ingested"}
 
-    def complain(self, error: BaseException) -> None:
-        """Fail the block at its end with what a thread of the server met."""
+    def report_error(self, error: BaseException) -> None:
+        """Fail the block at its end with an error from a thread of the server."""
         with self._arrived:
             self._unreadable.append(error)
 
@@ -250,12 +252,12 @@ class LangSmithServer:
 def _settle(client: langsmith.Client, *, timeout_seconds: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_seconds
     client.flush(timeout=timeout_seconds)
-    # The session is closed last: a thread that still sends would open it again, and nobody would close that.
+    # The session is closed last: a thread that still sends would open a new one, which would stay open.
     client.cleanup(timeout=0)
     if client.tracing_queue is not None and client.tracing_queue.empty():
-        # An empty item is skipped, but wakes the thread, which otherwise notices only after a quarter of a second.
+        # An empty item is skipped but wakes the thread, which otherwise takes a quarter of a second to notice.
         client.tracing_queue.put_nowait(())
-    while threads := [thread for thread in threading.enumerate() if _serves(thread, client)]:
+    while threads := [thread for thread in threading.enumerate() if _belongs_to(thread, client)]:
         assert time.monotonic() < deadline, f"After {timeout_seconds} s the client still runs {threads}."
         threads[0].join(0.1)
     client.close(timeout=0)
@@ -263,7 +265,7 @@ def _settle(client: langsmith.Client, *, timeout_seconds: float = 30.0) -> None:
 
 @contextmanager
 def refused_url() -> Iterator[str]:
-    """Give a URL on which every connection is refused: its port is taken, and nobody listens."""
+    """Yield a URL that refuses every connection: its port is bound, and nothing listens on it."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -273,17 +275,17 @@ def _ended(run: Mapping[str, Any]) -> bool:
     return run.get("end_time") is not None or bool(run.get("outputs"))
 
 
-def _serves(thread: threading.Thread, client: langsmith.Client) -> bool:
-    # The client keeps no list of its threads; each was given a weak reference to it, until it ends.
+def _belongs_to(thread: threading.Thread, client: langsmith.Client) -> bool:
+    # The client keeps no list of its threads; each has a weak reference to the client among its arguments.
     given = getattr(thread, "_args", ())
     return any(isinstance(argument, weakref.ref) and argument() is client for argument in given)
 
 
 class _Http(ThreadingTCPServer):
-    """Keeps its connections, so that those kept alive by a client end with it."""
+    """Keeps its connections, so that the kept-alive ones end with the server."""
 
     allow_reuse_address = True
-    # Many clients at once, none of them sent away.
+    # Enough for many clients at once.
     request_queue_size = 128
 
     def __init__(self, langsmith_server: LangSmithServer) -> None:
@@ -305,20 +307,20 @@ class _Http(ThreadingTCPServer):
     def hang_up(self) -> None:
         with self._lock:
             for connection in self._connections:
-                with suppress(OSError):  # the client was faster
+                with suppress(OSError):  # the client has closed it already
                     connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         error = sys.exception()
-        # A client that no longer waits is part of what is tested.
+        # A client that no longer waits is part of the tests.
         if error is not None and not isinstance(error, ConnectionError):
-            self.langsmith.complain(error)
+            self.langsmith.report_error(error)
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Http
     protocol_version = "HTTP/1.1"
-    # An answer leaves in one piece, or Nagle's algorithm delays its second.
+    # The answer is sent in one piece; Nagle's algorithm would delay a second piece.
     wbufsize = -1
 
     def _answer(self) -> None:

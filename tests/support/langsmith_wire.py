@@ -19,13 +19,13 @@ Operations = list[tuple[Kind, str, dict[str, Any]]]
 
 
 def read_operations(route: str, path: str, headers: Mapping[str, str], body: bytes) -> Operations:
-    """Return what one request holds as (kind, id, payload), in the order of its parts.
+    """Return the operations of one request as (kind, id, payload), in the order of its parts.
 
     Args:
         route: One of ``ROUTES``.
         path: The request's path.
         headers: The request's headers, by their lower-case names.
-        body: The body as it was sent, perhaps compressed.
+        body: The body as sent, possibly compressed.
 
     Raises:
         Exception: If the body is not in the shape that the route takes.
@@ -88,6 +88,6 @@ ROUTES: dict[str, Callable[[bytes, Mapping[str, str], str], Operations]] = {
 _DECODERS: dict[str, Callable[[bytes], bytes]] = {
     "identity": lambda body: body,
     "gzip": gzip.decompress,
-    # Written as a stream: the frame does not say how long its content is.
+    # Written as a stream: the frame does not hold the length of its content.
     "zstd": lambda body: zstandard.ZstdDecompressor().decompressobj().decompress(body),
 }

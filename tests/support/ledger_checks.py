@@ -1,4 +1,4 @@
-"""The books of a test's model calls: the records, the exposition and LangSmith's runs, and that they agree."""
+"""Checks that records, Prometheus metrics and LangSmith runs of a test's model calls agree."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ RATES = {
 
 @dataclass(frozen=True)
 class Bill:
-    """What is known of a call's bill.
+    """What is known about the bill of a call.
 
     Attributes:
-        output_tokens: None where nothing was billed, or nobody knows.
-        input_tokens: None where they are an estimate.
-        estimate_reason, unpriced_reason: As the record's.
+        output_tokens: None where nothing was billed, or the bill is unknown.
+        input_tokens: None where they are estimated.
+        estimate_reason, unpriced_reason: As in the record.
     """
 
     output_tokens: int | None = None
@@ -51,26 +51,26 @@ class Bill:
 WHOLE = Bill(OUTPUT_TOKENS, INPUT_TOKENS)
 # The provider answered with an error: nothing was billed.
 REFUSED = Bill()
-# It failed before it said anything: it may have been billed.
+# The call failed before its first text: it may have been billed.
 UNKNOWN = Bill(unpriced_reason="no_usage")
 
 
 def estimate_so_far(api: Api, text: str, reason: str) -> Bill:
-    """Return the bill of a call that had said this when it ended; Gemini tells the usage all along, OpenAI at last."""
-    told = INPUT_TOKENS if api == "gemini" and text else None
-    marks = 4 if api != "gemini" and text else 0  # around an answer of gpt-5.2
-    return Bill(count(text) + marks, told, estimate_reason=reason)
+    """Return the bill of a call that ended after this text; Gemini reports usage early, OpenAI only at the end."""
+    input_tokens = INPUT_TOKENS if api == "gemini" and text else None
+    delimiters = 4 if api != "gemini" and text else 0  # around an answer of gpt-5.2
+    return Bill(count(text) + delimiters, input_tokens, estimate_reason=reason)
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait until the condition holds, five seconds at most."""
+    """Wait until the condition holds, at most five seconds."""
     async with asyncio.timeout(5):
         while not condition():
             await asyncio.sleep(0.002)
 
 
 class LedgerChecks:
-    """Everything that is told of some calls, by a handler and a real LangSmith client beside each other."""
+    """Collects what the handler and a real LangSmith client report about the same calls."""
 
     def __init__(self, client: langsmith.Client, server: LangSmithServer) -> None:
         self.registry = CollectorRegistry()
@@ -94,17 +94,20 @@ class LedgerChecks:
         return int(exposed(self.registry, "eco2_callbacks_open_runs"))
 
     def ended(self, kind: type[NodeRun | GraphRun]) -> list[tuple[str, str | None]]:
-        """Return status and cause of each run of a node, or of a request."""
+        """Return status and error type of each run of a node, or of a request."""
         return [(run.status, run.error_type) for run in self.records.of(kind)]
 
     def assert_balanced(self, *expected: tuple[str, str | None, Bill], streams: int | None = None) -> list[LLMCall]:
-        """Assert that each call is told once, everywhere the same, and as expected; return the calls as expected.
+        """Assert that each call is reported once, the same everywhere, and as expected.
 
         Args:
-            expected: Status, cause and bill of each call, in any order.
-            streams: How many of them streamed; None for all.
+            expected: Status, error type and bill of each call, in any order.
+            streams: How many of the calls streamed; None for all.
+
+        Returns:
+            The calls in the order of ``expected``.
         """
-        # Whoever reads the registry first notices the calls that LangChain told nobody of.
+        # Reading the registry closes the calls for which no end callback fires.
         assert self.open_runs == 0
         calls = self._in_order(expected)
         for call, (_, _, bill) in zip(calls, expected, strict=True):
@@ -127,23 +130,23 @@ class LedgerChecks:
     def _assert_counted(self, calls: list[LLMCall], streams: int) -> None:
         streamed = [call for call in calls if call.streamed]
         assert len(streamed) == streams
-        told: Counter[str] = Counter()
+        totals: Counter[str] = Counter()
         by_status: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for family in self.registry.collect():
             for sample in family.samples:
-                told[sample.name] += sample.value
+                totals[sample.name] += sample.value
                 by_status[sample.name][sample.labels.get("status", "")] += sample.value
         assert by_status["llm_calls_total"] == Counter(call.status for call in calls)
         assert by_status["chat_stream_requests_total"] == Counter(call.status for call in streamed)
-        assert told["chat_stream_active"] == 0
-        assert told["chat_stream_tokens_total"] == sum(call.streamed_tokens for call in calls)
-        assert told["llm_errors_total"] == sum(call.status == "error" for call in calls)
-        assert told["llm_rate_limit_errors_total"] == sum(call.rate_limited for call in calls)
-        assert told["llm_unpriced_calls_total"] == sum(call.unpriced_reason is not None for call in calls)
-        assert told["llm_cost_dollars_total"] == pytest.approx(_dollars(calls), abs=1e-12)
+        assert totals["chat_stream_active"] == 0
+        assert totals["chat_stream_tokens_total"] == sum(call.streamed_tokens for call in calls)
+        assert totals["llm_errors_total"] == sum(call.status == "error" for call in calls)
+        assert totals["llm_rate_limit_errors_total"] == sum(call.rate_limited for call in calls)
+        assert totals["llm_unpriced_calls_total"] == sum(call.unpriced_reason is not None for call in calls)
+        assert totals["llm_cost_dollars_total"] == pytest.approx(_dollars(calls), abs=1e-12)
         estimated = _dollars([call for call in calls if call.estimated])
-        assert told["llm_estimated_cost_dollars_total"] == pytest.approx(estimated, abs=1e-12)
-        assert told["eco2_callbacks_errors_total"] == 0
+        assert totals["llm_estimated_cost_dollars_total"] == pytest.approx(estimated, abs=1e-12)
+        assert totals["eco2_callbacks_errors_total"] == 0
 
     def _assert_traced(self, calls: list[LLMCall]) -> None:
         self._client.flush()
@@ -157,8 +160,8 @@ class LedgerChecks:
             assert call.status != "error" or str(call.error_type) in run["error"]
             assert len(self._server.patches(run["id"])) <= 1
             metadata = run["extra"]["metadata"]
-            told = None if call.usage is None else usage_metadata(call.usage, call.cost)
-            assert metadata.get("usage_metadata") == told
+            usage = None if call.usage is None else usage_metadata(call.usage, call.cost)
+            assert metadata.get("usage_metadata") == usage
             assert metadata.get("cost_usd") == (None if call.cost is None else float(call.cost.total_usd))
             assert metadata.get("estimate_reason") == call.estimate_reason
             assert metadata.get("unpriced_reason") == call.unpriced_reason
@@ -176,7 +179,7 @@ def _assert_billed(call: LLMCall, bill: Bill) -> None:
     if bill.estimate_reason is None:
         assert (call.usage.input_tokens, call.usage.output_tokens) == (bill.input_tokens, bill.output_tokens)
     else:
-        # An estimate: of a prompt of a few words, and of the text so far.
+        # An estimate of a prompt of a few words and of the text so far.
         assert call.usage.input_tokens == bill.input_tokens or (
             bill.input_tokens is None and 0 < call.usage.input_tokens < 40
         )

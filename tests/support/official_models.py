@@ -1,4 +1,4 @@
-"""The official chat models, speaking to a server on the loopback over connections that a test can close."""
+"""The official chat models, connected to a server on the loopback."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ APIS: tuple[Api, ...] = ("chat", "responses", "gemini")
 
 
 class OfficialModels:
-    """Makes the models of one server, each once; none repeats a request unless it is told to.
+    """Creates the models of one server, each once; they retry only if an option says so.
 
     Args:
-        url: The server's.
+        url: The server's address.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._http, self._async_http = httpx2.Client(trust_env=False), httpx2.AsyncClient(trust_env=False)
-        self._made: dict[str, BaseChatModel] = {}
+        self._models: dict[str, BaseChatModel] = {}
 
     def model(self, api: Api, **options: Any) -> BaseChatModel:
         """Return a model: gpt-5.2 by Chat Completions or by Responses, or gemini-3-flash-preview."""
         key = f"{api} {sorted(options.items())}"
-        if key not in self._made:
-            self._made[key] = self._gemini(options) if api == "gemini" else self._openai(api, options)
-        return self._made[key]
+        if key not in self._models:
+            self._models[key] = self._gemini(options) if api == "gemini" else self._openai(api, options)
+        return self._models[key]
 
     async def aclose(self) -> None:
         self._http.close()
         await self._async_http.aclose()
-        for model in self._made.values():
+        for model in self._models.values():
             if isinstance(model, ChatGoogleGenerativeAI) and model.client is not None:
                 model.client.close()
                 await model.client.aio.aclose()
-        self._made.clear()
+        self._models.clear()
 
     def _openai(self, api: Api, options: dict[str, Any]) -> ChatOpenAI:
         defaults = {
@@ -76,7 +76,7 @@ class State(TypedDict, total=False):
 
 
 def graph_of(model: Any, *, checkpointer: Any = None, **options: Any) -> Any:
-    """Return a graph of one node, ``answer``, that calls the model: it streams where the graph is streamed."""
+    """Return a graph of one node, ``answer``, that calls the model; it streams when the graph is streamed."""
 
     def answer(state: State) -> State:
         return {"answer": model.invoke(state["message"]).text}

@@ -1,6 +1,7 @@
-"""An application traced by LangSmith's SDK, as a process: the global tracer provider can be set only once in one.
+"""An application traced by LangSmith's SDK, run as a process of its own.
 
-Its arguments say how it is put together; it prints its records as JSON.
+The global tracer provider can be set only once per process. The arguments say how the application is built, and it
+prints its records as JSON.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class State(TypedDict):
 
 
 def answer(state: State) -> State:
-    """Ask the model."""
+    """Call the model."""
     return {"answers": [str(FakeModel(usage=DETAILED_USAGE).invoke("where does glass go?").content)]}
 
 
@@ -65,7 +66,7 @@ def main(*how: str) -> None:
     provider = trace.get_tracer_provider()
     if isinstance(provider, TracerProvider):
         provider.shutdown()
-    told = [
+    summaries = [
         {
             "kind": type(record).__name__,
             "trace_id": record.otel_trace_id,
@@ -74,7 +75,7 @@ def main(*how: str) -> None:
         }
         for record in records.all
     ]
-    json.dump({"records": told, "headers": os.environ.get("OTEL_EXPORTER_OTLP_HEADERS")}, sys.stdout)
+    json.dump({"records": summaries, "headers": os.environ.get("OTEL_EXPORTER_OTLP_HEADERS")}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A server on loopback that keeps what is sent to it: an OTLP/HTTP receiver of spans, and a stand-in for LangSmith."""
+"""A server on the loopback that keeps its requests: an OTLP/HTTP receiver and a stand-in for LangSmith."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Received", "Receiver", "Span", "receiving"]
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One request, its body unpacked."""
+    """One request with its decompressed body."""
 
     method: str
     path: str
@@ -41,7 +41,7 @@ class Span:
 
 @dataclass
 class Receiver:
-    """What arrived at ``url``, in order."""
+    """The requests that arrived at ``url``, in order."""
 
     url: str
     requests: list[Received] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Receiver:
 
     @property
     def all_spans(self) -> list[Span]:
-        """The exported spans, in the order in which they were sent."""
+        """The exported spans in the order they were sent."""
         return [
             Span(
                 name=span.name,
@@ -74,7 +74,7 @@ class Receiver:
 
     @property
     def runs(self) -> list[Received]:
-        """The requests that LangSmith would take runs from."""
+        """The requests that send runs to LangSmith."""
         return [request for request in self.requests if request.method != "GET" and "/runs" in request.path]
 
 
@@ -94,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
             body = gzip.decompress(body)
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server.receiver.requests.append(Received(self.command, self.path, headers, body))
-        # An empty message answers an export, an empty object whatever LangSmith's client asks.
+        # The answer to an export is an empty message, to LangSmith's client an empty object.
         answer = b"" if self.path.endswith("/v1/traces") else b"{}"
         self.send_response(200 if self.command == "GET" or not answer else 202)
         self.send_header("Content-Type", "application/json" if answer else "application/x-protobuf")
@@ -102,13 +102,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
-    do_GET = do_POST = do_PATCH = _keep  # noqa: N815 - named by http.server
+    do_GET = do_POST = do_PATCH = _keep  # noqa: N815 # the base class's names
 
     def log_message(self, *args: Any) -> None: ...
 
 
 class _Server(ThreadingHTTPServer):
-    # Left to themselves, threads of connections that a client keeps open outlive the test with their sockets.
+    # As daemons, the threads of kept-alive connections would outlive the test with their sockets.
     daemon_threads = False
     block_on_close = True
     receiver: Receiver

@@ -1,4 +1,4 @@
-"""A program traced by LangSmith's OpenTelemetry mode, and what the receivers around it got."""
+"""A program traced in LangSmith's OpenTelemetry mode, and what its receivers got."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ each_mode = pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """What the receivers of a traced program got, and what it told itself."""
+    """What the receivers of a traced program got, and what the program printed."""
 
     otlp: Receiver
     langsmith: Receiver
@@ -60,5 +60,5 @@ def tracing(*how: str, **environment: str) -> Iterator[Traced]:
             check=False,
         )
         assert ran.returncode == 0, ran.stderr
-        told = json.loads(ran.stdout)
-        yield Traced(otlp, langsmith, told["records"], told["headers"], ran.stderr)
+        printed = json.loads(ran.stdout)
+        yield Traced(otlp, langsmith, printed["records"], printed["headers"], ran.stderr)

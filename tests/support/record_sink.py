@@ -1,4 +1,4 @@
-"""A sink that keeps its records, and a reader of samples."""
+"""A sink that keeps its records, and a sum over all samples of a metric."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from eco2_callbacks import GraphRun, LLMCall, NodeRun, Record
 
 
 class Records:
-    """A sink that keeps what it was given."""
+    """Keeps every record that is emitted to it."""
 
     def __init__(self) -> None:
         self.all: list[Record] = []

@@ -1,4 +1,4 @@
-"""The recorded exchanges with real providers, which lie beside the project, and what their requests said."""
+"""Recorded exchanges with real providers, stored beside the project, and the prompts of their requests."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ __all__ = ["FOLDER", "MARKS", "player", "prompt_of"]
 FOLDER = Path(os.environ.get("ECO2_RECORDINGS", Path(__file__).parents[3] / "shared" / "recordings"))
 MARKS = [
     pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no recordings at {FOLDER}; set ECO2_RECORDINGS"),
-    # The player leaves its connections to the garbage collector, which may come while the module still runs.
+    # The player leaves its connections to the garbage collector, which may run during another test.
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-    # LangChain on requests that the player only approximates.
+    # LangChain warns about requests that the player only approximates.
     pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"),
 ]
-# What a request held that nobody can rebuild: elided contents, and what lies at the provider.
-_ELSEWHERE = (
+# Parts of a request that cannot be rebuilt: elided contents, and data stored at the provider.
+_NOT_REBUILDABLE = (
     *("elided", "REDACTED", "previous_response_id", "cachedContent", "encrypted_content", "fileData", "inlineData"),
     *("functionCall", "compaction", "input_image", "image_url"),
 )
@@ -43,14 +43,14 @@ _FUNCTIONS = ("function", "functionDeclarations", "function_declarations")
 
 @pytest.fixture(scope="module")
 def player() -> Iterator[ModuleType]:
-    """The player, whose connections end with this module: the collector would close them amid another test."""
+    """Yield the player, and close its connections at the end of the module instead of during another test."""
     spec = importlib.util.spec_from_file_location("recordings_player", FOLDER / "replay.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     yield module
-    _client_utils._cached_sync_httpx_client.cache_clear()  # they hold a client a recording
+    _client_utils._cached_sync_httpx_client.cache_clear()  # they hold one client per recording
     _client_utils._cached_async_httpx_client.cache_clear()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -60,33 +60,33 @@ def player() -> Iterator[ModuleType]:
 
 
 def prompt_of(case: Mapping[str, Any]) -> list[BaseMessage] | None:
-    """Return what was sent in a recorded exchange, None where it cannot be rebuilt to the last token.
+    """Return the prompt of a recorded exchange, None where it cannot be rebuilt to the last token.
 
-    Such are requests with a provider's own tools, with files, and with reasoning that only the provider can read.
+    It cannot for requests with a provider's own tools, with files, or with encrypted reasoning.
     """
     body = case["request"]["body"]
-    if not isinstance(body, dict) or any(mark in json.dumps(body) for mark in _ELSEWHERE):
+    if not isinstance(body, dict) or any(mark in json.dumps(body) for mark in _NOT_REBUILDABLE):
         return None
     if any(not set(tool) & set(_FUNCTIONS) and tool.get("type") not in _FUNCTIONS for tool in body.get("tools") or ()):
         return None
     if messages := body.get("messages"):
         return convert_to_messages(messages)
     if contents := body.get("contents"):
-        return [_of_gemini(content) for content in contents]
-    if asked := body.get("input"):
+        return [_message_of_gemini(content) for content in contents]
+    if inputs := body.get("input"):
         instructions = [SystemMessage(body["instructions"])] if body.get("instructions") else []
         return instructions + (
-            [HumanMessage(asked)] if isinstance(asked, str) else [_of_responses(item) for item in asked]
+            [HumanMessage(inputs)] if isinstance(inputs, str) else [_message_of_responses(item) for item in inputs]
         )
     return None
 
 
-def _of_gemini(content: Mapping[str, Any]) -> BaseMessage:
+def _message_of_gemini(content: Mapping[str, Any]) -> BaseMessage:
     text = "".join(part["text"] for part in content["parts"])
     return AIMessage(text) if content.get("role") == "model" else HumanMessage(text)
 
 
-def _of_responses(item: Mapping[str, Any]) -> BaseMessage:
+def _message_of_responses(item: Mapping[str, Any]) -> BaseMessage:
     if item.get("type") == "function_call":
         return AIMessage(
             "", tool_calls=[{"name": item["name"], "args": json.loads(item["arguments"]), "id": item["call_id"]}]

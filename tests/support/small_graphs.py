@@ -17,7 +17,7 @@ class State(TypedDict, total=False):
 
 
 def graph_of(*nodes: Any, **settings: Any) -> Any:
-    """A graph of the nodes in a row."""
+    """Return a graph of the nodes in a row."""
     graph = StateGraph(State)
     names = [node.__name__ for node in nodes]
     for node in nodes:

@@ -1,4 +1,4 @@
-"""The ways in which an application switches LangSmith's tracing on, each sending to the test's own server."""
+"""The ways to turn LangSmith's tracing on, each sending to the test's own server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.langsmith_server import LangSmithServer
 
 __all__ = ["APPLICATION", "CALL_MODES", "TRACING_MODES", "ActiveTracing", "activate"]
 
-# The run above the graph's where the application's own function is traced.
+# The name of the run around the graph where the application's own function is traced.
 APPLICATION = "application"
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ActiveTracing:
-    """Tracing that is switched on: ``callbacks`` go into the graph's config, and calls through ``run`` or ``arun``."""
+    """Active tracing: pass ``callbacks`` in the graph's config, and make calls through ``run`` or ``arun``."""
 
     callbacks: list[BaseCallbackHandler]
     client: langsmith.Client
@@ -35,7 +35,7 @@ class ActiveTracing:
     traceable: bool = False
 
     def run(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Call it, inside the traced function where there is one; consume a stream inside the call."""
+        """Call it, inside the traced function if there is one; consume a stream inside the call."""
 
         def application() -> T:
             return call(*args, **kwargs)
@@ -45,7 +45,7 @@ class ActiveTracing:
         return application()
 
     async def arun(self, call: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
-        """Await it, inside the traced function where there is one; consume a stream inside the call."""
+        """Await it, inside the traced function if there is one; consume a stream inside the call."""
 
         async def application() -> T:
             return await call(*args, **kwargs)
@@ -58,9 +58,9 @@ class ActiveTracing:
 def activate(
     name: str, server: LangSmithServer, handler: BaseCallbackHandler | None = None, **client_options: Any
 ) -> AbstractContextManager[ActiveTracing]:
-    """Switch tracing on in the named way; at the end of the block the server recovers and everything has arrived.
+    """Turn tracing on in the named mode; at the end of the block the server recovers and everything has arrived.
 
-    Use it inside the test: what a fixture sets in its context does not reach an async test.
+    Use it inside the test: a fixture's context variables do not reach an async test.
     """
     return TRACING_MODES[name](server, [] if handler is None else [handler], **client_options)
 
@@ -76,7 +76,7 @@ def _environment(
         patch.setattr(run_trees, "_CLIENT", None)
         _clear_env_caches()
         try:
-            # LangChain would make the same one at the first run.
+            # LangChain would create the same client at the first run.
             with server.serving(run_trees.get_cached_client(**client_options)) as client:
                 yield ActiveTracing(handlers, client)
         finally:
@@ -167,8 +167,8 @@ async def _astream(active: ActiveTracing, graph: Any, inputs: Any, **config: Any
     return await active.arun(last)
 
 
-# Each runs the graph through an activation, ``await CALL_MODES[mode](active, graph, inputs, **config)``, and returns its
-# final state. The first and third call its synchronous side.
+# Ways to call a graph under active tracing: ``await CALL_MODES[mode](active, graph, inputs, **config)`` returns the
+# final state. The first and third call the synchronous method.
 CALL_MODES: dict[str, Callable[..., Awaitable[Any]]] = {
     "invoke": _invoke,
     "ainvoke": _ainvoke,
