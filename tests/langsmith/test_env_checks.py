@@ -24,7 +24,7 @@ V1 = (
     "LANGCHAIN_TRACING is '1' while tracing is off: langchain-core raises RuntimeError at every call; unset it "
     "(LANGSMITH_TRACING=true turns tracing on)."
 )
-OTLP_IN_VAIN = "OTLP is asked for, but tracing is off: nothing is sent; set LANGSMITH_TRACING to 'true'."
+OTLP_WITHOUT_TRACING = "OTLP is asked for, but tracing is off: nothing is sent; set LANGSMITH_TRACING to 'true'."
 VALID: dict[str, dict[str, str]] = {
     "nothing": {},
     "traced": TRACED,
@@ -156,8 +156,8 @@ INVALID: dict[str, tuple[dict[str, str], list[str]]] = {
         {**TRACED, "LANGSMITH_TRACING_SAMPLING_RATE": "0.0"},
         ["LANGSMITH_TRACING_SAMPLING_RATE is '0.0': no run is traced; raise it, or turn tracing off."],
     ),
-    "otlp_without_tracing": ({"LANGSMITH_OTEL_ENABLED": "true", **COLLECTOR}, [OTLP_IN_VAIN]),
-    "mode_without_tracing": ({"LANGSMITH_TRACING_MODE": "otel"}, [OTLP_IN_VAIN]),
+    "otlp_without_tracing": ({"LANGSMITH_OTEL_ENABLED": "true", **COLLECTOR}, [OTLP_WITHOUT_TRACING]),
+    "mode_without_tracing": ({"LANGSMITH_TRACING_MODE": "otel"}, [OTLP_WITHOUT_TRACING]),
 }
 
 

@@ -113,7 +113,7 @@ def test_calls_in_one_container_pay_it_once(shape: Any) -> None:
         ("code_interpreter", 1),
         ([None, 7], 1),
     ],
-    ids=["auto", "named", "another_named", "named_among_others", "no_tools", "text", "rubbish"],
+    ids=["auto", "named", "another_named", "named_among_others", "no_tools", "text", "arbitrary"],
 )
 @every_shape
 def test_a_container_that_the_request_names_is_not_billed_again(shape: Any, tools: object, sessions: int) -> None:
