@@ -1,4 +1,4 @@
-"""The Eco2 chat worker, the application the handler was made for."""
+"""The Eco2 chat worker: the application that the handler was built for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one place where the handler is attached: what it is told of the graph, and the graph with it."""
+"""Attaches the handler to the graph. No other module does."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def make_handler(
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], datetime] = _utc_now,
 ) -> Eco2CallbackHandler:
-    """Return the handler that measures this graph; the caller closes it."""
+    """Return the handler for this graph. The caller closes it."""
     return Eco2CallbackHandler(
         registry=registry,
         prices=settings.prices,
@@ -75,13 +75,13 @@ def make_handler(
     )
 
 
-def make_graph(config: RunnableConfig) -> CompiledStateGraph[State, None, State, State]:  # noqa: ARG001 - the server's
-    """Return the graph with the handler attached, for ``langgraph.json``; the server keeps the conversations itself."""
-    return _measured()
+def make_graph(config: RunnableConfig) -> CompiledStateGraph[State, None, State, State]:  # noqa: ARG001 - the server passes it
+    """Return the graph with the handler attached, for ``langgraph.json``. The server stores the conversations."""
+    return _graph_with_handler()
 
 
-@cache  # the server asks for every request
-def _measured() -> CompiledStateGraph[State, None, State, State]:
+@cache  # the server calls make_graph for every request
+def _graph_with_handler() -> CompiledStateGraph[State, None, State, State]:
     handler = make_handler(Settings.from_env())
     atexit.register(handler.close)
     return build_graph().with_config(callbacks=[handler])
@@ -89,10 +89,10 @@ def _measured() -> CompiledStateGraph[State, None, State, State]:
 
 @asynccontextmanager
 async def open_graph() -> AsyncIterator[CompiledStateGraph[State, None, State, State]]:
-    """Yield the graph with the checkpoints of ``ECO2_CHECKPOINTS``; a request's config brings the handler.
+    """Yield the graph with the checkpointer of ``ECO2_CHECKPOINTS``. Each request's config adds the handler.
 
     Raises:
-        GraphConfigError: If a setting of the graph cannot be used.
+        GraphConfigError: If a setting of the graph is invalid.
     """
     async with checkpoints() as checkpointer:
         yield build_graph(checkpointer=checkpointer)
@@ -100,13 +100,16 @@ async def open_graph() -> AsyncIterator[CompiledStateGraph[State, None, State, S
 
 @asynccontextmanager
 async def checkpoints() -> AsyncIterator[BaseCheckpointSaver[str]]:
-    """Yield where conversations are kept, by ``ECO2_CHECKPOINTS``, until the block ends.
+    """Yield the checkpointer of ``ECO2_CHECKPOINTS``, and close it when the block ends.
 
-    It is ``memory`` (the default), ``sqlite:///relative/path`` or ``sqlite:////absolute/path`` (extra ``sqlite``), or
-    ``postgresql://user:password@host/database`` (extra ``postgres``).
+    Values of ``ECO2_CHECKPOINTS``:
+
+    - ``memory``, the default
+    - ``sqlite:///relative/path`` or ``sqlite:////absolute/path``, with the extra ``sqlite``
+    - ``postgresql://user:password@host/database``, with the extra ``postgres``
 
     Raises:
-        GraphConfigError: If it is none of them, the extra is not installed, or SQLite cannot use the path.
+        GraphConfigError: If the value is none of these, the extra is not installed, or SQLite cannot use the path.
     """
     setting = os.environ.get("ECO2_CHECKPOINTS", "").strip() or "memory"
     if setting == "memory":
@@ -137,19 +140,19 @@ async def checkpoints() -> AsyncIterator[BaseCheckpointSaver[str]]:
 
 
 def _check_sqlite(path: str) -> None:
-    # Not by the saver: its thread outlives a failed connection, and prints a traceback when the loop is gone.
+    # The saver cannot check this: its thread outlives a failed connection and prints a traceback later.
     try:
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("BEGIN")
             connection.execute("CREATE TABLE IF NOT EXISTS writable (yes)")  # never committed
     except sqlite3.Error as error:
         raise GraphConfigError(
-            f"ECO2_CHECKPOINTS names {path!r} (SQLite: {error}), wanted a database that can be written, in a folder "
-            "that exists; correct it or unset it."
+            f"ECO2_CHECKPOINTS is {path!r} (SQLite: {error}), wanted a writable database in an existing folder; "
+            "correct it or unset it."
         ) from error
 
 
 def _not_installed(extra: str) -> GraphConfigError:
     return GraphConfigError(
-        f"ECO2_CHECKPOINTS asks for {extra}, wanted its package; install it: pip install 'eco2-callbacks[{extra}]'."
+        f"ECO2_CHECKPOINTS needs the extra {extra!r}; install it: pip install 'eco2-callbacks[{extra}]'."
     )

@@ -41,11 +41,12 @@ def build_graph(
     """Return the compiled graph.
 
     Args:
-        checkpointer: Where conversations are kept, by ``thread_id``; None keeps none.
-        summarize_tokens: How many tokens a conversation may hold; None is ``ECO2_SUMMARIZE_TOKENS``, or 4000.
+        checkpointer: Stores conversations by ``thread_id``; None stores none.
+        summarize_tokens: Token limit of a conversation, above which old turns are summarized. None reads
+            ``ECO2_SUMMARIZE_TOKENS``, which defaults to 4000.
 
     Raises:
-        GraphConfigError: If ``ECO2_SUMMARIZE_TOKENS`` is no number above 0.
+        GraphConfigError: If ``ECO2_SUMMARIZE_TOKENS`` is not a whole number above 0.
     """
     limit = _summarize_tokens() if summarize_tokens is None else summarize_tokens
     graph = StateGraph(State)
@@ -64,14 +65,14 @@ def build_graph(
     graph.add_node("collection_point", collection_point)
     graph.add_node("image_generation", image_generation)
     graph.add_node("general", general)
-    graph.add_node("aggregator", aggregator, defer=True)  # once, when every branch is done
+    graph.add_node("aggregator", aggregator, defer=True)  # runs once, after all branches
     graph.add_node("answer", answer)
     graph.add_node("summarize", summarize)
 
     graph.add_conditional_edges(START, entry)
     graph.add_edge("vision", "intent")
-    graph.add_edge("intent", "router")  # which sends the turn to its branches
-    graph.add_edge("waste_rag", "feedback")  # which goes on to web_search or aggregator
+    graph.add_edge("intent", "router")  # the router sends the turn to its branches
+    graph.add_edge("waste_rag", "feedback")  # feedback continues with web_search or aggregator
     graph.add_edge("character", "aggregator")
     graph.add_edge("location", "aggregator")
     graph.add_edge("web_search", "aggregator")

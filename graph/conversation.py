@@ -1,4 +1,4 @@
-"""What a node's model is shown: the node's prompt, what was said before, and this turn."""
+"""Builds the messages for a node's model: its prompt, the history and the current turn."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from graph.state import State
 
 __all__ = ["conversation", "question"]
 
-_PICTURE_ALONE = "사진 속 물건을 어떻게 버리면 되나요?"
+_QUESTION_FOR_IMAGE_ONLY = "사진 속 물건을 어떻게 버리면 되나요?"
 
 
 def conversation(name: str, state: State, *, context: str = "") -> list[BaseMessage]:
     """Return the messages for a model.
 
     Args:
-        name: The prompt's.
-        state: The turn.
-        context: What the model answers from.
+        name: The prompt's name.
+        state: The current state.
+        context: Source material for the answer.
     """
     parts = [prompt(name)]
     if summary := state.get("summary"):
@@ -29,8 +29,8 @@ def conversation(name: str, state: State, *, context: str = "") -> list[BaseMess
 
 
 def question(state: State) -> str:
-    """Return this turn's message, with what is on its picture."""
-    text = state.get("message", "") or _PICTURE_ALONE
-    if seen := state.get("vision"):
-        text += f"\n\n(첨부 사진: {seen['item']}, 재질 {seen['material']}, 상태 {seen['condition']})"
+    """Return this turn's message, with a description of its image."""
+    text = state.get("message", "") or _QUESTION_FOR_IMAGE_ONLY
+    if item := state.get("vision"):
+        text += f"\n\n(첨부 사진: {item['item']}, 재질 {item['material']}, 상태 {item['condition']})"
     return text

@@ -1,4 +1,4 @@
-"""What the chat worker raises itself, beside the errors of its clients."""
+"""Errors of the chat worker itself. The errors of its clients are in ``graph.clients.errors``."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ __all__ = ["GraphConfigError"]
 
 
 class GraphConfigError(ValueError):
-    """A setting of the chat worker is missing or cannot be used."""
+    """A setting of the chat worker is missing or invalid."""

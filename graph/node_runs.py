@@ -1,4 +1,4 @@
-"""node_of: which chain runs are those of the graph's nodes, for the callbacks that follow a request."""
+"""Detects which chain runs are runs of graph nodes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 __all__ = ["node_of"]
 
-# LangGraph's own entry is a run where an edge from it is conditional.
+# If an edge from START is conditional, LangGraph runs the entry as a chain of this name.
 _ENTRY = "__start__"
 
 
 def node_of(metadata: Mapping[str, Any] | None, name: object) -> str | None:
-    """Return the node whose run starts with this metadata and name, None if it is no node's."""
+    """Return the node whose run starts with this metadata and name; None if the run belongs to no node."""
     node = (metadata or {}).get("langgraph_node")
     return node if isinstance(node, str) and node == name != _ENTRY else None

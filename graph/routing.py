@@ -1,4 +1,4 @@
-"""Where the graph goes next: pure functions of the state."""
+"""Decides which nodes run next, by pure functions of the state."""
 
 from __future__ import annotations
 
@@ -49,33 +49,33 @@ BRANCHES: Mapping[Intent, tuple[Branch, ...]] = MappingProxyType(
         "greeting": ("general",),
     }
 )
-POOR_SCORE = 0.6  # an answer from the knowledge base below it is backed by a web search
+POOR_SCORE = 0.6  # below it, a web search supplements the answer from the knowledge base
 KEPT_MESSAGES = 2  # the last question and its answer are never summarized
-_CHARS_PER_TOKEN = 2.0  # of Korean text; the library's default is that of English
+_CHARS_PER_TOKEN = 2.0  # for Korean text; the library's default fits English
 
 
 def entry(state: State) -> Literal["vision", "intent"]:
-    """Return the first node: a picture is looked at before the intent is read."""
+    """Return the first node: vision if there is an image, else intent."""
     return "vision" if state.get("image") else "intent"
 
 
 def branches(state: State) -> tuple[Branch, ...]:
-    """Return the nodes that serve this turn side by side; the weather rides along where it was asked for too."""
+    """Return the nodes that run in parallel for this turn, plus weather if the answer depends on it."""
     nodes = BRANCHES[state["intent"]]
     return (*nodes, "weather") if state.get("weather") and "weather" not in nodes else nodes
 
 
 def after_feedback(state: State) -> Literal["aggregator", "web_search"]:
-    """Return where an answer from the knowledge base goes: a poor one is backed by a web search."""
+    """Return the node after feedback: web_search if the answer from the knowledge base scored poorly."""
     return "web_search" if state["scores"]["rag_quality"] < POOR_SCORE else "aggregator"
 
 
 def after_answer(state: State, *, summarize_tokens: int) -> Literal["summarize", "__end__"]:
-    """Return ``summarize`` once the conversation holds more tokens than it may, and more than one turn."""
-    old = len(state.get("messages", [])) > KEPT_MESSAGES
-    return "summarize" if old and conversation_tokens(state) > summarize_tokens else "__end__"
+    """Return ``summarize`` if the conversation exceeds the token limit and has more than one turn."""
+    has_old_turns = len(state.get("messages", [])) > KEPT_MESSAGES
+    return "summarize" if has_old_turns and conversation_tokens(state) > summarize_tokens else "__end__"
 
 
 def conversation_tokens(state: State) -> int:
-    """Return about how many tokens the conversation's messages hold."""
+    """Return the approximate token count of the conversation's messages."""
     return count_tokens_approximately(state.get("messages", []), chars_per_token=_CHARS_PER_TOKEN)

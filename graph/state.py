@@ -1,4 +1,4 @@
-"""State: what the nodes read and write."""
+"""The graph's state: what nodes read and write."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias, TypedDict
 from langchain_core.messages import AnyMessage
 from langgraph.graph.message import add_messages
 
-__all__ = ["Intent", "Result", "Seen", "State", "merge_results", "turn"]
+__all__ = ["Intent", "Result", "State", "WasteItem", "merge_results", "turn"]
 
 Intent: TypeAlias = Literal[
     "waste",
@@ -23,8 +23,8 @@ Intent: TypeAlias = Literal[
 ]
 
 
-class Seen(TypedDict):
-    """What is on the user's picture."""
+class WasteItem(TypedDict):
+    """The item on the user's image."""
 
     item: str
     material: str
@@ -32,7 +32,7 @@ class Seen(TypedDict):
 
 
 class Result(TypedDict):
-    """What one branch found out; a failed one says in ``text`` what it could not."""
+    """The result of one branch. If it failed, ``text`` says what is missing."""
 
     text: str
     failed: bool
@@ -40,41 +40,41 @@ class Result(TypedDict):
 
 
 def merge_results(old: dict[str, Result] | None, new: dict[str, Result] | None) -> dict[str, Result]:
-    """Return the results with the new ones added; None begins a new turn without any."""
+    """Return the old results with the new ones added. None clears them for a new turn."""
     return {} if new is None else {**(old or {}), **new}
 
 
 class State(TypedDict, total=False):
-    """One turn of a conversation on its way through the graph."""
+    """One turn of a conversation."""
 
     message: str
-    """What the user wrote in this turn."""
+    """The user's message."""
     image: str
-    """The data URL of this turn's picture until the intent node has run, ``""`` without one."""
+    """The data URL of this turn's image, until the intent node has run. ``""`` without an image."""
     messages: Annotated[list[AnyMessage], add_messages]
-    """The turns before this one, as far as they are not summarized."""
+    """The earlier turns that are not summarized yet."""
     summary: str
-    """What was said before ``messages``."""
-    vision: Seen | None
-    """What is on this turn's picture."""
+    """A summary of the turns before ``messages``."""
+    vision: WasteItem | None
+    """The item on this turn's image."""
     intent: Intent
-    """What the user wants, once the intent node has said so."""
+    """The user's intent, set by the intent node."""
     weather: bool
-    """Whether the user's question depends on the weather."""
+    """Whether the answer depends on the weather."""
     place: str
-    """The place that the message names, ``""`` without one."""
+    """The place that the message names, ``""`` if none."""
     results: Annotated[dict[str, Result], merge_results]
-    """What the branches of this turn found out, by the node's name."""
+    """The results of this turn's branches, by node name."""
     scores: dict[str, float]
-    """How good the answer from the knowledge base is, 0 to 1, as ``rag_quality``."""
+    """``rag_quality``: the score of the answer from the knowledge base, 0 to 1."""
     images: list[str]
-    """The data URLs of the pictures made in this turn."""
+    """The data URLs of the images generated in this turn."""
     context: str
-    """All results as one text, for the answer."""
+    """All results joined into one text, for the answer node."""
     answer: str
-    """The whole answer, once the answer node has streamed it."""
+    """The complete answer, set when the answer node has streamed it."""
 
 
 def turn(message: str, *, image: str = "") -> State:
-    """Return what a conversation's next turn begins with."""
+    """Return the initial state of a conversation's next turn."""
     return {"message": message, "image": image}

@@ -56,7 +56,7 @@ def cassette(
     request: pytest.FixtureRequest, clean_environment: None, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
     """Answer the test's HTTP from ``cassettes/<test_module>/<test_name>.yaml``, or record it there."""
-    from graph.cassette import KEYS, record, replay  # the handler's own tests run without it
+    from graph.replay import KEYS, record, replay  # the handler's own tests run without it
 
     name = re.sub(r"\[(.*)\]", r"-\1", request.node.name)
     path = CASSETTES / request.node.path.stem / f"{name}.yaml"

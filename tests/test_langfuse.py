@@ -207,9 +207,9 @@ def test_exemplars_lead_to_langfuse_s_trace_if_it_comes_first() -> None:
 async def test_both_report_the_provider_s_numbers_for_the_chat_worker_s_graph() -> None:
     """Three calls of the official OpenAI model, one of them streamed, have the billed tokens in both."""
     from graph.app import make_handler, open_graph
-    from graph.cassette import replay
-    from graph.demo import QUESTIONS
-    from graph.stage import CASSETTES
+    from graph.cli import QUESTIONS
+    from graph.replay import replay
+    from graph.runtime import CASSETTES
     from graph.state import turn
 
     keys, records = (f"pk-lf-{uuid4()}", "sk-lf-not-a-key"), Records()

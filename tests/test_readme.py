@@ -17,7 +17,7 @@ from eco2_callbacks import Eco2CallbackHandler, PriceBook, Settings, TokenUsage
 from eco2_callbacks.families import FAMILIES
 from eco2_callbacks.otlp import withhold_langsmith_key
 from eco2_callbacks.rates import PRICE_KEYS
-from graph.__main__ import main
+from graph.cli import main
 from tests.support.fake_model import FakeModel
 
 ROOT = Path(__file__).parents[1]

@@ -29,12 +29,11 @@ from prometheus_client import CollectorRegistry, start_http_server
 from redis import Redis
 
 from eco2_callbacks import Budget, Eco2CallbackHandler, run_config
-from graph import cassette
 from graph.app import AGENT_NAME, FEATURES, FEEDBACK, SUBAGENTS, open_graph
-from graph.cassette import DUMMY_KEY, KEYS, replay
-from graph.clients.character_server import CharacterServer
-from graph.demo import QUESTIONS
-from graph.stage import CASSETTES, Graph, environment
+from graph.cli import QUESTIONS
+from graph.clients import CharacterServer
+from graph.replay import DUMMY_KEY, KEYS, clean_environment, provider_environment, replay
+from graph.runtime import CASSETTES, Graph
 from graph.state import turn
 
 __all__ = ["BUDGETS", "Conversation", "Fault", "Worker", "make_handler", "worker"]
@@ -119,9 +118,9 @@ class Worker:
         path = _recording_with_fault(conversation, self._folder) if conversation.fault else conversation.path
         model = {"ECO2_OPENAI_MODEL": _UNKNOWN} if conversation.fault is Fault.UNKNOWN_MODEL else {}
         with (
-            environment(**dict.fromkeys(KEYS, DUMMY_KEY), **settings),
+            clean_environment(**dict.fromkeys(KEYS, DUMMY_KEY), **settings),
             replay(path, speed=speed),
-            cassette.environment(KEYS, **model),
+            provider_environment(KEYS, **model),
         ):
             request = asyncio.ensure_future(self._graph.ainvoke(turn(QUESTIONS[conversation.intent]), config))
             if conversation.fault is Fault.CANCELLED:

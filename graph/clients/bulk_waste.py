@@ -1,9 +1,9 @@
-"""Public data on the fees of bulk waste: what a town takes for a sofa.
+"""Client for bulk-waste fees from public data: what a district charges for a sofa.
 
 Documentation: https://www.data.go.kr/data/15114146/standard.do (전국대형폐기물수거수수료정보표준데이터,
 tn_pubr_public_lar_was_fee_api)
-Not tried against the real service: no key; the shapes are those of the documentation and of public programs'
-reports (a size is mostly the word ``null``, a fee a text).
+Not tested against the real service, for lack of a key. The shapes come from the documentation and from public
+programs' reports: a size is mostly the word ``null``, and a fee is a text.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pydantic import Field, TypeAdapter
 
 from graph.clients.errors import ServiceRefused
 from graph.clients.public_data import PublicData
-from graph.clients.rows import CONFIG, Day, Text, Won, alike
+from graph.clients.rows import CONFIG, Day, Text, Won, contains_either
 
 __all__ = ["BulkWaste", "Fee"]
 
-# A district lists some 160 items, a few up to 700; six cities have a 중구.
-_MOST_FEES = 1000
+# A district lists about 160 items, some up to 700. Six cities have a 중구.
+_MAX_FEES = 1000
 _PROVINCES = {
     "서울": "서울특별시",
     "부산": "부산광역시",
@@ -44,9 +44,9 @@ _PROVINCES = {
 
 @dataclass(frozen=True, slots=True)
 class Fee:
-    """What a town takes for one kind of bulk waste; ``""`` and ``None`` are unknown.
+    """A district's fee for one kind of bulk waste. ``""`` and ``None`` are unknown.
 
-    One item may have several fees, by sizes that most towns leave out of the data. ``charge`` is 유료 or 무료.
+    One item may have several fees by size; most districts omit the sizes. ``charge`` is 유료 or 무료.
     """
 
     province: Annotated[Text, Field(validation_alias="ctpvNm")] = ""
@@ -66,7 +66,7 @@ _FEES = TypeAdapter(tuple[Fee, ...])
 
 
 class BulkWaste(PublicData):
-    """A client of the fees of bulk waste; usable from any event loop, and nothing of it needs to be closed.
+    """Client for bulk-waste fees. It works in any event loop and needs no closing.
 
     ``from_env()`` reads ``BULK_WASTE_SERVICE_KEY``, ``ECO2_BULK_WASTE_URL`` and ``ECO2_CLIENT_TIMEOUT_SECONDS``.
     """
@@ -78,36 +78,36 @@ class BulkWaste(PublicData):
     URL = "https://api.data.go.kr"
 
     async def fees(self, item: str, *, district: str, province: str = "") -> tuple[Fee, ...]:
-        """Return what a district takes for an item, in all its sizes, the cheapest first.
+        """Return a district's fees for an item in all sizes, the cheapest first.
 
         Args:
-            item: As in ``소파``; an item is found by a part of its name, and by a name with more in it.
-            district: As in ``강남구``.
-            province: As in ``서울특별시`` or ``서울``; ``""`` for any with such a district.
+            item: For example ``소파``. It matches if one name contains the other.
+            district: For example ``강남구``.
+            province: For example ``서울특별시`` or ``서울``; ``""`` matches every province.
 
         Raises:
-            ServiceError: If the service cannot be used or answers something else.
-            ServiceRefused: If no district is given: the fees are the districts' own.
+            ServiceError: If the service fails or its answer is not as documented.
+            ServiceRefused: If no district is given; fees differ by district.
         """
         district, province = district.strip(), province.strip()
         if not district:
-            raise ServiceRefused(self.SERVICE, "no district came, wanted one such as 강남구; ask where the waste is.")
+            raise ServiceRefused(self.SERVICE, "got no district, wanted one such as 강남구; ask where the waste is.")
         province = _PROVINCES.get(province, province)
         params: dict[str, str | int | float] = {
             "type": "json",
-            "numOfRows": _MOST_FEES,
+            "numOfRows": _MAX_FEES,
             "pageNo": 1,
             "SGG_NM": district,
             **({"CTPV_NM": province} if province else {}),
         }
         fees = await self._rows("/openapi/tn_pubr_public_lar_was_fee_api", params, _FEES)
-        # Here and not by a parameter: only a part of the name is known. And another town's fee would be a wrong answer.
+        # Filtered here: the service matches whole names only, and a fee of another district would be wrong.
         found = [
             fee
             for fee in fees
             if fee.item
-            and alike(fee.item, item)
-            and alike(fee.district, district)
-            and (not province or alike(fee.province, province))
+            and contains_either(fee.item, item)
+            and contains_either(fee.district, district)
+            and (not province or contains_either(fee.province, province))
         ]
         return tuple(sorted(found, key=lambda fee: (fee.fee_won is None, fee.fee_won or 0)))

@@ -1,4 +1,4 @@
-"""A small character service, for the demo and the tests: a real gRPC server on loopback, with a cast of its own."""
+"""A small character service for the demo and the tests: a gRPC server on the loopback."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import grpc
 
 from graph.clients.character import Character
 from graph.clients.protos import character_pb2, character_pb2_grpc
-from graph.clients.rows import alike
+from graph.clients.rows import contains_either
 
-__all__ = ["CAST", "CharacterServer"]
+__all__ = ["CHARACTERS", "CharacterServer"]
 
-CAST = (
+CHARACTERS = (
     Character("페티", "무색페트병", "라벨을 떼고 찌그러뜨려 주면 새 옷으로 다시 태어나요!"),
     Character("페이피", "종이", "젖지 않게 모아 주면 새 공책이 되어 돌아올게요."),
     Character("캐니", "캔", "깨끗이 헹궈 주면 몇 번이고 다시 캔이 될 수 있어요."),
@@ -22,7 +22,7 @@ CAST = (
     Character("비니", "비닐", "흩날리지 않게 봉투에 모아 주세요."),
     Character("배리", "건전지", "나는 위험할 수 있으니 꼭 폐건전지 수거함에 넣어 주세요."),
 )
-# What people call the materials; whoever is found first is meant.
+# Everyday names of the materials. The first match wins.
 _ALIASES = {
     "페트병": "무색페트병",
     "투명페트병": "무색페트병",
@@ -36,14 +36,14 @@ _ALIASES = {
 
 
 class CharacterServer:
-    """Serves the cast on a free port of loopback while its block runs.
+    """Serves the characters on a free loopback port during the block.
 
     Args:
-        cast: The characters.
+        characters: The characters.
     """
 
-    def __init__(self, cast: tuple[Character, ...] = CAST) -> None:
-        self._service = _Service(cast)
+    def __init__(self, characters: tuple[Character, ...] = CHARACTERS) -> None:
+        self._service = _Service(characters)
 
     def __enter__(self) -> Self:
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="character-server")
@@ -66,20 +66,23 @@ class CharacterServer:
 
 
 class _Service(character_pb2_grpc.CharacterServiceServicer):
-    def __init__(self, cast: tuple[Character, ...]) -> None:
-        self._cast = cast
+    def __init__(self, characters: tuple[Character, ...]) -> None:
+        self._characters = characters
 
-    def GetCharacter(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 # the interface's name
-        names = [request.material, *(to for name, to in _ALIASES.items() if alike(name, request.material))]
+    def GetCharacter(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 # the name in the interface
+        names = [
+            request.material,
+            *(material for name, material in _ALIASES.items() if contains_either(name, request.material)),
+        ]
         for name in names if request.material.strip() else ():
-            for character in self._cast:
-                if alike(character.material, name):
+            for character in self._characters:
+                if contains_either(character.material, name):
                     return character_pb2.GetCharacterResponse(character=_message(character))
-        context.abort(grpc.StatusCode.NOT_FOUND, "no character stands for this material")
-        raise AssertionError  # abort() has raised
+        context.abort(grpc.StatusCode.NOT_FOUND, "no character represents this material")
+        raise AssertionError  # abort() raises
 
     def ListCharacters(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ARG002, N802
-        return character_pb2.ListCharactersResponse(characters=[_message(character) for character in self._cast])
+        return character_pb2.ListCharactersResponse(characters=[_message(character) for character in self._characters])
 
 
 def _message(character: Character) -> Any:

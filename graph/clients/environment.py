@@ -1,4 +1,4 @@
-"""What the clients read from the environment when they are made by ``from_env()``."""
+"""Reads the clients' settings from the environment."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def required(service: str, name: str, *, what: str) -> str:
     """Return a variable's value.
 
     Args:
-        service: Who needs it, for the error.
+        service: The service that needs it, for the error.
         name: The variable.
-        what: What it holds and where it is got, for the error.
+        what: Its content and where to get it, for the error.
 
     Raises:
         ServiceUnconfigured: If it is unset or blank.
@@ -37,16 +37,16 @@ def optional(name: str, default: str) -> str:
 
 
 def now() -> datetime:
-    """Return the time, or that of ``ECO2_NOW``, by which a recording asks what it asked when it was made."""
+    """Return ``ECO2_NOW`` if it is set, else the current time. A replay sets it to repeat the recorded requests."""
     instant = os.environ.get("ECO2_NOW", "").strip()
     return datetime.fromisoformat(instant) if instant else datetime.now(UTC)
 
 
 def timeout_seconds(service: str) -> float:
-    """Return how many seconds one question to a service may take, from ``ECO2_CLIENT_TIMEOUT_SECONDS``.
+    """Return the time limit of one call to a service, from ``ECO2_CLIENT_TIMEOUT_SECONDS``.
 
     Raises:
-        ServiceUnconfigured: If it is set to something else than a number above 0.
+        ServiceUnconfigured: If it is not a number above 0.
     """
     text = optional(_TIMEOUT, str(TIMEOUT_SECONDS))
     try:
@@ -54,5 +54,5 @@ def timeout_seconds(service: str) -> float:
     except ValueError:
         seconds = math.nan
     if not (math.isfinite(seconds) and seconds > 0):
-        raise ServiceUnconfigured(service, f"{_TIMEOUT} is {text!r}, wanted seconds above 0; set it so or unset it.")
+        raise ServiceUnconfigured(service, f"{_TIMEOUT} is {text!r}, wanted seconds above 0; correct it or unset it.")
     return seconds

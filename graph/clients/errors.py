@@ -1,10 +1,10 @@
-"""What goes wrong with an outside service.
+"""Errors of external services.
 
-ServiceError                what a node catches: the request goes on without the service
+ServiceError                a node catches it, and the request continues without the service
 ├── ServiceUnconfigured     a key or an address is missing or malformed
-├── ServiceUnavailable      down, too slow, or failing by its own account
-├── ServiceRefused          the key, the quota or the request is not accepted
-└── ServiceAnswerError      answered, but not with what is documented
+├── ServiceUnavailable      the service is down, too slow, or reports a failure of its own
+├── ServiceRefused          the service rejects the key, the quota or the request
+└── ServiceAnswerError      the answer is not as documented
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ __all__ = ["ServiceAnswerError", "ServiceError", "ServiceRefused", "ServiceUnava
 
 
 class ServiceError(Exception):
-    """An outside service could not be used; ``str()`` says what came, what was wanted and what to do, without keys.
+    """An external service failed. ``str()`` says what was received, what was wanted and what to do, without keys.
 
     Args:
-        service: The service's name, as in ``KMA``.
-        why: What came, what was wanted, what to do.
+        service: The service's name, for example ``KMA``.
+        why: What was received, what was wanted, what to do.
     """
 
     def __init__(self, service: str, why: str) -> None:
@@ -29,17 +29,17 @@ class ServiceError(Exception):
         return f"{self.service}: {self.why}"
 
 
-class ServiceUnconfigured(ServiceError, ValueError):  # noqa: N818 # the tree names states of a service
-    """A setting is missing or malformed; nothing was sent."""
+class ServiceUnconfigured(ServiceError, ValueError):  # noqa: N818 # these names describe the service's state
+    """A setting is missing or malformed. No request was sent."""
 
 
 class ServiceUnavailable(ServiceError):  # noqa: N818
-    """The service cannot be reached, does not answer in time, or says that it fails."""
+    """The service is unreachable, does not answer in time, or reports a failure of its own."""
 
 
 class ServiceRefused(ServiceError):  # noqa: N818
-    """The service does not accept the key, the quota or what it was asked for."""
+    """The service rejects the key, the quota or the request."""
 
 
 class ServiceAnswerError(ServiceError, ValueError):
-    """The service answered something else than its documentation says."""
+    """The service's answer is not as documented."""

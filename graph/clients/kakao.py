@@ -1,9 +1,9 @@
-"""Kakao Local: places by keyword.
+"""Client for Kakao Local: places by keyword.
 
 Documentation: https://developers.kakao.com/docs/latest/ko/local/dev-guide#search-by-keyword
 Errors: https://developers.kakao.com/docs/latest/ko/rest-api/error-code
-Not tried against the real service: no key; the shapes are those of the documentation, and a bad key's 401 with
-``errorType`` and ``message`` that of public programs' reports.
+Not tested against the real service, for lack of a key. The shapes come from the documentation. Public programs
+report the answer to a bad key: 401 with ``errorType`` and ``message``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from graph.clients import environment
 from graph.clients.errors import ServiceError
-from graph.clients.rows import CONFIG, Text, first
+from graph.clients.rows import CONFIG, Text, first_error
 from graph.clients.web import Answer, Web
 
 __all__ = ["Kakao", "Place"]
@@ -25,17 +25,17 @@ _SERVICE = "Kakao Local"
 _URL = "https://dapi.kakao.com"
 _KEY_SETTING = "KAKAO_REST_API_KEY"
 _URL_SETTING = "ECO2_KAKAO_URL"
-_MOST_METERS = 20_000
-_MOST_PLACES = 15
+_MAX_METERS = 20_000
+_MAX_PLACES = 15
 
 
-def _blank(value: Any) -> Any:
+def _blank_to_none(value: Any) -> Any:
     return None if value == "" else value
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place on the map, in WGS84; ``distance_meters`` is from where was asked, ``None`` if nowhere was."""
+    """A place, in WGS84 coordinates. ``distance_meters`` is ``None`` if the search had no centre."""
 
     name: Annotated[str, Field(validation_alias="place_name", min_length=1)]
     latitude: Annotated[float, Field(validation_alias="y", ge=-90, le=90)]
@@ -45,7 +45,7 @@ class Place:
     phone: Annotated[Text, Field(validation_alias="phone")] = ""
     category: Annotated[Text, Field(validation_alias="category_name")] = ""
     url: Annotated[Text, Field(validation_alias="place_url")] = ""
-    distance_meters: Annotated[int | None, BeforeValidator(_blank), Field(validation_alias="distance")] = None
+    distance_meters: Annotated[int | None, BeforeValidator(_blank_to_none), Field(validation_alias="distance")] = None
 
     __pydantic_config__ = CONFIG
 
@@ -54,12 +54,12 @@ _PLACES = TypeAdapter(tuple[Place, ...])
 
 
 class Kakao:
-    """A client of Kakao Local; usable from any event loop, and nothing of it needs to be closed.
+    """Client for Kakao Local. It works in any event loop and needs no closing.
 
     Args:
         key: The app's REST API key.
-        url: Where the service is.
-        timeout_seconds: How long one question may take.
+        url: The service's address.
+        timeout_seconds: The limit for one call.
     """
 
     def __init__(self, *, key: str, url: str = _URL, timeout_seconds: float = environment.TIMEOUT_SECONDS) -> None:
@@ -75,10 +75,10 @@ class Kakao:
 
     @classmethod
     def from_env(cls) -> Self:
-        """Return a client by ``KAKAO_REST_API_KEY``, ``ECO2_KAKAO_URL`` and ``ECO2_CLIENT_TIMEOUT_SECONDS``.
+        """Return a client configured by ``KAKAO_REST_API_KEY``, ``ECO2_KAKAO_URL`` and ``ECO2_CLIENT_TIMEOUT_SECONDS``.
 
         Raises:
-            ServiceUnconfigured: If the key is missing, or one of them is malformed.
+            ServiceUnconfigured: If a setting is missing or malformed.
         """
         return cls(
             key=environment.required(_SERVICE, _KEY_SETTING, what="the REST API key of an app on developers.kakao.com"),
@@ -89,22 +89,22 @@ class Kakao:
     async def search(
         self, query: str, *, near: tuple[float, float] | None = None, radius_meters: int | None = None, size: int = 5
     ) -> tuple[Place, ...]:
-        """Return the places that a keyword names, nearest first if it is said near where, else best first.
+        """Return the places that match a keyword: the nearest first with ``near``, else the best match first.
 
         Args:
-            query: The keyword, as in ``강남역 페트병 수거함``.
-            near: Latitude and longitude.
-            radius_meters: How far from there, at most 20,000; without ``near`` it means nothing.
-            size: How many places at most, from 1 to 15.
+            query: The keyword, for example ``강남역 페트병 수거함``.
+            near: Latitude and longitude of the centre.
+            radius_meters: The maximum distance from ``near``, at most 20,000. Ignored without ``near``.
+            size: The maximum number of places, 1 to 15.
 
         Raises:
-            ServiceError: If the service cannot be used or answers something else.
+            ServiceError: If the service fails or its answer is not as documented.
         """
-        params: dict[str, str | int | float] = {"query": query, "size": min(max(size, 1), _MOST_PLACES)}
+        params: dict[str, str | int | float] = {"query": query, "size": min(max(size, 1), _MAX_PLACES)}
         if near is not None and all(math.isfinite(degrees) for degrees in near):
             params |= {"y": near[0], "x": near[1], "sort": "distance"}
             if radius_meters is not None:
-                params["radius"] = min(max(radius_meters, 0), _MOST_METERS)
+                params["radius"] = min(max(radius_meters, 0), _MAX_METERS)
         answer = await self._web.get("/v2/local/search/keyword.json", params)
         if answer.status != 200:
             raise self._failure(answer)
@@ -114,10 +114,10 @@ class Kakao:
         try:
             return _PLACES.validate_python(body["documents"])
         except ValidationError as error:
-            raise self._web.mismatch(first(error), wanted="places as documented") from None
+            raise self._web.mismatch(first_error(error), wanted="places as documented") from None
 
     def _failure(self, answer: Answer) -> ServiceError:
-        """Return the error with Kakao's own words, ``errorType`` and ``message`` or ``code`` and ``msg``."""
+        """Return the error with Kakao's message: ``errorType`` and ``message``, or ``code`` and ``msg``."""
         try:
             body = self._web.json(answer)
         except ServiceError:
@@ -125,4 +125,4 @@ class Kakao:
         words = []
         if isinstance(body, dict):
             words = [str(body[name]) for name in ("errorType", "code", "message", "msg") if body.get(name)]
-        return self._web.failure(answer, said=": ".join(words))
+        return self._web.failure(answer, message=": ".join(words))

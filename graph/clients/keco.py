@@ -1,10 +1,9 @@
-"""KECO, the Korea Environment Corporation: who takes back used phones, small appliances and cars, and where.
+"""Client for KECO (Korea Environment Corporation): collection points of phones, small appliances and cars.
 
 Documentation: the service 재활용 폐기물 수거회수처 정보 조회 of B552584 on https://www.data.go.kr (kecoapi/
-reutilCltRtrvlBzentyService, getReutilCltRtrvlBzentyInfo). It has no coordinates: whoever wants the nearest one
-looks its address up (``graph.clients.kakao``).
-Not tried against the real service: no key, and its guide could not be read; parameters and fields are those that
-public programs use.
+reutilCltRtrvlBzentyService, getReutilCltRtrvlBzentyInfo). It has no coordinates; look up the address with
+``graph.clients.kakao`` to find the nearest point.
+Not tested against the real service, for lack of a key. Parameters and fields are those that public programs use.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from graph.clients.rows import CONFIG, Text
 
 __all__ = ["CollectionPoint", "Keco"]
 
-_MOST_POINTS = 100
+_MAX_POINTS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionPoint:
-    """Who takes waste back; ``""`` is unknown.
+    """A collection point; ``""`` is unknown.
 
-    ``kind`` is what is taken, as 폐휴대폰, 중소폐가전, 폐자동차; ``method`` how, ``cost`` in words what it costs.
+    ``kind`` is the accepted waste: 폐휴대폰, 중소폐가전 or 폐자동차. ``method`` and ``cost`` are free text.
     """
 
     name: Annotated[Text, Field(validation_alias="conmNm")] = ""
@@ -44,7 +43,7 @@ _POINTS = TypeAdapter(tuple[CollectionPoint, ...])
 
 
 class Keco(PublicData):
-    """A client of KECO's collection points; usable from any event loop, and nothing of it needs to be closed.
+    """Client for KECO's collection points. It works in any event loop and needs no closing.
 
     ``from_env()`` reads ``KECO_SERVICE_KEY``, ``ECO2_KECO_URL`` and ``ECO2_CLIENT_TIMEOUT_SECONDS``.
     """
@@ -57,23 +56,23 @@ class Keco(PublicData):
     async def collection_points(
         self, *, kind: str = "", region: str = "", address: str = "", size: int = 10
     ) -> tuple[CollectionPoint, ...]:
-        """Return who takes a kind of waste back in a place.
+        """Return collection points for a kind of waste in a region.
 
         Args:
             kind: 폐휴대폰, 중소폐가전 or 폐자동차; ``""`` for all.
-            region: As in ``서울특별시 강남구``; ``""`` for anywhere.
-            address: A part of the address, as in ``테헤란로``; ``""`` for any.
-            size: How many at most, from 1 to 100.
+            region: For example ``서울특별시 강남구``; ``""`` for all.
+            address: A part of the address, for example ``테헤란로``; ``""`` for all.
+            size: The maximum number, 1 to 100.
 
         Raises:
-            ServiceError: If the service cannot be used or answers something else.
+            ServiceError: If the service fails or its answer is not as documented.
         """
-        wanted = {"kndNm": kind.strip(), "rgnNm": region.strip(), "addr": address.strip()}
+        filters = {"kndNm": kind.strip(), "rgnNm": region.strip(), "addr": address.strip()}
         params: dict[str, str | int | float] = {
             "returnType": "json",
-            "numOfRows": min(max(size, 1), _MOST_POINTS),
+            "numOfRows": min(max(size, 1), _MAX_POINTS),
             "pageNo": 1,
-            **{name: value for name, value in wanted.items() if value},
+            **{name: value for name, value in filters.items() if value},
         }
         path = "/B552584/kecoapi/reutilCltRtrvlBzentyService/getReutilCltRtrvlBzentyInfo"
         points = await self._rows(path, params, _POINTS)

@@ -1,7 +1,7 @@
-"""KMA, the weather service: the short-term forecast, hour by hour.
+"""Client for KMA (Korea Meteorological Administration): the hourly short-term forecast.
 
 Documentation: https://www.data.go.kr/data/15084084/openapi.do (VilageFcstInfoService_2.0, getVilageFcst)
-Not tried against the real service: no key; the shapes and codes are those of the documentation.
+Not tested against the real service, for lack of a key. Shapes and codes come from the documentation.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from graph.clients.errors import ServiceAnswerError, ServiceRefused
 from graph.clients.public_data import PublicData
 from graph.clients.rows import CONFIG, Text
 
-__all__ = ["KST", "Forecast", "Hour", "Kma", "base"]
+__all__ = ["KST", "Forecast", "Hour", "Kma", "base_time"]
 
-KST = timezone(timedelta(hours=9), "KST")  # without summer time since 1988
+KST = timezone(timedelta(hours=9), "KST")  # no daylight saving time since 1988
 _BASE_HOURS = (2, 5, 8, 11, 14, 17, 20, 23)
 _PUBLISHED_AFTER = timedelta(minutes=10)
-_ALL_ROWS = 1500  # five days of at most twelve values an hour, later three-hourly
-_MISSING = 900  # values from 900 and to -900 on mean that there is none
+_ALL_ROWS = 1500  # five days with at most twelve values per hour
+_MISSING = 900  # values of at least 900 or at most -900 mean "missing"
 _SKY = {1: "맑음", 3: "구름많음", 4: "흐림"}
 _PRECIPITATION = {0: "없음", 1: "비", 2: "비/눈", 3: "눈", 4: "소나기"}
 
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """What is forecast for one hour; ``None`` and ``""`` are unknown.
+    """The forecast for one hour. ``None`` and ``""`` are unknown.
 
-    ``sky`` is 맑음, 구름많음 or 흐림; ``precipitation`` is 없음, 비, 비/눈, 눈 or 소나기; ``rain`` and ``snow`` are
-    amounts in KMA's words, as 강수없음, 1mm 미만, 30.0~50.0mm.
+    ``sky`` is 맑음, 구름많음 or 흐림. ``precipitation`` is 없음, 비, 비/눈, 눈 or 소나기. ``rain`` and ``snow`` are
+    amounts in KMA's wording, for example 강수없음, 1mm 미만 or 30.0~50.0mm.
     """
 
     at: datetime
@@ -50,7 +50,7 @@ class Hour:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """The forecast for one cell of the grid, from the current hour on; without hours if KMA has none."""
+    """The forecast for one grid cell, starting with the current hour. ``hours`` is empty if KMA has no data."""
 
     nx: int
     ny: int
@@ -72,7 +72,7 @@ _VALUES = TypeAdapter(tuple[_Value, ...])
 
 
 class Kma(PublicData):
-    """A client of KMA's short-term forecast; usable from any event loop, and nothing of it needs to be closed.
+    """Client for KMA's short-term forecast. It works in any event loop and needs no closing.
 
     ``from_env()`` reads ``KMA_SERVICE_KEY``, ``ECO2_KMA_URL`` and ``ECO2_CLIENT_TIMEOUT_SECONDS``.
     """
@@ -83,18 +83,18 @@ class Kma(PublicData):
     URL_SETTING = "ECO2_KMA_URL"
 
     async def forecast(self, latitude: float, longitude: float, *, hours: int = 24) -> Forecast:
-        """Return the latest forecast for a place in Korea, for as many hours from the current one on.
+        """Return the latest forecast for a place in Korea, for this many hours including the current one.
 
         Raises:
-            ServiceError: If the service cannot be used or answers something else.
-            ServiceRefused: If the place lies outside Korea.
+            ServiceError: If the service fails or its answer is not as documented.
+            ServiceRefused: If the place is outside Korea.
         """
         cell = kma_grid.cell(latitude, longitude)
         if cell is None:
-            why = f"latitude {latitude}, longitude {longitude} came, wanted a place in Korea; ask for one."
+            why = f"got latitude {latitude}, longitude {longitude}, wanted a place in Korea; choose one."
             raise ServiceRefused(self.SERVICE, why)
         now = self._now().astimezone(KST)
-        issued_at = base(now)
+        issued_at = base_time(now)
         nx, ny = cell
         params: dict[str, str | int | float] = {
             "dataType": "JSON",
@@ -115,8 +115,11 @@ class Kma(PublicData):
         return Forecast(nx=nx, ny=ny, issued_at=issued_at, hours=found)
 
 
-def base(now: datetime) -> datetime:
-    """Return when the latest published forecast was issued: at 02, 05, ..., 23 h KST, published 10 minutes later."""
+def base_time(now: datetime) -> datetime:
+    """Return the issue time of the latest published forecast.
+
+    KMA issues forecasts at 02, 05, ..., 23 h KST and publishes each 10 minutes later.
+    """
     published = now.astimezone(KST) - _PUBLISHED_AFTER
     past = [hour for hour in _BASE_HOURS if hour <= published.hour]
     day = published if past else published - timedelta(days=1)
@@ -125,11 +128,11 @@ def base(now: datetime) -> datetime:
 
 def _instant(value: _Value) -> datetime:
     try:
-        # Some answers hold numbers, and 0600 has become 600.
+        # Some answers contain numbers, so 0600 becomes 600.
         return datetime.strptime(f"{value.day} {value.time:0>4}", "%Y%m%d %H%M").replace(tzinfo=KST)
     except ValueError:
-        came = f"{value.day[:20]!r} {value.time[:20]!r} came, wanted a day and a time"
-        why = f"{came}; see whether {Kma.URL_SETTING} is right."
+        got = f"got {value.day[:20]!r} {value.time[:20]!r}, wanted a date and a time"
+        why = f"{got}; check {Kma.URL_SETTING}."
         raise ServiceAnswerError(Kma.SERVICE, why) from None
 
 
@@ -139,10 +142,10 @@ def _hour(at: datetime, values: Mapping[str, str]) -> Hour:
         temperature_celsius=_number(values.get("TMP")),
         sky=_word(_SKY, values.get("SKY")),
         precipitation=_word(_PRECIPITATION, values.get("PTY")),
-        precipitation_percent=_whole(values.get("POP")),
+        precipitation_percent=_whole_number(values.get("POP")),
         rain=values.get("PCP", ""),
         snow=values.get("SNO", ""),
-        humidity_percent=_whole(values.get("REH")),
+        humidity_percent=_whole_number(values.get("REH")),
         wind_meters_per_second=_number(values.get("WSD")),
     )
 
@@ -155,11 +158,11 @@ def _number(text: str | None) -> float | None:
     return number if -_MISSING < number < _MISSING else None
 
 
-def _whole(text: str | None) -> int | None:
+def _whole_number(text: str | None) -> int | None:
     number = _number(text)
     return None if number is None else round(number)
 
 
 def _word(words: Mapping[int, str], code: str | None) -> str:
-    number = _whole(code)
+    number = _whole_number(code)
     return "" if number is None else words.get(number, "")

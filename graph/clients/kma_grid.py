@@ -1,7 +1,7 @@
-"""The grid of KMA's short-term forecast: cells of 5 km in a Lambert conformal conic projection.
+"""KMA's forecast grid: cells of 5 km in a Lambert conformal conic projection.
 
-Source: the sample program in the service's guide, https://www.data.go.kr/data/15084084/openapi.do; its numbers are
-the grid's definition.
+Source: the sample program in the service's guide, https://www.data.go.kr/data/15084084/openapi.do. Its numbers
+define the grid.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _ORIGIN_RADIUS = _SCALE / _colatitude(_ORIGIN_LATITUDE) ** _CONE
 
 
 def cell(latitude: float, longitude: float) -> tuple[int, int] | None:
-    """Return ``nx`` and ``ny`` of a place given in degrees, ``None`` outside the grid."""
-    # Far from Korea the projection has no value, or one by accident.
+    """Return ``nx`` and ``ny`` of a place given in degrees; ``None`` outside the grid."""
+    # Far from Korea, the projection has no value or a meaningless one.
     if not (20 < latitude < 60 and 110 < longitude < 145):
         return None
     radius = _SCALE / _colatitude(radians(latitude)) ** _CONE

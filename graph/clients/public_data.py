@@ -1,12 +1,16 @@
-"""What the clients of the public data portal (data.go.kr) share: key, address, and the envelope of all answers.
+"""Base of the clients for the public data portal (data.go.kr): key, address and response envelope.
 
-A good answer is ``{"response": {"header": {"resultCode": "00", ...}, "body": {"items": ..., "totalCount": ...}}}``;
-KECO's services leave ``response`` out, and ``items`` is a list, ``{"item": [...]}``, ``{"item": {...}}`` for a single
-one, or ``""`` for none. No data is resultCode 03, often without a body. The portal's gateway answers a bad key with
-HTTP 200 and XML, even where JSON was asked for, or with 401 and a word.
+A good answer is ``{"response": {"header": {"resultCode": "00", ...}, "body": {"items": ..., "totalCount": ...}}}``.
+Its variants:
 
-Documentation: the codes, https://www.data.go.kr/tcs/dss/selectErrCodePopupView.do
-Not tried against the real portal: no key; the shapes are those of the documentation and of public programs' reports.
+- KECO's services omit ``response``.
+- ``items`` is a list, ``{"item": [...]}``, ``{"item": {...}}`` for a single row, or ``""`` for no rows.
+- "No data" is resultCode 03, often without a body.
+- The gateway answers a bad key with HTTP 200 and XML, even to a request for JSON, or with 401 and plain text.
+
+Documentation of the codes: https://www.data.go.kr/tcs/dss/selectErrCodePopupView.do
+Not tested against the real portal, for lack of a key. The shapes come from the documentation and from public
+programs' reports.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from graph.clients import environment
 from graph.clients.errors import ServiceRefused, ServiceUnavailable
-from graph.clients.rows import first
+from graph.clients.rows import first_error
 from graph.clients.web import Web
 
 __all__ = ["PublicData"]
@@ -29,28 +33,28 @@ __all__ = ["PublicData"]
 T = TypeVar("T")
 
 _NO_DATA = 3
-# Application, database, HTTP behind the gateway, timeout behind the gateway, unknown: theirs, and passing.
-_THEIRS = frozenset({1, 2, 4, 5, 99})
+# Temporary errors of the service: application, database, HTTP or timeout behind the gateway, unknown.
+_SERVER_CODES = frozenset({1, 2, 4, 5, 99})
 # Access denied, disabled, not registered, expired, IP not registered, unsigned.
-_KEY = frozenset({20, 21, 30, 31, 32, 33})
-_QUOTA = frozenset({22, 23})
+_KEY_CODES = frozenset({20, 21, 30, 31, 32, 33})
+_QUOTA_CODES = frozenset({22, 23})
 
 
 class PublicData:
-    """A client of one service of the portal; usable from any event loop, and nothing of it needs to be closed.
+    """Client for one service of the portal. It works in any event loop and needs no closing.
 
-    A subclass sets the class attributes and asks by ``_rows()``.
+    A subclass sets the class attributes and sends requests with ``_rows()``.
 
     Args:
-        key: The portal's key, in either form that the portal shows it, encoded or decoded.
-        url: Where the portal is; ``None`` for where it is documented to be.
-        timeout_seconds: How long one question may take.
+        key: The portal's key, encoded or decoded; the portal shows both forms.
+        url: The portal's address; ``None`` is the documented one.
+        timeout_seconds: The limit for one call.
         now: The clock.
     """
 
-    SERVICE: ClassVar[str]  # its name in errors
+    SERVICE: ClassVar[str]  # the name in errors
     KEY_SETTING: ClassVar[str]
-    WHAT: ClassVar[str]  # what key is wanted, for the error that it is missing
+    WHAT: ClassVar[str]  # the key to get, for the error if it is missing
     URL_SETTING: ClassVar[str]
     URL: ClassVar[str] = "https://apis.data.go.kr"
 
@@ -63,7 +67,7 @@ class PublicData:
         now: Callable[[], datetime] = environment.now,
     ) -> None:
         self._now = now
-        # The encoded form would be encoded once more; the decoded one, base64, holds no percent sign.
+        # An encoded key would be encoded again. A decoded key is base64 and has no percent sign.
         decoded = unquote(key)
         self._web = Web(
             self.SERVICE,
@@ -77,10 +81,10 @@ class PublicData:
 
     @classmethod
     def from_env(cls, *, now: Callable[[], datetime] = environment.now) -> Self:
-        """Return a client by the two variables that its class names and ``ECO2_CLIENT_TIMEOUT_SECONDS``.
+        """Return a client configured by the class's two variables and ``ECO2_CLIENT_TIMEOUT_SECONDS``.
 
         Raises:
-            ServiceUnconfigured: If the key is missing, or one of them is malformed.
+            ServiceUnconfigured: If a setting is missing or malformed.
         """
         return cls(
             key=environment.required(cls.SERVICE, cls.KEY_SETTING, what=cls.WHAT),
@@ -92,16 +96,16 @@ class PublicData:
     async def _rows(
         self, path: str, params: Mapping[str, str | int | float], shape: TypeAdapter[tuple[T, ...]]
     ) -> tuple[T, ...]:
-        """Return the rows that a service answers, none if it has no data.
+        """Return the rows of a service's answer; none if it has no data.
 
         Raises:
-            ServiceError: If the service cannot be used or answers something else.
+            ServiceError: If the service fails or its answer is not as documented.
         """
         answer = await self._web.get(path, params)
-        # The gateway's own errors come under any status.
-        code, said = _gateway_error(answer.text)
+        # The gateway sends its own errors with any status.
+        code, message = _gateway_error(answer.text)
         if code is not None:
-            return self._no_rows(code, said)
+            return self._no_rows(code, message)
         if answer.status != 200:
             raise self._web.failure(answer)
         envelope = self._web.json(answer)
@@ -115,42 +119,42 @@ class PublicData:
         try:
             return shape.validate_python(_items(envelope.get("body")))
         except ValidationError as error:
-            raise self._web.mismatch(first(error), wanted="rows as documented") from None
+            raise self._web.mismatch(first_error(error), wanted="rows as documented") from None
 
-    def _no_rows(self, code: int, said: str) -> tuple[()]:
+    def _no_rows(self, code: int, message: str) -> tuple[()]:
         if code == _NO_DATA:
             return ()
-        service, came = self._web.service, f"error {code:02} ({self._web.quoted(said)}) came, wanted 00"
-        if code in _THEIRS:
-            raise ServiceUnavailable(service, f"{came}; try again later.")
-        if code in _QUOTA:
-            raise ServiceRefused(service, f"{came}; wait, or have the quota of {self._web.key_setting} raised.")
-        if code in _KEY:
-            todo = f"see whether {self._web.key_setting} is right and was granted this service."
-            raise ServiceRefused(service, f"{came}; {todo}")
-        raise ServiceRefused(service, f"{came}; see whether what was asked for is right.")
+        service, got = self._web.service, f"got error {code:02} ({self._web.quoted(message)}), wanted 00"
+        if code in _SERVER_CODES:
+            raise ServiceUnavailable(service, f"{got}; try again later.")
+        if code in _QUOTA_CODES:
+            raise ServiceRefused(service, f"{got}; wait, or request a higher quota for {self._web.key_setting}.")
+        if code in _KEY_CODES:
+            todo = f"check that {self._web.key_setting} is right and has access to this service."
+            raise ServiceRefused(service, f"{got}; {todo}")
+        raise ServiceRefused(service, f"{got}; check the request.")
 
 
 def _gateway_error(text: str) -> tuple[int | None, str]:
-    """Read ``<OpenAPI_ServiceResponse>`` or a ``<response>`` with a code; patterns, since XML from outside can harm."""
+    """Return code and message of an XML error. It uses patterns, because parsing untrusted XML is unsafe."""
     if not text.lstrip().startswith("<"):
         return None, ""
     code = re.search(r"<(returnReasonCode|resultCode)>\s*(\d{1,4})\s*</\1>", text)
-    said = re.search(r"<(returnAuthMsg|resultMsg)>([^<]{0,200})</\1>", text)
-    # A good answer in XML is not an error of the gateway, and not what was asked for.
+    message = re.search(r"<(returnAuthMsg|resultMsg)>([^<]{0,200})</\1>", text)
+    # A successful answer in XML is no gateway error; the caller rejects it, as it wants JSON.
     if code is None or int(code[2]) == 0:
         return None, ""
-    return int(code[2]), said[2] if said else ""
+    return int(code[2]), message[2] if message else ""
 
 
 def _number(code: Any) -> int | None:
-    """Return ``00``, ``0000`` or 0 as 0; ``None`` for what is no code."""
+    """Return ``00``, ``0000`` or 0 as 0; ``None`` if it is no code."""
     text = str(code)
     return int(text) if re.fullmatch(r"[0-9]{1,4}", text) else None
 
 
 def _items(body: Any) -> Any:
-    """Return the rows of any of the four ways; what is none of them is left to the validation."""
+    """Return the rows in any of the four forms. Other content is returned as is, and fails the validation."""
     items = body.get("items") if isinstance(body, dict) else body
     if isinstance(items, dict) and "item" in items:
         items = items["item"]

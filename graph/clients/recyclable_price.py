@@ -1,7 +1,7 @@
-"""KECO's monthly survey of what recyclables sell for, by region, in won per kilogram with VAT.
+"""Client for KECO's monthly survey of recyclable prices, by region, in won per kilogram with VAT.
 
 Documentation: https://www.data.go.kr/data/15156640/openapi.do (재활용가능자원 가격조사, B552584/reutilMrktPrcExmn)
-Not tried against the real service: no key; parameters and fields are those that public programs use.
+Not tested against the real service, for lack of a key. Parameters and fields are those that public programs use.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from pydantic import BeforeValidator, Field, TypeAdapter
 
 from graph.clients.kma import KST
 from graph.clients.public_data import PublicData
-from graph.clients.rows import CONFIG, Text, alike
+from graph.clients.rows import CONFIG, Text, contains_either
 
-__all__ = ["Price", "RecyclablePrices", "published"]
+__all__ = ["Price", "RecyclablePrices", "latest_published_month"]
 
-_MOST_PRICES = 100  # the service's own limit; there are some 26 items
-_PUBLISHED_ON_DAY = 15  # surveyed on the 10th, published in the days after
+_MAX_PRICES = 100  # the service's limit; there are about 26 items
+_PUBLISHED_ON_DAY = 15  # surveyed on the 10th, published a few days later
 
 
 def _won(value: Any) -> Any:
-    """Read ``"1,568"``; what is no price, as ``"-"``, is unknown."""
+    """Parse ``"1,568"``. Anything that is no price, for example ``"-"``, is unknown."""
     text = str(value).replace(",", "").strip()
     return text if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text) else None
 
 
 def _month(value: Any) -> Any:
-    """Read 202610, 20261010 and 2026-10 as the first of October."""
+    """Parse 202610, 20261010 and 2026-10 as the first of October."""
     digits = re.sub(r"[^0-9]", "", str(value))[:6]
     try:
         return date(int(digits[:4]), int(digits[4:]), 1)
@@ -41,7 +41,7 @@ def _month(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What one kind of recyclable sold for in one month; ``month`` is the month's first day."""
+    """The price of one kind of recyclable in one month. ``month`` is the month's first day."""
 
     item: Annotated[Text, Field(validation_alias="itemNm")] = ""
     region: Annotated[Text, Field(validation_alias="stdgNm")] = ""
@@ -55,7 +55,7 @@ _PRICES = TypeAdapter(tuple[Price, ...])
 
 
 class RecyclablePrices(PublicData):
-    """A client of the prices of recyclables; usable from any event loop, and nothing of it needs to be closed.
+    """Client for the prices of recyclables. It works in any event loop and needs no closing.
 
     ``from_env()`` reads ``RECYCLABLE_PRICE_SERVICE_KEY``, ``ECO2_RECYCLABLE_PRICE_URL`` and
     ``ECO2_CLIENT_TIMEOUT_SECONDS``.
@@ -67,38 +67,42 @@ class RecyclablePrices(PublicData):
     URL_SETTING = "ECO2_RECYCLABLE_PRICE_URL"
 
     async def prices(self, item: str = "", *, region: str = "전국", month: date | None = None) -> tuple[Price, ...]:
-        """Return what recyclables sold for.
+        """Return the prices of recyclables.
 
         Args:
-            item: As in ``압축 PET``; found by a part of its name, and ``""`` for all.
+            item: For example ``압축 PET``. It matches if one name contains the other; ``""`` matches all.
             region: 전국, 수도권, 강원, 충북, 충남, 전북, 전남, 경북 or 경남.
-            month: Any day of it; ``None`` for the latest that is published, or the one before if that one is late,
-                which takes a second question.
+            month: Any day of the month. ``None`` is the latest published month. If that month is late, a second request
+                reads the month before.
 
         Raises:
-            ServiceError: If the service cannot be used or answers something else.
+            ServiceError: If the service fails or its answer is not as documented.
         """
         if month is not None:
-            return await self._of(month, region, item)
-        latest = published(self._now())
-        return await self._of(latest, region, item) or await self._of(latest - timedelta(days=1), region, item)
+            return await self._prices_of_month(month, region, item)
+        latest = latest_published_month(self._now())
+        return await self._prices_of_month(latest, region, item) or await self._prices_of_month(
+            latest - timedelta(days=1), region, item
+        )
 
-    async def _of(self, month: date, region: str, item: str) -> tuple[Price, ...]:
+    async def _prices_of_month(self, month: date, region: str, item: str) -> tuple[Price, ...]:
         params: dict[str, str | int | float] = {
             "returnType": "JSON",
-            "numOfRows": _MOST_PRICES,
+            "numOfRows": _MAX_PRICES,
             "pageNo": 1,
             "exmnYmd": f"{month.year:04}{month.month:02}",
             "stdgNm": region.strip() or "전국",
         }
         prices = await self._rows("/B552584/reutilMrktPrcExmn/getlist", params, _PRICES)
         return tuple(
-            price for price in prices if price.item and price.price_won_per_kg is not None and alike(price.item, item)
+            price
+            for price in prices
+            if price.item and price.price_won_per_kg is not None and contains_either(price.item, item)
         )
 
 
-def published(now: datetime) -> date:
-    """Return the first day of the latest month whose prices are out: this one's from the 15th on, in Korea."""
+def latest_published_month(now: datetime) -> date:
+    """Return the first day of the latest published month. A month is published on its 15th, in Korean time."""
     today = now.astimezone(KST).date()
     first = today.replace(day=1)
     return first if today.day >= _PUBLISHED_ON_DAY else (first - timedelta(days=1)).replace(day=1)

@@ -1,7 +1,7 @@
-"""How the rows of JSON answers become dataclasses: pydantic reads them, by the name each field has on the wire.
+"""Types to parse the rows of JSON answers into dataclasses, with pydantic.
 
-Open data is uneven: a text may be missing, a number or the word ``null``. Such a text is read as ``""``, such a
-number as ``None``; only what has another structure is an error.
+Open data is irregular: a text may be missing, a number or the word ``null``. Unknown texts become ``""`` and unknown
+numbers ``None``. Only a different structure is an error.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, ValidationError
 
-__all__ = ["CONFIG", "Day", "Text", "Won", "alike", "first"]
+__all__ = ["CONFIG", "Day", "Text", "Won", "contains_either", "first_error"]
 
 CONFIG = ConfigDict(coerce_numbers_to_str=True, allow_inf_nan=False)
 
@@ -27,7 +27,7 @@ def _text(value: Any) -> Any:
 
 
 def _won(value: Any) -> Any:
-    """Read ``"8,000"`` and ``"8000원"``; what is no amount, as ``"별도문의"``, is unknown."""
+    """Parse ``"8,000"`` and ``"8000원"``. Anything that is no amount, for example ``"별도문의"``, is unknown."""
     if value is None or isinstance(value, str):
         amount = re.fullmatch(r"\s*([0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,12})(?:\.0+)?\s*원?\s*", value or "")
         return int(amount[1].replace(",", "")) if amount else None
@@ -35,10 +35,10 @@ def _won(value: Any) -> Any:
 
 
 def _day(value: Any) -> Any:
-    """Read ``"2025-06-30"`` and ``"20250630"``; anything else is unknown."""
+    """Parse ``"2025-06-30"`` and ``"20250630"``. Anything else is unknown."""
     for form in ("%Y-%m-%d", "%Y%m%d"):
         try:
-            return datetime.strptime(str(value).strip(), form).date()  # noqa: DTZ007 # a day in Korea, no instant
+            return datetime.strptime(str(value).strip(), form).date()  # noqa: DTZ007 # a date without a time
         except ValueError:
             continue
     return None
@@ -49,14 +49,14 @@ Won = Annotated[int | None, BeforeValidator(_won)]
 Day = Annotated[date | None, BeforeValidator(_day)]
 
 
-def first(error: ValidationError) -> str:
-    """Return the first thing that is wrong with an answer, in a few words."""
+def first_error(error: ValidationError) -> str:
+    """Return a short description of the first error."""
     detail = error.errors(include_url=False, include_context=False)[0]
     where = ".".join(str(part) for part in detail["loc"]) or "the top"
     return f"{detail['msg']} at {where}, not {repr(detail['input'])[:80]}"
 
 
-def alike(one: str, other: str) -> bool:
-    """Say whether one of two names lies within the other, spaces and brackets aside; a blank one lies in any."""
+def contains_either(one: str, other: str) -> bool:
+    """Return whether one of two names contains the other, ignoring spaces and brackets. Every name contains a blank."""
     one, other = (re.sub(r"[\W_]+", "", name).casefold() for name in (one, other))
     return one in other or other in one

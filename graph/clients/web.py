@@ -1,10 +1,10 @@
-"""One HTTP question and its answer: deadline, failures as ``ServiceError``, and the key kept out of sight.
+"""Sends one HTTP request with a deadline, maps failures to ``ServiceError``, and hides the key.
 
-Keys travel in query strings, and httpx logs every URL at level INFO and puts the request on its exceptions. So the
-request that httpx knows has no key: the transport adds it on the way out.
+Keys are part of query strings. httpx logs every URL at level INFO and attaches the request to its exceptions.
+Therefore the request inside httpx has no key; the transport adds it on the way out.
 
-A connection lives as long as its question, so that a client can be used from any event loop and leaves no socket
-open. What is expensive about a new ``AsyncClient``, the TLS context, is made once.
+Each request opens a connection, so a client works in any event loop and leaves no socket open. The TLS context is
+the expensive part of a new ``AsyncClient``; it is created once.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from graph.clients.errors import (
 
 __all__ = ["Answer", "Web"]
 
-_MOST_BYTES = 8_000_000  # a thousand rows of any of these services are below 1 MB
-_MOST_CHARACTERS = 200
+_MAX_BYTES = 8_000_000  # a thousand rows of any of these services are below 1 MB
+_MAX_QUOTED_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an HTTP service answered."""
+    """The answer of an HTTP service."""
 
     status: int
     text: str
@@ -47,17 +47,17 @@ class Web:
     """An HTTP service.
 
     Args:
-        service: Its name in errors.
-        url: Scheme, host and port, and perhaps a path that all its paths lie below.
-        url_setting: The variable that ``url`` can be set by, for errors, which never show the URL itself.
-        timeout_seconds: How long one question may take, from the connection to the answer's last byte.
-        key: The secret, taken out of whatever errors quote.
-        key_setting: The variable that the key is set by, for errors.
-        key_params: Query parameters with the key.
-        key_headers: Headers with the key.
+        service: The name in errors.
+        url: Scheme, host and port, and optionally a path prefix.
+        url_setting: The variable of ``url``, for errors. Errors never show the URL.
+        timeout_seconds: The limit for one request, from the connection to the last byte.
+        key: The secret; errors never quote it.
+        key_setting: The variable of the key, for errors.
+        key_params: Query parameters that contain the key.
+        key_headers: Headers that contain the key.
 
     Raises:
-        ServiceUnconfigured: If the URL is none, or the key cannot be one.
+        ServiceUnconfigured: If the URL or the key is malformed.
     """
 
     def __init__(
@@ -76,22 +76,22 @@ class Web:
         self.url_setting = url_setting
         self.key_setting = key_setting
         if not (key.isascii() and key.isprintable() and key.split() == [key]):
-            why = f"{key_setting} holds spaces or signs that no key has, wanted the key alone; set it so."
+            why = f"{key_setting} contains spaces or characters that no key has, wanted the key alone; correct it."
             raise ServiceUnconfigured(service, why)
-        self._url = _base(service, url, url_setting)
+        self._url = _base_url(service, url, url_setting)
         self._timeout_seconds = timeout_seconds
         self._key = key
         self._key_params = dict(key_params or {})
         self._key_headers = dict(key_headers or {})
 
     async def get(self, path: str, params: Mapping[str, str | int | float]) -> Answer:
-        """Return the answer, whatever its status.
+        """Return the answer with any status.
 
         Raises:
-            ServiceUnavailable: If there is none in time.
-            ServiceAnswerError: If it cannot be read, or is far too long.
-            ServiceRefused: If what is asked for cannot be sent.
-            ServiceUnconfigured: If the environment names a proxy that cannot be used.
+            ServiceUnavailable: If there is no answer in time.
+            ServiceAnswerError: If the answer cannot be decompressed or is too long.
+            ServiceRefused: If the parameters cannot be encoded.
+            ServiceUnconfigured: If the environment names an invalid proxy.
         """
         try:
             async with (
@@ -104,72 +104,69 @@ class Web:
                 content = bytearray()
                 async for part in response.aiter_bytes():
                     content += part
-                    if len(content) > _MOST_BYTES:
-                        why = f"more than {_MOST_BYTES:,} bytes came, wanted one page of results; ask for fewer."
+                    if len(content) > _MAX_BYTES:
+                        why = f"got more than {_MAX_BYTES:,} bytes, wanted one page of results; request fewer."
                         raise ServiceAnswerError(self.service, why)
                 return Answer(response.status_code, content.decode("utf-8-sig", errors="replace"))
         except (TimeoutError, httpx.TimeoutException) as error:
             why = (
-                f"no answer came, wanted one within {self._timeout_seconds:g} s; "
+                f"got no answer, wanted one within {self._timeout_seconds:g} s; "
                 "try again later or raise ECO2_CLIENT_TIMEOUT_SECONDS."
             )
             raise ServiceUnavailable(self.service, why) from error
         except httpx.DecodingError as error:
-            why = "a broken compression came, wanted an HTTP answer; try again later."
+            why = "got an answer that cannot be decompressed, wanted a valid one; try again later."
             raise ServiceAnswerError(self.service, why) from error
         except UnicodeError as error:
-            why = "half a character came, wanted whole ones; ask with other words."
+            why = "got text with half a character (a lone surrogate), wanted valid text; change the text."
             raise ServiceRefused(self.service, why) from error
-        # An SSL error during the handshake and an OSError of the resolver come through unwrapped at times.
+        # httpx does not always wrap SSL errors of the handshake and OSErrors of the resolver.
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            why = (
-                f"{type(error).__name__} came, wanted an answer; "
-                f"try again later or see whether {self.url_setting} is right."
-            )
+            why = f"got {type(error).__name__}, wanted an answer; try again later or check {self.url_setting}."
             raise ServiceUnavailable(self.service, why) from error
 
-    def failure(self, answer: Answer, *, said: str = "") -> ServiceError:
-        """Return what an answer with another status than 200 means, to be raised, quoting what the service said."""
-        came = f"HTTP {answer.status} came"
-        if said:
-            came += f" ({self.quoted(said)})"
+    def failure(self, answer: Answer, *, message: str = "") -> ServiceError:
+        """Return the error for an answer whose status is not 200, with the service's message."""
+        got = f"got HTTP {answer.status}"
+        if message:
+            got += f" ({self.quoted(message)})"
         if answer.status >= 500:
-            return ServiceUnavailable(self.service, f"{came}, wanted 200; try again later.")
+            return ServiceUnavailable(self.service, f"{got}, wanted 200; try again later.")
         if answer.status in {401, 403}:
-            why = f"{came}, wanted 200; see whether {self.key_setting} is right and may use this service."
+            why = f"{got}, wanted 200; check that {self.key_setting} is right and has access to this service."
             return ServiceRefused(self.service, why)
         if answer.status >= 400:
-            why = f"{came}, wanted 200; see whether {self.url_setting}, the quota and what was asked for are right."
+            why = f"{got}, wanted 200; check {self.url_setting}, the quota and the request."
             return ServiceRefused(self.service, why)
-        return ServiceAnswerError(self.service, f"{came}, wanted 200; see whether {self.url_setting} is right.")
+        return ServiceAnswerError(self.service, f"{got}, wanted 200; check {self.url_setting}.")
 
     def json(self, answer: Answer) -> Any:
         """Return the answer's JSON.
 
         Raises:
-            ServiceAnswerError: If it is none.
+            ServiceAnswerError: If the answer is not JSON.
         """
         try:
-            return json.loads(answer.text, parse_constant=_no_number)
+            return json.loads(answer.text, parse_constant=_reject_constant)
         except (ValueError, RecursionError) as error:
             raise self.mismatch(answer.text or "nothing", wanted="JSON") from error
 
-    def mismatch(self, came: str, *, wanted: str) -> ServiceAnswerError:
-        """Return the error of an answer that is not as documented, to be raised."""
-        why = f"{self.quoted(came)} came, wanted {wanted}; see whether {self.url_setting} is right."
+    def mismatch(self, got: str, *, wanted: str) -> ServiceAnswerError:
+        """Return the error for an answer that is not as documented."""
+        why = f"got {self.quoted(got)}, wanted {wanted}; check {self.url_setting}."
         return ServiceAnswerError(self.service, why)
 
     def quoted(self, text: str) -> str:
-        """Return the beginning of what a service said, in quotes and without the key, which some repeat."""
+        """Return the start of a service's message, quoted and without the key, which some services repeat."""
         plain, encoded = unquote(self._key), quote(unquote(self._key), safe="")
         for secret in {self._key, plain, encoded, encoded.lower(), quote(plain)} - {""}:
             text = text.replace(secret, "***")
         text = " ".join(text.split())
-        return repr(text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS] + "…")
+        return repr(text if len(text) <= _MAX_QUOTED_CHARS else text[:_MAX_QUOTED_CHARS] + "…")
 
     def _transport(self) -> httpx.AsyncBaseTransport:
         url = httpx.URL(self._url)
-        # With a transport of its own httpx does not look for proxies in the environment.
+        # With a custom transport, httpx ignores the proxies in the environment.
         proxies = {} if proxy_bypass(url.host) else getproxies()
         proxy = proxies.get(url.scheme) or proxies.get("all")
         if proxy is not None and "://" not in proxy:
@@ -177,13 +174,13 @@ class Web:
         try:
             inner = httpx.AsyncHTTPTransport(verify=_tls(), proxy=proxy)
         except (ImportError, ValueError) as error:
-            why = f"a proxy that cannot be used came with the environment, wanted HTTP; see {url.scheme.upper()}_PROXY."
+            why = f"got an invalid proxy from the environment, wanted an HTTP proxy; check {url.scheme.upper()}_PROXY."
             raise ServiceUnconfigured(self.service, why) from error
         return _Keyed(inner, self._key_params, self._key_headers)
 
 
 class _Keyed(httpx.AsyncBaseTransport):
-    """Adds the key to what goes out."""
+    """Adds the key to outgoing requests."""
 
     def __init__(self, inner: httpx.AsyncBaseTransport, params: Mapping[str, str], headers: Mapping[str, str]) -> None:
         self._inner = inner
@@ -209,17 +206,17 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _base(service: str, url: str, setting: str) -> str:
+def _base_url(service: str, url: str, setting: str) -> str:
     try:
         parsed = httpx.URL(url)
-        sound = parsed.scheme in {"http", "https"} and bool(parsed.host) and not parsed.query and not parsed.fragment
+        valid = parsed.scheme in {"http", "https"} and bool(parsed.host) and not parsed.query and not parsed.fragment
     except (httpx.InvalidURL, ValueError):
-        sound = False
-    if not sound:
-        why = f"{setting} is not a web address, wanted one such as https://apis.data.go.kr; set it so or unset it."
+        valid = False
+    if not valid:
+        why = f"{setting} is not a web address, wanted one such as https://apis.data.go.kr; correct it or unset it."
         raise ServiceUnconfigured(service, why)
     return url.rstrip("/")
 
 
-def _no_number(constant: str) -> NoReturn:
+def _reject_constant(constant: str) -> NoReturn:
     raise ValueError(constant)

@@ -1,4 +1,4 @@
-"""The rules of disposal in Korea, and the retriever that finds the ones that fit a question."""
+"""The disposal rules of Korea, and the retriever for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DisposalRules: BM25 over the shipped rules."""
+"""A BM25 retriever over the disposal rules."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from graph.knowledge.rules import Rule, rules
 __all__ = ["DisposalRules"]
 
 _WORD = re.compile(r"[0-9a-z가-힣]+")
-# Words of almost every question; as n-grams they would match the rules' own prose.
-_ASKING = re.compile(r"어떻게|어디에?|하나요?|되나요?|(?:버려|버리|배출|분리수거|재활용|해야|돼|알려|방법)\S*")
+# These words occur in almost every question. As n-grams they would match the text of every rule.
+_QUESTION_WORDS = re.compile(r"어떻게|어디에?|하나요?|되나요?|(?:버려|버리|배출|분리수거|재활용|해야|돼|알려|방법)\S*")
 
 
 class DisposalRules(BaseRetriever):
-    """Finds the rules that fit a question, best first, with the score as ``metadata["score"]``.
+    """Retrieves the rules that match a question, the best first, with ``metadata["score"]``.
 
     Attributes:
-        k: How many rules at most; those without anything in common with the question are left out.
+        k: The maximum number of rules. Rules with a score of 0 are left out.
     """
 
     k: int = 4
@@ -33,15 +33,15 @@ class DisposalRules(BaseRetriever):
         self,
         query: str,
         *,
-        run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002 - the base class's
+        run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002 - required by the base class
     ) -> list[Document]:
-        known = rules()
-        tokens = _tokens(_ASKING.sub(" ", query.lower()))
+        all_rules = rules()
+        tokens = _tokens(_QUESTION_WORDS.sub(" ", query.lower()))
         if not tokens:
             return []
-        found, scores = _index().retrieve([tokens], k=min(self.k, len(known)), show_progress=False)
+        found, scores = _index().retrieve([tokens], k=min(self.k, len(all_rules)), show_progress=False)
         return [
-            _document(known[number], float(score))
+            _document(all_rules[number], float(score))
             for number, score in zip(found[0], scores[0], strict=True)
             if score > 0
         ]
@@ -50,21 +50,21 @@ class DisposalRules(BaseRetriever):
 @cache
 def _index() -> Any:
     index = bm25s.BM25()
-    index.index([_tokens(_indexed(rule)) for rule in rules()], show_progress=False)
+    index.index([_tokens(_index_text(rule)) for rule in rules()], show_progress=False)
     return index
 
 
-def _indexed(rule: Rule) -> str:
-    # What a rule is about weighs more than what it mentions.
+def _index_text(rule: Rule) -> str:
+    # The rule's subject weighs more than the words it mentions.
     return " ".join([rule.item] * 3 + [*rule.also] * 2 + [rule.category, rule.how]).lower()
 
 
 def _tokens(text: str) -> list[str]:
-    """Return each word's pairs and triples of characters: Korean particles stick to the words they follow."""
+    """Return each word's character pairs and triples, because Korean particles attach to words."""
     tokens = []
     for word in _WORD.findall(text):
         tokens += [word[start : start + size] for size in (2, 3) for start in range(len(word) - size + 1)]
-        if len(word) <= 2:  # a noun of one character, alone or with its particle
+        if len(word) <= 2:  # a one-character noun, alone or with its particle
             tokens.append(word[0])
     return tokens
 

@@ -1,4 +1,4 @@
-"""The shipped rules, read from ``rules/<category>.yaml``."""
+"""Reads the disposal rules from ``rules/<category>.yaml``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["Rule", "rules"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """How one kind of waste is disposed of.
+    """The disposal rule for one kind of waste.
 
     Attributes:
         item: Its name.
-        also: Other names, and things it holds for.
-        category: What it is collected as.
+        also: Other names, and other items that the rule covers.
+        category: The collection category.
         how: What to do.
-        source: Whose rule it is.
+        source: The authority behind the rule.
     """
 
     item: str
@@ -34,7 +34,7 @@ class Rule:
 
 @cache
 def rules() -> tuple[Rule, ...]:
-    """Return all rules, read at their first use."""
+    """Return all rules. The first call reads the files."""
     found: list[Rule] = []
     for path in sorted(Path(__file__).with_name("rules").glob("*.yaml")):
         page = yaml.safe_load(path.read_text(encoding="utf-8"))

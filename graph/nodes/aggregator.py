@@ -1,4 +1,4 @@
-"""The aggregator node: joins what the branches found out."""
+"""The aggregator node: joins the results of the branches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from graph.state import Result, State
 
 __all__ = ["aggregator"]
 
-# In the order of the text, whichever branch was done first.
+# The order of the sections, whichever branch ended first.
 _TITLES: Mapping[Branch, str] = MappingProxyType(
     {
         "waste_rag": "분리배출 지침",
@@ -28,7 +28,7 @@ _TITLES: Mapping[Branch, str] = MappingProxyType(
 
 
 async def aggregator(state: State) -> State:
-    """Join the results into one text, in which a failed one says so."""
+    """Join the results into one text. Failed results are marked."""
     results = state["results"]
     return {
         "context": "\n\n".join(_section(title, results[node]) for node, title in _TITLES.items() if node in results)

@@ -1,4 +1,4 @@
-"""The answer node: writes to the user."""
+"""The answer node: writes the answer to the user."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["answer"]
 
 
 async def answer(state: State) -> State:
-    """Stream the answer to the message from what the branches found, and add the turn to the conversation."""
+    """Stream the answer, based on the branches' results, and add the turn to the conversation."""
     messages = conversation("answer", state, context=state["context"])
     text = "".join([chunk.text async for chunk in models.chat("answer").astream(messages)])
     return {"answer": text, "messages": [HumanMessage(question(state)), AIMessage(text)]}

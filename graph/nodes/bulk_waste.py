@@ -1,20 +1,19 @@
-"""The bulk_waste node: finds fees."""
+"""The bulk_waste node: looks up bulk-waste fees."""
 
 from __future__ import annotations
 
 from graph import models
-from graph.clients.errors import ServiceError
+from graph.clients import ServiceError
 from graph.conversation import conversation
 from graph.results import failure, found
 from graph.state import State
-from graph.tools import call_tools
-from graph.tools.bulk_waste import bulk_waste_fees
+from graph.tools import bulk_waste_fees, call_tools
 
 __all__ = ["bulk_waste"]
 
 
 async def bulk_waste(state: State) -> State:
-    """Find out what a district takes for bulk waste; the model chooses what to ask the service."""
+    """Return a district's fees for bulk waste. The model chooses the service calls."""
     messages = conversation("bulk_waste", state)
     try:
         answer = await call_tools(models.chat("bulk_waste"), messages, [bulk_waste_fees])

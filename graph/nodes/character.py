@@ -1,4 +1,4 @@
-"""The character node: draws the character that stands for a kind of waste."""
+"""The character node: looks up the character that represents a kind of waste."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import cast
 from pydantic import BaseModel, Field
 
 from graph import models
-from graph.clients.character import Characters
-from graph.clients.errors import ServiceError
+from graph.clients import Characters, ServiceError
 from graph.conversation import conversation
 from graph.results import failure, found
 from graph.state import State
@@ -16,22 +15,22 @@ from graph.state import State
 __all__ = ["character"]
 
 
-class Wish(BaseModel):
+class CharacterQuery(BaseModel):
     """사용자가 바라는 캐릭터."""
 
     item: str = Field(description="캐릭터가 대표하는 쓰레기의 이름. 말하지 않았으면 빈 문자열.")
 
 
 async def character(state: State) -> State:
-    """Ask the character service who stands for what the user names or shows; without one it is everybody."""
-    read = models.chat("character").with_structured_output(Wish)
-    wish = cast("Wish", await read.ainvoke(conversation("character", state)))
+    """Return the character for the waste that the user names or shows; without a match, all characters."""
+    model = models.chat("character").with_structured_output(CharacterQuery)
+    query = cast("CharacterQuery", await model.ainvoke(conversation("character", state)))
     try:
         service = Characters.from_env()
-        drawn = await service.character(wish.item) if wish.item else None
-        everybody = () if drawn else await service.all()
+        match = await service.character(query.item) if query.item else None
+        characters = (match,) if match else await service.all()
     except ServiceError as error:
         return failure("character", "캐릭터 정보", error)
-    intro = "뽑힌 캐릭터입니다." if drawn else "맞는 캐릭터가 없습니다. 만날 수 있는 캐릭터들입니다."
-    lines = [f"{one.name} ({one.material}): {one.dialog}" for one in ((drawn,) if drawn else everybody)]
+    intro = "뽑힌 캐릭터입니다." if match else "맞는 캐릭터가 없습니다. 만날 수 있는 캐릭터들입니다."
+    lines = [f"{one.name} ({one.material}): {one.dialog}" for one in characters]
     return found("character", "\n".join([intro, *lines]), ["이코에코 캐릭터 도감"])

@@ -1,20 +1,19 @@
-"""The collection_point node: finds collection points."""
+"""The collection_point node: looks up collection points."""
 
 from __future__ import annotations
 
 from graph import models
-from graph.clients.errors import ServiceError
+from graph.clients import ServiceError
 from graph.conversation import conversation
 from graph.results import failure, found
 from graph.state import State
-from graph.tools import call_tools
-from graph.tools.collection_point import collection_points
+from graph.tools import call_tools, collection_points
 
 __all__ = ["collection_point"]
 
 
 async def collection_point(state: State) -> State:
-    """Find out who takes back what must not go into the bin; the model chooses what to ask the service."""
+    """Return collection points for waste that must not go into the bin. The model chooses the service calls."""
     messages = conversation("collection_point", state)
     try:
         answer = await call_tools(models.chat("collection_point"), messages, [collection_points])

@@ -24,7 +24,7 @@ class Grade(BaseModel):
 
 
 async def feedback(state: State) -> Command[Literal["aggregator", "web_search"]]:
-    """Score the answer from 0 to 1; a poor one is backed by a web search."""
+    """Score the answer from 0 to 1. A web search supplements a poor answer."""
     result = state["results"]["waste_rag"]
     score = 0.0 if result["failed"] else await _score(state, result["text"])
     update: State = {"scores": {"rag_quality": score}}

@@ -1,4 +1,4 @@
-"""The general node: answers what needs no service."""
+"""The general node: answers questions that need no service."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ __all__ = ["general"]
 
 
 async def general(state: State) -> State:
-    """Answer from what the model knows."""
+    """Answer from the model's own knowledge."""
     answer = await models.chat("general").ainvoke(conversation("general", state))
     return found("general", answer.text)

@@ -1,4 +1,4 @@
-"""The intent node: says what the user wants."""
+"""The intent node: classifies the user's message."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Classification(BaseModel):
 
 
 async def intent(state: State) -> State:
-    """Classify the message into one of the intents, and leave behind what the turn before held."""
-    # What the picture showed was read in this turn, or is the turn's before.
+    """Classify the message into one of the intents, and clear the results of the previous turn."""
+    # Without an image in this turn, ``vision`` is left over from an earlier turn.
     turn: State = {**state, "vision": state.get("vision") if state.get("image") else None}
-    classify = models.chat("intent").with_structured_output(Classification)
-    read = cast("Classification", await classify.ainvoke(conversation("intent", turn)))
+    model = models.chat("intent").with_structured_output(Classification)
+    classification = cast("Classification", await model.ainvoke(conversation("intent", turn)))
     return {
-        "intent": read.intent,
-        "weather": read.weather,
-        "place": read.place,
+        "intent": classification.intent,
+        "weather": classification.weather,
+        "place": classification.place,
         "vision": turn["vision"],
         "image": "",
         "results": cast("dict[str, Result]", None),

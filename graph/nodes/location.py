@@ -1,20 +1,19 @@
-"""The location node: finds places."""
+"""The location node: looks up places."""
 
 from __future__ import annotations
 
 from graph import models
-from graph.clients.errors import ServiceError
+from graph.clients import ServiceError
 from graph.conversation import conversation
 from graph.results import failure, found
 from graph.state import State
-from graph.tools import call_tools
-from graph.tools.location import search_places
+from graph.tools import call_tools, search_places
 
 __all__ = ["location"]
 
 
 async def location(state: State) -> State:
-    """Find out places to take waste to; the model chooses what to ask the service."""
+    """Return places that accept waste. The model chooses the service calls."""
     messages = conversation("location", state)
     try:
         answer = await call_tools(models.chat("location"), messages, [search_places])

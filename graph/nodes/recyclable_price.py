@@ -1,20 +1,19 @@
-"""The recyclable_price node: finds prices."""
+"""The recyclable_price node: looks up prices of recyclables."""
 
 from __future__ import annotations
 
 from graph import models
-from graph.clients.errors import ServiceError
+from graph.clients import ServiceError
 from graph.conversation import conversation
 from graph.results import failure, found
 from graph.state import State
-from graph.tools import call_tools
-from graph.tools.recyclable_price import recyclable_prices
+from graph.tools import call_tools, recyclable_prices
 
 __all__ = ["recyclable_price"]
 
 
 async def recyclable_price(state: State) -> State:
-    """Find out what recyclables sell for; the model chooses what to ask the service."""
+    """Return the prices of recyclables. The model chooses the service calls."""
     messages = conversation("recyclable_price", state)
     try:
         answer = await call_tools(models.chat("recyclable_price"), messages, [recyclable_prices])

@@ -1,4 +1,4 @@
-"""The router node: starts the branches that serve the turn, side by side."""
+"""The router node: starts the turn's branches in parallel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The summarize node: keeps a long conversation short."""
+"""The summarize node: shortens a long conversation."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ["summarize"]
 
 
 async def summarize(state: State) -> State:
-    """Replace all but the last turn by a summary, which takes up the one before."""
+    """Replace all turns except the last by a summary, which includes the previous summary."""
     old: list[BaseMessage] = list(state["messages"][:-KEPT_MESSAGES])
-    said = get_buffer_string(old, human_prefix="사용자", ai_prefix="이코에코")
-    if before := state.get("summary"):
-        said = f"이전 요약: {before}\n\n{said}"
-    written = await models.chat("summarize").ainvoke([SystemMessage(prompt("summarize")), HumanMessage(said)])
+    history = get_buffer_string(old, human_prefix="사용자", ai_prefix="이코에코")
+    if previous := state.get("summary"):
+        history = f"이전 요약: {previous}\n\n{history}"
+    summary = await models.chat("summarize").ainvoke([SystemMessage(prompt("summarize")), HumanMessage(history)])
     removed = [RemoveMessage(id=message.id or "") for message in old]
-    return {"summary": written.text, "messages": cast("list[AnyMessage]", removed)}
+    return {"summary": summary.text, "messages": cast("list[AnyMessage]", removed)}

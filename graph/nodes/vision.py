@@ -1,4 +1,4 @@
-"""The vision node: says what waste is on the user's picture."""
+"""The vision node: describes the waste on the user's image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from graph.state import State
 __all__ = ["vision"]
 
 
-class Sight(BaseModel):
+class ImageDescription(BaseModel):
     """사진 속 쓰레기."""
 
     item: str = Field(description="버리려는 물건의 이름. 예: 투명 페트병")
@@ -23,13 +23,14 @@ class Sight(BaseModel):
 
 
 async def vision(state: State) -> State:
-    """Read item, material and condition from the picture."""
-    look = models.chat("vision").with_structured_output(Sight)
-    picture = HumanMessage(
+    """Read item, material and condition from the image."""
+    model = models.chat("vision").with_structured_output(ImageDescription)
+    image = HumanMessage(
         [
             {"type": "text", "text": state.get("message", "") or "이 사진 속 쓰레기를 알려 주세요."},
             {"type": "image_url", "image_url": {"url": state["image"]}},
         ]
     )
-    seen = cast("Sight", await look.ainvoke([SystemMessage(prompt("vision")), picture]))
-    return {"vision": {"item": seen.item, "material": seen.material, "condition": seen.condition}}
+    messages = [SystemMessage(prompt("vision")), image]
+    found = cast("ImageDescription", await model.ainvoke(messages))
+    return {"vision": {"item": found.item, "material": found.material, "condition": found.condition}}

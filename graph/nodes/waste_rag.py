@@ -1,4 +1,4 @@
-"""The waste_rag node: answers from the rules of disposal."""
+"""The waste_rag node: answers from the disposal rules."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["waste_rag"]
 
 
 async def waste_rag(state: State) -> State:
-    """Find the rules that fit the question, and answer from them alone."""
-    seen = state.get("vision")
-    query = f"{seen['item'] if seen else ''} {state.get('message', '')}"
+    """Retrieve the rules that match the question, and answer from them alone."""
+    item = state.get("vision")
+    query = f"{item['item'] if item else ''} {state.get('message', '')}"
     passages = await DisposalRules().ainvoke(query)
     if not passages:
         return missing("waste_rag", "분리배출 지침에서 맞는 항목을 찾지 못했습니다.")

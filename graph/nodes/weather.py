@@ -1,20 +1,19 @@
-"""The weather node: finds the weather."""
+"""The weather node: looks up the weather forecast."""
 
 from __future__ import annotations
 
 from graph import models
-from graph.clients.errors import ServiceError
+from graph.clients import ServiceError
 from graph.conversation import conversation
 from graph.results import failure, found
 from graph.state import State
-from graph.tools import call_tools
-from graph.tools.weather import forecast
+from graph.tools import call_tools, forecast
 
 __all__ = ["weather"]
 
 
 async def weather(state: State) -> State:
-    """Find out the weather, as far as it matters for taking waste out; the model chooses what to ask the service."""
+    """Return the weather as far as it matters for waste disposal. The model chooses the service calls."""
     messages = conversation("weather", state)
     try:
         answer = await call_tools(models.chat("weather"), messages, [forecast])

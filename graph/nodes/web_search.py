@@ -1,4 +1,4 @@
-"""The web_search node: lets the provider search the web."""
+"""The web_search node: searches the web with the provider's search."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from graph.state import State
 
 __all__ = ["web_search"]
 
-_MOST_QUERIES = 2
+_MAX_QUERIES = 2
 
 
 class Plan(BaseModel):
@@ -27,10 +27,10 @@ class Plan(BaseModel):
 
 
 async def web_search(state: State) -> State:
-    """Plan what to search for, search for each side by side, and hand on the answers with their sources."""
-    plan = models.chat("web_search").with_structured_output(Plan)
-    planned = cast("Plan", await plan.ainvoke(conversation("web_search_plan", state)))
-    queries = planned.queries[:_MOST_QUERIES] or [state.get("message", "")]
+    """Plan the queries, run them in parallel, and return the answers with their sources."""
+    planner = models.chat("web_search").with_structured_output(Plan)
+    plan = cast("Plan", await planner.ainvoke(conversation("web_search_plan", state)))
+    queries = plan.queries[:_MAX_QUERIES] or [state.get("message", "")]
     model = models.with_search("web_search")
     system = SystemMessage(prompt("web_search"))
     answers = await asyncio.gather(*(model.ainvoke([system, HumanMessage(query)]) for query in queries))
@@ -41,9 +41,9 @@ async def web_search(state: State) -> State:
 
 
 def _sources(answer: AIMessage) -> Iterator[str]:
-    """Return the addresses that an answer cites; LangChain tells them alike for both providers."""
+    """Return the URLs that an answer cites. LangChain's annotations are the same for both providers."""
     for block in answer.content_blocks:
         if block["type"] == "text":
-            for note in block.get("annotations", []):
-                if note["type"] == "citation" and (url := note.get("url")):
+            for annotation in block.get("annotations", []):
+                if annotation["type"] == "citation" and (url := annotation.get("url")):
                     yield url

@@ -1,4 +1,4 @@
-"""The prompts' texts, one file per prompt."""
+"""The prompts, one text file each."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ __all__ = ["prompt"]
 
 @cache
 def prompt(name: str) -> str:
-    """Return the text of ``<name>.txt``, read at its first use."""
+    """Return the text of ``<name>.txt``. The first call reads the file."""
     return Path(__file__).with_name(f"{name}.txt").read_text(encoding="utf-8")

@@ -12,31 +12,31 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.tools import BaseTool
 from langgraph.prebuilt import ToolNode
 
-__all__ = ["MOST_ROUNDS", "as_json", "call_tools"]
+__all__ = ["MAX_ROUNDS", "as_json", "call_tools"]
 
-MOST_ROUNDS = 3
+MAX_ROUNDS = 3
 
 
 async def call_tools(model: BaseChatModel, messages: Sequence[BaseMessage], tools: Sequence[BaseTool]) -> AIMessage:
-    """Return the model's answer once it needs no tool any more; after three rounds it has to do without.
+    """Return the model's answer. After three rounds of tool calls, the model answers without tools.
 
-    Arguments that do not fit a tool go back to the model, which may correct them.
+    If the arguments do not fit a tool, the error goes back to the model, which may correct them.
 
     Raises:
         ServiceError: If a tool's service fails.
     """
-    asking = model.bind_tools(tools)
-    said = list(messages)
-    runs = ToolNode(tools)
-    for _ in range(MOST_ROUNDS):
-        answer = await asking.ainvoke(said)
+    model_with_tools = model.bind_tools(tools)
+    history = list(messages)
+    tool_node = ToolNode(tools)
+    for _ in range(MAX_ROUNDS):
+        answer = await model_with_tools.ainvoke(history)
         if not answer.tool_calls:
             return answer
-        said += [answer, *cast("list[BaseMessage]", await runs.ainvoke([answer]))]
-    return await model.ainvoke(said)
+        history += [answer, *cast("list[BaseMessage]", await tool_node.ainvoke([answer]))]
+    return await model.ainvoke(history)
 
 
-def as_json(rows: Iterable[Any], **beside: Any) -> str:
-    """Return dataclasses as the JSON that a model reads, without what is unknown, under ``results``."""
+def as_json(rows: Iterable[Any], **fields: Any) -> str:
+    """Return dataclasses as JSON for a model: the rows under ``results`` without unknown values, and these fields."""
     results = [{name: value for name, value in asdict(row).items() if value not in {None, ""}} for row in rows]
-    return json.dumps({**beside, "results": results}, ensure_ascii=False, default=str)
+    return json.dumps({**fields, "results": results}, ensure_ascii=False, default=str)

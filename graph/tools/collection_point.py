@@ -1,16 +1,16 @@
-"""Collection points, from KECO."""
+"""The tool for collection points, from KECO."""
 
 from __future__ import annotations
 
 from langchain_core.tools import tool
 
-from graph.clients.keco import Keco
+from graph.clients import Keco
 from graph.tools.calling import as_json
 
 __all__ = ["collection_points"]
 
 
-@tool(parse_docstring=True)  # the docstring itself is indented otherwise by Python 3.13
+@tool(parse_docstring=True)  # without it, Python 3.13 changes the indentation of the description
 async def collection_points(kind: str = "", region: str = "", address: str = "") -> str:
     """폐휴대폰, 중소형 폐가전, 폐자동차를 받아 주는 수거·회수처를 찾습니다.
 

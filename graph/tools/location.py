@@ -1,10 +1,10 @@
-"""Places, from Kakao Local."""
+"""The tool for places, from Kakao Local."""
 
 from __future__ import annotations
 
 from langchain_core.tools import tool
 
-from graph.clients.kakao import Kakao
+from graph.clients import Kakao
 from graph.tools.calling import as_json
 
 __all__ = ["search_places"]
@@ -12,7 +12,7 @@ __all__ = ["search_places"]
 _RADIUS_METERS = 3000
 
 
-@tool(parse_docstring=True)  # the docstring itself is indented otherwise by Python 3.13
+@tool(parse_docstring=True)  # without it, Python 3.13 changes the indentation of the description
 async def search_places(query: str, near: str = "") -> str:
     """장소를 키워드로 찾습니다.
 
@@ -23,8 +23,8 @@ async def search_places(query: str, near: str = "") -> str:
     kakao = Kakao.from_env()
     if not near:
         return as_json(await kakao.search(query))
-    around = await kakao.search(near, size=1)
-    if not around:
+    centers = await kakao.search(near, size=1)
+    if not centers:
         return as_json(await kakao.search(f"{near} {query}"))
-    center = (around[0].latitude, around[0].longitude)
-    return as_json(await kakao.search(query, near=center, radius_meters=_RADIUS_METERS), near=around[0].name)
+    center = (centers[0].latitude, centers[0].longitude)
+    return as_json(await kakao.search(query, near=center, radius_meters=_RADIUS_METERS), near=centers[0].name)

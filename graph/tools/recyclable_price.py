@@ -1,16 +1,16 @@
-"""The prices of recyclables, from KECO's monthly survey."""
+"""The tool for prices of recyclables, from KECO's monthly survey."""
 
 from __future__ import annotations
 
 from langchain_core.tools import tool
 
-from graph.clients.recyclable_price import RecyclablePrices
+from graph.clients import RecyclablePrices
 from graph.tools.calling import as_json
 
 __all__ = ["recyclable_prices"]
 
 
-@tool(parse_docstring=True)  # the docstring itself is indented otherwise by Python 3.13
+@tool(parse_docstring=True)  # without it, Python 3.13 changes the indentation of the description
 async def recyclable_prices(item: str = "", region: str = "전국") -> str:
     """재활용 자원이 이번 달에 팔리는 값(원/kg)을 가져옵니다.
 

@@ -16,9 +16,9 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from graph.cassette import KEYS
-from graph.health import serving
-from graph.worker_env import WorkerSettings
+from graph.replay import KEYS
+from graph.worker import WorkerSettings
+from graph.worker.health import serve_health
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -310,7 +310,7 @@ def test_the_worker_s_health_check_follows_its_readiness(compose: dict[str, Any]
     kind, program, *arguments = compose["services"]["worker"]["healthcheck"]["test"]
     assert (kind, program) == ("CMD", "python")
 
-    with serving(0, CollectorRegistry(), alive=lambda: "", ready=lambda: wrong) as port:
+    with serve_health(0, CollectorRegistry(), alive=lambda: "", ready=lambda: wrong) as port:
         command = [sys.executable, *(argument.replace(":9464/", f":{port}/") for argument in arguments)]
         done = subprocess.run(command, capture_output=True, check=False)
 

@@ -24,8 +24,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 import yaml
 
-from graph.__main__ import main
-from graph.demo import QUERIES
+from graph.cli import QUERIES, main
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy" / "local"

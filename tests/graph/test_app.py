@@ -1,4 +1,4 @@
-"""The application: what the handler is told, where conversations are kept, and what ``langgraph.json`` opens."""
+"""The application: the handler's arguments, the checkpointers, and the graph of ``langgraph.json``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Script:
 
 
 def test_the_features_are_the_routing_table() -> None:
-    """Each intent's subagents are its branches, parallel where there are several, and described."""
+    """Each intent's subagents are its branches. They are marked parallel if there are several."""
     assert {intent: feature.subagents for intent, feature in app.FEATURES.items()} == BRANCHES
     for feature in app.FEATURES.values():
         assert feature.parallel == (len(feature.subagents) > 1)
@@ -40,7 +40,7 @@ def test_the_features_are_the_routing_table() -> None:
 
 
 async def test_the_handler_measures_the_graph(script: Script, registry: CollectorRegistry, records: Records) -> None:
-    """Nodes by their files' names, subagents, the score and the agent's name are in the metrics."""
+    """The metrics contain the nodes by file name, the subagents, the score and the agent's name."""
     files = {path.stem for path in (ROOT / "graph" / "nodes").glob("*.py")}
 
     with app.make_handler(Settings(), sinks=[records], registry=registry) as handler:
@@ -58,11 +58,11 @@ async def test_the_handler_measures_the_graph(script: Script, registry: Collecto
 
 
 def test_langgraph_json_names_the_graph_with_its_handler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the server opens exists, has the handler attached, and is made once for all requests."""
+    """The file names a graph that has the handler and is created once for all requests."""
     registry = CollectorRegistry()
-    monkeypatch.setattr(app, "make_handler", lambda settings: _kept(handlers, registry))
+    monkeypatch.setattr(app, "make_handler", lambda settings: _store_handler(handlers, registry))
     handlers: list[Any] = []
-    app._measured.cache_clear()
+    app._graph_with_handler.cache_clear()
     named = json.loads((ROOT / "langgraph.json").read_text())["graphs"]["eco2"]
     path, _, function = named.partition(":")
 
@@ -75,11 +75,11 @@ def test_langgraph_json_names_the_graph_with_its_handler(monkeypatch: pytest.Mon
     assert app.make_graph({}) is app.make_graph({})
     for handler in handlers:
         handler.close()
-    app._measured.cache_clear()
+    app._graph_with_handler.cache_clear()
 
 
 async def test_conversations_are_kept_in_memory_by_default() -> None:
-    """Nothing needs to be set up."""
+    """Without a setting, the checkpointer keeps conversations in memory."""
     async with app.checkpoints() as saver:
         assert isinstance(saver, InMemorySaver)
 
@@ -87,7 +87,7 @@ async def test_conversations_are_kept_in_memory_by_default() -> None:
 async def test_a_conversation_in_sqlite_survives_the_process(
     script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A new process finds the thread where the last one left it."""
+    """A new process finds the thread in its last state."""
     pytest.importorskip("langgraph.checkpoint.sqlite.aio")
     setting = f"sqlite:///{tmp_path / 'talks.db'}"
     monkeypatch.setenv("ECO2_CHECKPOINTS", setting)
@@ -124,7 +124,7 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("setting", ["mysql://user:hunter2@host/db", "sqlite://", "sqlite:///", "disk"])
 async def test_unknown_checkpoints_are_refused(monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
-    """The message says what is wanted, and no password."""
+    """The message names the allowed values and shows no password."""
     monkeypatch.setenv("ECO2_CHECKPOINTS", setting)
 
     with pytest.raises(GraphConfigError) as error:
@@ -142,7 +142,7 @@ async def test_unknown_checkpoints_are_refused(monkeypatch: pytest.MonkeyPatch, 
     ("setting", "extra"), [("sqlite:///talks.db", "sqlite"), ("postgresql://user:hunter2@host/db", "postgres")]
 )
 async def test_a_missing_extra_is_one_sentence(monkeypatch: pytest.MonkeyPatch, setting: str, extra: str) -> None:
-    """The message says how to install it."""
+    """The message says how to install the extra."""
     monkeypatch.setenv("ECO2_CHECKPOINTS", setting)
     monkeypatch.setitem(sys.modules, f"langgraph.checkpoint.{extra}.aio", None)
 
@@ -151,23 +151,23 @@ async def test_a_missing_extra_is_one_sentence(monkeypatch: pytest.MonkeyPatch, 
             pass
 
     assert str(error.value) == (
-        f"ECO2_CHECKPOINTS asks for {extra}, wanted its package; install it: pip install 'eco2-callbacks[{extra}]'."
+        f"ECO2_CHECKPOINTS needs the extra {extra!r}; install it: pip install 'eco2-callbacks[{extra}]'."
     )
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "sqlite_error"),
     [
         pytest.param("missing/talks.db", "unable to open database file", id="no_folder"),
         pytest.param("notes.txt", "file is not a database", id="no_database"),
     ],
 )
 async def test_an_unusable_sqlite_path_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, said: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, sqlite_error: str
 ) -> None:
-    """Before the first request, by a message that names the setting, and says what SQLite does."""
+    """The error comes before the first request and names the setting and SQLite's reason."""
     pytest.importorskip("langgraph.checkpoint.sqlite.aio")
-    (tmp_path / "notes.txt").write_text("No database, but words. " * 50, encoding="utf-8")
+    (tmp_path / "notes.txt").write_text("Not a database. " * 75, encoding="utf-8")
     monkeypatch.setenv("ECO2_CHECKPOINTS", f"sqlite:///{tmp_path / name}")
 
     with pytest.raises(GraphConfigError) as error:
@@ -175,11 +175,11 @@ async def test_an_unusable_sqlite_path_is_refused(
             pass
 
     assert str(error.value) == (
-        f"ECO2_CHECKPOINTS names {str(tmp_path / name)!r} (SQLite: {said}), wanted a database that can be written, "
-        "in a folder that exists; correct it or unset it."
+        f"ECO2_CHECKPOINTS is {str(tmp_path / name)!r} (SQLite: {sqlite_error}), wanted a writable database in an "
+        "existing folder; correct it or unset it."
     )
 
 
-def _kept(handlers: list[Any], registry: CollectorRegistry) -> Any:
+def _store_handler(handlers: list[Any], registry: CollectorRegistry) -> Any:
     handlers.append(Eco2CallbackHandler(registry=registry))
     return handlers[-1]

@@ -1,4 +1,4 @@
-"""The knowledge base: its rules, and that questions find them."""
+"""The knowledge base: its rules, and their retrieval."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ QUESTIONS = [
 
 @pytest.mark.parametrize(("question", "item"), QUESTIONS, ids=[item for _, item in QUESTIONS])
 def test_a_question_finds_its_rule_first(question: str, item: str) -> None:
-    """The best passage is the one about what was asked."""
+    """The best passage is about the item in the question."""
     found = DisposalRules().invoke(question)
 
     assert found[0].metadata["item"] == item
@@ -46,7 +46,7 @@ def test_a_question_finds_its_rule_first(question: str, item: str) -> None:
 
 
 def test_passages_come_with_their_score_and_source() -> None:
-    """At most k passages, best first, each with what a reader checks."""
+    """There are at most k passages, the best first, each with score and source."""
     found = DisposalRules(k=3).invoke("유리병")
 
     assert len(found) == 3
@@ -57,12 +57,12 @@ def test_passages_come_with_their_score_and_source() -> None:
 
 @pytest.mark.parametrize("question", ["", "?!", "어떻게 버려?", "qzx"])
 def test_a_question_about_nothing_known_finds_nothing(question: str) -> None:
-    """No passage is better than any four."""
+    """A question without a match returns no passage."""
     assert DisposalRules().invoke(question) == []
 
 
 def test_a_retrieval_is_measured(handler: Eco2CallbackHandler, registry: object, records: object) -> None:
-    """The retriever is LangChain's, so its time is counted."""
+    """The handler records the retriever's run."""
     DisposalRules().invoke("페트병", {"callbacks": [handler]})
 
     (call,) = [record for record in records.all if type(record).__name__ == "RetrieverCall"]  # type: ignore[attr-defined]
@@ -70,7 +70,7 @@ def test_a_retrieval_is_measured(handler: Eco2CallbackHandler, registry: object,
 
 
 def test_rules_are_complete_and_named_once() -> None:
-    """Each of the rules says what to do, and no item stands twice."""
+    """Each rule has instructions, other names and a source, and no item occurs twice."""
     items = [rule.item for rule in rules()]
 
     assert 60 <= len(items) == len(set(items))

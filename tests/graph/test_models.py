@@ -1,4 +1,4 @@
-"""The factory of models: whose, which, and how often made."""
+"""The factory of models: provider, model name, keys and reuse."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_openai_is_the_default() -> None:
-    """Without a setting the models are gpt-5.2, and a stream tells its usage."""
+    """Without a setting, the model is gpt-5.2 and its streams report usage."""
     model = models.chat("answer")
 
     assert isinstance(model, ChatOpenAI)
@@ -28,7 +28,7 @@ def test_openai_is_the_default() -> None:
 
 
 def test_the_provider_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``ECO2_PROVIDER`` is for all nodes, ``ECO2_PROVIDER_<NODE>`` for one, and wins."""
+    """``ECO2_PROVIDER`` applies to all nodes; ``ECO2_PROVIDER_<NODE>`` overrides it for one node."""
     monkeypatch.setenv("ECO2_PROVIDER", "google")
     monkeypatch.setenv("ECO2_PROVIDER_WASTE_RAG", "openai")
 
@@ -39,8 +39,8 @@ def test_the_provider_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (models.provider("waste_rag"), models.provider("waste")) == ("openai", "google")
 
 
-def test_models_names_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each provider's chat model, and the one that draws, can be another."""
+def test_model_names_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting can change each provider's chat model and the image model."""
     monkeypatch.setenv("ECO2_OPENAI_MODEL", "gpt-x")
     monkeypatch.setenv("ECO2_GOOGLE_MODEL", "gemini-x")
     monkeypatch.setenv("ECO2_IMAGE_MODEL", "image-x")
@@ -55,7 +55,7 @@ def test_models_names_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("setting", ["ECO2_PROVIDER", "ECO2_PROVIDER_ANSWER"])
 def test_an_unknown_provider_is_refused(monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
-    """The message says what came and what was wanted."""
+    """The message contains the value and the allowed values."""
     monkeypatch.setenv(setting, "OpenAI")
 
     with pytest.raises(GraphConfigError) as error:
@@ -68,7 +68,7 @@ def test_an_unknown_provider_is_refused(monkeypatch: pytest.MonkeyPatch, setting
     ("provider", "names"), [("openai", "OPENAI_API_KEY"), ("google", "GOOGLE_API_KEY or GEMINI_API_KEY")]
 )
 def test_a_missing_key_is_one_sentence(monkeypatch: pytest.MonkeyPatch, provider: str, names: str) -> None:
-    """Known before any request is made."""
+    """The check fails before the first request."""
     monkeypatch.setenv("ECO2_PROVIDER", provider)
     for key in ("OPENAI_API_KEY", "GOOGLE_API_KEY"):
         monkeypatch.delenv(key)
@@ -79,18 +79,18 @@ def test_a_missing_key_is_one_sentence(monkeypatch: pytest.MonkeyPatch, provider
     assert str(error.value) == f"{names} is unset, wanted a key for provider '{provider}'; set it or ECO2_PROVIDER."
 
 
-def test_pictures_are_gemini_s_unless_they_are_asked_for_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The provider of all other nodes does not matter."""
+def test_images_come_from_gemini_unless_their_own_setting_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``ECO2_PROVIDER`` does not change the provider of images."""
     monkeypatch.setenv("ECO2_PROVIDER", "openai")
-    drawn_by = [models.provider("image_generation")]
+    providers = [models.provider("image_generation")]
     monkeypatch.setenv("ECO2_PROVIDER_IMAGE_GENERATION", "openai")
-    drawn_by.append(models.provider("image_generation"))
+    providers.append(models.provider("image_generation"))
 
-    assert drawn_by == ["google", "openai"]
+    assert providers == ["google", "openai"]
 
 
-def test_check_is_content_with_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Either of Google's two will do."""
+def test_check_accepts_either_google_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Either of Google's two keys is enough."""
     monkeypatch.setenv("ECO2_PROVIDER", "google")
     monkeypatch.delenv("GOOGLE_API_KEY")
     monkeypatch.setenv("GEMINI_API_KEY", "k")
@@ -102,10 +102,8 @@ def test_check_is_content_with_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     ("provider", "search", "images"),
     [("openai", [{"type": "web_search"}], [{"type": "image_generation"}]), ("google", "google_search", None)],
 )
-def test_a_provider_s_own_tools_are_bound(
-    monkeypatch: pytest.MonkeyPatch, provider: str, search: Any, images: Any
-) -> None:
-    """The web search and the drawing are the providers'."""
+def test_built_in_tools_are_bound(monkeypatch: pytest.MonkeyPatch, provider: str, search: Any, images: Any) -> None:
+    """Web search and image generation use the provider's built-in tools."""
     monkeypatch.setenv("ECO2_PROVIDER", provider)
     monkeypatch.setenv("ECO2_PROVIDER_IMAGE_GENERATION", provider)
 
@@ -119,8 +117,8 @@ def test_a_provider_s_own_tools_are_bound(
         assert drawing.response_modalities == ["TEXT", "IMAGE"]
 
 
-async def test_a_model_is_made_once_for_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nodes share a model; other options, settings or keys make another."""
+async def test_a_model_is_created_once_per_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes share a model. Other options, settings or keys create a new one."""
     first = models.chat("answer")
 
     assert models.chat("intent") is first
@@ -129,8 +127,8 @@ async def test_a_model_is_made_once_for_its_settings(monkeypatch: pytest.MonkeyP
     assert models.chat("answer") is not first
 
 
-def test_an_event_loop_has_models_of_its_own() -> None:
-    """Connections opened in one loop cannot be used in another."""
+def test_each_event_loop_has_its_own_models() -> None:
+    """A model is not reused in another event loop, because its connections belong to the first."""
 
     async def make() -> Any:
         return models.chat("answer")

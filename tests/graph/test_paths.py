@@ -1,4 +1,4 @@
-"""The eleven call paths, replayed through the graph's own nodes: one bill on record, counter and LangSmith run."""
+"""The eleven call paths, replayed through the graph: record, counter and LangSmith run have the same bill."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from eco2_callbacks import Eco2CallbackHandler, Settings
 from eco2_callbacks.langsmith import usage_metadata
 from graph import build_graph
 from graph.app import make_handler
-from graph.cassette import replay
-from graph.demo import QUESTIONS
-from graph.stage import CASSETTES, character_service
+from graph.cli import QUESTIONS
+from graph.replay import replay
+from graph.runtime import CASSETTES, character_service
 from graph.state import turn
-from tests.support.cassette_bills import billed, bills
+from tests.support.cassette_bills import bill_of_call, bills_of_cassette
 from tests.support.langsmith_server import LangSmithServer
 from tests.support.record_sink import Records, exposed
 from tests.support.tracing_modes import activate
 
-# Path -> whose models, the conversation, the node that goes this way, and how many calls it makes there.
+# Path -> provider, conversation, the node with this path, and its number of calls.
 ELEVEN = {
     "openai_plain": ("openai", "general", "general", 1),
     "openai_streamed": ("openai", "greeting", "answer", 1),
@@ -35,7 +35,7 @@ ELEVEN = {
     "gemini_search": ("google", "web_search", "web_search", 3),
     "gemini_image": ("google", "image_generation", "image_generation", 1),
 }
-PICTURE = (
+IMAGE = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
     "+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
@@ -43,15 +43,15 @@ PICTURE = (
 
 @pytest.fixture
 def handler(registry: CollectorRegistry, records: Records) -> Iterator[Eco2CallbackHandler]:
-    """The application's own, with a registry and a sink of the test's."""
+    """Return the application's handler, with the test's registry and sink."""
     with make_handler(Settings(), sinks=[records], registry=registry) as handler:
         yield handler
 
 
 def assert_one_bill(server: LangSmithServer, registry: CollectorRegistry, records: Records, cassette: Path) -> None:
-    """What the providers' own usage comes to is what each of the three places says."""
-    expected = sorted(bills(cassette), key=repr)
-    assert sorted(map(billed, records.calls), key=repr) == expected
+    """Assert that records, counters and LangSmith runs have the bill of the provider's usage."""
+    expected = sorted(bills_of_cassette(cassette), key=repr)
+    assert sorted(map(bill_of_call, records.calls), key=repr) == expected
     assert not any(call.estimated or call.unpriced_reason for call in records.calls)
     total_usd = float(sum(bill.usd for bill in expected))
     assert float(records.request.cost.total_usd) == pytest.approx(total_usd, abs=1e-12)
@@ -73,7 +73,7 @@ async def test_a_path_costs_the_same_everywhere(
     registry: CollectorRegistry,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Tokens and dollars of every call are the provider's, and the node went the way that it is here for."""
+    """All outputs have the provider's tokens and cost, and the node used the expected path."""
     provider, intent, node, calls = ELEVEN[path]
     folder = CASSETTES if provider == "openai" else CASSETTES / provider
     monkeypatch.setenv("ECO2_PROVIDER", provider)
@@ -82,22 +82,22 @@ async def test_a_path_costs_the_same_everywhere(
         with (
             activate("tracer_after", server, handler) as active,
             character_service(),
-            replay(folder / f"{intent}.yaml") as played,
+            replay(folder / f"{intent}.yaml") as playback,
         ):
             config: Any = {"callbacks": active.callbacks}
             state = await build_graph().ainvoke(turn(QUESTIONS[intent]), config)
 
-        assert played.unused == []
+        assert playback.unused == []
         assert state["answer"]
         assert_one_bill(server, registry, records, folder / f"{intent}.yaml")
-    made = [call for call in records.calls if call.node == node]
-    assert len(made) == calls
-    assert {call.provider for call in made} == {"openai" if provider == "openai" else "google_genai"}
-    assert all(call.streamed for call in made) == (node == "answer")
+    node_calls = [call for call in records.calls if call.node == node]
+    assert len(node_calls) == calls
+    assert {call.provider for call in node_calls} == {"openai" if provider == "openai" else "google_genai"}
+    assert all(call.streamed for call in node_calls) == (node == "answer")
     if node == "web_search":
-        assert sum(call.usage.web_searches for call in made if call.usage) >= 1
+        assert sum(call.usage.web_searches for call in node_calls if call.usage) >= 1
     if node == "image_generation":
-        assert [call.usage.images for call in made if call.usage] == [1]
+        assert [call.usage.images for call in node_calls if call.usage] == [1]
     assert records.request.intent == intent
 
 
@@ -109,13 +109,11 @@ async def test_a_picture_is_seen_first(
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> None:
-    """The eleventh path, vision: what lies on the picture is known before the message is classified."""
+    """The eleventh path, vision, describes the image before the message is classified."""
     monkeypatch.setenv("ECO2_PROVIDER", "google")
     with LangSmithServer() as server:
         with activate("tracer_after", server, handler) as active:
-            state = await build_graph().ainvoke(
-                turn(QUESTIONS["waste"], image=PICTURE), {"callbacks": active.callbacks}
-            )
+            state = await build_graph().ainvoke(turn(QUESTIONS["waste"], image=IMAGE), {"callbacks": active.callbacks})
         if request.config.getoption("--record-mode") == "none":
             assert_one_bill(server, registry, records, cassette)
 

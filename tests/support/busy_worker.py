@@ -13,7 +13,7 @@ from langgraph.graph import START, StateGraph
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
-from graph.demo import QUESTIONS
+from graph.cli import QUESTIONS
 from tests.support.fake_model import FakeModel
 from tests.support.record_sink import Records
 from traffic import BUDGETS, Conversation, Fault, make_handler, worker

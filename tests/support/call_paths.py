@@ -1,4 +1,4 @@
-"""Every way in which the graph calls a model, through the official models, with what the stand-in says to it."""
+"""Every way in which the graph calls a model, with the official models and the stand-in's answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["LONG", "PATHS", "SCRIPT"]
 Path: TypeAlias = Callable[[RunnableConfig], Awaitable[Any]]
 
 LONG = "품목마다 배출 요일과 방법이 다르니 규정을 차례로 확인합니다. " * 120
-"""A prompt of more than the 1,024 tokens from which a repeated one is cached."""
+"""A prompt of more than 1,024 tokens. The providers cache prompts from that length."""
 
 _TEXT = "투명 페트병은 비우고, 헹구고, 라벨을 뗀 뒤 전용 수거함에 넣습니다."
 _WEATHER = Answer(text="내일 서울은 맑습니다.", calls=(("forecast", {"place": "서울", "days": 1}),))
@@ -35,15 +35,15 @@ _FOUND = Answer(
     ),
 )
 SCRIPT: Script = (
-    Line(_WEATHER, node="", said="날씨"),
-    Line(_FOUND, node="", said="강남역"),
-    Line(Answer(fields={"item": "페트병", "material": "PET", "clean": False}), node="", said="사진"),
-    Line(Answer(text="포스터입니다.", picture=True), node="", said="포스터"),
+    Line(_WEATHER, node="", contains="날씨"),
+    Line(_FOUND, node="", contains="강남역"),
+    Line(Answer(fields={"item": "페트병", "material": "PET", "clean": False}), node="", contains="사진"),
+    Line(Answer(text="포스터입니다.", picture=True), node="", contains="포스터"),
     Line(Answer(text=_TEXT), node=""),
 )
 
 
-class Seen(BaseModel):
+class WasteItem(BaseModel):
     """사진 속 물건."""
 
     item: str = Field(description="물건의 이름.")
@@ -92,18 +92,18 @@ async def _tool_loop(model: BaseChatModel, config: RunnableConfig, *, streamed: 
     messages: list[BaseMessage] = [HumanMessage("내일 서울 날씨 어때?")]
     for _ in range(2):
         if streamed:
-            said: AIMessage = await _whole(bound, messages, config)
+            answer: AIMessage = await _whole(bound, messages, config)
         else:
-            said = await bound.ainvoke(messages, config)
-        messages.append(said)
-        for call in said.tool_calls:
+            answer = await bound.ainvoke(messages, config)
+        messages.append(answer)
+        for call in answer.tool_calls:
             assert call["args"] == {"place": "서울", "days": 1}
             messages.append(ToolMessage(forecast.invoke(call["args"]), tool_call_id=call["id"]))
     return messages[-1].text
 
 
 async def _structured(make: Callable[[], BaseChatModel], config: RunnableConfig) -> Any:
-    model = make().with_structured_output(Seen, method="json_schema")
+    model = make().with_structured_output(WasteItem, method="json_schema")
     return await model.ainvoke("사진 속 물건: 라벨이 붙은 페트병", config)
 
 
@@ -125,7 +125,7 @@ async def _vision(make: Callable[[], BaseChatModel], config: RunnableConfig) -> 
         {"type": "text", "text": "이 사진에 있는 건 뭐야?"},
         {"type": "image_url", "image_url": {"url": url}},
     ]
-    model = make().with_structured_output(Seen, method="json_schema")
+    model = make().with_structured_output(WasteItem, method="json_schema")
     return await model.ainvoke([HumanMessage(content)], config)
 
 

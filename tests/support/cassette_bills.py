@@ -1,4 +1,4 @@
-"""What a cassette's answers were billed, from the providers' own usage objects and published rates."""
+"""Computes the bills of a cassette's answers from the providers' usage objects and published prices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml
 
 from eco2_callbacks import LLMCall
 
-__all__ = ["Bill", "billed", "bills"]
+__all__ = ["Bill", "bill_of_call", "bills_of_cassette"]
 
 _MTOK = Decimal(1_000_000)
 # USD per million tokens (input, cached input, output), November 2026:
@@ -29,7 +29,7 @@ _SEARCH = {"openai": Decimal("0.010"), "google": Decimal("0.014")}
 
 @dataclass(frozen=True)
 class Bill:
-    """What one answer used, and what that costs."""
+    """The usage and the cost of one answer."""
 
     input_tokens: int
     cached_tokens: int
@@ -40,8 +40,8 @@ class Bill:
     usd: Decimal
 
 
-def billed(call: LLMCall) -> Bill:
-    """Return a record's figures as a bill."""
+def bill_of_call(call: LLMCall) -> Bill:
+    """Return the bill that a record reports."""
     usage, cost = call.usage, call.cost
     assert usage is not None
     assert cost is not None
@@ -57,11 +57,11 @@ def billed(call: LLMCall) -> Bill:
     )
 
 
-def bills(path: Path) -> Iterator[Bill]:
-    """Return the bill of each answer of a provider in a cassette."""
+def bills_of_cassette(path: Path) -> Iterator[Bill]:
+    """Yield the bill of each answer of a provider in a cassette."""
     for interaction in yaml.safe_load(path.read_text(encoding="utf-8"))["interactions"]:
         if not any(host in interaction["request"]["uri"] for host in ("api.openai.com", "googleapis.com")):
-            continue  # a service's, which bills nothing
+            continue  # a service, which is free
         body = interaction["response"]["body"]["string"]
         if "googleapis" in interaction["request"]["uri"]:
             yield _google(_last_event(body))

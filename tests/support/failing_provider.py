@@ -15,8 +15,15 @@ from typing import Any, Literal, TypeAlias
 
 from tests.support import gemini_wire, openai_wire
 from tests.support.loopback import Loopback
-from tests.support.parsed_request import Question, count, from_chat, from_gemini, from_responses, words
-from tests.support.scripted_answer import Chunk, Said
+from tests.support.parsed_request import (
+    ParsedRequest,
+    count_tokens,
+    from_chat,
+    from_gemini,
+    from_responses,
+    split_tokens,
+)
+from tests.support.scripted_answer import Chunk, ModelAnswer
 
 __all__ = ["INPUT_TOKENS", "OUTPUT_TOKENS", "TEXT", "Api", "FailingProvider", "Plan", "text_of_pieces"]
 
@@ -26,7 +33,7 @@ TEXT = " ".join(
     f"Rinse bottle number {number} with cold water, take off its cap and its label, and put it into the blue bin."
     for number in range(1, 7)
 )
-INPUT_TOKENS, OUTPUT_TOKENS = 1000, count(TEXT)
+INPUT_TOKENS, OUTPUT_TOKENS = 1000, count_tokens(TEXT)
 
 _GEMINI_PATH = re.compile(r"/v1beta/models/(?P<model>[\w.-]+):(?P<method>\w+)(\?alt=sse)?")
 _ERROR_TEXT = "The server had an error while processing your request. Sorry about that!"
@@ -93,7 +100,7 @@ class FailingProvider(Loopback):
 def text_of_pieces(api: Api, pieces: int) -> str:
     """Return the text of the first pieces of a stream."""
     tokens = 24 if api == "gemini" else 6
-    return "".join([piece for _, piece in words(TEXT, tokens)][:pieces])
+    return "".join([piece for _, piece in split_tokens(TEXT, tokens)][:pieces])
 
 
 class _Server(ThreadingHTTPServer):
@@ -116,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         api, question, choices, streamed = _read(self.path, body)
-        plan = self.server.provider.next_plan(question.asked)
+        plan = self.server.provider.next_plan(question.last_user_text)
         answer = _answer(question, choices)
         with suppress(ConnectionError):  # a client that disconnects is part of the tests
             if plan.status != 200:
@@ -130,7 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 # the base class's name
         pass
 
-    def _whole(self, api: Api, answer: Said, body: Mapping[str, Any], choices: int, plan: Plan) -> None:
+    def _whole(self, api: Api, answer: ModelAnswer, body: Mapping[str, Any], choices: int, plan: Plan) -> None:
         match api:
             case "chat":
                 body_text = openai_wire.completion(answer).text
@@ -149,7 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._begin(status, {"content-type": "application/json", "content-length": str(len(encoded)), **headers})
         self.wfile.write(encoded)
 
-    def _stream(self, api: Api, answer: Said, body: Mapping[str, Any], choices: int, plan: Plan) -> None:
+    def _stream(self, api: Api, answer: ModelAnswer, body: Mapping[str, Any], choices: int, plan: Plan) -> None:
         self._begin(200, {"content-type": "text/event-stream", "transfer-encoding": "chunked"})
         pieces = 0
         for event in _events(api, answer, body):
@@ -180,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-def _read(path: str, body: Mapping[str, Any]) -> tuple[Api, Question, int, bool]:
+def _read(path: str, body: Mapping[str, Any]) -> tuple[Api, ParsedRequest, int, bool]:
     """Return the API, the question, the number of choices, and whether to stream."""
     if path == "/v1/chat/completions":
         return "chat", from_chat(body), body.get("n") or 1, bool(body.get("stream"))
@@ -192,8 +199,8 @@ def _read(path: str, body: Mapping[str, Any]) -> tuple[Api, Question, int, bool]
     return "gemini", from_gemini(called["model"], body), choices, called["method"] == "streamGenerateContent"
 
 
-def _answer(question: Question, choices: int) -> Said:
-    return Said(
+def _answer(question: ParsedRequest, choices: int) -> ModelAnswer:
+    return ModelAnswer(
         model=question.model,
         text=TEXT,
         calls=(),
@@ -203,14 +210,14 @@ def _answer(question: Question, choices: int) -> Said:
         input_tokens=INPUT_TOKENS,
         cached_tokens=0,
         image_tokens=0,
-        found_tokens=0,
+        search_tokens=0,
         output_tokens=OUTPUT_TOKENS * choices,
         reasoning_tokens=0,
-        mark="5a" * 32,
+        digest="5a" * 32,
     )
 
 
-def _events(api: Api, answer: Said, body: Mapping[str, Any]) -> Iterable[Chunk]:
+def _events(api: Api, answer: ModelAnswer, body: Mapping[str, Any]) -> Iterable[Chunk]:
     match api:
         case "chat":
             return openai_wire.chat_events(answer, usage=bool((body.get("stream_options") or {}).get("include_usage")))
@@ -220,7 +227,7 @@ def _events(api: Api, answer: Said, body: Mapping[str, Any]) -> Iterable[Chunk]:
             return gemini_wire.content_events(answer)
 
 
-def _error_event(api: Api, answer: Said, body: Mapping[str, Any], plan: Plan) -> str:
+def _error_event(api: Api, answer: ModelAnswer, body: Mapping[str, Any], plan: Plan) -> str:
     match api:
         case "chat":
             return _data(json.loads(openai_wire.error(500, _ERROR_TEXT)))

@@ -1,4 +1,4 @@
-"""Models and services that answer by a script, in the place of the real ones."""
+"""Scripted models and services that replace the real ones."""
 
 from __future__ import annotations
 
@@ -28,51 +28,51 @@ PIXEL = "iVBORw0KGgo="
 
 
 def fields(intent: str, *, weather: bool = False, place: str = "") -> dict[str, Any]:
-    """Return what the classifier says."""
+    """Return a classifier's structured output."""
     return {"intent": intent, "weather": weather, "place": place}
 
 
 @dataclass
 class Script:
-    """What the models say, and what they were asked.
+    """The models' answers, and the requests they received.
 
     Attributes:
         fields: Structured outputs by node.
-        calls: Function calls by node, made in this order before it answers.
-        texts: Answers by node; others answer ``<node>의 답``.
-        meet: Nodes of which each waits, at its first call, until all others have begun theirs.
-        asked: The messages of every call, by node.
+        calls: Function calls by node, made in this order before the answer.
+        texts: Answers by node; the default is ``<node>의 답``.
+        barrier: Nodes that wait for each other at their first call.
+        requests: The messages of every call, by node.
     """
 
     fields: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     calls: dict[str, list[tuple[str, dict[str, Any]]]] = field(default_factory=dict)
     texts: dict[str, Any] = field(default_factory=dict)
-    meet: set[str] = field(default_factory=set)
-    asked: dict[str, list[list[BaseMessage]]] = field(default_factory=dict)
-    _met: set[str] = field(default_factory=set)
-    _all_met: asyncio.Event = field(default_factory=asyncio.Event)
+    barrier: set[str] = field(default_factory=set)
+    requests: dict[str, list[list[BaseMessage]]] = field(default_factory=dict)
+    _arrived: set[str] = field(default_factory=set)
+    _all_arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def begin(self, node: str) -> None:
-        if node in self.meet:
-            self._met.add(node)
-            if self._met == self.meet:
-                self._all_met.set()
-            await asyncio.wait_for(self._all_met.wait(), timeout=5)
+        if node in self.barrier:
+            self._arrived.add(node)
+            if self._arrived == self.barrier:
+                self._all_arrived.set()
+            await asyncio.wait_for(self._all_arrived.wait(), timeout=5)
 
     def answer(self, node: str, messages: list[BaseMessage], tools: list[str]) -> dict[str, Any]:
         """Return content and tool calls of the next message."""
-        self.asked.setdefault(node, []).append(messages)
+        self.requests.setdefault(node, []).append(messages)
         if "structured" in tools:
             return {"content": "", "tool_calls": [{"name": tools[1], "args": dict(self.fields[node]), "id": "call_1"}]}
         if tools and self.calls.get(node):
             name, arguments = self.calls[node].pop(0)
-            number = len(self.asked[node])
+            number = len(self.requests[node])
             return {"content": "", "tool_calls": [{"name": name, "args": arguments, "id": f"call_{number}"}]}
         return {"content": self.texts.get(node, f"{node}의 답")}
 
 
 class ScriptedModel(FakeModel):
-    """Speaks for the node that its system prompt names."""
+    """Answers for one node. Its system prompt must name that node."""
 
     script: Script = Field(default_factory=Script)
     node: str = ""
@@ -111,43 +111,43 @@ class ScriptedModel(FakeModel):
 
 
 class FakeServices:
-    """All services in one, each answering a row or raising ``fails[<method>]``."""
+    """All clients in one. Each method returns a row or raises ``errors[<method>]``."""
 
     def __init__(self) -> None:
-        self.fails: dict[str, Exception] = {}
-        self.asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+        self.errors: dict[str, Exception] = {}
+        self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
 
-    def _ask(self, method: str, *args: Any, **kwargs: Any) -> None:
-        self.asked.append((method, args, kwargs))
-        if method in self.fails:
-            raise self.fails[method]
+    def _record(self, method: str, *args: Any, **kwargs: Any) -> None:
+        self.calls.append((method, args, kwargs))
+        if method in self.errors:
+            raise self.errors[method]
 
     async def search(self, query: str, **options: Any) -> tuple[Place, ...]:
-        self._ask("search", query, **options)
+        self._record("search", query, **options)
         return (Place(name=f"{query} 1호", latitude=37.498, longitude=127.0276, address="서울 강남구"),)
 
     async def forecast(self, latitude: float, longitude: float, **options: Any) -> Forecast:
-        self._ask("forecast", latitude, longitude, **options)
+        self._record("forecast", latitude, longitude, **options)
         at = datetime(2026, 11, 20, 9, tzinfo=UTC)
         hour = Hour(at, 3.0, "흐림", "비", 70, "1mm 미만", "적설없음", 80, 2.0)
         return Forecast(nx=60, ny=127, issued_at=at, hours=(hour,))
 
     async def collection_points(self, **wanted: str) -> tuple[CollectionPoint, ...]:
-        self._ask("collection_points", **wanted)
+        self._record("collection_points", **wanted)
         return (CollectionPoint(name="강남 재활용센터", kind="폐휴대폰"),)
 
     async def fees(self, item: str, **where: str) -> tuple[Fee, ...]:
-        self._ask("fees", item, **where)
+        self._record("fees", item, **where)
         return (Fee(district="강남구", item=item, size="3인용", fee_won=8000),)
 
     async def prices(self, item: str = "", **where: str) -> tuple[Price, ...]:
-        self._ask("prices", item, **where)
+        self._record("prices", item, **where)
         return (Price(item="압축 PET", region="전국", month=date(2026, 11, 1), price_won_per_kg=Decimal(412)),)
 
     async def character(self, material: str) -> Character | None:
-        self._ask("character", material)
+        self._record("character", material)
         return Character("페티", "무색페트병", "라벨을 떼 주세요!") if "페트" in material else None
 
     async def all(self) -> tuple[Character, ...]:
-        self._ask("all")
+        self._record("all")
         return (Character("페티", "무색페트병", "라벨을 떼 주세요!"), Character("캐니", "캔", "헹궈 주세요."))

@@ -1,4 +1,4 @@
-"""A stage for the command line's tests: a graph with branches in parallel, on models that answer by themselves."""
+"""A runtime for tests of the command line and the worker: a small graph with parallel branches on fake models."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 
 from eco2_callbacks import Eco2CallbackHandler, Settings
-from graph.demo import QUESTIONS
+from graph.cli import QUESTIONS
 from graph.errors import GraphConfigError
-from graph.stage import Graph, Stage
+from graph.runtime import Graph, Runtime
 from tests.support.fake_model import FakeModel
 
 INTENTS = {question: intent for intent, question in QUESTIONS.items()}
@@ -55,12 +55,12 @@ async def answer(state: State) -> State:
     return {"answer": "".join([chunk.text async for chunk in model.astream(state["message"])])}
 
 
-async def fails(state: State) -> State:
+async def raise_timeout(state: State) -> State:
     raise TimeoutError("too late")
 
 
 def build(checkpointer: Any = None, **nodes: Callable[..., Any]) -> Graph:
-    """Return the graph, with these nodes in the place of those of the same name."""
+    """Return the graph. The given nodes replace those of the same name."""
     graph = StateGraph(State)
     for node in (intent, router, location, web_search, answer):
         graph.add_node(node.__name__, nodes.get(node.__name__, node))
@@ -73,8 +73,8 @@ def build(checkpointer: Any = None, **nodes: Callable[..., Any]) -> Graph:
     return graph.compile(checkpointer=checkpointer)
 
 
-def stage(tmp_path: Path, **nodes: Callable[..., Any]) -> Stage:
-    """Return a stage on which every conversation is on hand; nothing on it uses the network."""
+def runtime(tmp_path: Path, **nodes: Callable[..., Any]) -> Runtime:
+    """Return a runtime without network access, with an empty recording of every conversation."""
     saver = InMemorySaver()
     for folder in (tmp_path, tmp_path / "google"):
         folder.mkdir(exist_ok=True)
@@ -82,7 +82,7 @@ def stage(tmp_path: Path, **nodes: Callable[..., Any]) -> Stage:
             (folder / f"{name}.yaml").touch()
 
     @asynccontextmanager
-    async def graph() -> AsyncIterator[Graph]:
+    async def open_graph() -> AsyncIterator[Graph]:
         yield build(saver, **nodes)
 
     @contextmanager
@@ -92,15 +92,15 @@ def stage(tmp_path: Path, **nodes: Callable[..., Any]) -> Stage:
     def make_handler(settings: Settings, **options: Any) -> Eco2CallbackHandler:
         return Eco2CallbackHandler(prices=settings.prices, agent_name="eco2", **options)
 
-    def check() -> None:
+    def check_models() -> None:
         if not os.environ.get("OPENAI_API_KEY"):
             raise GraphConfigError("OPENAI_API_KEY is unset, wanted a key for provider 'openai'; set it.")
 
-    return Stage(
-        graph=graph,
+    return Runtime(
+        open_graph=open_graph,
         make_handler=make_handler,
-        turn=lambda message, *, image="": {"message": message, "image": image},
-        check=check,
+        make_turn=lambda message, *, image="": {"message": message, "image": image},
+        check_models=check_models,
         cassettes=tmp_path,
         replay=replay,
         recorded_seconds=lambda path: 0.3,

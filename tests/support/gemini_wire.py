@@ -1,4 +1,4 @@
-"""Gemini's answers as they stand on the wire: generateContent and streamGenerateContent."""
+"""Gemini's wire format: generateContent and streamGenerateContent."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.support.parsed_request import words
-from tests.support.scripted_answer import Chunk, Said, pretty
+from tests.support.parsed_request import split_tokens
+from tests.support.scripted_answer import Chunk, ModelAnswer, pretty
 
 __all__ = ["content", "content_events", "error"]
 
@@ -21,100 +21,100 @@ def error(status: int, message: str) -> str:
     return pretty({"error": {"code": status, "message": message, "status": name}})
 
 
-def content(said: Said) -> Chunk:
+def content(answer: ModelAnswer) -> Chunk:
     """Shape: https://ai.google.dev/api/generate-content#v1beta.GenerateContentResponse."""
-    parts = _parts(said)
-    if said.text:
-        parts.insert(0, {"text": said.text})
-    body = _event(said, parts, said.output_tokens, last=True)
-    return Chunk(pretty(body), said.output_tokens + (_IMAGE_TOKENS if said.picture else 0))
+    parts = _parts(answer)
+    if answer.text:
+        parts.insert(0, {"text": answer.text})
+    body = _event(answer, parts, answer.output_tokens, last=True)
+    return Chunk(pretty(body), answer.output_tokens + (_IMAGE_TOKENS if answer.picture else 0))
 
 
-def content_events(said: Said) -> Iterator[Chunk]:
-    """The same as ``alt=sse`` writes it: usage in every event, counted up to there."""
+def content_events(answer: ModelAnswer) -> Iterator[Chunk]:
+    """The same in the format of ``alt=sse``: every event has the usage so far."""
     written = 0
-    for tokens, piece in words(said.text, _TOKENS_PER_EVENT) if said.text else ():
-        # Cut elsewhere the pieces can come to a token more than the whole; what is billed never falls.
-        written = min(written + tokens, said.output_tokens)
-        yield Chunk(_data(_event(said, [{"text": piece}], written)), tokens)
-    if parts := _parts(said):
-        yield Chunk(_data(_event(said, parts, said.output_tokens)), _IMAGE_TOKENS if said.picture else 0)
-    yield Chunk(_data(_event(said, [{"text": ""}], said.output_tokens, last=True)))
+    for tokens, piece in split_tokens(answer.text, _TOKENS_PER_EVENT) if answer.text else ():
+        # The pieces can have a token more than the whole text, but the billed count never falls.
+        written = min(written + tokens, answer.output_tokens)
+        yield Chunk(_data(_event(answer, [{"text": piece}], written)), tokens)
+    if parts := _parts(answer):
+        yield Chunk(_data(_event(answer, parts, answer.output_tokens)), _IMAGE_TOKENS if answer.picture else 0)
+    yield Chunk(_data(_event(answer, [{"text": ""}], answer.output_tokens, last=True)))
 
 
-def _parts(said: Said) -> list[dict[str, Any]]:
-    """Return the parts that are no text."""
+def _parts(answer: ModelAnswer) -> list[dict[str, Any]]:
+    """Return the parts without text."""
     parts: list[dict[str, Any]] = []
-    for number, (name, arguments) in enumerate(said.calls):
-        call = {"name": name, "args": arguments, "id": f"{said.mark[:7]}{number}"}
-        parts.append({"functionCall": call, "thoughtSignature": _signature(said)})
-    if said.picture:
-        drawn = {"mimeType": "image/png", "data": said.picture}
-        parts.append({"inlineData": drawn, "thoughtSignature": _signature(said)})
+    for number, (name, arguments) in enumerate(answer.calls):
+        call = {"name": name, "args": arguments, "id": f"{answer.digest[:7]}{number}"}
+        parts.append({"functionCall": call, "thoughtSignature": _signature(answer)})
+    if answer.picture:
+        drawn = {"mimeType": "image/png", "data": answer.picture}
+        parts.append({"inlineData": drawn, "thoughtSignature": _signature(answer)})
     return parts
 
 
-def _event(said: Said, parts: list[dict[str, Any]], written: int, *, last: bool = False) -> dict[str, Any]:
+def _event(answer: ModelAnswer, parts: list[dict[str, Any]], written: int, *, last: bool = False) -> dict[str, Any]:
     candidate: dict[str, Any] = {"content": {"parts": parts, "role": "model"}}
     if last:
         candidate["finishReason"] = "STOP"
     candidate["index"] = 0
-    if last and said.searches:
-        candidate["groundingMetadata"] = _grounding(said)
+    if last and answer.searches:
+        candidate["groundingMetadata"] = _grounding(answer)
     return {
         "candidates": [candidate],
-        "usageMetadata": _usage(said, written, last=last),
-        "modelVersion": said.model,
-        "responseId": said.mark[:22],
+        "usageMetadata": _usage(answer, written, last=last),
+        "modelVersion": answer.model,
+        "responseId": answer.digest[:22],
     }
 
 
-def _usage(said: Said, written: int, *, last: bool) -> dict[str, Any]:
-    drawn = _IMAGE_TOKENS if said.picture else 0
-    found = said.found_tokens if last else 0
-    text = said.input_tokens - said.image_tokens
+def _usage(answer: ModelAnswer, written: int, *, last: bool) -> dict[str, Any]:
+    drawn = _IMAGE_TOKENS if answer.picture else 0
+    found = answer.search_tokens if last else 0
+    text = answer.input_tokens - answer.image_tokens
     prompt = [{"modality": "TEXT", "tokenCount": text}]
-    if said.image_tokens:
-        prompt.append({"modality": "IMAGE", "tokenCount": said.image_tokens})
+    if answer.image_tokens:
+        prompt.append({"modality": "IMAGE", "tokenCount": answer.image_tokens})
     usage: dict[str, Any] = {
-        "promptTokenCount": said.input_tokens,
+        "promptTokenCount": answer.input_tokens,
         "candidatesTokenCount": written + drawn,
-        "totalTokenCount": said.input_tokens + written + drawn + found + said.reasoning_tokens,
+        "totalTokenCount": answer.input_tokens + written + drawn + found + answer.reasoning_tokens,
     }
-    if said.cached_tokens:
-        usage["cachedContentTokenCount"] = said.cached_tokens
+    if answer.cached_tokens:
+        usage["cachedContentTokenCount"] = answer.cached_tokens
     usage["promptTokensDetails"] = prompt
-    if said.cached_tokens:
-        usage["cacheTokensDetails"] = [{"modality": "TEXT", "tokenCount": said.cached_tokens}]
+    if answer.cached_tokens:
+        usage["cacheTokensDetails"] = [{"modality": "TEXT", "tokenCount": answer.cached_tokens}]
     if drawn:
         usage["candidatesTokensDetails"] = [{"modality": "IMAGE", "tokenCount": drawn}]
     if found:
         usage["toolUsePromptTokenCount"] = found
         usage["toolUsePromptTokensDetails"] = [{"modality": "TEXT", "tokenCount": found}]
-    if said.reasoning_tokens:
-        usage["thoughtsTokenCount"] = said.reasoning_tokens
+    if answer.reasoning_tokens:
+        usage["thoughtsTokenCount"] = answer.reasoning_tokens
     return {**usage, "serviceTier": "standard"}
 
 
-def _grounding(said: Said) -> dict[str, Any]:
+def _grounding(answer: ModelAnswer) -> dict[str, Any]:
     """Shape: https://ai.google.dev/api/generate-content#GroundingMetadata; indices count bytes."""
     supports = []
-    for number, source in enumerate(said.sources):
-        before, found, _ = said.text.partition(source.quote)
+    for number, source in enumerate(answer.sources):
+        before, found, _ = answer.text.partition(source.quote)
         if found:
             begin = len(before.encode())
             segment = {**({"startIndex": begin} if begin else {}), "endIndex": begin + len(found.encode())}
             supports.append({"segment": {**segment, "text": found}, "groundingChunkIndices": [number]})
     return {
         "searchEntryPoint": {"renderedContent": '<div class="container"></div>'},
-        "groundingChunks": [{"web": {"uri": source.url, "title": source.title}} for source in said.sources],
+        "groundingChunks": [{"web": {"uri": source.url, "title": source.title}} for source in answer.sources],
         "groundingSupports": supports,
-        "webSearchQueries": list(said.searches),
+        "webSearchQueries": list(answer.searches),
     }
 
 
-def _signature(said: Said) -> str:
-    return base64.b64encode(bytes.fromhex(said.mark)).decode()
+def _signature(answer: ModelAnswer) -> str:
+    return base64.b64encode(bytes.fromhex(answer.digest)).decode()
 
 
 def _data(event: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The shape of a provider's answer: its key paths and their types, without values."""
+"""Returns the shape of a provider's answer: key paths and types, without values."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 __all__ = ["answer_shapes"]
 
-# Below these stands what the caller said: a schema, or a function's arguments.
-_CALLER_S = frozenset({"args", "parameters", "schema"})
+# The content below these keys comes from the caller: a schema, or a function's arguments.
+_CALLER_KEYS = frozenset({"args", "parameters", "schema"})
 
 
 def answer_shapes(path: str, body: str) -> set[str]:
-    """Return the shapes in a body, each with the API it came by: ``chat:usage.prompt_tokens number``.
+    """Return the shapes in a body, each with its API, for example ``chat usage.prompt_tokens number``.
 
     Args:
         path: The request's path.
@@ -32,7 +32,7 @@ def answer_shapes(path: str, body: str) -> set[str]:
 
 def _api(path: str) -> str:
     if "enerateContent" in path:
-        # A stream's events are whole answers.
+        # The events of a stream have the shape of whole answers.
         return "gemini"
     return "responses" if path.endswith("/responses") else "chat"
 
@@ -44,7 +44,7 @@ def _event(event: Any) -> str:
 
 def _shapes(value: Any, path: str = "") -> Iterator[str]:
     if isinstance(value, dict):
-        if path.rpartition(".")[2] in _CALLER_S:
+        if path.rpartition(".")[2] in _CALLER_KEYS:
             yield f"{path} object"
             return
         if isinstance(value.get("type"), str) and path:

@@ -16,10 +16,10 @@ from langchain_core.tracers.langchain import LangChainTracer
 from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import Eco2CallbackHandler, GraphRun, LLMCall, NodeRun
-from eco2_callbacks.langsmith import usage_metadata
+from eco2_callbacks.langsmith.usage_payload import usage_metadata
 from tests.support.failing_provider import INPUT_TOKENS, OUTPUT_TOKENS, Api
 from tests.support.langsmith_server import LangSmithServer
-from tests.support.parsed_request import count
+from tests.support.parsed_request import count_tokens
 from tests.support.record_sink import Records, exposed
 
 __all__ = ["REFUSED", "UNKNOWN", "WHOLE", "Bill", "LedgerChecks", "estimate_so_far", "wait_until"]
@@ -59,7 +59,7 @@ def estimate_so_far(api: Api, text: str, reason: str) -> Bill:
     """Return the bill of a call that ended after this text; Gemini reports usage early, OpenAI only at the end."""
     input_tokens = INPUT_TOKENS if api == "gemini" and text else None
     delimiters = 4 if api != "gemini" and text else 0  # around an answer of gpt-5.2
-    return Bill(count(text) + delimiters, input_tokens, estimate_reason=reason)
+    return Bill(count_tokens(text) + delimiters, input_tokens, estimate_reason=reason)
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:

@@ -1,4 +1,4 @@
-"""Loopback: a server on the loopback that runs on a thread of its own while a block does."""
+"""Runs a loopback server on its own thread during a block."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["Loopback"]
 
 
 class Loopback:
-    """Serves on a free port while its block runs; ``_open`` makes the server."""
+    """Serves on a free port during the block. ``_open`` creates the server."""
 
     def _open(self) -> ThreadingHTTPServer:
         raise NotImplementedError
 
     def __enter__(self) -> Self:
         self._server = self._open()
-        # It looks for the end of its block this often: the default, half a second, would be waited at every end.
+        # The interval to check for the end of the block. The default of half a second would delay every test.
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
         return self

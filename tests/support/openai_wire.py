@@ -1,4 +1,4 @@
-"""OpenAI's answers as they stand on the wire: Chat Completions and Responses, whole and streamed."""
+"""OpenAI's wire format: Chat Completions and Responses, whole and streamed."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tests.support.parsed_request import count, words
-from tests.support.scripted_answer import Chunk, Said, pretty
+from tests.support.parsed_request import count_tokens, split_tokens
+from tests.support.scripted_answer import Chunk, ModelAnswer, pretty
 
 __all__ = ["chat_events", "completion", "error", "response", "response_events"]
 
 _CREATED = 1795000000
-_IMAGE_TOKENS = 1056  # of a picture of medium quality: so long it takes
-_TOKENS_PER_EVENT = 6  # the real one writes an event a token; fewer are easier to read
+_IMAGE_TOKENS = 1056  # for an image of medium quality; they determine its duration
+_TOKENS_PER_EVENT = 6  # the real API sends one event per token; fewer are easier to read
 
 
 def error(status: int, message: str) -> str:
@@ -21,39 +21,39 @@ def error(status: int, message: str) -> str:
     return pretty({"error": {"message": message, "type": kind, "param": None, "code": None}})
 
 
-def completion(said: Said) -> Chunk:
+def completion(answer: ModelAnswer) -> Chunk:
     """Shape: https://platform.openai.com/docs/api-reference/chat/object."""
-    message: dict[str, Any] = {"role": "assistant", "content": said.text or None}
-    if said.calls:
+    message: dict[str, Any] = {"role": "assistant", "content": answer.text or None}
+    if answer.calls:
         message["tool_calls"] = [
-            {"id": _id("call", said, number), "type": "function", "function": {"name": name, "arguments": arguments}}
-            for number, (name, arguments) in enumerate(_calls(said))
+            {"id": _id("call", answer, number), "type": "function", "function": {"name": name, "arguments": arguments}}
+            for number, (name, arguments) in enumerate(_calls(answer))
         ]
     choice = {
         "index": 0,
         "message": {**message, "refusal": None, "annotations": []},
-        "finish_reason": "tool_calls" if said.calls else "stop",
+        "finish_reason": "tool_calls" if answer.calls else "stop",
     }
     body = {
-        "id": f"chatcmpl-{said.mark[:29]}",
+        "id": f"chatcmpl-{answer.digest[:29]}",
         "object": "chat.completion",
         "created": _CREATED,
-        "model": _dated(said.model),
+        "model": _dated(answer.model),
         "choices": [choice],
-        "usage": _chat_usage(said),
+        "usage": _chat_usage(answer),
         "service_tier": "default",
         "system_fingerprint": None,
     }
-    return Chunk(pretty(body), said.output_tokens)
+    return Chunk(pretty(body), answer.output_tokens)
 
 
-def chat_events(said: Said, *, usage: bool) -> Iterator[Chunk]:
+def chat_events(answer: ModelAnswer, *, usage: bool) -> Iterator[Chunk]:
     """Shape: https://platform.openai.com/docs/api-reference/chat-streaming."""
     head: dict[str, Any] = {
-        "id": f"chatcmpl-{said.mark[:29]}",
+        "id": f"chatcmpl-{answer.digest[:29]}",
         "object": "chat.completion.chunk",
         "created": _CREATED,
-        "model": _dated(said.model),
+        "model": _dated(answer.model),
         "service_tier": "default",
         "system_fingerprint": None,
     }
@@ -63,31 +63,31 @@ def chat_events(said: Said, *, usage: bool) -> Iterator[Chunk]:
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
         return _data({**head, "choices": [choice], **tail})
 
-    if said.calls:
+    if answer.calls:
         yield Chunk(event({"role": "assistant", "content": None}))
-        for index, (name, arguments) in enumerate(_calls(said)):
+        for index, (name, arguments) in enumerate(_calls(answer)):
             function = {"name": name, "arguments": ""}
-            call = {"index": index, "id": _id("call", said, index), "type": "function", "function": function}
-            yield Chunk(event({"tool_calls": [call]}), count(name))
-            for tokens, piece in words(arguments, _TOKENS_PER_EVENT):
+            call = {"index": index, "id": _id("call", answer, index), "type": "function", "function": function}
+            yield Chunk(event({"tool_calls": [call]}), count_tokens(name))
+            for tokens, piece in split_tokens(arguments, _TOKENS_PER_EVENT):
                 yield Chunk(event({"tool_calls": [{"index": index, "function": {"arguments": piece}}]}), tokens)
     else:
         yield Chunk(event({"role": "assistant", "content": "", "refusal": None}))
-        for tokens, piece in words(said.text, _TOKENS_PER_EVENT):
+        for tokens, piece in split_tokens(answer.text, _TOKENS_PER_EVENT):
             yield Chunk(event({"content": piece}), tokens)
-    yield Chunk(event({}, "tool_calls" if said.calls else "stop"))
+    yield Chunk(event({}, "tool_calls" if answer.calls else "stop"))
     if usage:
-        yield Chunk(_data({**head, "choices": [], "usage": _chat_usage(said)}))
+        yield Chunk(_data({**head, "choices": [], "usage": _chat_usage(answer)}))
     yield Chunk("data: [DONE]\n\n")
 
 
-def response(said: Said, request: Mapping[str, Any]) -> Chunk:
+def response(answer: ModelAnswer, request: Mapping[str, Any]) -> Chunk:
     """Shape: https://platform.openai.com/docs/api-reference/responses/object."""
-    body = _response(said, request, "completed", _items(said))
-    return Chunk(pretty(body), said.output_tokens + (_IMAGE_TOKENS if said.picture else 0))
+    body = _response(answer, request, "completed", _items(answer))
+    return Chunk(pretty(body), answer.output_tokens + (_IMAGE_TOKENS if answer.picture else 0))
 
 
-def response_events(said: Said, request: Mapping[str, Any]) -> Iterator[Chunk]:
+def response_events(answer: ModelAnswer, request: Mapping[str, Any]) -> Iterator[Chunk]:
     """Shape: https://platform.openai.com/docs/api-reference/responses-streaming."""
     number = -1
 
@@ -97,9 +97,9 @@ def response_events(said: Said, request: Mapping[str, Any]) -> Iterator[Chunk]:
         content = {"type": kind, **fields, "sequence_number": number}
         return f"event: {kind}\n{_data(content)}"
 
-    yield Chunk(event("response.created", response=_response(said, request, "in_progress", [])))
-    yield Chunk(event("response.in_progress", response=_response(said, request, "in_progress", [])))
-    items = _items(said)
+    yield Chunk(event("response.created", response=_response(answer, request, "in_progress", [])))
+    yield Chunk(event("response.in_progress", response=_response(answer, request, "in_progress", [])))
+    items = _items(answer)
     for index, item in enumerate(items):
         where = {"item_id": item["id"], "output_index": index}
         yield Chunk(event("response.output_item.added", item=_begun(item), output_index=index))
@@ -108,10 +108,10 @@ def response_events(said: Said, request: Mapping[str, Any]) -> Iterator[Chunk]:
                 work = "searching" if kind == "web_search_call" else "generating"
                 yield Chunk(event(f"response.{kind}.in_progress", **where))
                 yield Chunk(event(f"response.{kind}.{work}", **where))
-                took = count(" ".join(item["action"]["queries"])) if "action" in item else _IMAGE_TOKENS
-                yield Chunk(event(f"response.{kind}.completed", **where), took)
+                tokens = count_tokens(" ".join(item["action"]["queries"])) if "action" in item else _IMAGE_TOKENS
+                yield Chunk(event(f"response.{kind}.completed", **where), tokens)
             case "function_call":
-                for tokens, piece in words(item["arguments"], _TOKENS_PER_EVENT):
+                for tokens, piece in split_tokens(item["arguments"], _TOKENS_PER_EVENT):
                     yield Chunk(event("response.function_call_arguments.delta", delta=piece, **where), tokens)
                 yield Chunk(event("response.function_call_arguments.done", arguments=item["arguments"], **where))
             case "message":
@@ -119,7 +119,7 @@ def response_events(said: Said, request: Mapping[str, Any]) -> Iterator[Chunk]:
                 where = {"content_index": 0, **where}
                 empty = {**part, "annotations": [], "text": ""}
                 yield Chunk(event("response.content_part.added", part=empty, **where))
-                for tokens, piece in words(part["text"], _TOKENS_PER_EVENT):
+                for tokens, piece in split_tokens(part["text"], _TOKENS_PER_EVENT):
                     delta = event("response.output_text.delta", delta=piece, logprobs=[], **where)
                     yield Chunk(delta, tokens)
                 for place, note in enumerate(part["annotations"]):
@@ -128,7 +128,7 @@ def response_events(said: Said, request: Mapping[str, Any]) -> Iterator[Chunk]:
                 yield Chunk(event("response.output_text.done", text=part["text"], logprobs=[], **where))
                 yield Chunk(event("response.content_part.done", part=part, **where))
         yield Chunk(event("response.output_item.done", item=item, output_index=index))
-    yield Chunk(event("response.completed", response=_response(said, request, "completed", items)))
+    yield Chunk(event("response.completed", response=_response(answer, request, "completed", items)))
 
 
 def _begun(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,31 +142,31 @@ def _begun(item: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": item["id"], "type": item["type"], "status": "in_progress"}
 
 
-def _items(said: Said) -> list[dict[str, Any]]:
+def _items(answer: ModelAnswer) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
-    if said.reasoning_tokens:
-        items.append({"id": _id("rs", said), "type": "reasoning", "summary": []})
-    for number, query in enumerate(said.searches):
+    if answer.reasoning_tokens:
+        items.append({"id": _id("rs", answer), "type": "reasoning", "summary": []})
+    for number, query in enumerate(answer.searches):
         action = {"type": "search", "queries": [query], "query": query}
-        call = {"id": _id("ws", said, number), "type": "web_search_call", "status": "completed", "action": action}
+        call = {"id": _id("ws", answer, number), "type": "web_search_call", "status": "completed", "action": action}
         items.append(call)
-    for number, (name, arguments) in enumerate(_calls(said)):
-        call_id = _id("call", said, number)
-        call = {"id": _id("fc", said, number), "type": "function_call", "status": "completed"}
+    for number, (name, arguments) in enumerate(_calls(answer)):
+        call_id = _id("call", answer, number)
+        call = {"id": _id("fc", answer, number), "type": "function_call", "status": "completed"}
         items.append({**call, "arguments": arguments, "call_id": call_id, "name": name})
-    if said.picture:
-        drawn = {"background": "opaque", "output_format": "png", "quality": "medium", "result": said.picture}
-        call = {"id": _id("ig", said), "type": "image_generation_call", "status": "completed"}
-        items.append({**call, **drawn, "revised_prompt": said.text, "size": "1024x1024"})
-    if not said.calls:
-        part = {"type": "output_text", "annotations": _annotations(said), "logprobs": [], "text": said.text}
-        message = {"id": _id("msg", said), "type": "message", "status": "completed"}
+    if answer.picture:
+        drawn = {"background": "opaque", "output_format": "png", "quality": "medium", "result": answer.picture}
+        call = {"id": _id("ig", answer), "type": "image_generation_call", "status": "completed"}
+        items.append({**call, **drawn, "revised_prompt": answer.text, "size": "1024x1024"})
+    if not answer.calls:
+        part = {"type": "output_text", "annotations": _annotations(answer), "logprobs": [], "text": answer.text}
+        message = {"id": _id("msg", answer), "type": "message", "status": "completed"}
         items.append({**message, "content": [part], "role": "assistant"})
     return items
 
 
-def _annotations(said: Said) -> list[dict[str, Any]]:
-    places = [(said.text.find(source.quote), source) for source in said.sources]
+def _annotations(answer: ModelAnswer) -> list[dict[str, Any]]:
+    places = [(answer.text.find(source.quote), source) for source in answer.sources]
     return [
         {
             "type": "url_citation",
@@ -181,19 +181,19 @@ def _annotations(said: Said) -> list[dict[str, Any]]:
 
 
 def _response(
-    said: Said, request: Mapping[str, Any], status: str, output: Sequence[Mapping[str, Any]]
+    answer: ModelAnswer, request: Mapping[str, Any], status: str, output: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     done = status == "completed"
     usage = {
-        "input_tokens": said.input_tokens + said.found_tokens,
-        "input_tokens_details": {"cached_tokens": said.cached_tokens},
-        "output_tokens": said.output_tokens + said.reasoning_tokens,
-        "output_tokens_details": {"reasoning_tokens": said.reasoning_tokens},
-        "total_tokens": said.input_tokens + said.found_tokens + said.output_tokens + said.reasoning_tokens,
+        "input_tokens": answer.input_tokens + answer.search_tokens,
+        "input_tokens_details": {"cached_tokens": answer.cached_tokens},
+        "output_tokens": answer.output_tokens + answer.reasoning_tokens,
+        "output_tokens_details": {"reasoning_tokens": answer.reasoning_tokens},
+        "total_tokens": answer.input_tokens + answer.search_tokens + answer.output_tokens + answer.reasoning_tokens,
     }
     reasoning = request.get("reasoning") or {}
     return {
-        "id": _id("resp", said),
+        "id": _id("resp", answer),
         "object": "response",
         "created_at": _CREATED,
         "status": status,
@@ -205,7 +205,7 @@ def _response(
         "instructions": request.get("instructions"),
         "max_output_tokens": None,
         "max_tool_calls": None,
-        "model": _dated(said.model),
+        "model": _dated(answer.model),
         "output": list(output),
         "parallel_tool_calls": True,
         "presence_penalty": 0.0,
@@ -230,7 +230,7 @@ def _response(
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a tool with what it is when it is not said."""
+    """Return a tool with its default values."""
     approximate = {"type": "approximate", "city": None, "country": "US", "region": None, "timezone": None}
     match tool["type"]:
         case "web_search":
@@ -241,15 +241,15 @@ def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
     return {"description": None, "strict": True, **tool}
 
 
-def _chat_usage(said: Said) -> dict[str, Any]:
-    output = said.output_tokens + said.reasoning_tokens
+def _chat_usage(answer: ModelAnswer) -> dict[str, Any]:
+    output = answer.output_tokens + answer.reasoning_tokens
     return {
-        "prompt_tokens": said.input_tokens,
+        "prompt_tokens": answer.input_tokens,
         "completion_tokens": output,
-        "total_tokens": said.input_tokens + output,
-        "prompt_tokens_details": {"cached_tokens": said.cached_tokens, "audio_tokens": 0},
+        "total_tokens": answer.input_tokens + output,
+        "prompt_tokens_details": {"cached_tokens": answer.cached_tokens, "audio_tokens": 0},
         "completion_tokens_details": {
-            "reasoning_tokens": said.reasoning_tokens,
+            "reasoning_tokens": answer.reasoning_tokens,
             "audio_tokens": 0,
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
@@ -257,16 +257,16 @@ def _chat_usage(said: Said) -> dict[str, Any]:
     }
 
 
-def _calls(said: Said) -> list[tuple[str, str]]:
-    return [(name, json.dumps(arguments, ensure_ascii=False)) for name, arguments in said.calls]
+def _calls(answer: ModelAnswer) -> list[tuple[str, str]]:
+    return [(name, json.dumps(arguments, ensure_ascii=False)) for name, arguments in answer.calls]
 
 
 def _dated(model: str) -> str:
     return {"gpt-5.2": "gpt-5.2-2025-12-11"}.get(model, model)
 
 
-def _id(kind: str, said: Said, number: int = 0) -> str:
-    return f"{kind}_{said.mark[:46]}{number:02x}"
+def _id(kind: str, answer: ModelAnswer, number: int = 0) -> str:
+    return f"{kind}_{answer.digest[:46]}{number:02x}"
 
 
 def _data(content: Mapping[str, Any]) -> str:

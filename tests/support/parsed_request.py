@@ -1,4 +1,4 @@
-"""What a request asks of a model, read from whichever API it came by."""
+"""Parses model requests of all provider APIs into one form."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import Any
 
 from rs_bpe.bpe import openai
 
-__all__ = ["Question", "count", "encode", "from_chat", "from_gemini", "from_responses", "words"]
+__all__ = ["ParsedRequest", "count_tokens", "encode", "from_chat", "from_gemini", "from_responses", "split_tokens"]
 
 _IMAGE = "\N{OBJECT REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True)
-class Question:
+class ParsedRequest:
     """A request to a model.
 
     Attributes:
-        model: The model asked for.
-        system: What the system, the developer or ``instructions`` said.
-        messages: Role (``user``, ``assistant``, ``tool``) and text of all others.
-        functions: The offered functions by name, with their parameters' schema.
-        builtin: The offered tools of the provider's own: ``web_search``, ``image_generation``, ``google_search``.
-        schema: The answer's JSON schema.
-        images: How many images came along.
-        reasons: Whether the model thinks before it answers.
+        model: The requested model.
+        system: The text of the system prompt: system, developer and ``instructions``.
+        messages: Role (``user``, ``assistant``, ``tool``) and text of all other messages.
+        functions: The offered functions by name, with the schema of their parameters.
+        builtin: The offered built-in tools: ``web_search``, ``image_generation``, ``google_search``.
+        schema: The JSON schema of the answer.
+        images: The number of images.
+        reasoning: Whether the model reasons before it answers.
     """
 
     model: str
@@ -38,33 +38,33 @@ class Question:
     builtin: tuple[str, ...]
     schema: Mapping[str, Any] | None
     images: int
-    reasons: bool
+    reasoning: bool
 
     @cached_property
     def node(self) -> str:
-        """The node it came from: its prompt begins with ``# <node>``."""
+        """The node that sent the request. Its prompt begins with ``# <node>``."""
         texts = (self.system, *(text for _, text in self.messages))
         marks = (re.match(r"\s*# (\w+)\s*$", text, re.MULTILINE) for text in texts)
         return next((mark[1] for mark in marks if mark), "")
 
     @property
     def text(self) -> str:
-        """All that was said, in order."""
+        """The text of all messages, in order."""
         return "\n".join((self.system, *(text for _, text in self.messages)))
 
     @property
-    def asked(self) -> str:
-        """What the user said last."""
+    def last_user_text(self) -> str:
+        """The last user message."""
         return next((text for role, text in reversed(self.messages) if role == "user"), "")
 
     @property
-    def answered(self) -> bool:
-        """Whether functions have been called since the user spoke."""
+    def has_tool_result(self) -> bool:
+        """Whether the last message is a tool's result."""
         return bool(self.messages) and self.messages[-1][0] == "tool"
 
     @cached_property
     def tokens(self) -> list[int]:
-        """The prompt as a model reads it: tools and schema first, then the conversation."""
+        """The tokens of the prompt: tools and schema first, then the conversation."""
         offered = [*self.builtin, *self.functions.items(), *([self.schema] if self.schema else [])]
         head = json.dumps(offered, ensure_ascii=False) if offered else ""
         turns = "".join(f"<{role}>{text}\n" for role, text in self.messages)
@@ -75,31 +75,31 @@ def encode(text: str) -> list[int]:
     return openai.o200k_base().encode(text)
 
 
-def count(text: str) -> int:
+def count_tokens(text: str) -> int:
     return openai.o200k_base().count(text)
 
 
-def words(text: str, at_least: int) -> Iterator[tuple[int, str]]:
-    """Cut a text between words into pieces of some tokens, each with how many these are."""
+def split_tokens(text: str, at_least: int) -> Iterator[tuple[int, str]]:
+    """Split a text between words into pieces of at least this many tokens; yield each with its token count_tokens."""
     piece = ""
     for word in re.findall(r"\s*\S+\s*$|\s*\S+", text) or [text]:
         piece += word
-        if count(piece) >= at_least:
-            yield count(piece), piece
+        if count_tokens(piece) >= at_least:
+            yield count_tokens(piece), piece
             piece = ""
     if piece:
-        yield count(piece), piece
+        yield count_tokens(piece), piece
 
 
-def from_chat(body: Mapping[str, Any]) -> Question:
+def from_chat(body: Mapping[str, Any]) -> ParsedRequest:
     """Shape: https://platform.openai.com/docs/api-reference/chat/create."""
     messages = [(_role(message["role"]), _chat_text(message)) for message in body["messages"]]
     tools = [tool["function"] for tool in body.get("tools", ())]
     schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
-    return _question(body["model"], messages, tools, (), schema, _effort(body.get("reasoning_effort")))
+    return _parsed_request(body["model"], messages, tools, (), schema, _effort(body.get("reasoning_effort")))
 
 
-def from_responses(body: Mapping[str, Any]) -> Question:
+def from_responses(body: Mapping[str, Any]) -> ParsedRequest:
     """Shape: https://platform.openai.com/docs/api-reference/responses/create."""
     items = [{"role": "user", "content": body["input"]}] if isinstance(body["input"], str) else body["input"]
     messages = [("system", body["instructions"])] if body.get("instructions") else []
@@ -114,12 +114,12 @@ def from_responses(body: Mapping[str, Any]) -> Question:
     tools = [tool for tool in body.get("tools", ()) if tool["type"] == "function"]
     builtin = tuple(tool["type"] for tool in body.get("tools", ()) if tool["type"] != "function")
     schema = body.get("text", {}).get("format", {}).get("schema")
-    return _question(
+    return _parsed_request(
         body["model"], messages, tools, builtin, schema, _effort((body.get("reasoning") or {}).get("effort"))
     )
 
 
-def from_gemini(model: str, body: Mapping[str, Any]) -> Question:
+def from_gemini(model: str, body: Mapping[str, Any]) -> ParsedRequest:
     """Shape: https://ai.google.dev/api/generate-content."""
     config = body.get("generationConfig", {})
     messages = [("system", _gemini_text(body.get("systemInstruction", {}).get("parts", ())))]
@@ -137,19 +137,19 @@ def from_gemini(model: str, body: Mapping[str, Any]) -> Question:
     )
     schema = config.get("responseJsonSchema") or config.get("responseSchema")
     thinking = config.get("thinkingConfig", {})
-    reasons = thinking.get("thinkingBudget") != 0 and str(thinking.get("thinkingLevel")).lower() != "minimal"
-    return _question(model, messages, tools, builtin, schema, reasons)
+    reasoning = thinking.get("thinkingBudget") != 0 and str(thinking.get("thinkingLevel")).lower() != "minimal"
+    return _parsed_request(model, messages, tools, builtin, schema, reasoning)
 
 
-def _question(
+def _parsed_request(
     model: str,
     messages: Sequence[tuple[str, str]],
     tools: Sequence[Mapping[str, Any]],
     builtin: tuple[str, ...],
     schema: Mapping[str, Any] | None,
-    reasons: bool,
-) -> Question:
-    return Question(
+    reasoning: bool,
+) -> ParsedRequest:
+    return ParsedRequest(
         model=model,
         system="\n".join(text for role, text in messages if role == "system"),
         messages=tuple((role, text) for role, text in messages if role != "system"),
@@ -157,7 +157,7 @@ def _question(
         builtin=builtin,
         schema=schema,
         images=sum(text.count(_IMAGE) for _, text in messages),
-        reasons=reasons,
+        reasoning=reasoning,
     )
 
 
@@ -166,7 +166,7 @@ def _role(role: str) -> str:
 
 
 def _effort(effort: str | None) -> bool:
-    """Say whether gpt-5.2 reasons: not unless asked to."""
+    """Return whether gpt-5.2 reasons. It does not unless requested."""
     return effort not in {None, "none"}
 
 

@@ -1,4 +1,4 @@
-"""The providers' stand-in: a server on the loopback that answers a script in their wire shapes, at its own pace."""
+"""A stand-in for both providers: a loopback server that answers from a script, in their wire formats."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from typing import Any
 
 from tests.support import gemini_wire, openai_wire
 from tests.support.loopback import Loopback
-from tests.support.parsed_request import Question, from_chat, from_gemini, from_responses
-from tests.support.scripted_answer import Chunk, Said, say
+from tests.support.parsed_request import ParsedRequest, from_chat, from_gemini, from_responses
+from tests.support.scripted_answer import Chunk, ModelAnswer, fit_answer
 from tests.support.scripts import SCRIPT, Script, answer
 
 __all__ = ["HOSTS", "LIFELIKE", "Pace", "StandIn"]
 
 HOSTS = ("api.openai.com", "generativelanguage.googleapis.com")
-_LEAST_CACHED, _CACHED_IN_STEPS_OF = 1024, 128  # tokens
-_IMAGE_TOKENS = {"openai": 630, "gemini": 1120}  # of a picture in a prompt
+_MIN_CACHED_TOKENS, _CACHE_STEP_TOKENS = 1024, 128
+_IMAGE_TOKENS = {"openai": 630, "gemini": 1120}  # per image in a prompt
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast a model answers.
+    """The speed of a model.
 
     Attributes:
-        first_byte_seconds: Until the answer begins, if the model does not think.
-        token_seconds: For each token that it thinks or writes.
+        first_byte_seconds: The time until the answer begins, without reasoning.
+        token_seconds: The time per reasoning or output token.
     """
 
     first_byte_seconds: float = 0.0
@@ -38,21 +38,21 @@ class Pace:
 
 
 LIFELIKE = Pace(first_byte_seconds=0.45, token_seconds=0.011)
-"""About what the default models do."""
+"""About the speed of the default models."""
 
 
 class StandIn(Loopback):
-    """Serves both providers on one loopback port while its block runs.
+    """Serves both providers on one loopback port during the block.
 
     Args:
-        script: What it says; a request that no line fits is answered 400.
-        pace: How fast.
+        script: The answers. A request without a matching line gets status 400.
+        pace: The speed.
     """
 
     def __init__(self, script: Script = SCRIPT, *, pace: Pace = Pace()) -> None:
         self.script, self.pace = script, pace
-        self.questions: list[Question] = []
-        self._seen: dict[str, list[list[int]]] = {}
+        self.requests: list[ParsedRequest] = []
+        self._previous_prompts: dict[str, list[list[int]]] = {}
         self._lock = threading.Lock()
 
     def _open(self) -> ThreadingHTTPServer:
@@ -60,27 +60,27 @@ class StandIn(Loopback):
 
     @property
     def upstream(self) -> dict[str, str]:
-        """For ``graph.cassette.record``."""
+        """The ``upstream`` argument of ``graph.replay.record``."""
         return dict.fromkeys(HOSTS, self.url)
 
-    def say(self, provider: str, question: Question) -> Said | None:
-        """Answer a request, None if the script does not."""
-        found = answer(self.script, question)
+    def answer(self, provider: str, request: ParsedRequest) -> ModelAnswer | None:
+        """Return the answer to a request; None if no line matches."""
+        scripted = answer(self.script, request)
         with self._lock:
-            self.questions.append(question)
-            if found is None:
+            self.requests.append(request)
+            if scripted is None:
                 return None
-            seen = self._seen.setdefault(question.model, [])
-            cached = max((_shared(tokens, question.tokens) for tokens in seen), default=0)
-            seen.append(question.tokens)
-        cached = cached // _CACHED_IN_STEPS_OF * _CACHED_IN_STEPS_OF if cached >= _LEAST_CACHED else 0
-        draws = "image_generation" in question.builtin or "image" in question.model
+            prompts = self._previous_prompts.setdefault(request.model, [])
+            cached = max((_common_prefix(tokens, request.tokens) for tokens in prompts), default=0)
+            prompts.append(request.tokens)
+        cached = cached // _CACHE_STEP_TOKENS * _CACHE_STEP_TOKENS if cached >= _MIN_CACHED_TOKENS else 0
+        draws = "image_generation" in request.builtin or "image" in request.model
         image_tokens = _IMAGE_TOKENS[provider]
-        return say(question, found, cached_tokens=cached, image_tokens=image_tokens, draws=draws)
+        return fit_answer(request, scripted, cached_tokens=cached, image_tokens=image_tokens, draws=draws)
 
 
 class _Server(ThreadingHTTPServer):
-    # server_close then waits for the answers under way.
+    # server_close then waits for the running answers.
     daemon_threads = False
 
     def __init__(self, stand_in: StandIn) -> None:
@@ -89,7 +89,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    # HTTP/1.0, the base class's default, ends every connection with its answer: no client keeps one open.
+    # HTTP/1.0, the base class's default, closes the connection after each answer.
     disable_nagle_algorithm = True
     server: _Server
 
@@ -110,40 +110,40 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def _chat_completions(self, body: dict[str, Any]) -> None:
-        question = from_chat(body)
-        said = self.server.stand_in.say("openai", question)
-        if said is None:
-            self._fail(400, openai_wire.error(400, _unrehearsed(question)))
+        request = from_chat(body)
+        answer = self.server.stand_in.answer("openai", request)
+        if answer is None:
+            self._fail(400, openai_wire.error(400, _no_line(request)))
         elif body.get("stream"):
             usage = bool((body.get("stream_options") or {}).get("include_usage"))
-            self._send(said, "text/event-stream; charset=utf-8", openai_wire.chat_events(said, usage=usage))
+            self._send(answer, "text/event-stream; charset=utf-8", openai_wire.chat_events(answer, usage=usage))
         else:
-            self._send(said, "application/json", [openai_wire.completion(said)])
+            self._send(answer, "application/json", [openai_wire.completion(answer)])
 
     def _responses(self, body: dict[str, Any]) -> None:
-        question = from_responses(body)
-        said = self.server.stand_in.say("openai", question)
-        if said is None:
-            self._fail(400, openai_wire.error(400, _unrehearsed(question)))
+        request = from_responses(body)
+        answer = self.server.stand_in.answer("openai", request)
+        if answer is None:
+            self._fail(400, openai_wire.error(400, _no_line(request)))
         elif body.get("stream"):
-            self._send(said, "text/event-stream; charset=utf-8", openai_wire.response_events(said, body))
+            self._send(answer, "text/event-stream; charset=utf-8", openai_wire.response_events(answer, body))
         else:
-            self._send(said, "application/json", [openai_wire.response(said, body)])
+            self._send(answer, "application/json", [openai_wire.response(answer, body)])
 
     def _generate_content(self, model: str, body: dict[str, Any], *, streamed: bool) -> None:
-        question = from_gemini(model, body)
-        said = self.server.stand_in.say("gemini", question)
-        if said is None:
-            self._fail(400, gemini_wire.error(400, _unrehearsed(question)))
+        request = from_gemini(model, body)
+        answer = self.server.stand_in.answer("gemini", request)
+        if answer is None:
+            self._fail(400, gemini_wire.error(400, _no_line(request)))
         elif streamed:
-            self._send(said, "text/event-stream", gemini_wire.content_events(said))
+            self._send(answer, "text/event-stream", gemini_wire.content_events(answer))
         else:
-            self._send(said, "application/json; charset=UTF-8", [gemini_wire.content(said)])
+            self._send(answer, "application/json; charset=UTF-8", [gemini_wire.content(answer)])
 
-    def _send(self, said: Said, content_type: str, chunks: Iterable[Chunk]) -> None:
+    def _send(self, answer: ModelAnswer, content_type: str, chunks: Iterable[Chunk]) -> None:
         pace = self.server.stand_in.pace
-        due = time.monotonic() + pace.first_byte_seconds + said.reasoning_tokens * pace.token_seconds
-        for number, chunk in enumerate(_after(chunks, streamed="event-stream" in content_type)):
+        due = time.monotonic() + pace.first_byte_seconds + answer.reasoning_tokens * pace.token_seconds
+        for number, chunk in enumerate(_joined(chunks, streamed="event-stream" in content_type)):
             due += chunk.tokens * pace.token_seconds
             time.sleep(max(0.0, due - time.monotonic()))
             if not number:
@@ -159,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         headers = {
             "content-type": content_type,
-            # What a cassette must not hold.
+            # A recording must remove these.
             "openai-organization": "user-standinstandinstandin",
             "openai-project": "proj_standinstandinstandin",
             "set-cookie": "__cf_bm=standin; path=/; HttpOnly; Secure",
@@ -170,8 +170,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-def _after(chunks: Iterable[Chunk], *, streamed: bool) -> Iterator[Chunk]:
-    """Join what comes at one moment: a server sends it in one piece."""
+def _joined(chunks: Iterable[Chunk], *, streamed: bool) -> Iterator[Chunk]:
+    """Join chunks of the same moment: a server sends them in one piece."""
     joined = Chunk("")
     for chunk in chunks:
         if streamed and joined.text and chunk.tokens:
@@ -181,15 +181,15 @@ def _after(chunks: Iterable[Chunk], *, streamed: bool) -> Iterator[Chunk]:
     yield joined
 
 
-def _shared(one: list[int], other: list[int]) -> int:
+def _common_prefix(one: list[int], other: list[int]) -> int:
     return next(
         (index for index, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
         min(len(one), len(other)),
     )
 
 
-def _unrehearsed(question: Question) -> str:
+def _no_line(request: ParsedRequest) -> str:
     return (
-        f"Not rehearsed: node {question.node!r}, asked {question.asked[-200:]!r}, "
-        f"functions {[*question.functions]}, tools {[*question.builtin]}; add a line to scripts.py."
+        f"No line matches node {request.node!r}, user text {request.last_user_text[-200:]!r}, "
+        f"functions {[*request.functions]}, tools {[*request.builtin]}; add one to script.yaml."
     )

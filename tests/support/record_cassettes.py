@@ -1,4 +1,4 @@
-"""Records all cassettes from the stand-ins; arguments, names of intents, restrict that to their demos."""
+"""Records all cassettes from the stand-ins. Arguments limit it to the demos of these intents."""
 
 from __future__ import annotations
 
@@ -10,41 +10,39 @@ from pathlib import Path
 
 import pytest
 
-from graph import build_graph, cassette
-from graph.demo import QUESTIONS
-from graph.stage import CASSETTES, character_service, environment
+from graph import build_graph
+from graph.cli import QUESTIONS
+from graph.replay import KEYS, clean_environment, record
+from graph.runtime import CASSETTES, character_service
 from graph.state import turn
-from tests.support import call_paths as callpaths
-from tests.support import scripts
+from tests.support import call_paths, scripts
 from tests.support.provider_standin import LIFELIKE, StandIn
 from tests.support.service_standins import Services
 
 __all__ = ["main", "record_demo", "upstream"]
 
 _FOLDERS = {"openai": CASSETTES, "google": CASSETTES / "google"}
-
-
 _SERVICES = ("dapi.kakao.com", "apis.data.go.kr", "api.data.go.kr")
 
 
 @contextmanager
 def upstream() -> Iterator[tuple[dict[str, str], dict[str, str]]]:
-    """Start the stand-ins, and return which answers for which host, and the keys that the services want."""
-    with StandIn((*callpaths.SCRIPT, *scripts.SCRIPT), pace=LIFELIKE) as providers, Services() as services:
-        keys = {name: value for name, value in services.environment().items() if name in cassette.KEYS}
+    """Start the stand-ins, and yield the base URL for each host and the keys of the services."""
+    with StandIn((*call_paths.SCRIPT, *scripts.SCRIPT), pace=LIFELIKE) as providers, Services() as services:
+        keys = {name: value for name, value in services.environment().items() if name in KEYS}
         yield {**providers.upstream, **dict.fromkeys(_SERVICES, services.url)}, keys
 
 
 def record_demo(intents: Sequence[str]) -> None:
-    """Write the demo's conversations with both providers."""
+    """Record the demo's conversations with both providers."""
     for provider, folder in _FOLDERS.items():
-        # One stand-in for all: what one conversation has said is in the cache of the next.
+        # All conversations share one stand-in, so each one finds the prompts of the earlier ones in the cache.
         with upstream() as (hosts, keys):
             for intent in intents:
                 with (
-                    environment(ECO2_PROVIDER=provider),
+                    clean_environment(ECO2_PROVIDER=provider),
                     character_service(),
-                    cassette.record(folder / f"{intent}.yaml", upstream=hosts, **keys),
+                    record(folder / f"{intent}.yaml", upstream=hosts, **keys),
                 ):
                     asyncio.run(_converse(QUESTIONS[intent]))
 
@@ -54,7 +52,7 @@ async def _converse(message: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Record, and return the exit status."""
+    """Record and return the exit status."""
     record_demo(arguments or tuple(QUESTIONS))
     return (
         0 if arguments else int(pytest.main(["-q", "--record-mode=standin", str(Path(__file__).parents[1] / "graph")]))

@@ -1,4 +1,4 @@
-"""A real Redis of the test's own, and what a test of the worker says to it."""
+"""A real Redis server for one test, with helpers for the worker's streams."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ from typing import Any
 import pytest
 import redis
 
-from graph.jobs import JOBS
-from graph.tokens import stream_name
+from graph.worker import JOBS, stream_name
 
 __all__ = ["RedisProcess", "free_port", "redis_process"]
 
-_LONGEST_SECONDS = 20.0
+_MAX_WAIT_SECONDS = 20.0
 
 
 @dataclass
 class RedisProcess:
-    """A server on the loopback with a client beside it, and its data in a folder that outlives its process."""
+    """A loopback server with a client. Its data survives a restart."""
 
     port: int
     folder: Path
@@ -44,7 +43,7 @@ class RedisProcess:
         command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         with (self.folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen([*command, "--appendonly", "yes", "--save", ""], stdout=log, stderr=log)
-        give_up_at = time.monotonic() + _LONGEST_SECONDS
+        give_up_at = time.monotonic() + _MAX_WAIT_SECONDS
         while True:
             try:
                 self.client.ping()
@@ -67,12 +66,12 @@ class RedisProcess:
         self.client.xadd(JOBS, {"job": json.dumps(job)})
 
     def entries(self, job_id: str) -> list[dict[str, str]]:
-        """The entries of a job's stream so far, each with its time in milliseconds as ``at``."""
+        """Return the entries of a job's stream so far, each with its time in milliseconds as ``at``."""
         found = self.client.xrange(stream_name(job_id))
         return [{**fields, "at": entry_id.partition("-")[0]} for entry_id, fields in found]
 
-    async def read(self, job_id: str, *, until: str = "done error", seconds: float = _LONGEST_SECONDS) -> list[Any]:
-        """Return the job's entries once the last one is of one of these types."""
+    async def read(self, job_id: str, *, until: str = "done error", seconds: float = _MAX_WAIT_SECONDS) -> list[Any]:
+        """Return the job's entries as soon as the last one has one of these types."""
         give_up_at = time.monotonic() + seconds
         while not ((entries := self.entries(job_id)) and entries[-1]["type"] in until.split()):
             assert time.monotonic() < give_up_at, entries
@@ -80,8 +79,8 @@ class RedisProcess:
         return entries
 
     async def empty(self) -> None:
-        """Return once every job is acknowledged and off the stream."""
-        give_up_at = time.monotonic() + _LONGEST_SECONDS
+        """Wait until every job is acknowledged and removed."""
+        give_up_at = time.monotonic() + _MAX_WAIT_SECONDS
         while self.client.xlen(JOBS):
             assert time.monotonic() < give_up_at
             await asyncio.sleep(0.01)
@@ -89,7 +88,7 @@ class RedisProcess:
 
 @contextmanager
 def redis_process(folder: Path) -> Iterator[RedisProcess]:
-    """Run a server until the block ends."""
+    """Run a server during the block."""
     if shutil.which("redis-server") is None:
         missing = "redis-server is not installed: apt-get install redis-server"
         if os.environ.get("CI"):

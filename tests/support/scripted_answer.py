@@ -1,4 +1,4 @@
-"""What a stand-in says to a request, and the tokens of that: whatever the wire it goes over."""
+"""A stand-in's answer to a request and its tokens, independent of the wire format."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from tests.support.parsed_request import Question, count
+from tests.support.parsed_request import ParsedRequest, count_tokens
 from tests.support.scripts import Answer, Source
 
-__all__ = ["Chunk", "Said", "picture", "pretty", "say"]
+__all__ = ["Chunk", "ModelAnswer", "fit_answer", "picture", "pretty"]
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A piece of an answer's body, and how many tokens the model wrote for it."""
+    """A piece of an answer's body and its output tokens."""
 
     text: str
     tokens: int = 0
 
 
 @dataclass(frozen=True)
-class Said:
-    """An answer as it goes over the wire.
+class ModelAnswer:
+    """The content of an answer.
 
     Attributes:
-        text: The words, or the JSON.
-        calls: Functions to call, with their arguments.
-        searches: What was searched for, and ``sources`` what was found.
-        picture: A PNG.
-        input_tokens: The prompt's tokens; ``cached_tokens`` of them were in the cache, ``image_tokens`` images.
-        found_tokens: Tokens of what the search found, which the model reads as well.
-        output_tokens: Tokens of the text and the calls, without the reasoning.
-        reasoning_tokens: Tokens of the draft.
-        mark: Hexadecimal digits that are the same for equal requests: ids are made of them.
+        text: The text or the JSON.
+        calls: The function calls with their arguments.
+        searches: The search queries; ``sources`` are the results.
+        picture: A PNG in base64.
+        input_tokens: The prompt's tokens, including ``cached_tokens`` and ``image_tokens``.
+        search_tokens: The tokens of the search results, which the model reads too.
+        output_tokens: The tokens of the text and the calls, without reasoning.
+        reasoning_tokens: The tokens of the reasoning.
+        digest: Hexadecimal digits for ids. Equal requests have equal digests.
     """
 
     model: str
@@ -51,48 +51,50 @@ class Said:
     input_tokens: int
     cached_tokens: int
     image_tokens: int
-    found_tokens: int
+    search_tokens: int
     output_tokens: int
     reasoning_tokens: int
-    mark: str
+    digest: str
 
 
-def say(question: Question, answer: Answer, *, cached_tokens: int, image_tokens: int, draws: bool) -> Said:
-    """Say of an answer what the request offers and wants.
+def fit_answer(
+    request: ParsedRequest, answer: Answer, *, cached_tokens: int, image_tokens: int, draws: bool
+) -> ModelAnswer:
+    """Return the parts of a scripted answer that the request allows.
 
     Args:
-        question: The request.
+        request: The request.
         answer: The script's answer.
-        cached_tokens: How many of the prompt's first tokens were in the cache.
-        image_tokens: What one image of the prompt costs.
+        cached_tokens: The number of the prompt's first tokens that were cached.
+        image_tokens: The tokens of one image of the prompt.
         draws: Whether the model can draw.
     """
     calls: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     text = answer.text
-    if question.functions and answer.calls and not question.answered:
-        calls, text = tuple(_call(question, *call) for call in answer.calls), ""
-    elif question.schema and answer.fields:
-        text = json.dumps(_fit(question.schema, answer.fields, question.schema), ensure_ascii=False)
-    can_search = {"web_search", "google_search"} & {*question.builtin}
+    if request.functions and answer.calls and not request.has_tool_result:
+        calls, text = tuple(_call(request, *call) for call in answer.calls), ""
+    elif request.schema and answer.fields:
+        text = json.dumps(_fit(request.schema, answer.fields, request.schema), ensure_ascii=False)
+    can_search = {"web_search", "google_search"} & {*request.builtin}
     searches, sources = (answer.searches, answer.sources) if can_search else ((), ())
     written = text + "".join(f"{name}{json.dumps(arguments, ensure_ascii=False)}" for name, arguments in calls)
     found = "\n".join((*searches, *(f"{source.title}\n{source.url}\n{source.quote}" for source in sources)))
-    images = question.images * image_tokens
-    return Said(
-        model=question.model,
+    images = request.images * image_tokens
+    return ModelAnswer(
+        model=request.model,
         text=text,
         calls=calls,
         searches=searches,
         sources=sources,
         picture=base64.b64encode(picture()).decode() if answer.picture and draws else "",
-        input_tokens=len(question.tokens) + images,
+        input_tokens=len(request.tokens) + images,
         cached_tokens=cached_tokens,
         image_tokens=images,
-        found_tokens=count(found),
-        output_tokens=count(written),
-        # A model that thinks drafts its answer first.
-        reasoning_tokens=count(f"{question.asked}\n{written}") if question.reasons else 0,
-        mark=hashlib.sha256(json.dumps(question.tokens).encode()).hexdigest(),
+        search_tokens=count_tokens(found),
+        output_tokens=count_tokens(written),
+        # The stand-in's reasoning repeats the question and drafts the answer.
+        reasoning_tokens=count_tokens(f"{request.last_user_text}\n{written}") if request.reasoning else 0,
+        digest=hashlib.sha256(json.dumps(request.tokens).encode()).hexdigest(),
     )
 
 
@@ -102,7 +104,7 @@ def pretty(content: Mapping[str, Any]) -> str:
 
 @cache
 def picture() -> bytes:
-    """Return a PNG of 1024 by 1024 pixels: a bottle, in four colours."""
+    """Return a PNG of 1024 by 1024 pixels: a bottle in four colours."""
     size, white, green, blue = 1024, 0, 1, 2
 
     def colour(x: int, y: int) -> int:
@@ -124,15 +126,15 @@ def _packed(pixels: list[int]) -> list[int]:
     return [(a << 6) | (b << 4) | (c << 2) | d for a, b, c, d in zip(*[iter(pixels)] * 4, strict=True)]
 
 
-def _call(question: Question, name: str, arguments: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    offered = name if name in question.functions else next(iter(question.functions))
-    schema = question.functions[offered]
+def _call(request: ParsedRequest, name: str, arguments: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    offered = name if name in request.functions else next(iter(request.functions))
+    schema = request.functions[offered]
     fitted: Mapping[str, Any] = _fit(schema, arguments, schema) if schema.get("properties") else {}
     return offered, fitted
 
 
 def _fit(schema: Mapping[str, Any], value: Any, root: Mapping[str, Any]) -> Any:
-    """Return a value that the schema allows, and that is this one as far as it is allowed."""
+    """Return the value as far as the schema allows it, else a value that the schema allows."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         schema = {**root.get("$defs", root.get("defs", {}))[name], **schema, "$ref": None}
@@ -146,11 +148,11 @@ def _fit(schema: Mapping[str, Any], value: Any, root: Mapping[str, Any]) -> Any:
     match str(schema.get("type", "string")).lower():
         case "object":
             fields = value if isinstance(value, Mapping) else {}
-            wanted = schema.get("required", schema.get("properties", {}))
+            required = schema.get("required", schema.get("properties", {}))
             return {
                 name: _fit(part, fields.get(name), root)
                 for name, part in schema.get("properties", {}).items()
-                if name in fields or name in wanted
+                if name in fields or name in required
             }
         case "array":
             items = value if isinstance(value, list | tuple) else [] if value is None else [value]

@@ -1,4 +1,4 @@
-"""What the stand-ins of the providers say: ``script.yaml``, a line for each node and user's message."""
+"""The script of the providers' stand-in: ``script.yaml``, with a line per node and user message."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from tests.support.parsed_request import Question
+from tests.support.parsed_request import ParsedRequest
 
-__all__ = ["PICTURE", "SCRIPT", "Answer", "Line", "Script", "Source", "answer"]
+__all__ = ["SCRIPT", "Answer", "Line", "Script", "Source", "answer"]
 
 
 @dataclass(frozen=True)
 class Source:
-    """A page that was found: ``quote`` is the part of the answer's text that rests on it."""
+    """A search result. ``quote`` is the part of the answer's text that cites it."""
 
     title: str
     url: str
@@ -25,16 +25,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Answer:
-    """All that one line has to say. What of it is said depends on what the request offers and wants.
+    """The answer of one line. The request decides which parts are used.
 
     Attributes:
-        text: The words, said unless one of the others is.
-        calls: Arguments of a function call, made where functions are offered and none was called yet. A name that is
-            not offered means the first function that is; arguments that it does not have are left out.
-        fields: The JSON answer, where the request has a schema. Fields that it does not have are left out.
-        searches: What the model searches for, where the provider's search is offered.
-        sources: What it finds.
-        picture: Whether it draws, where that is offered or the model does nothing else.
+        text: The text, used unless another part is.
+        calls: Function calls, used if functions are offered and none was called yet. A name that is not offered
+            calls the first offered function. Arguments that it does not have are left out.
+        fields: The JSON answer, used if the request has a schema. Fields that it does not have are left out.
+        searches: The search queries, used if the provider's search is offered.
+        sources: The search results.
+        picture: Whether the model draws, used if drawing is offered or the model draws only.
     """
 
     text: str = ""
@@ -47,45 +47,45 @@ class Answer:
 
 @dataclass(frozen=True)
 class Line:
-    """An answer, and to which requests.
+    """An answer and the requests it is for.
 
     Attributes:
         answer: The answer.
-        node: The node's name; ``None`` is any, ``""`` none.
-        said: Part of what was said. Where several lines fit, the one whose part was said last.
-        model: Start of the model's name.
-        tool: A function or a tool that is offered.
+        node: The node's name; ``None`` is any node, ``""`` is no node.
+        contains: A part of the messages. If several lines match, the one whose part comes last wins.
+        model: The start of the model's name.
+        tool: An offered function or built-in tool.
     """
 
     answer: Answer
     node: str | None = None
-    said: str = ""
+    contains: str = ""
     model: str = ""
     tool: str = ""
 
-    def fits(self, question: Question) -> bool:
+    def matches(self, request: ParsedRequest) -> bool:
         return (
-            self.node in {None, question.node}
-            and self.said in question.text
-            and question.model.startswith(self.model)
-            and (not self.tool or self.tool in question.functions or self.tool in question.builtin)
+            self.node in {None, request.node}
+            and self.contains in request.text
+            and request.model.startswith(self.model)
+            and (not self.tool or self.tool in request.functions or self.tool in request.builtin)
         )
 
 
 Script: TypeAlias = Sequence[Line]
 
 
-def answer(script: Script, question: Question) -> Answer | None:
-    """Return what the script has to say to a request, None where it has nothing."""
-    fitting = [line for line in script if line.fits(question)]
-    # Of lines that fit equally, the first.
-    best = max(fitting, key=lambda line: question.text.rfind(line.said) if line.said else -1, default=None)
+def answer(script: Script, request: ParsedRequest) -> Answer | None:
+    """Return the script's answer to a request; None if no line matches."""
+    matching = [line for line in script if line.matches(request)]
+    # If several lines match equally, the first wins.
+    best = max(matching, key=lambda line: request.text.rfind(line.contains) if line.contains else -1, default=None)
     return best.answer if best else None
 
 
 def _line(content: Mapping[str, Any]) -> Line:
     calls = tuple((call["name"], call["arguments"]) for call in content.get("calls", ()))
-    said = Answer(
+    scripted = Answer(
         text=content.get("text", "").rstrip("\n"),
         calls=calls,
         fields=content.get("fields", {}),
@@ -93,13 +93,10 @@ def _line(content: Mapping[str, Any]) -> Line:
         sources=tuple(Source(**source) for source in content.get("sources", ())),
         picture=content.get("picture", False),
     )
-    return Line(said, node=content["node"], said=content.get("said", ""))
+    return Line(scripted, node=content["node"], contains=content.get("contains", ""))
 
 
 _CONTENT = yaml.safe_load(Path(__file__).with_name("script.yaml").read_text(encoding="utf-8"))
-
-PICTURE: str = _CONTENT["picture"]
-"""What a user says to a picture."""
 
 SCRIPT: Script = tuple(_line(line) for line in _CONTENT["lines"])
 """The demo's lines."""

@@ -1,6 +1,6 @@
-"""The five HTTP services on loopback: they answer as the real ones do, errors included, until a fault is switched on.
+"""Stand-ins for the five HTTP services, on the loopback. They answer like the real ones, errors included.
 
-The shapes are those that the clients' docstrings give the sources of; the data is made up.
+The clients' docstrings name the sources of the shapes. The data is invented.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from urllib.parse import parse_qsl, urlsplit
 __all__ = ["KAKAO_KEY", "PORTAL_KEY", "Fault", "Request", "Service", "Services"]
 
 Service = Literal["kakao", "kma", "keco", "bulk_waste", "recyclable_price"]
-Fault = Literal["down", "slow", "drip", "rubbish", "500"]
+Fault = Literal["down", "slow", "drip", "garbage", "500"]
 
 KAKAO_KEY = "0123456789abcdef0123456789abcdef"
-# As the portal shows it decoded: base64, with the signs that a query string would read otherwise.
+# The decoded form that the portal shows: base64, with characters that need quoting in a query string.
 PORTAL_KEY = "sErv1ce+key/of=the+portal/0123456789=="
 
 _PATHS: dict[str, Service] = {
@@ -44,7 +44,7 @@ _PREFIXES: dict[Service, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question as it arrived."""
+    """One received request."""
 
     service: Service
     params: Mapping[str, str]
@@ -60,12 +60,12 @@ class _Reply:
 
 
 class Services:
-    """Answers the clients while its block runs, and keeps what was asked."""
+    """Answers the clients during the block and stores their requests."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self._faults: dict[Service, Fault] = {}
-        self._scripted: dict[Service, _Reply] = {}
+        self._fixed_answers: dict[Service, _Reply] = {}
         self._released = threading.Event()
 
     def __enter__(self) -> Self:
@@ -80,7 +80,7 @@ class Services:
         self.recover()
         self._http.shutdown()
         self._thread.join()
-        # Waits for the answers under way.
+        # Waits for the running answers.
         self._http.server_close()
 
     @property
@@ -88,17 +88,17 @@ class Services:
         return f"http://127.0.0.1:{self._http.server_port}"
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that lead all clients here."""
+        """Return the variables that direct all clients to these stand-ins."""
         variables = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
         for service, (key, url) in _PREFIXES.items():
             variables |= {key: KAKAO_KEY if service == "kakao" else PORTAL_KEY, url: self.url}
         return variables
 
     def fail(self, service: Service, fault: Fault) -> None:
-        """Let a service fail from now on: ``down`` hangs up, ``slow`` and ``drip`` never end, until it recovers."""
+        """Let a service fail until :meth:`recover`. ``down`` closes the connection; ``slow`` and ``drip`` never end."""
         self._faults[service] = fault
 
-    def script(
+    def set_answer(
         self,
         service: Service,
         content: bytes,
@@ -107,22 +107,22 @@ class Services:
         content_type: str = "application/json",
         content_encoding: str = "identity",
     ) -> None:
-        """Let a service answer this, whatever it is asked, until it recovers."""
-        self._scripted[service] = _Reply(status, content, content_type, content_encoding)
+        """Let a service give this answer to every request until :meth:`recover`."""
+        self._fixed_answers[service] = _Reply(status, content, content_type, content_encoding)
 
     def recover(self) -> None:
-        """Let every service work, and end the answers that hang."""
+        """Let every service work again and end the hanging answers."""
         self._faults.clear()
-        self._scripted.clear()
+        self._fixed_answers.clear()
         self._released.set()
         self._released = threading.Event()
 
     def answer(self, request: Request, send: Callable[[_Reply], None], drip: Callable[[], None]) -> None:
-        """Answer one question; called on its connection's thread."""
+        """Answer one request. Called on the connection's thread."""
         self.requests.append(request)
-        fault, scripted, released = (
+        fault, fixed_answer, released = (
             self._faults.get(request.service),
-            self._scripted.get(request.service),
+            self._fixed_answers.get(request.service),
             self._released,
         )
         if fault == "down":
@@ -134,18 +134,18 @@ class Services:
             while not released.wait(0.02):
                 drip()
             return
-        if fault == "rubbish":
+        if fault == "garbage":
             send(_Reply(200, b"<html><title>Service maintenance</title></html>", "text/html"))
         elif fault == "500":
             send(_Reply(500, b"Unexpected errors", "text/plain"))
         else:
-            send(scripted or _ANSWERS[request.service](request))
+            send(fixed_answer or _ANSWERS[request.service](request))
 
 
 # Kakao Local.
 
 _PLACES = (
-    # name, category, address, road address, phone, longitude, latitude, what else it is found by
+    # name, category, address, road address, phone, longitude, latitude, more keywords
     (
         "강남역 2호선",
         "교통,수송 > 지하철,전철 > 수도권2호선",
@@ -202,7 +202,7 @@ _PLACES = (
 def _kakao(request: Request) -> _Reply:
     if request.authorization != f"KakaoAK {KAKAO_KEY}":
         key = request.authorization.removeprefix("KakaoAK ")
-        # The real one repeats the key.
+        # The real service repeats the key.
         return _json({"errorType": "AccessDeniedError", "message": f"wrong appKey({key}) format"}, status=401)
     params = request.params
     if not params.get("query"):
@@ -352,7 +352,7 @@ def _bulk_waste(request: Request) -> _Reply:
         rows = [row for row in rows if request.params.get(param) in {None, row[name]}]
     if not rows:
         return _portal("03", "NODATA_ERROR")
-    # This service writes its counts as texts, and its items as a list.
+    # This service returns its counts as texts and its items as a list.
     body = {"items": rows, "totalCount": str(len(rows)), "numOfRows": request.params["numOfRows"], "pageNo": "1"}
     return _portal("00", "NORMAL_SERVICE", body)
 
@@ -382,7 +382,7 @@ _UNREGISTERED = b"""<OpenAPI_ServiceResponse>
 def _keyed(answer: Callable[[Request], _Reply]) -> Callable[[Request], _Reply]:
     def keyed(request: Request) -> _Reply:
         if request.params.get("serviceKey") != PORTAL_KEY:
-            # Status 200, and XML even where JSON was asked for.
+            # Status 200 and XML, even to a request for JSON.
             return _Reply(200, _UNREGISTERED, "text/xml;charset=UTF-8")
         return answer(request)
 
@@ -417,7 +417,7 @@ class _Http(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    # HTTP/1.0, the base class's default, ends every connection with its answer: no client keeps one open.
+    # HTTP/1.0, the base class's default, closes the connection after each answer.
     server: _Http
     _begun = False
 
@@ -429,7 +429,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         params = dict(parse_qsl(parts.query, keep_blank_values=True))
         request = Request(service, params, self.headers.get("authorization", ""))
-        # A client that no longer waits is part of what is tested.
+        # Some tests close the connection early.
         with suppress(ConnectionError):
             self.server.services.answer(request, self._send, self._drip)
 
@@ -443,7 +443,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(reply.content)
 
     def _drip(self) -> None:
-        # One endless status line; each byte arrives within any limit on a single read.
+        # One endless header: each byte arrives before the timeout of a single read.
         self.wfile.write(b"HTTP/1.0 200 OK\r\nX-Slow: " if not self._begun else b"z")
         self._begun = True
 

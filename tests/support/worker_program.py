@@ -1,6 +1,6 @@
-"""The worker as a process of its own, its providers a cassette: ``worker_program.py CASSETTE RECORDS``.
+"""Runs the worker as a process, with a cassette as its provider: ``worker_program.py CASSETTE RECORDS``.
 
-Its handler has a sink that writes what it was given only when it is closed.
+Its handler has a sink that writes its records only when it is closed.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from eco2_callbacks import Eco2CallbackHandler, GraphRun, Record, Settings, Sink
-from graph.__main__ import main
 from graph.app import make_handler
-from graph.cassette import replay
-from graph.stage import Stage
+from graph.cli import main
+from graph.replay import replay
+from graph.runtime import Runtime
 
 
-class Kept:
-    """A sink with a buffer."""
+class BufferingSink:
+    """A sink that writes at its end."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -37,15 +37,15 @@ class Kept:
 
 
 def run(cassette: str, records: str) -> int:
-    """Work until a signal comes."""
+    """Run until a signal arrives."""
 
     def handler(settings: Settings, *, sinks: Sequence[Sink] = (), **options: Any) -> Eco2CallbackHandler:
-        return make_handler(settings, sinks=[*sinks, Kept(Path(records))], **options)
+        return make_handler(settings, sinks=[*sinks, BufferingSink(Path(records))], **options)
 
     url = os.environ["ECO2_REDIS_URL"]
     with replay(Path(cassette), speed=1):
-        os.environ["ECO2_REDIS_URL"] = url  # a replay takes every address away
-        return main(["worker"], stage=replace(Stage(), make_handler=handler))
+        os.environ["ECO2_REDIS_URL"] = url  # a replay removes all addresses
+        return main(["worker"], runtime=replace(Runtime(), make_handler=handler))
 
 
 if __name__ == "__main__":

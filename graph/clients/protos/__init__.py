@@ -1,1 +1,1 @@
-"""The character service's interface, ``character.proto``, and what protoc made of it: generated, not to be read."""
+"""The character service's interface, ``character.proto``, and the modules that protoc generates from it."""

@@ -50,7 +50,7 @@ class CharacterServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def GetCharacter(self, request, context):
-        """Status NOT_FOUND if no character stands for it.
+        """Status NOT_FOUND if no character represents the material.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

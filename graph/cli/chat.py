@@ -1,0 +1,141 @@
+"""The chat command: runs one turn with the real providers and streams the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import filetype
+from prometheus_client import CollectorRegistry
+from rich.console import Console
+
+from eco2_callbacks import ConfigError, Eco2CallbackHandler, Settings, run_config
+from graph.cli.timeline import Timeline
+from graph.cli.view import ConversationView, is_live, live, strip_controls, tree, wide_enough
+from graph.errors import GraphConfigError
+from graph.runtime import Runtime
+
+__all__ = ["ImageError", "image_url", "run_chat"]
+
+_IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp")  # accepted by both providers
+_MAX_MEGABYTES = 10  # Gemini accepts requests of 20 MB, and base64 adds a third
+
+
+class ImageError(ValueError):
+    """A file cannot be sent as an image."""
+
+
+def run_chat(runtime: Runtime, message: str, *, image: Path | None = None, session: str | None = None) -> int:
+    """Ask a question, stream the answer to standard output, and return the exit status.
+
+    A terminal shows the growing tree above the answer. Otherwise standard output contains the answer alone, and
+    standard error the tree.
+
+    Args:
+        runtime: The graph and its dependencies.
+        message: The question; may be empty if there is an image.
+        image: An image to send.
+        session: The conversation to continue; None starts a new one.
+    """
+    errors = wide_enough(Console(stderr=True))
+    message = message.strip()
+    if not message and image is None:
+        return _fail(errors, "The message is empty, wanted a question or an image; write one or add --image FILE.", 2)
+    try:
+        turn = runtime.make_turn(message, image=image_url(image) if image else "")
+        settings = Settings.from_env()
+        runtime.check_models()
+    except (ConfigError, GraphConfigError, ImageError) as error:
+        return _fail(errors, str(error), 2)
+    if session is not None and os.environ.get("ECO2_CHECKPOINTS", "memory") in {"", "memory"}:
+        _print_line(
+            errors, "ECO2_CHECKPOINTS is unset, so the session ends with this command; 'sqlite:///eco2.db' keeps it."
+        )
+    console = wide_enough(Console())
+    redrawn = is_live(console)
+    job_id, session = uuid4(), session or str(uuid4())
+    timeline = Timeline(on_text=None if redrawn else _write)
+    conversation = ConversationView(message, timeline, 0)
+    try:
+        with (
+            ExitStack() as stack,
+            runtime.make_handler(settings, sinks=[timeline], registry=CollectorRegistry()) as handler,
+        ):
+            if redrawn:
+                stack.enter_context(live(console, conversation))
+            state = asyncio.run(_run_turn(runtime, turn, handler, timeline, job_id, session))
+            conversation.answer = state.get("answer", "")
+    except (ConfigError, GraphConfigError) as error:
+        return _fail(errors, str(error), 2)
+    except Exception as error:
+        return _fail(errors, f"The request failed: {type(error).__name__}: {error}", 1)
+    if not redrawn:
+        # If no model wrote the answer, it was not streamed.
+        print("" if timeline.traces[0].answer else strip_controls(conversation.answer), flush=True)
+        errors.print(tree(timeline.traces[0]))
+    _print_line(errors, f"metadata.job_id {job_id}, --session {session}", style="dim")
+    for url in state.get("images", ()):
+        _print_line(errors, f"Image saved to {_save(url)}")
+    return 0
+
+
+def image_url(path: Path) -> str:
+    """Return an image's data URL.
+
+    Raises:
+        ImageError: If the file cannot be read, is too large, or has a type that the providers do not accept.
+    """
+    try:
+        size_megabytes = path.stat().st_size / 1e6
+        if size_megabytes > _MAX_MEGABYTES:
+            raise ImageError(f"{path} has {size_megabytes:.1f} MB, wanted at most {_MAX_MEGABYTES}; scale it down.")
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
+    if (mime := filetype.guess_mime(content) if content else None) not in _IMAGE_TYPES:
+        raise ImageError(f"{path} is {mime or 'of an unknown type'}, wanted one of {', '.join(_IMAGE_TYPES)}.")
+    return f"data:{mime};base64,{base64.b64encode(content).decode()}"
+
+
+async def _run_turn(
+    runtime: Runtime,
+    turn: dict[str, Any],
+    handler: Eco2CallbackHandler,
+    timeline: Timeline,
+    job_id: UUID,
+    session: str,
+) -> dict[str, Any]:
+    config = run_config(handler, job_id=job_id, session_id=session)
+    config["callbacks"] = [handler, timeline]
+    async with runtime.open_graph() as graph:
+        return await graph.ainvoke(turn, config)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(strip_controls(text))
+    sys.stdout.flush()
+
+
+def _save(url: str) -> str:
+    """Write a generated image into a temporary file and return its path."""
+    head, _, content = url.partition(",")
+    suffix = f".{head.partition('/')[2].partition(';')[0]}"
+    with tempfile.NamedTemporaryFile(prefix="eco2-", suffix=suffix, delete=False) as file:
+        file.write(base64.b64decode(content))
+    return file.name
+
+
+def _fail(console: Console, sentence: str, status: int) -> int:
+    _print_line(console, sentence)
+    return status
+
+
+def _print_line(console: Console, sentence: str, *, style: str = "") -> None:
+    console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)

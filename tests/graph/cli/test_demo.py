@@ -1,0 +1,107 @@
+"""The demo: it replays every conversation from its recording, without keys and without a network."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import graph.conversation
+from graph.cli import QUESTIONS, main
+from graph.runtime import CASSETTES
+from tests.support.cassette_bills import bills_of_cassette
+
+ROOT = Path(__file__).parents[3]
+FAST = ("--speed", "1000")
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail every connection except those to the loopback."""
+    connect = socket.socket.connect
+
+    def local(self: socket.socket, address: Any) -> Any:
+        assert str(address[0]).startswith("127."), f"The network was used: {address!r}"
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", local)
+
+
+@pytest.mark.parametrize("provider", ["openai", "google"])
+def test_every_conversation_is_replayed_and_billed(
+    offline: None, capsys: pytest.CaptureFixture[str], provider: str
+) -> None:
+    """Each intent has one request, whose cost is that of the recorded usage at the published prices."""
+    assert main(["demo", "--provider", provider, "--json", *FAST]) == 0
+
+    printed = json.loads(capsys.readouterr().out)
+    folder = CASSETTES if provider == "openai" else CASSETTES / provider
+    assert [request["intent"] for request in printed["requests"]] == list(QUESTIONS)
+    for request in printed["requests"]:
+        usd = sum(bill.usd for bill in bills_of_cassette(folder / f"{request['intent']}.yaml"))
+        assert request["cost_usd"] == pytest.approx(float(usd), abs=1e-12)
+        assert request["nodes"][0]["node"] == "intent"
+        assert request["nodes"][-1]["node"] == "answer"
+    assert printed["totals"]["unpriced_calls"] == 0
+    assert printed["totals"]["cost_usd"] == pytest.approx(sum(request["cost_usd"] for request in printed["requests"]))
+
+
+def test_two_branches_run_in_parallel(offline: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """The place and the web search overlap, and the tree shows the saved time."""
+    assert main(["demo", "--intent", "location", "--json", *FAST]) == 0
+    (request,) = json.loads(capsys.readouterr().out)["requests"]
+    nodes = {node["node"]: node for node in request["nodes"]}
+    first, second = nodes["location"], nodes["web_search"]
+    assert first["started_seconds"] < second["started_seconds"] + second["seconds"]
+    assert second["started_seconds"] < first["started_seconds"] + first["seconds"]
+
+    assert main(["demo", "--intent", "location", "--speed", "20"]) == 0
+    printed = capsys.readouterr().out
+    assert "강남역 근처 페트병 분리수거함 어디있어?" in printed
+    assert re.search(r"parallel branches saved \d+\.\d\d s", printed)
+    assert "__start__" not in printed
+
+
+def test_settings_of_the_shell_have_no_effect(tmp_path: Path) -> None:
+    """Keys, models and endpoints of the shell have no effect on the demo."""
+    settings = {
+        "OPENAI_API_KEY": "real",
+        "OPENAI_API_BASE": "http://127.0.0.1:9",
+        "GOOGLE_API_KEY": "real",
+        "ECO2_PROVIDER": "google",
+        "ECO2_OPENAI_MODEL": "gpt-x",
+        "ECO2_CHECKPOINTS": "nonsense",
+        "LANGSMITH_TRACING": "true",
+        "LANGSMITH_ENDPOINT": "http://127.0.0.1:9",
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+    }
+    command = [sys.executable, "-m", "graph", "demo", "--intent", "greeting", "--json", *FAST]
+
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    (request,) = json.loads(done.stdout)["requests"]
+    assert request["intent"] == "greeting"
+
+
+def test_a_changed_prompt_is_reported(
+    offline: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An unknown request shows the difference and how to record it again, without a traceback."""
+    monkeypatch.setattr(graph.conversation, "prompt", lambda name: f"# {name}\n다르게 말하세요.")
+
+    assert main(["demo", "--intent", "greeting", *FAST]) == 1
+
+    error = capsys.readouterr().err
+    assert "다르게 말하세요." in error
+    assert "python -m tests.support.record_cassettes" in error
+    assert "Traceback" not in error
