@@ -57,6 +57,9 @@ def first_error(error: ValidationError) -> str:
 
 
 def contains_either(one: str, other: str) -> bool:
-    """Return whether one of two names contains the other, ignoring spaces and brackets. Every name contains a blank."""
+    """Return whether one of two names contains the other, ignoring spaces and brackets.
+
+    A blank name is contained in every name.
+    """
     one, other = (re.sub(r"[\W_]+", "", name).casefold() for name in (one, other))
     return one in other or other in one

@@ -80,7 +80,7 @@ def count_tokens(text: str) -> int:
 
 
 def split_tokens(text: str, at_least: int) -> Iterator[tuple[int, str]]:
-    """Split a text between words into pieces of at least this many tokens; yield each with its token count_tokens."""
+    """Split a text between words into pieces of at least this many tokens; yield each with its token count."""
     piece = ""
     for word in re.findall(r"\s*\S+\s*$|\s*\S+", text) or [text]:
         piece += word
