@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from eco2_callbacks.config import Settings
+from importlib.metadata import version
+
 from eco2_callbacks.errors import ConfigError, Eco2CallbacksError, RatesFileError, UnknownModelError, UsageError
-from eco2_callbacks.features import Feature
 from eco2_callbacks.handler import Budget, Eco2CallbackHandler
-from eco2_callbacks.pricing import PriceBook
-from eco2_callbacks.rates import Rate
-from eco2_callbacks.records import Cost, GraphRun, LLMCall, NodeRun, Record, RetrieverCall, Sink, ToolCall
-from eco2_callbacks.runconfig import LangSmithTelemetry, NoTelemetry, TelemetryConfig, run_config
+from eco2_callbacks.langsmith import Feature, Features, Otel
+from eco2_callbacks.pricing import Cost, Price, PriceBook, Rate
+from eco2_callbacks.prometheus import Recovery, RecoveryStatus, StreamMetrics
+from eco2_callbacks.records import (
+    EstimateReason,
+    GraphRun,
+    LLMCall,
+    NodeRun,
+    Record,
+    RetrieverCall,
+    RetryReason,
+    Status,
+    ToolCall,
+    UnpricedReason,
+)
+from eco2_callbacks.run_config import Identifier, LangSmithTelemetry, NoTelemetry, TelemetryConfig, run_config
+from eco2_callbacks.runs import Feedback
+from eco2_callbacks.settings import Settings
+from eco2_callbacks.sinks import Sink
 from eco2_callbacks.usage import TokenUsage
 
 __all__ = [
@@ -18,23 +33,37 @@ __all__ = [
     "Cost",
     "Eco2CallbackHandler",
     "Eco2CallbacksError",
+    "EstimateReason",
     "Feature",
+    "Features",
+    "Feedback",
     "GraphRun",
+    "Identifier",
     "LLMCall",
     "LangSmithTelemetry",
     "NoTelemetry",
     "NodeRun",
+    "Otel",
+    "Price",
     "PriceBook",
     "Rate",
     "RatesFileError",
     "Record",
+    "Recovery",
+    "RecoveryStatus",
     "RetrieverCall",
+    "RetryReason",
     "Settings",
     "Sink",
+    "Status",
+    "StreamMetrics",
     "TelemetryConfig",
     "TokenUsage",
     "ToolCall",
     "UnknownModelError",
+    "UnpricedReason",
     "UsageError",
     "run_config",
 ]
+
+__version__ = version("eco2-callbacks")

@@ -1,9 +1,9 @@
-"""What eco2_callbacks raises, and from where.
+"""The exceptions of eco2_callbacks.
 
     Eco2CallbacksError
     ├── ConfigError (ValueError)          a setting or constructor argument that cannot be used
-    │   └── RatesFileError                a file of own rates that cannot be read
-    ├── UnknownModelError (LookupError)   no price is known for a model
+    │   └── RatesFileError                a file of custom rates that cannot be read
+    ├── UnknownModelError (LookupError)   a model without a known price
     └── UsageError (ValueError)           token counts that contradict each other
 
 Only constructors and direct calls raise. Inside a LangChain callback the handler logs and counts instead.
@@ -17,7 +17,7 @@ __all__ = ["ConfigError", "Eco2CallbacksError", "RatesFileError", "UnknownModelE
 
 
 class Eco2CallbacksError(Exception):
-    """Root of everything this package raises."""
+    """Base class of all exceptions of this package."""
 
 
 class ConfigError(Eco2CallbacksError, ValueError):
@@ -25,7 +25,7 @@ class ConfigError(Eco2CallbacksError, ValueError):
 
 
 class RatesFileError(ConfigError):
-    """A file of own rates cannot be read; ``path`` names it."""
+    """A file of custom rates cannot be read; ``path`` names it."""
 
     def __init__(self, path: object, problem: str) -> None:
         self.path = path
@@ -53,7 +53,7 @@ class UnknownModelError(Eco2CallbacksError, LookupError):
 
 
 class UsageError(Eco2CallbacksError, ValueError):
-    """Token counts contradict each other, so no bill can be made of them."""
+    """Token counts contradict each other, so their cost is undefined."""
 
     def __init__(self, whole: str, total: int, parts: int) -> None:
         self.whole = whole

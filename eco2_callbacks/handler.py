@@ -1,4 +1,4 @@
-"""Eco2CallbackHandler: LangChain events in, one record out to every sink."""
+"""Eco2CallbackHandler: LangChain's callbacks in, run events out."""
 
 from __future__ import annotations
 
@@ -14,35 +14,30 @@ from typing import Any, Self, TypedDict
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import BaseMessage
-from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, GenerationChunk, LLMResult
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from eco2_callbacks.features import Features
-from eco2_callbacks.feedback import Feedback
-from eco2_callbacks.langsmith import LangSmithRuns
-from eco2_callbacks.metering import Meter
-from eco2_callbacks.otlp import withhold_langsmith_key
-from eco2_callbacks.outcomes import SUCCESS, outcome_of
+from eco2_callbacks.billing import CallBiller
+from eco2_callbacks.langsmith import Features, LangSmithObserver, release_langsmith_key, withhold_langsmith_key
 from eco2_callbacks.pricing import PriceBook
-from eco2_callbacks.prometheus import PrometheusSink
-from eco2_callbacks.publishing import StreamMetrics
-from eco2_callbacks.recorder import Recorder
-from eco2_callbacks.records import Record, Sink, fault_of
-from eco2_callbacks.sinks import SinkQueue, close_all
-from eco2_callbacks.tracker import Tracker
+from eco2_callbacks.prometheus import PrometheusExporter, StreamMetrics
+from eco2_callbacks.records import Record, validate_record
+from eco2_callbacks.runs import SUCCESS, Feedback, Recorder, Tracker, outcome_of
+from eco2_callbacks.sinks import Sink, SinkObserver
 
 __all__ = ["Budget", "Eco2CallbackHandler"]
 
 _logger = logging.getLogger(__name__)
 _utc_now = partial(datetime.now, UTC)
 _NO_CONTENT = frozenset({"type", "id", "index"})
+# The error counter of each is initialised at 0.
 _CALLBACKS = (
     *("on_chain_start", "on_chain_end", "on_chain_error"),
     *("on_chat_model_start", "on_llm_start", "on_llm_new_token", "on_stream_event", "on_llm_end", "on_llm_error"),
     *("on_tool_start", "on_tool_end", "on_tool_error"),
     *("on_retriever_start", "on_retriever_end", "on_retriever_error"),
-    *("emit", "overflow", "feedback", "stream_metrics", "close"),
+    *("emit", "overflow", "langsmith", "feedback", "stream_metrics", "close"),
 )
 
 
@@ -57,23 +52,22 @@ class Eco2CallbackHandler(BaseCallbackHandler):
     """Measures every model call, node, tool, retriever and request below the config it is attached to.
 
     Args:
-        registry: Where the Prometheus metrics live; handlers on one registry share them.
-        prices: A price book, or the path of a file of own rates; None are public rates.
-        sinks: Further takers of the records, beside Prometheus, each on a thread of its own behind a bounded queue.
+        registry: Registry of the Prometheus metrics; handlers on one registry share them.
+        prices: A price book, or the path of a file of custom rates; None for public rates.
+        sinks: Further outputs for the records. ``Sink`` says on which thread each is called.
         agent_name: Label of this application's requests and tools.
         subagents: Names of nodes that are also counted as subagents.
         features: What serves each intent (or node), for the tags of a trace: a ``Feature``, or its name.
-        feedback: Quality scores that nodes return: node -> score's key -> dotted path in the node's output.
+        feedback: Quality scores that nodes return: node -> key of the score -> dotted path in the node's output.
         budgets: What tenants may spend, by tenant.
-        state_labels: Keys of the graph's state that are followed once a node has put them there; ``intent`` and
-            ``tenant_id`` become labels.
-        max_label_values: How many values a label takes before new ones become ``other``.
+        state_labels: Keys of the graph's state that the handler follows; ``intent`` and ``tenant_id`` become labels.
+        max_label_values: Number of values that a label takes; later ones become ``other``.
         max_tenants: The same for tenants; None is ``max_label_values``.
         clock: Monotonic seconds, for durations.
-        now: Aware wall time, for time stamps and the prices of the day.
+        now: Wall time with a time zone, for time stamps and the prices of the day.
 
     Attributes:
-        stream_metrics: Takes what a publisher of streams tells: tokens handed on, readers that came back.
+        stream_metrics: For publishers of streams: counts published tokens and recovered readers.
 
     Raises:
         ConfigError: If an argument cannot be used.
@@ -100,14 +94,19 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
         super().__init__()
+        self._withholds_key = False
         try:
-            withhold_langsmith_key()
+            # The only change outside this object, made where LangSmith's key would really leave: its client reads the
+            # environment before the first callback. close() takes it back.
+            self._withholds_key = withhold_langsmith_key()
         except Exception:
-            _logger.exception("The OTLP settings could not be read; LangSmith's key may leave for an OTLP endpoint.")
+            _logger.exception(
+                "The OTLP settings could not be read; LangSmith's key may be sent to an OTLP endpoint. Correct them."
+            )
         book = (
             prices if isinstance(prices, PriceBook) else PriceBook() if prices is None else PriceBook.from_toml(prices)
         )
-        prometheus = PrometheusSink(
+        exporter = PrometheusExporter(
             registry,
             agent_name=agent_name,
             subagents=subagents,
@@ -115,37 +114,38 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             max_label_values=max_label_values,
             max_tenants=max_tenants,
         )
-        prometheus.show_info(version("eco2-callbacks"), book.version)
+        exporter.set_info(version("eco2-callbacks"), book.version)
         for tenant_id, budget in (budgets or {}).items():
-            prometheus.show_budget(tenant_id, monthly_usd=budget.get("monthly_usd"), daily_usd=budget.get("daily_usd"))
+            exporter.set_budget(tenant_id, monthly_usd=budget.get("monthly_usd"), daily_usd=budget.get("daily_usd"))
         for callback in _CALLBACKS:
-            prometheus.failed(callback, times=0)
-        self._prometheus = prometheus
-        self.stream_metrics = StreamMetrics(prometheus)
-        self._queues = [
-            SinkQueue(sink, on_failure=prometheus.failed, on_dropped=partial(prometheus.failed, "overflow"))
-            for sink in sinks
-        ]
-        self._clock = clock
-        self._langsmith = LangSmithRuns(
-            subagents=subagents, features=features, on_lost=partial(prometheus.failed, "feedback")
+            exporter.init_error(callback)
+        self._exporter = exporter
+        self.stream_metrics = StreamMetrics(exporter)
+        self._sinks = SinkObserver(sinks, on_failure=exporter.count_error)
+        self._langsmith = LangSmithObserver(
+            is_open=self._is_open,
+            subagents=subagents,
+            features=features,
+            on_failure=exporter.count_error,
         )
+        biller = CallBiller(book, agent_name=agent_name, on_failure=self._failed)
         self._tracker = Tracker(
-            emit=self._emit,
-            live=prometheus,
             recorder=Recorder(
-                meter=Meter(book, self._failed),
-                agent_name=agent_name,
-                feedback=feedback or {},
-                state_labels=tuple(state_labels),
-                clock=clock,
+                bill=biller.record, agent_name=agent_name, feedback=feedback or {}, on_failure=self._failed
             ),
-            langsmith=self._langsmith,
+            observers=(exporter, self._sinks, self._langsmith),
+            on_failure=self._failed,
             state_labels=tuple(state_labels),
             clock=clock,
             now=now,
         )
-        self._open_call = self._tracker.open_call_of
+        exporter.watch_open_runs(self._tracker.open_run_count)
+        self._clock = clock
+        # Bound once: this look-up happens for every streamed token.
+        self._open_call = self._tracker.open_call
+
+    def _is_open(self, run_id: UUID) -> bool:
+        return self._tracker.is_open(run_id)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Return the handler itself: a copied config or model goes on reporting to it."""
@@ -159,33 +159,43 @@ class Eco2CallbackHandler(BaseCallbackHandler):
     ) -> None:
         self.close()
 
+    def flush(self, timeout_seconds: float = 10.0) -> bool:
+        """Wait until all records so far are counted and have reached every sink.
+
+        Args:
+            timeout_seconds: How long to wait.
+
+        Returns:
+            Whether the time sufficed.
+        """
+        until = time.monotonic() + timeout_seconds
+        self._exporter.close()
+        flushed = self._sinks.flush(max(0.0, until - time.monotonic()))
+        return self._langsmith.flush(max(0.0, until - time.monotonic())) and flushed
+
     def close(self) -> None:
-        """Close the runs still open as cancelled, then every sink that can be closed."""
+        """Close the open runs as cancelled, then every output."""
         self._tracker.close()
-        for close in (partial(close_all, self._queues), self._langsmith.close, self._prometheus.close):
+        for close in (self._sinks.close, self._langsmith.close, self._exporter.close):
             try:
                 close()
             except Exception:
                 self._failed("close", None)
+        if self._withholds_key:
+            self._withholds_key = False
+            release_langsmith_key()
 
     def emit(self, record: Record) -> None:
-        """Hand a record to every sink; for code outside LangChain that has one of its own.
+        """Hand a record to every sink and to Prometheus, for code outside LangChain that makes its own.
 
-        A record that contradicts itself is logged and counted as a failure, and reaches no sink.
+        A record that contradicts itself is logged, counted as an error, and dropped.
         """
-        if (fault := fault_of(record)) is not None:
-            _logger.error("A record was handed in that cannot be counted: %s.", fault)
-            self._prometheus.failed("emit")
+        if (fault := validate_record(record)) is not None:
+            _logger.error("A record was passed to emit() that cannot be counted: %s.", fault)
+            self._exporter.count_error("emit")
             return
-        self._emit(record)
-
-    def _emit(self, record: Record) -> None:
-        try:
-            self._prometheus.emit(record)
-        except Exception:
-            self._failed("emit", getattr(record, "run_id", None))
-        for queue in self._queues:
-            queue.emit(record)
+        self._exporter.emit(record)
+        self._sinks.emit(record)
 
     def on_chain_start(
         self,
@@ -198,15 +208,29 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Open a request (a root run), a node's run, or a link between runs."""
+        """Open a request (a root run), a node's run, or a link between runs; a decision model's run is a call."""
         try:
-            self._tracker.open_chain(run_id, parent_run_id, kwargs.get("name"), inputs, tags, metadata)
+            if kwargs.get("run_type") == "llm":
+                # A decision model: a model call that LangChain reports as a chain.
+                self._tracker.start_call(run_id, parent_run_id, tags, metadata, serialized=serialized, params=None)
+                return
+            self._tracker.start_chain(
+                run_id,
+                parent_run_id,
+                kwargs.get("name"),
+                inputs,
+                tags,
+                metadata,
+                defers_inputs=bool(kwargs.get("defers_inputs")),
+            )
         except Exception:
             self._failed("on_chain_start", run_id)
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """Close a request, a node's run or a link."""
         try:
+            if self._open_call(run_id) is not None:
+                outputs = _decision_result(outputs)
             self._tracker.end(run_id, SUCCESS, outputs)
         except Exception:
             self._failed("on_chain_end", run_id)
@@ -215,7 +239,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         """Close a request, a node's run or a link that failed, was cancelled or interrupted."""
         try:
             outcome = outcome_of(error)
-            # What a node hands to the graph above is its output, although it travels as an exception.
+            # A node that hands over to the graph above passes its output as an exception.
             self._tracker.end(run_id, outcome, error.args[0] if outcome.status == "success" and error.args else None)
         except Exception:
             self._failed("on_chain_error", run_id)
@@ -234,7 +258,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         """Open a chat model's call."""
         try:
             sent = messages[0] if messages else ()
-            self._tracker.open_call(
+            self._tracker.start_call(
                 run_id,
                 parent_run_id,
                 tags,
@@ -242,6 +266,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
                 serialized=serialized,
                 params=kwargs.get("invocation_params"),
                 messages=sent,
+                watched="batch_size" in kwargs,
             )
         except Exception:
             self._failed("on_chat_model_start", run_id)
@@ -259,7 +284,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
     ) -> None:
         """Open a text-completion model's call."""
         try:
-            self._tracker.open_call(
+            self._tracker.start_call(
                 run_id,
                 parent_run_id,
                 tags,
@@ -267,6 +292,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
                 serialized=serialized,
                 params=kwargs.get("invocation_params"),
                 prompts=prompts,
+                watched="batch_size" in kwargs,
             )
         except Exception:
             self._failed("on_llm_start", run_id)
@@ -281,12 +307,12 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         tags: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Take one streamed chunk in; guarded in place, since a wrapper costs as much as the work."""
+        """Add one streamed chunk; guarded in place, because a wrapper would cost as much as the work."""
         try:
             call = self._open_call(run_id)
             if call is None:
                 return
-            stream = call.stream or self._tracker.open_stream(call)
+            stream = call.stream or self._tracker.start_stream(call)
             if chunk is None:
                 call.texts.append(str(token))
             elif call.chunks and call.chunks[-1] is chunk:
@@ -294,7 +320,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             else:
                 call.chunks.append(chunk)
             if (token and isinstance(token, str)) or _has_content(token, chunk):
-                stream.arrived(self._clock())
+                stream.add_chunk(self._clock())
         except Exception:
             self._failed("on_llm_new_token", run_id)
 
@@ -307,34 +333,34 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         tags: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Take one event of a v3 stream in; of a model that fires tokens as well those alone are counted."""
+        """Add one event of a v3 stream; of a model that also fires tokens, only those are counted."""
         try:
             call = self._open_call(run_id)
             if call is None or call.last_event is event:
                 return  # not open, or attached twice
             call.last_event = event
             if "usage" in event:
-                call.told = event["usage"]
-            stream = call.stream or self._tracker.open_stream(call)
+                call.reported_usage = event["usage"]
+            stream = call.stream or self._tracker.start_stream(call)
             if call.chunks:
                 return
             if event.get("event") == "content-block-delta":
                 call.texts.append(_text_of(event["delta"], "text", "args"))
-                stream.arrived(self._clock())
+                stream.add_chunk(self._clock())
             elif event.get("event") == "content-block-start":
                 call.texts.append(_text_of(event["content"], "name"))
         except Exception:
             self._failed("on_stream_event", run_id)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        """Close a model's call that was answered."""
+        """Close a model's call with its answer."""
         try:
             self._tracker.end(run_id, SUCCESS, response)
         except Exception:
             self._failed("on_llm_end", run_id)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        """Close a model's call that failed or was cancelled, with what it had answered so far."""
+        """Close a model's call that failed or was cancelled, with its answer so far."""
         try:
             self._tracker.end(run_id, outcome_of(error), kwargs.get("response"))
         except Exception:
@@ -353,7 +379,14 @@ class Eco2CallbackHandler(BaseCallbackHandler):
     ) -> None:
         """Open a tool's call."""
         try:
-            self._tracker.open_tool(run_id, parent_run_id, metadata, _name(serialized, kwargs), is_retriever=False)
+            self._tracker.start_tool(
+                run_id,
+                parent_run_id,
+                metadata,
+                _name(serialized, kwargs),
+                input_text=input_str,
+                is_retriever=False,
+            )
         except Exception:
             self._failed("on_tool_start", run_id)
 
@@ -384,7 +417,14 @@ class Eco2CallbackHandler(BaseCallbackHandler):
     ) -> None:
         """Open a retriever's call."""
         try:
-            self._tracker.open_tool(run_id, parent_run_id, metadata, _name(serialized, kwargs), is_retriever=True)
+            self._tracker.start_tool(
+                run_id,
+                parent_run_id,
+                metadata,
+                _name(serialized, kwargs),
+                input_text=query,
+                is_retriever=True,
+            )
         except Exception:
             self._failed("on_retriever_start", run_id)
 
@@ -404,12 +444,20 @@ class Eco2CallbackHandler(BaseCallbackHandler):
 
     def _failed(self, callback: str, run_id: UUID | None) -> None:
         _logger.exception("%s failed for run %s; the application is not affected.", callback, run_id)
-        self._prometheus.failed(callback)
+        self._exporter.count_error(callback)
 
 
 def _name(serialized: Mapping[str, Any] | None, kwargs: Mapping[str, Any]) -> str:
     name = kwargs.get("name") or (serialized or {}).get("name")
     return name if isinstance(name, str) else ""
+
+
+def _decision_result(outputs: Any) -> LLMResult:
+    """Return a decision model's answer as a model result; its usage stands in ``outputs.usage``."""
+    usage = getattr(outputs, "usage", None)
+    message = AIMessage(content="", response_metadata={"model_name": getattr(outputs, "model", None)})
+    message.usage_metadata = None if usage is None else dict(usage)  # type: ignore[assignment]
+    return LLMResult(generations=[[ChatGeneration(message=message)]])
 
 
 def _text_of(part: Mapping[str, Any], *keys: str) -> str:
@@ -418,7 +466,7 @@ def _text_of(part: Mapping[str, Any], *keys: str) -> str:
 
 
 def _has_content(token: str | list[str | dict[str, Any]], chunk: GenerationChunk | ChatGenerationChunk | None) -> bool:
-    """Say whether what came without being a text says something: a block's text, a tool call, an image."""
+    """Return whether a chunk that is no plain text has content: a block's text, a tool call, an image."""
     message = getattr(chunk, "message", None)
     if message is None:
         content: Any = token
@@ -430,7 +478,7 @@ def _has_content(token: str | list[str | dict[str, Any]], chunk: GenerationChunk
 
 
 def _is_filled(block: str | dict[str, Any]) -> bool:
-    """Say whether a block says more than which one it is: OpenAI's Responses begin and end one without a word."""
+    """Return whether a block has content: OpenAI's Responses open and close blocks with empty ones."""
     if isinstance(block, str):
         return bool(block)
     return any(value and key not in _NO_CONTENT for key, value in block.items())

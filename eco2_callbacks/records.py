@@ -1,22 +1,20 @@
-"""The records: one immutable account of each finished event, made once and copied by every sink."""
+"""The records: one immutable object per finished event, made once and copied by every output."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import field
+from collections.abc import Mapping
 from datetime import datetime
-from decimal import Context, Decimal
-from typing import Any, Literal, Protocol, TypeAlias, get_args
+from decimal import Decimal
+from typing import Any, Literal, TypeAlias, get_args
 from uuid import UUID
 
-from eco2_callbacks.frozen import frozen
+import msgspec
+
+from eco2_callbacks.pricing import COST_PARTS, Cost
 from eco2_callbacks.usage import TokenUsage
 
 __all__ = [
-    "COST_PARTS",
-    "EXACT",
-    "Cost",
     "EstimateReason",
     "GraphRun",
     "LLMCall",
@@ -24,11 +22,10 @@ __all__ = [
     "Record",
     "RetrieverCall",
     "RetryReason",
-    "Sink",
     "Status",
     "ToolCall",
     "UnpricedReason",
-    "fault_of",
+    "validate_record",
 ]
 
 Status: TypeAlias = Literal["success", "error", "cancelled", "interrupted"]
@@ -36,77 +33,36 @@ EstimateReason: TypeAlias = Literal["cancelled", "error", "no_usage", "media"]
 UnpricedReason: TypeAlias = Literal["unknown_model", "no_usage"]
 RetryReason: TypeAlias = Literal["retry", "fallback"]
 
-# What a bill is split by; a fee of a provider's tool is a part of its own.
-COST_PARTS = (
-    *("input", "cache_read", "cache_write", "output", "reasoning", "image", "audio"),
-    *("web_search", "file_search", "code_interpreter", "maps_grounding"),
-)
-
-# Dollars are worked out in a context of our own: the application may have set another precision.
-EXACT = Context(prec=60)
 _ZERO = Decimal(0)
-_SPAN = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
+_SPAN_IDS = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
 
 
-@frozen
-class Cost:
-    """US dollars, exact and unrounded.
-
-    ``parts`` splits the total by what was billed (``input``, ``cache_read``, ``cache_write``, ``output``,
-    ``reasoning``, ``image``, ``audio``, ``web_search``, ``file_search``, ``code_interpreter``, ``maps_grounding``) and
-    sums to it.
-    The fees of a provider's tools lie inside ``output_usd``.
-    """
-
-    input_usd: Decimal = _ZERO
-    output_usd: Decimal = _ZERO
-    parts: Mapping[str, Decimal] = field(default_factory=dict)
-
-    @property
-    def total_usd(self) -> Decimal:
-        """Input plus output."""
-        return EXACT.add(self.input_usd, self.output_usd)
-
-    @classmethod
-    def sum(cls, costs: Iterable[Cost]) -> Cost:
-        """Return the costs added up, part by part."""
-        costs = list(costs)
-        if len(costs) == 1:
-            return costs[0]
-        input_usd = output_usd = _ZERO
-        parts: dict[str, Decimal] = {}
-        for cost in costs:
-            input_usd = EXACT.add(input_usd, cost.input_usd)
-            output_usd = EXACT.add(output_usd, cost.output_usd)
-            for part, usd in cost.parts.items():
-                parts[part] = EXACT.add(parts.get(part, _ZERO), usd)
-        return cls(input_usd=input_usd, output_usd=output_usd, parts=parts)
-
-
-@frozen
-class LLMCall:
-    """One call of a model, whatever became of it.
+class LLMCall(msgspec.Struct, frozen=True, kw_only=True):
+    """One model call, however it ended.
 
     Attributes:
-        run_id: The call's run; ``parent_run_id`` the run above it, ``trace_id`` the topmost run the handler saw.
+        run_id: The call's run id.
+        trace_id: Run id of the topmost run that the handler saw.
+        parent_run_id: Run id of the run above, as LangChain names it.
         operation: OpenTelemetry's ``gen_ai.operation.name``: ``chat`` or ``text_completion``.
-        node: The LangGraph node it ran in, ``""`` outside a graph.
-        provider: LangChain's ``ls_provider``; ``azure`` and ``google_vertexai`` are told from the endpoint.
-        model: The model that answered, or the one asked for where the answer does not say.
-        error_type: Class name of the exception, None on success.
-        retry: Why this call repeats another one, None for a first attempt.
-        rate_limited: Whether the provider answered 429.
-        started_at: Aware wall time.
-        time_to_first_token_seconds: None unless the answer streamed.
-        streamed_tokens: Streamed chunks that carried content.
-        usage: None where the provider told no usage and none could be estimated.
-        cost: None where there is no usage or no price.
+        node: The LangGraph node that made the call; ``""`` outside a graph.
+        provider: LangChain's ``ls_provider``; the endpoint decides between it and ``azure`` or ``google_vertexai``.
+        model: The model that answered, or the requested model where the answer names none.
+        error_type: Class name of the exception; None on success.
+        retry: Why this call repeats another one; None for a first attempt.
+        rate_limited: Whether the provider answered with HTTP status 429.
+        started_at: Wall time with a time zone.
+        time_to_first_token_seconds: None unless the answer was streamed.
+        streamed_tokens: Number of streamed chunks with content.
+        usage: None where the provider reported no usage and no estimate is possible.
+        cost: USD; None where usage or price is unknown.
         estimated: Whether any part of ``usage`` or ``cost`` is an estimate; ``estimate_reason`` says why.
-        unpriced_reason: Why ``cost`` is None although something may have been billed.
-        service_tier: As the provider answered it (``flex``, ``priority``, ...).
+        unpriced_reason: Why ``cost`` is None although the provider may have billed something.
+        service_tier: As the answer reports it (``flex``, ``priority``, ...).
         from_cache: Answered by LangChain's LLM cache: nothing was consumed.
-        otel_trace_id: The sampled OpenTelemetry span that was current at the start, 32 hexadecimal digits, with the 16
-            of ``otel_span_id``; None where there was none. All records have the two.
+        otel_trace_id: Trace id of the sampled OpenTelemetry span that was current at the start: 32 hexadecimal digits.
+            None where there was none. Every kind of record has this field and the next one.
+        otel_span_id: Span id of the same span: 16 hexadecimal digits.
     """
 
     run_id: UUID
@@ -137,17 +93,18 @@ class LLMCall:
     service_tier: str | None = None
     from_cache: bool = False
     tags: tuple[str, ...] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = msgspec.field(default_factory=dict)
     otel_trace_id: str | None = None
     otel_span_id: str | None = None
 
 
-@frozen
-class NodeRun:
-    """One run of a LangGraph node with all model calls below it.
+class NodeRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a LangGraph node or functional-API task, with all model calls below it.
 
-    ``parallel`` says that another task of the same step was seen; ``cost`` leaves out ``unpriced_calls`` calls without
-    a price; ``feedback`` holds the quality scores the node returned, by key.
+    Attributes:
+        parallel: Whether another run of the same step ran beside this one.
+        cost: USD; leaves out ``unpriced_calls`` calls without a price.
+        feedback: Quality scores that the node returned, by key.
     """
 
     run_id: UUID
@@ -161,17 +118,16 @@ class NodeRun:
     error_type: str | None = None
     started_at: datetime
     duration_seconds: float
-    usage: TokenUsage = field(default_factory=TokenUsage)
-    cost: Cost = field(default_factory=Cost)
+    usage: TokenUsage = msgspec.field(default_factory=TokenUsage)
+    cost: Cost = msgspec.field(default_factory=Cost)
     estimated: bool = False
     unpriced_calls: int = 0
-    feedback: Mapping[str, float] = field(default_factory=dict)
+    feedback: Mapping[str, float] = msgspec.field(default_factory=dict)
     otel_trace_id: str | None = None
     otel_span_id: str | None = None
 
 
-@frozen
-class ToolCall:
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a tool."""
 
     run_id: UUID
@@ -189,8 +145,7 @@ class ToolCall:
     otel_span_id: str | None = None
 
 
-@frozen
-class RetrieverCall:
+class RetrieverCall(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a retriever."""
 
     run_id: UUID
@@ -208,12 +163,15 @@ class RetrieverCall:
     otel_span_id: str | None = None
 
 
-@frozen
-class GraphRun:
+class GraphRun(msgspec.Struct, frozen=True, kw_only=True):
     """One request: a root chain run with everything below it.
 
-    ``provider`` and ``model`` are those of the last model call; ``cost`` leaves out ``unpriced_calls`` calls without a
-    price; a request in which a node was interrupted is ``interrupted`` although its root ended normally.
+    Attributes:
+        status: ``interrupted`` where a node was interrupted, although the root run then ends normally.
+        resumed: Whether the request continues an interrupted one.
+        provider: Provider of the last model call.
+        model: Model of the last model call.
+        cost: USD; leaves out ``unpriced_calls`` calls without a price.
     """
 
     trace_id: UUID
@@ -225,18 +183,19 @@ class GraphRun:
     job_id: str | None = None
     status: Status = "success"
     error_type: str | None = None
+    resumed: bool = False
     started_at: datetime
     duration_seconds: float
     provider: str = ""
     model: str = ""
     llm_calls: int = 0
     tool_calls: int = 0
-    usage: TokenUsage = field(default_factory=TokenUsage)
-    cost: Cost = field(default_factory=Cost)
+    usage: TokenUsage = msgspec.field(default_factory=TokenUsage)
+    cost: Cost = msgspec.field(default_factory=Cost)
     estimated: bool = False
     unpriced_calls: int = 0
     tags: tuple[str, ...] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = msgspec.field(default_factory=dict)
     otel_trace_id: str | None = None
     otel_span_id: str | None = None
 
@@ -244,29 +203,19 @@ class GraphRun:
 Record: TypeAlias = LLMCall | NodeRun | ToolCall | RetrieverCall | GraphRun
 
 
-class Sink(Protocol):
-    """Takes finished records.
-
-    One that does I/O also has ``close()``: it is called on a thread of its own, and no call waits for it. One without
-    is called on whatever thread an event happens on.
-    """
-
-    def emit(self, record: Record) -> None:
-        """Take one record."""
-
-
-def fault_of(record: Record) -> str | None:
-    """Return what no sink could count about a record that was made elsewhere, None if it is sound."""
+def validate_record(record: Record) -> str | None:
+    """Return why a record that the application made cannot be counted; None if it is sound."""
     if not isinstance(record, Record):
-        return f"it is {type(record).__name__!r}, wanted one of {', '.join(kind.__name__ for kind in get_args(Record))}"
+        wanted = ", ".join(kind.__name__ for kind in get_args(Record))
+        return f"it is {type(record).__name__!r}, wanted one of {wanted}"
     if isinstance(record, LLMCall) and record.status == "interrupted":
         return "status is 'interrupted', wanted 'success', 'error' or 'cancelled'"
     ids = record.otel_trace_id, record.otel_span_id
-    if ids != (None, None) and not _SPAN.fullmatch("{}-{}".format(*ids)):
+    if ids != (None, None) and not _SPAN_IDS.fullmatch("{}-{}".format(*ids)):
         return f"the OpenTelemetry ids are {ids[0]!r} and {ids[1]!r}, wanted 32 and 16 hexadecimal digits"
     usage, cost = getattr(record, "usage", None), getattr(record, "cost", None)
     if usage is not None and (
-        negative := [name for name, count in vars(usage).items() if name != "image_sizes" and count < 0]
+        negative := [name for name, count in usage.nonzero() if name != "image_sizes" and count < 0]
     ):
         return f"the counts {negative!r} are below 0"
     if cost is None:

@@ -15,8 +15,7 @@ from typing import Any, Protocol, TypeAlias
 from langgraph.graph.state import CompiledStateGraph
 from prometheus_client import CollectorRegistry
 
-from eco2_callbacks import Eco2CallbackHandler, Settings
-from eco2_callbacks.records import Sink
+from eco2_callbacks import Eco2CallbackHandler, Settings, Sink
 from graph import models
 from graph.app import make_handler, open_graph
 from graph.clients import CharacterServer

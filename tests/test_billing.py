@@ -60,7 +60,7 @@ async def test_an_unknown_model_is_unpriced_counted_and_logged_once(
     labels = {"provider": "openai", "model": "our-llama"}
     assert sample(registry, "llm_unpriced_calls_total", reason="unknown_model", **labels) == 3
     assert sample(registry, "llm_tokens_total", tenant_id="", token_type="input", **labels) == 3000
-    (message,) = [r.getMessage() for r in caplog.records if r.name == "eco2_callbacks.metering"]
+    (message,) = [r.getMessage() for r in caplog.records if r.name == "eco2_callbacks.billing"]
     assert message.startswith("No price for model 'our-llama' of provider 'openai' on ")
     assert message.endswith("; add it to the file named by ECO2_PRICES or pass prices=. Its calls count as unpriced.")
 

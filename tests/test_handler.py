@@ -169,7 +169,7 @@ def test_an_invalid_record_is_refused_and_logged(
     handler.emit(LLMCall(**{**values, **changes}))
 
     assert records.all == []
-    assert caplog.messages == [f"A record was handed in that cannot be counted: {problem}."]
+    assert caplog.messages == [f"A record was passed to emit() that cannot be counted: {problem}."]
     assert sample(registry, "eco2_callbacks_errors_total", callback="emit") == 1
 
 
@@ -187,7 +187,7 @@ def test_the_error_counter_starts_at_zero_for_every_callback(registry: Collector
     Eco2CallbackHandler(registry=registry)
 
     defined = {name for name in vars(Eco2CallbackHandler) if name.startswith("on_")}
-    defined |= {"emit", "overflow", "feedback", "stream_metrics", "close"}
+    defined |= {"emit", "overflow", "langsmith", "feedback", "stream_metrics", "close"}
     initialised = {
         line.labels["callback"]
         for family in registry.collect()

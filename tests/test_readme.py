@@ -14,9 +14,9 @@ import pytest
 from prometheus_client import REGISTRY
 
 from eco2_callbacks import Eco2CallbackHandler, PriceBook, Settings, TokenUsage
-from eco2_callbacks.families import FAMILIES
-from eco2_callbacks.otlp import withhold_langsmith_key
-from eco2_callbacks.rates import PRICE_KEYS
+from eco2_callbacks.langsmith.key_guard import withhold_langsmith_key
+from eco2_callbacks.pricing.rates import PRICE_KEYS
+from eco2_callbacks.prometheus.families import FAMILIES
 from graph.cli import main
 from tests.support.fake_model import FakeModel
 
@@ -188,7 +188,13 @@ def test_every_price_key_is_named() -> None:
 def test_commands_and_files_that_are_named_exist() -> None:
     """What the README tells a reader to open or run is there."""
     for path in (
-        *(".ci/run", "eco2_callbacks/fees.toml", "graph/app.py", "graph/build.py", "graph/clients/character_server.py"),
+        *(
+            ".ci/run",
+            "eco2_callbacks/pricing/builtin_fees.toml",
+            "graph/app.py",
+            "graph/build.py",
+            "graph/clients/character_server.py",
+        ),
         *(
             "langgraph.json",
             "tests/support/provider_standin.py",

@@ -14,7 +14,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import Eco2CallbackHandler, TokenUsage
-from eco2_callbacks.langsmith import usage_metadata
+from eco2_callbacks.langsmith.usage_payload import usage_metadata
 from tests.support.langsmith_server import LangSmithServer
 from tests.support.record_sink import Records, exposed
 from tests.support.recordings import MARKS, player

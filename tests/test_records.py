@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import pickle
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from eco2_callbacks import Cost, GraphRun, LLMCall, NodeRun, RetrieverCall, TokenUsage, ToolCall
@@ -43,34 +43,34 @@ every_record = pytest.mark.parametrize("record", RECORDS, ids=[type(record).__na
 
 @every_record
 def test_fields_are_those_of_the_class(record: Any) -> None:
-    """dataclasses.fields lists every annotated field in order."""
-    names = [field.name for field in dataclasses.fields(record)]
+    """msgspec.structs.fields lists every annotated field in order."""
+    names = [field.name for field in msgspec.structs.fields(record)]
 
     assert names == list(type(record).__annotations__)
 
 
 @every_record
 def test_no_field_can_be_set(record: Any) -> None:
-    """Setting a field raises FrozenInstanceError, for given values and defaults."""
-    for field in dataclasses.fields(record):
+    """Setting a field raises AttributeError, for given values and defaults."""
+    for field in msgspec.structs.fields(record):
         before = getattr(record, field.name)
 
-        with pytest.raises(dataclasses.FrozenInstanceError) as raised:
+        with pytest.raises(AttributeError) as raised:
             setattr(record, field.name, None)
 
-        assert str(raised.value) == f"cannot assign to field '{field.name}'"
+        assert str(raised.value) == f"immutable type: '{type(record).__name__}'"
         assert getattr(record, field.name) is before
 
 
 @every_record
 def test_no_field_can_be_deleted(record: Any) -> None:
-    """Deleting a field raises FrozenInstanceError."""
-    name = dataclasses.fields(record)[0].name
+    """Deleting a field raises AttributeError."""
+    name = msgspec.structs.fields(record)[0].name
 
-    with pytest.raises(dataclasses.FrozenInstanceError) as raised:
+    with pytest.raises(AttributeError) as raised:
         delattr(record, name)
 
-    assert str(raised.value) == f"cannot delete field '{name}'"
+    assert str(raised.value) == f"immutable type: '{type(record).__name__}'"
 
 
 @every_record
@@ -80,32 +80,32 @@ def test_pickling_keeps_every_field(record: Any) -> None:
 
     assert type(again) is type(record)
     assert again == record
-    assert dataclasses.asdict(again) == dataclasses.asdict(record)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(again, dataclasses.fields(record)[0].name, None)
+    assert msgspec.structs.asdict(again) == msgspec.structs.asdict(record)
+    with pytest.raises(AttributeError):
+        setattr(again, msgspec.structs.fields(record)[0].name, None)
 
 
 @every_record
 def test_copies_are_equal(record: Any) -> None:
     """copy, deepcopy and an empty replace give an equal record."""
-    assert copy.copy(record) == copy.deepcopy(record) == dataclasses.replace(record) == record
+    assert copy.copy(record) == copy.deepcopy(record) == msgspec.structs.replace(record) == record
 
 
 @every_record
 def test_repr_names_every_field(record: Any) -> None:
     """The repr shows each field with its value, defaults included."""
-    shown = ", ".join(f"{field.name}={getattr(record, field.name)!r}" for field in dataclasses.fields(record))
+    shown = ", ".join(f"{field.name}={getattr(record, field.name)!r}" for field in msgspec.structs.fields(record))
 
     assert repr(record) == f"{type(record).__name__}({shown})"
 
 
 def test_asdict_holds_defaults_and_nested_records() -> None:
-    """asdict converts nested records and includes fields with default values."""
-    values = dataclasses.asdict(CALL)
+    """asdict keeps nested records and includes fields with default values."""
+    values = msgspec.structs.asdict(CALL)
 
     assert values["run_id"] == RUN
-    assert values["usage"] == dataclasses.asdict(TokenUsage(input_tokens=10, output_tokens=5))
-    assert values["cost"] == {
+    assert values["usage"] == TokenUsage(input_tokens=10, output_tokens=5)
+    assert msgspec.structs.asdict(values["cost"]) == {
         "input_usd": Decimal("0.1"),
         "output_usd": Decimal("0.2"),
         "parts": {"input": Decimal("0.1")},
@@ -116,18 +116,18 @@ def test_asdict_holds_defaults_and_nested_records() -> None:
 
 def test_replace_changes_one_field_of_a_new_record() -> None:
     """replace() gives a new record with one field changed and leaves the old one unchanged."""
-    failed = dataclasses.replace(CALL, status="error")
+    failed = msgspec.structs.replace(CALL, status="error")
 
     assert failed.status == "error"
     assert CALL.status == "success"
-    assert dataclasses.asdict(failed) == dataclasses.asdict(CALL) | {"status": "error"}
+    assert msgspec.structs.asdict(failed) == msgspec.structs.asdict(CALL) | {"status": "error"}
 
 
 def test_asdict_rebuilds_an_equal_record() -> None:
     """The values of a flat record build the same one again."""
     usage = TokenUsage(input_tokens=3, reasoning_tokens=0, image_sizes=("2K",))
 
-    assert TokenUsage(**dataclasses.asdict(usage)) == usage
+    assert TokenUsage(**msgspec.structs.asdict(usage)) == usage
 
 
 def test_equal_values_are_equal_and_hash_alike() -> None:
@@ -137,26 +137,23 @@ def test_equal_values_are_equal_and_hash_alike() -> None:
     assert given == left_out
     assert hash(given) == hash(left_out)
     assert given != TokenUsage(input_tokens=2)
-    assert given != dataclasses.asdict(given)
+    assert given != msgspec.structs.asdict(given)
 
 
 def test_an_unknown_argument_is_a_type_error() -> None:
-    """A misspelt field is refused as a standard dataclass refuses it."""
+    """A misspelt field is refused."""
     with pytest.raises(TypeError) as raised:
         TokenUsage(input_token=1)  # type: ignore[call-arg]
 
-    # Python 3.13 adds a suggestion.
-    assert str(raised.value).startswith("TokenUsage.__init__() got an unexpected keyword argument 'input_token'")
+    assert str(raised.value) == "Unexpected keyword argument 'input_token'"
 
 
 def test_a_missing_argument_is_a_type_error() -> None:
-    """A record without its required fields is refused, and the error names each of them."""
+    """A record without its required fields is refused, and the error names the first of them."""
     with pytest.raises(TypeError) as raised:
         ToolCall(run_id=RUN, trace_id=TRACE, tool_name="search")  # type: ignore[call-arg]
 
-    assert str(raised.value) == (
-        "ToolCall.__init__() missing 2 required keyword-only arguments: 'started_at' and 'duration_seconds'"
-    )
+    assert str(raised.value) == "Missing required argument 'started_at'"
 
 
 def test_a_positional_argument_is_a_type_error() -> None:

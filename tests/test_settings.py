@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from eco2_callbacks import config
-from eco2_callbacks.config import Settings
+from eco2_callbacks import settings
 from eco2_callbacks.errors import ConfigError
+from eco2_callbacks.settings import Settings
 
 
 @pytest.mark.parametrize("environ", [{}, {"ECO2_PRICES": ""}, {"ECO2_PRICES": "  "}], ids=["unset", "empty", "blank"])
@@ -69,13 +69,13 @@ def logged_settings(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[dict[str, str]], list[str]]:
     """Return a function that reads the settings and returns the log lines with their levels."""
-    monkeypatch.setattr("eco2_callbacks.diagnosis.find_spec", lambda module: object())
+    monkeypatch.setattr("eco2_callbacks.langsmith.env_checks.find_spec", lambda module: object())
 
     def read(environ: dict[str, str]) -> list[str]:
         caplog.clear()
         with caplog.at_level(logging.INFO):
             Settings.from_env(environ)
-        assert {record.name for record in caplog.records} == {config.__name__}
+        assert {record.name for record in caplog.records} == {settings.__name__}
         return [f"{record.levelname}: {record.getMessage()}" for record in caplog.records]
 
     return read
@@ -154,7 +154,7 @@ def test_the_file_of_custom_rates_is_logged(
     path.touch()
 
     assert logged_settings({"ECO2_PRICES": str(path)}) == [
-        f"INFO: Settings: tracing off; own rates from {path}; no environment tag."
+        f"INFO: Settings: tracing off; custom rates from {path}; no environment tag."
     ]
 
 

@@ -1,89 +1,87 @@
-"""The structure that the package promises: floors, public names, and what the wheel would hold."""
+"""The structure that the package promises: rooms with doors, public names, and what the wheel holds."""
 
 from __future__ import annotations
 
-import ast
 import importlib
-from graphlib import TopologicalSorter
+import inspect
+import pkgutil
+import subprocess
+import typing
 from pathlib import Path
+
+import pytest
 
 import eco2_callbacks
 
 PACKAGE = Path(eco2_callbacks.__file__).parent
-FLOORS = tuple(
-    set(modules.split())
-    for modules in (
-        "background config diagnosis errors frozen langsmith_env media otlp outage spans streams usage",
-        "families features function_tokens image_tokens pricing rates records",
-        "attribution estimation extraction feedback gemini outcomes runs server_tools sinks traced",
-        "attempts forsaken instruments langsmith metering prometheus publishing recorder series tracker",
-        "handler runconfig",
-    )
+ROOT = Path(__file__).parents[1]
+MODULES = sorted(
+    module.name for module in pkgutil.walk_packages([str(PACKAGE)], "eco2_callbacks.") if "__" not in module.name
 )
-FLOOR = {module: number for number, modules in enumerate(FLOORS) for module in modules}
 
 
-def imports(module: str) -> set[str]:
-    """Return what a module imports, wherever in it, as full dotted names."""
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            if node.module == "eco2_callbacks":
-                found |= {f"eco2_callbacks.{alias.name}" for alias in node.names}
-            else:
-                found.add(node.module)
-    return found
+def test_imports_point_downward_and_pass_the_doors() -> None:
+    """The import contracts in pyproject.toml hold."""
+    # A process of its own: import-linter configures logging.
+    linted = subprocess.run(["lint-imports", "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
 
-
-def own(module: str) -> set[str]:
-    return {name.split(".")[1] for name in imports(module) if name.startswith("eco2_callbacks.")}
-
-
-def test_every_module_stands_on_a_floor() -> None:
-    """A new module is given its place, or this fails."""
-    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
-
-    assert set(FLOOR) == modules
-
-
-def test_imports_point_downward_and_never_in_a_circle() -> None:
-    """A module imports from its own floor or a lower one, and no two need each other."""
-    upward = {(module, other) for module in FLOOR for other in own(module) if FLOOR[other] > FLOOR[module]}
-
-    assert upward == set()
-    TopologicalSorter({module: own(module) for module in FLOOR}).prepare()
-
-
-def test_the_lower_floors_know_neither_langchain_nor_prometheus() -> None:
-    """Counting and pricing can be used without either."""
-    named = {(module, name.split(".")[0]) for module in FLOORS[0] | FLOORS[1] for name in imports(module)}
-
-    assert not {name for _, name in named} & {"langchain_core", "langgraph", "langsmith", "prometheus_client"}
-
-
-def test_the_library_never_imports_the_application() -> None:
-    """``graph`` uses the library, not the other way round."""
-    assert not [module for module in FLOOR if any(name.split(".")[0] == "graph" for name in imports(module))]
+    assert linted.returncode == 0, linted.stdout
 
 
 def test_the_public_names_are_sorted_complete_and_importable() -> None:
-    """``__all__`` says what can be imported, no more and no less."""
-    modules = {path.stem for path in PACKAGE.glob("*.py")}
-    public = {name for name in vars(eco2_callbacks) if not name.startswith("_")} - modules - {"annotations"}
+    """``__all__`` names what can be imported, no more and no less."""
+    names = {name for name in vars(eco2_callbacks) if not name.startswith("_")}
+    modules = {name for name in names if inspect.ismodule(getattr(eco2_callbacks, name))}
 
-    assert sorted(public) == eco2_callbacks.__all__
+    assert sorted(names - modules - {"annotations", "version"}) == eco2_callbacks.__all__
 
 
-def test_every_module_names_what_it_offers() -> None:
-    """Each module's ``__all__`` is importable and holds no private name."""
-    for module in FLOOR:
-        loaded = importlib.import_module(f"eco2_callbacks.{module}")
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_names_what_it_offers(name: str) -> None:
+    """Each module's ``__all__`` can be imported and holds no private name."""
+    module = importlib.import_module(name)
 
-        assert loaded.__all__
-        assert all(hasattr(loaded, name) and not name.startswith("_") for name in loaded.__all__), module
+    assert module.__all__
+    assert all(hasattr(module, offered) and not offered.startswith("_") for offered in module.__all__)
+
+
+def _own_types(annotation: object) -> set[type]:
+    found = (
+        {annotation} if isinstance(annotation, type) and annotation.__module__.startswith("eco2_callbacks") else set()
+    )
+    for inner in typing.get_args(annotation):
+        found |= _own_types(inner)
+    return typing.cast("set[type]", found)
+
+
+def _public_signatures() -> list[tuple[str, object]]:
+    found: list[tuple[str, object]] = []
+    for name in eco2_callbacks.__all__:
+        public = getattr(eco2_callbacks, name)
+        if inspect.isclass(public):
+            methods = [
+                method
+                for label, method in inspect.getmembers(public, inspect.isfunction)
+                if (
+                    not label.startswith("_") or (label == "__init__" and name != "StreamMetrics")
+                )  # made by the handler
+                and method.__module__.startswith("eco2_callbacks")
+            ]
+            found += [(f"{name}.{method.__name__}", method) for method in methods]
+            if public.__module__.startswith("eco2_callbacks"):
+                found.append((name, public))
+        elif inspect.isfunction(public):
+            found.append((name, public))
+    return found
+
+
+@pytest.mark.parametrize(("name", "public"), _public_signatures(), ids=[name for name, _ in _public_signatures()])
+def test_every_type_in_a_public_signature_can_be_imported_from_the_root(name: str, public: object) -> None:
+    """A reader of a signature finds each of its types where the function came from."""
+    hints = typing.get_type_hints(public)
+
+    own = set().union(*(_own_types(hint) for hint in hints.values())) if hints else set()
+    assert {kind.__name__ for kind in own if not kind.__name__.startswith("_")} <= set(eco2_callbacks.__all__)
 
 
 def test_the_package_is_typed() -> None:

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import Eco2CallbackHandler, Settings
-from eco2_callbacks.langsmith import usage_metadata
+from eco2_callbacks.langsmith.usage_payload import usage_metadata
 from graph import build_graph
 from graph.app import make_handler
 from graph.cli import QUESTIONS

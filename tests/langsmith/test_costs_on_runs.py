@@ -18,7 +18,7 @@ from langgraph.graph import START, StateGraph
 from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import Cost, Eco2CallbackHandler, GraphRun, LLMCall, TokenUsage
-from eco2_callbacks.langsmith import usage_metadata
+from eco2_callbacks.langsmith.usage_payload import usage_metadata
 from tests.support.fake_model import FakeModel
 from tests.support.langsmith_runs import PRICED_USAGE, metadata, model_runs, usage_of
 from tests.support.langsmith_server import LangSmithServer
@@ -323,7 +323,6 @@ def test_the_parts_of_a_cost_are_split_into_input_and_output() -> None:
         "total_tokens": 2900,
         "input_token_details": {
             "cache_read": 500,
-            "cache_creation": 300,
             "ephemeral_5m_input_tokens": 200,
             "ephemeral_1h_input_tokens": 100,
             "audio": 100,

@@ -10,8 +10,8 @@ from langchain_core.runnables import RunnableLambda
 from langsmith import client as sdk_client
 from langsmith import utils as sdk
 
-from eco2_callbacks import diagnosis
-from eco2_callbacks.diagnosis import diagnose
+from eco2_callbacks.langsmith import env_checks
+from eco2_callbacks.langsmith.env_checks import check_environment
 
 KEY = "lsv2_pt_s3cret"
 TRACED = {"LANGSMITH_TRACING": "true", "LANGSMITH_API_KEY": KEY}
@@ -163,19 +163,19 @@ INVALID: dict[str, tuple[dict[str, str], list[str]]] = {
 
 @pytest.fixture(autouse=True)
 def opentelemetry_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagnosis, "find_spec", lambda module: object())
+    monkeypatch.setattr(env_checks, "find_spec", lambda module: object())
 
 
 @pytest.mark.parametrize("environ", VALID.values(), ids=VALID)
 def test_a_valid_environment_gives_no_warning(environ: dict[str, str]) -> None:
     """A switch that is off on purpose, or an endpoint that needs no key, gives no warning."""
-    assert list(diagnose(environ)) == []
+    assert list(check_environment(environ)) == []
 
 
 @pytest.mark.parametrize(("environ", "warned"), INVALID.values(), ids=INVALID)
 def test_each_mistake_gives_one_warning(environ: dict[str, str], warned: list[str]) -> None:
     """The warnings are exactly these, in this order, without a key or password."""
-    assert list(diagnose(environ)) == warned
+    assert list(check_environment(environ)) == warned
     assert "s3cret" not in "".join(warned)
 
 
@@ -195,13 +195,13 @@ def test_otlp_without_its_packages_gives_a_warning(monkeypatch: pytest.MonkeyPat
             raise ModuleNotFoundError(module)
         return None if module == missing else object()
 
-    monkeypatch.setattr(diagnosis, "find_spec", find_spec)
+    monkeypatch.setattr(env_checks, "find_spec", find_spec)
 
-    assert list(diagnose({**TRACED, "LANGSMITH_OTEL_ENABLED": "true"})) == [
+    assert list(check_environment({**TRACED, "LANGSMITH_OTEL_ENABLED": "true"})) == [
         f"OTLP is on, but {missing} cannot be imported: runs go to LangSmith alone, unless the application sets a "
         "TracerProvider of its own; install eco2-callbacks[otel]."
     ]
-    assert list(diagnose(TRACED)) == []
+    assert list(check_environment(TRACED)) == []
 
 
 # The SDK checks only the switch and the hosted endpoint, not OTLP and not endpoints with their own keys.
@@ -229,7 +229,7 @@ def test_the_sdk_warns_about_the_same(environ: dict[str, str], monkeypatch: pyte
         except (sdk.LangSmithUserError, ValueError):
             refused = True
 
-    warned = " ".join(diagnose(environ))
+    warned = " ".join(check_environment(environ))
     assert ("LANGSMITH_API_KEY is unset" in warned) == (
         sdk.LangSmithMissingAPIKeyWarning in {w.category for w in caught}
     )
@@ -251,5 +251,7 @@ def test_langchain_raises_exactly_where_we_warn(name: str, value: str, monkeypat
     else:
         raised = False
 
-    assert [f"{name} is {value!r} while tracing is off" in text for text in diagnose({name: value})] == [True] * raised
+    assert [f"{name} is {value!r} while tracing is off" in text for text in check_environment({name: value})] == [
+        True
+    ] * raised
     sdk.get_env_var.cache_clear()

@@ -12,18 +12,18 @@ from langsmith import client as sdk_client
 from langsmith import utils as sdk
 from langsmith._internal.otel import _otel_client as sdk_otel
 
-from eco2_callbacks.langsmith_env import (
+from eco2_callbacks.langsmith.environment import (
     HOSTED,
     MODES,
     api_key_of,
+    display_url,
     endpoint_of,
     is_hosted,
     is_tracing,
-    may_have_key,
+    may_receive_key,
     otel_of,
     otlp_endpoint_of,
     project_of,
-    shown,
     traces_url,
 )
 
@@ -166,13 +166,13 @@ def test_the_key_may_go_to_langsmith_alone() -> None:
     """The key may go to LangSmith's own origin, or by https to the hosted service, and nowhere else."""
     own = "https://langsmith.internal/api/v1"
 
-    assert may_have_key("https://langsmith.internal:443/otel/v1/traces", own)
-    assert not may_have_key("https://collector.internal/v1/traces", own)
-    assert not may_have_key("https://api.smith.langchain.com:x@collector.internal", own)
-    assert not may_have_key("", "")
-    assert not may_have_key("http://127.0.0.1:4318/v1/traces", "http://127.0.0.1:1984")
-    assert may_have_key("https://eu.api.smith.langchain.com/otel/v1/traces", own)
-    assert not may_have_key("http://api.smith.langchain.com/otel/v1/traces", own)
+    assert may_receive_key("https://langsmith.internal:443/otel/v1/traces", own)
+    assert not may_receive_key("https://collector.internal/v1/traces", own)
+    assert not may_receive_key("https://api.smith.langchain.com:x@collector.internal", own)
+    assert not may_receive_key("", "")
+    assert not may_receive_key("http://127.0.0.1:4318/v1/traces", "http://127.0.0.1:1984")
+    assert may_receive_key("https://eu.api.smith.langchain.com/otel/v1/traces", own)
+    assert not may_receive_key("http://api.smith.langchain.com/otel/v1/traces", own)
 
 
 @pytest.mark.parametrize(
@@ -189,4 +189,4 @@ def test_the_key_may_go_to_langsmith_alone() -> None:
 )
 def test_an_address_is_logged_without_secrets(url: str, logged: str) -> None:
     """User, password and query of a URL, and whatever is no URL, are not logged."""
-    assert shown(url) == logged
+    assert display_url(url) == logged

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import ConfigError, Eco2CallbackHandler, Feature
-from eco2_callbacks.features import read_features
+from eco2_callbacks.langsmith.features import read_features
 
 
 def test_a_feature_is_given_whole_as_a_mapping_or_by_name() -> None:

@@ -21,7 +21,7 @@ def test_two_clients_have_projects_of_their_own() -> None:
             with LangSmithServer() as server:
                 with activate("tracer_after", server, handler) as active:
                     graph.invoke({"message": "x"}, {"callbacks": active.callbacks})
-                    handler.close()
+                    assert handler.flush()
                 assert [feedback["session_id"] for feedback in server.feedback] == [server.project_id]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eco2_callbacks.otlp import withhold_langsmith_key
+from eco2_callbacks.langsmith.key_guard import withhold_langsmith_key
 from tests.support.otlp_tracing import FOREIGN, KEY, MODES, each_mode, tracing
 
 
@@ -102,8 +102,8 @@ def test_a_client_made_before_the_handler_gives_a_warning() -> None:
         assert traced.headers is None
         assert traced.log.strip() == (
             "LangSmith's client was made before Eco2CallbackHandler and may send LangSmith's API key to the OTLP "
-            f"endpoint {traced.otlp.url}/v1/traces; set OTEL_EXPORTER_OTLP_HEADERS to the headers it wants (',' is "
-            "none), or make the handler first."
+            f"endpoint {traced.otlp.url}/v1/traces; set OTEL_EXPORTER_OTLP_HEADERS to the headers of that endpoint "
+            "(',' for none), or make the handler first."
         )
 
 
@@ -205,7 +205,7 @@ def test_the_guard_warns_once_without_the_secrets_of_the_url(caplog: pytest.LogC
     assert not withhold_langsmith_key(environ)
 
     assert caplog.messages == [
-        "LangSmith's SDK would send LangSmith's API key to the OTLP endpoint https://collector/otlp, as "
-        "OTEL_EXPORTER_OTLP_HEADERS is not set. It was set to ',', which is no header at all: the key stays here. "
-        "Set it to the headers the endpoint wants, or to ','."
+        "LangSmith's SDK would send LangSmith's API key to the OTLP endpoint https://collector/otlp, because "
+        "OTEL_EXPORTER_OTLP_HEADERS is not set. It was set to ',', which means no header, so the key is not sent. "
+        "Set it to the headers of the endpoint, or to ','."
     ]

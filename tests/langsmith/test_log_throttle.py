@@ -12,13 +12,22 @@ from prometheus_client import CollectorRegistry
 from urllib3 import Retry
 
 from eco2_callbacks import Eco2CallbackHandler
-from eco2_callbacks.outage import OutageFilter
+from eco2_callbacks.langsmith import log_throttle
+from eco2_callbacks.langsmith.log_throttle import ThrottleFilter
 from tests.support.langsmith_server import LangSmithServer, refused_url
 from tests.support.record_sink import exposed
 from tests.support.traced_graphs import one_node, sync_answer
 from tests.support.tracing_modes import activate
 
 REQUESTS = 50
+
+
+@pytest.fixture(autouse=True)
+def fresh_throttle() -> None:
+    """Forget the minute of silence that an earlier test has begun: it is the process's."""
+    log_throttle._throttle._quiet_until = 0.0
+
+
 # The client's own pauses between attempts are seconds long.
 NO_RETRIES = {"retry_config": Retry(total=0)}
 
@@ -85,10 +94,10 @@ def test_an_outage_is_one_log_line(server: LangSmithServer, caplog: pytest.LogCa
                 ask([handler, *active.callbacks])
                 active.client.flush()
 
-    logged = [line.getMessage() for line in caplog.records if "take the runs" in line.getMessage()]
+    logged = [line.getMessage() for line in caplog.records if "accept the runs" in line.getMessage()]
     assert len(logged) == 1
-    assert logged[0].startswith("LangSmith does not take the runs that are sent to it (")
-    assert logged[0].endswith("Said once a minute; 0 more since the last time.")
+    assert logged[0].startswith("LangSmith does not accept the runs that are sent to it (")
+    assert logged[0].endswith("Logged once a minute; 0 more since the last time.")
     assert len(logged[0]) < 450
     assert "Failed to" not in "".join(line.getMessage() for line in caplog.records if "info" not in line.getMessage())
 
@@ -102,11 +111,11 @@ def test_feedback_is_dropped_while_langsmith_is_down(caplog: pytest.LogCaptureFi
             ask(active.callbacks)
             handler.close()
 
-    logged = [line.getMessage() for line in caplog.records if line.name == "eco2_callbacks.langsmith"]
+    logged = [line.getMessage() for line in caplog.records if line.name == "eco2_callbacks.langsmith.feedback_sender"]
     assert len(logged) == 1
     assert logged[0].startswith("Feedback did not reach LangSmith (")
     assert logged[0].endswith(
-        "); for 60 seconds none is tried, and each lost score is counted in "
+        "); none is sent for 60 seconds, and each lost score is counted in "
         'eco2_callbacks_errors_total{callback="feedback"}.'
     )
     assert registry.get_sample_value("eco2_callbacks_errors_total", {"callback": "feedback"}) == REQUESTS
@@ -116,7 +125,7 @@ def test_the_filter_counts_suppressed_lines(monkeypatch: pytest.MonkeyPatch) -> 
     """The filter suppresses repeats for 60 seconds, counts them, and lets other lines pass."""
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    outages = OutageFilter()
+    outages = ThrottleFilter()
 
     def passes(text: str) -> str | None:
         record = logging.LogRecord("langsmith.client", logging.WARNING, "", 0, text, None, None)

@@ -12,7 +12,7 @@ from langchain_core.outputs import ChatResult
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from eco2_callbacks import Eco2CallbackHandler, TokenUsage
-from eco2_callbacks.langsmith import usage_metadata
+from eco2_callbacks.langsmith.usage_payload import usage_metadata
 from tests.support.fake_model import DETAILED_USAGE, FakeModel
 from tests.support.langsmith_runs import PRICED_USAGE, metadata, model_runs, usage_of
 from tests.support.langsmith_server import LangSmithServer
@@ -91,7 +91,7 @@ async def test_a_cancelled_call_is_closed_on_langsmith_too(
     assert records.call.status == "cancelled"
     run = server.run(run_type="llm")
     assert run["end_time"]
-    assert run["error"] == "CancelledError: ended with the run above it, untold"
+    assert run["error"] == "CancelledError: the run above ended before this one"
     assert len(server.patches(run["id"])) <= 1
     assert usage_of(run) == usage_metadata(records.call.usage or TokenUsage(), records.call.cost)
     assert metadata(run)["cost_estimated"] is True
@@ -180,7 +180,7 @@ def test_a_run_that_evicts_its_parent_is_sent(
     server: LangSmithServer, handler: Eco2CallbackHandler, records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However few runs may be open, a running one is not taken for an unfinished one."""
-    monkeypatch.setattr(handler._tracker._runs, "_most", 1)
+    monkeypatch.setattr(handler._tracker._runs, "_max_open", 1)
 
     with activate("tracer_before", server, handler) as active:
         one_node(sync_answer).invoke({"message": "hello"}, {"callbacks": active.callbacks})

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from eco2_callbacks import PriceBook, TokenUsage, UnknownModelError
-from eco2_callbacks.rates import PRICE_KEYS
+from eco2_callbacks.pricing.rates import PRICE_KEYS
 from tests.support.prices import AT, MTOK, custom_rate
 
 # A custom rate with a different price for every unit.

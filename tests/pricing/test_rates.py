@@ -10,7 +10,7 @@ import pytest
 from genai_prices.types import Tier, TieredPrices
 
 from eco2_callbacks import ConfigError, Rate
-from eco2_callbacks.rates import PRICE_KEYS, read_rates
+from eco2_callbacks.pricing.rates import PRICE_KEYS, read_rates
 
 KEYS = (
     "['cache_audio_read_mtok', 'cache_read_mtok', 'cache_write_1h_mtok', 'cache_write_5m_mtok', 'cache_write_mtok', "

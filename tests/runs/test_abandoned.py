@@ -1,4 +1,4 @@
-"""Calls that LangChain drops without a word: noticed, billed and closed, and none that goes on."""
+"""Calls without an end callback: they are found, billed and closed, and no running call is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import Field
 
 from eco2_callbacks import Eco2CallbackHandler, TokenUsage
-from eco2_callbacks.langsmith import usage_metadata
+from eco2_callbacks.langsmith.usage_payload import usage_metadata
 from tests.support.fake_model import USAGE, FakeModel
 from tests.support.langsmith_server import LangSmithServer
 from tests.support.record_sink import Records, exposed
@@ -27,8 +27,8 @@ V3 = pytest.mark.skipif(
     not hasattr(BaseCallbackHandler, "on_stream_event"), reason="this langchain-core has no v3 streams"
 )
 BETA = pytest.mark.filterwarnings("ignore:The method .* is in beta")
-ASKED = "How do I sort this?"  # 12 tokens with what goes around it
-SORT = TokenUsage(input_tokens=12, output_tokens=2 + 4)  # "sort ", and the marks around it
+PROMPT = "How do I sort this?"  # 12 tokens with the overhead of a message
+SORT = TokenUsage(input_tokens=12, output_tokens=2 + 4)  # "sort " and the overhead of an answer
 
 
 class State(TypedDict, total=False):
@@ -36,7 +36,7 @@ class State(TypedDict, total=False):
 
 
 class Halting(FakeModel):
-    """Says its first word, and the others when it may."""
+    """Streams its first word, and the others once ``go_on`` is set."""
 
     go_on: Any = Field(default_factory=asyncio.Event)
 
@@ -47,7 +47,7 @@ class Halting(FakeModel):
             yield chunk
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def wait_until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not condition():
             await asyncio.sleep(0.002)
@@ -58,7 +58,7 @@ def open_runs(registry: CollectorRegistry) -> float:
 
 
 async def cancel(handler: Eco2CallbackHandler) -> Any:
-    task = asyncio.create_task(FakeModel(pause_seconds=60).ainvoke(ASKED, {"callbacks": [handler]}))
+    task = asyncio.create_task(FakeModel(pause_seconds=60).ainvoke(PROMPT, {"callbacks": [handler]}))
     await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError) as kept:
@@ -69,15 +69,15 @@ async def cancel(handler: Eco2CallbackHandler) -> Any:
 async def give_up(handler: Eco2CallbackHandler) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(0.01):
-            await FakeModel(pause_seconds=60).ainvoke(ASKED, {"callbacks": [handler]})
+            await FakeModel(pause_seconds=60).ainvoke(PROMPT, {"callbacks": [handler]})
     await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("end", [cancel, give_up])
-async def test_a_call_cancelled_under_nothing_ends_with_its_caller(
+async def test_a_cancelled_topmost_call_is_closed(
     handler: Eco2CallbackHandler, registry: CollectorRegistry, records: Records, end: Any
 ) -> None:
-    """Whether its task ends, and somebody keeps the exception, or the task goes on: it is closed as an estimate."""
+    """Whether its task ends, with a reference to the exception left, or goes on: it is closed as an estimate."""
     kept = await end(handler)
     gc.collect()
 
@@ -89,7 +89,7 @@ async def test_a_call_cancelled_under_nothing_ends_with_its_caller(
 
 
 async def test_the_next_event_is_enough(handler: Eco2CallbackHandler, records: Records) -> None:
-    """A dropped call is in the books although nobody reads the registry."""
+    """An abandoned call is recorded although no one reads the registry."""
     await cancel(handler)
     assert records.calls == []
 
@@ -99,7 +99,7 @@ async def test_the_next_event_is_enough(handler: Eco2CallbackHandler, records: R
 
 
 async def test_closing_the_handler_is_enough(handler: Eco2CallbackHandler, records: Records) -> None:
-    """Neither is an event needed, at the end."""
+    """At the end no further event is needed."""
     await cancel(handler)
 
     handler.close()
@@ -108,7 +108,7 @@ async def test_closing_the_handler_is_enough(handler: Eco2CallbackHandler, recor
 
 
 class Events(FakeModel):
-    """Tells no token by itself, so that its v3 stream is told by events alone."""
+    """Fires no token callback, so that its v3 stream is reported by events alone."""
 
     def _stream(self, *args: Any, **kwargs: Any) -> Any:
         yield from self._chunks()
@@ -117,14 +117,19 @@ class Events(FakeModel):
 @V3
 @BETA
 @pytest.mark.parametrize("model", [FakeModel(usage=None), Events(usage=None)], ids=["chunks_and_events", "events"])
-def test_a_v3_stream_that_nobody_reads_on_ends(
+def test_a_v3_stream_left_unread_ends_with_the_run_above(
     handler: Eco2CallbackHandler, registry: CollectorRegistry, records: Records, model: Any
 ) -> None:
-    """LangChain pumps it as it is read, and tells nobody when it no longer is."""
-    for _ in model.stream_events(ASKED, {"callbacks": [handler]}, version="v3"):
-        if exposed(registry, "chat_stream_tokens_total"):
-            break
-    gc.collect()
+    """LangChain runs it as it is read, and fires no end callback when reading stops."""
+
+    def answer(state: State) -> State:
+        for _ in model.stream_events(PROMPT, version="v3"):
+            if exposed(registry, "chat_stream_tokens_total"):
+                break
+        return {}
+
+    graph = StateGraph(State).add_node("answer", answer).add_edge(START, "answer").compile()
+    graph.invoke({"message": PROMPT}, {"callbacks": [handler]})
 
     assert (open_runs(registry), exposed(registry, "chat_stream_active")) == (0, 0)
     assert registry.get_sample_value("chat_stream_requests_total", {"status": "cancelled"}) == 1
@@ -133,13 +138,30 @@ def test_a_v3_stream_that_nobody_reads_on_ends(
 
 @V3
 @BETA
-async def test_a_v3_stream_that_nobody_reads_on_may_come_to_its_end(
+def test_a_v3_stream_left_unread_below_no_run_ends_with_the_handler(
     handler: Eco2CallbackHandler, registry: CollectorRegistry, records: Records
 ) -> None:
-    """An asynchronous one goes on in a task of its own, and its end is told."""
+    """Nothing tells such a stream from one that is read slowly; close() ends it."""
+    for _ in FakeModel(usage=None).stream_events(PROMPT, {"callbacks": [handler]}, version="v3"):
+        if exposed(registry, "chat_stream_tokens_total"):
+            break
+    assert open_runs(registry) == 1
+
+    handler.close()
+
+    assert (open_runs(registry), exposed(registry, "chat_stream_active")) == (0, 0)
+    assert (records.call.status, records.call.usage) == ("cancelled", SORT)
+
+
+@V3
+@BETA
+async def test_an_async_v3_stream_left_unread_runs_to_its_end(
+    handler: Eco2CallbackHandler, registry: CollectorRegistry, records: Records
+) -> None:
+    """It runs in a task of its own, and its end callback fires."""
 
     async def look() -> None:
-        stream: Any = await model.astream_events(ASKED, {"callbacks": [handler]}, version="v3")
+        stream: Any = await model.astream_events(PROMPT, {"callbacks": [handler]}, version="v3")
         await anext(aiter(stream))
 
     model: Any = Halting()
@@ -148,7 +170,7 @@ async def test_a_v3_stream_that_nobody_reads_on_may_come_to_its_end(
     assert open_runs(registry) == 1
 
     model.go_on.set()
-    await until(lambda: open_runs(registry) == 0)
+    await wait_until(lambda: open_runs(registry) == 0)
 
     assert (records.call.status, records.call.estimated) == ("success", False)
 
@@ -156,11 +178,11 @@ async def test_a_v3_stream_that_nobody_reads_on_may_come_to_its_end(
 def test_the_other_prompts_of_a_failed_generate_end(
     handler: Eco2CallbackHandler, registry: CollectorRegistry, records: Records
 ) -> None:
-    """LangChain tells of the failure alone, and drops what was answered before it."""
+    """LangChain reports the failure alone, and drops what was answered before it."""
     model = FakeModel(fails=[ValueError("no")])
 
     with suppress(ValueError):
-        model.generate([[HumanMessage(ASKED)], [HumanMessage(ASKED)]], callbacks=[handler])
+        model.generate([[HumanMessage(PROMPT)], [HumanMessage(PROMPT)]], callbacks=[handler])
     gc.collect()
 
     assert open_runs(registry) == 0
@@ -171,7 +193,7 @@ def test_the_other_prompts_of_a_failed_generate_end(
 async def test_a_stream_cancelled_with_its_graph_is_closed_on_langsmith(
     handler: Eco2CallbackHandler, registry: CollectorRegistry, records: Records, way: str
 ) -> None:
-    """A model that streams because its graph does is told of no more than one that does not."""
+    """For a model that streams because its graph does, no callback fires either."""
 
     async def answer(state: State) -> State:
         await Halting(usage=None).ainvoke(state["message"])
@@ -179,13 +201,13 @@ async def test_a_stream_cancelled_with_its_graph_is_closed_on_langsmith(
 
     async def consume(callbacks: Any) -> None:
         graph = StateGraph(State).add_node("answer", answer).add_edge(START, "answer").compile()
-        async for _ in graph.astream({"message": ASKED}, {"callbacks": callbacks}, stream_mode="messages"):
+        async for _ in graph.astream({"message": PROMPT}, {"callbacks": callbacks}, stream_mode="messages"):
             pass
 
     with LangSmithServer() as server:
         with activate(way, server, handler) as active:
             task = asyncio.create_task(consume(active.callbacks))
-            await until(lambda: exposed(registry, "chat_stream_tokens_total") == 1)
+            await wait_until(lambda: exposed(registry, "chat_stream_tokens_total") == 1)
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
@@ -195,23 +217,23 @@ async def test_a_stream_cancelled_with_its_graph_is_closed_on_langsmith(
 
     assert (records.call.status, records.call.usage) == ("cancelled", SORT)
     assert run["end_time"]
-    assert run["error"] == "Cancelled: dropped by its caller, untold"
+    assert run["error"] == "CancelledError: the run above ended before this one"
     assert run["extra"]["metadata"]["usage_metadata"] == usage_metadata(SORT, records.call.cost)
     assert len(server.patches(run["id"])) <= 1
 
 
-async def test_an_abandoned_generator_tells_by_itself(
+async def test_an_abandoned_generator_fires_its_end_callback(
     handler: Eco2CallbackHandler, registry: CollectorRegistry, records: Records
 ) -> None:
-    """It is revived to be closed, and ends with what closed it."""
-    held: list[Any] = [FakeModel(usage=None).astream(ASKED, {"callbacks": [handler]})]
+    """asyncio closes it, and it ends with GeneratorExit."""
+    held: list[Any] = [FakeModel(usage=None).astream(PROMPT, {"callbacks": [handler]})]
     held.append(held)
     await anext(held[0])
 
     del held
     gc.collect()
     assert open_runs(registry) == 1
-    await until(lambda: open_runs(registry) == 0)
+    await wait_until(lambda: open_runs(registry) == 0)
 
     assert (records.call.error_type, records.call.usage) == ("GeneratorExit", SORT)
 
@@ -219,11 +241,11 @@ async def test_an_abandoned_generator_tells_by_itself(
 ANSWERED = LLMResult(generations=[[ChatGeneration(message=AIMessage("well", usage_metadata=USAGE))]])  # type: ignore[arg-type]
 
 
-def test_a_call_by_other_code_may_outlast_its_manager(
+def test_a_call_by_other_code_is_not_watched(
     handler: Eco2CallbackHandler, registry: CollectorRegistry, records: Records
 ) -> None:
-    """Only of LangChain's own models it is known that they hold theirs to the end."""
-    (run,) = CallbackManager([handler]).on_chat_model_start({}, [[HumanMessage(ASKED)]])
+    """Only LangChain's own models are known to end in the thread in which they start."""
+    (run,) = CallbackManager([handler]).on_chat_model_start({}, [[HumanMessage(PROMPT)]])
     gc.collect()
     assert open_runs(registry) == 1
 
@@ -232,11 +254,11 @@ def test_a_call_by_other_code_may_outlast_its_manager(
     assert (open_runs(registry), records.call.status) == (0, "success")
 
 
-async def test_an_asynchronous_call_by_other_code_may_outlast_its_task(
+async def test_an_async_call_by_other_code_may_outlast_its_task(
     handler: Eco2CallbackHandler, registry: CollectorRegistry, records: Records
 ) -> None:
-    """Nor need it end in the task that it began in."""
-    begin = AsyncCallbackManager([handler]).on_chat_model_start({}, [[HumanMessage(ASKED)]])
+    """It may end in another task than the one in which it started."""
+    begin = AsyncCallbackManager([handler]).on_chat_model_start({}, [[HumanMessage(PROMPT)]])
     (run,) = await asyncio.create_task(begin)
     gc.collect()
     assert open_runs(registry) == 1
@@ -247,7 +269,7 @@ async def test_an_asynchronous_call_by_other_code_may_outlast_its_task(
 
 
 async def test_nothing_is_kept_of_calls_that_ended(handler: Eco2CallbackHandler) -> None:
-    """A task that makes calls all day gathers nothing."""
+    """A task that makes many calls keeps nothing of them."""
     model = FakeModel()
 
     async def work() -> Any:
@@ -259,6 +281,54 @@ async def test_nothing_is_kept_of_calls_that_ended(handler: Eco2CallbackHandler)
 
     task = await asyncio.create_task(work())
 
-    assert handler._tracker._watch._watched == {}
-    assert not handler._tracker._watch.dropped
+    detector = handler._tracker._abandoned
+    assert (detector._watched, detector._calls_by_place, detector.has_abandoned) == ({}, {}, False)
     assert not task._callbacks
+
+
+async def test_a_call_left_for_another_one_is_closed(handler: Eco2CallbackHandler, records: Records) -> None:
+    """A task that starts another call outside an unfinished one has left that one."""
+    await give_up(handler)
+
+    await FakeModel().ainvoke("hello", {"callbacks": [handler]})
+
+    assert [call.status for call in records.calls] == ["cancelled", "success"]
+
+
+class Wrapping(FakeModel):
+    """Asks another model inside its own call, in the context of the run above."""
+
+    def _generate(self, *args: Any, **kwargs: Any) -> Any:
+        FakeModel().invoke("inner")
+        FakeModel().invoke("inner again")
+        return super()._generate(*args, **kwargs)
+
+
+def test_a_model_that_asks_others_is_no_abandoned_call(handler: Eco2CallbackHandler, records: Records) -> None:
+    """Below a run an end callback that still fires wins: the outer call is a success."""
+
+    def answer(state: State) -> State:
+        Wrapping().invoke(state["message"])
+        return {}
+
+    graph = StateGraph(State).add_node("answer", answer).add_edge(START, "answer").compile()
+    graph.invoke({"message": PROMPT}, {"callbacks": [handler]})
+
+    assert [call.status for call in records.calls] == ["success"] * 3
+
+
+async def test_a_call_left_inside_a_node_is_closed_with_it(handler: Eco2CallbackHandler, records: Records) -> None:
+    """Its seconds end where its task went on, and its node and request count it."""
+
+    async def answer(state: State) -> State:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await FakeModel(pause_seconds=60).ainvoke(state["message"])
+        await FakeModel().ainvoke(state["message"])
+        return {}
+
+    graph = StateGraph(State).add_node("answer", answer).add_edge(START, "answer").compile()
+    await graph.ainvoke({"message": PROMPT}, {"callbacks": [handler]})
+
+    assert sorted(call.status for call in records.calls) == ["cancelled", "success"]
+    assert records.request.llm_calls == 2

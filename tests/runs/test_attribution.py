@@ -19,15 +19,9 @@ from langgraph.types import Command
 from pydantic import BaseModel
 
 from eco2_callbacks import PriceBook, TokenUsage
-from eco2_callbacks.attribution import (
-    OTHER,
-    LabelGuard,
-    identifier,
-    provider_of,
-    request_model,
-    state_values,
-    text_of,
-)
+from eco2_callbacks.prometheus.label_limiter import OTHER, LabelLimiter
+from eco2_callbacks.runs.attribution import identifier, state_values, text_of
+from eco2_callbacks.usage import provider_of, request_model
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -56,11 +50,11 @@ def overflows() -> list[str]:
 
 
 @pytest.fixture
-def guard(overflows: list[str]) -> LabelGuard:
-    return LabelGuard(overflows.append)
+def guard(overflows: list[str]) -> LabelLimiter:
+    return LabelLimiter(overflows.append)
 
 
-def test_a_label_keeps_its_first_values_up_to_the_cap(guard: LabelGuard, overflows: list[str]) -> None:
+def test_a_label_keeps_its_first_values_up_to_the_cap(guard: LabelLimiter, overflows: list[str]) -> None:
     """Values up to the cap stay, and every further one becomes ``other``."""
     admitted = [guard.admit("model", value, 3) for value in ("a", "b", "c", "d", "a", "c", "d", "e")]
 
@@ -68,7 +62,7 @@ def test_a_label_keeps_its_first_values_up_to_the_cap(guard: LabelGuard, overflo
     assert overflows == ["model", "model"]
 
 
-def test_each_label_has_a_cap_of_its_own(guard: LabelGuard, overflows: list[str]) -> None:
+def test_each_label_has_a_cap_of_its_own(guard: LabelLimiter, overflows: list[str]) -> None:
     """A full label does not affect the others."""
     admitted = [guard.admit(label, value, 1) for label, value in (("a", "x"), ("b", "y"), ("a", "y"), ("b", "y"))]
 
@@ -77,7 +71,7 @@ def test_each_label_has_a_cap_of_its_own(guard: LabelGuard, overflows: list[str]
 
 
 @pytest.mark.parametrize("value", ["", OTHER])
-def test_empty_and_other_do_not_count_for_the_cap(guard: LabelGuard, overflows: list[str], value: str) -> None:
+def test_empty_and_other_do_not_count_for_the_cap(guard: LabelLimiter, overflows: list[str], value: str) -> None:
     """An empty value and ``other`` itself are always admitted."""
     assert guard.admit("model", value, 0) == value
     assert overflows == []
@@ -86,7 +80,7 @@ def test_empty_and_other_do_not_count_for_the_cap(guard: LabelGuard, overflows: 
 def test_the_guard_keeps_a_bounded_number_of_values() -> None:
     """Past ten thousand refused values, a new one is reported each time instead of kept."""
     reported: list[str] = []
-    guard = LabelGuard(reported.append)
+    guard = LabelLimiter(reported.append)
     for number in range(10_000):
         guard.admit("tenant", str(number), 0)
     reported.clear()
@@ -97,7 +91,7 @@ def test_the_guard_keeps_a_bounded_number_of_values() -> None:
     assert reported == ["tenant", "tenant"]
 
 
-def test_threads_share_one_cap(guard: LabelGuard) -> None:
+def test_threads_share_one_cap(guard: LabelLimiter) -> None:
     """Values admitted from many threads at once never exceed the cap."""
     admitted: list[str] = []
     start = threading.Barrier(8)
@@ -311,7 +305,7 @@ def test_a_state_may_have_a_field_named_update() -> None:
 @pytest.mark.parametrize("value", ["waste\ud83d", "x" * 500], ids=["lone_surrogate", "long"])
 def test_an_invalid_label_value_is_sanitised(value: str) -> None:
     """A lone surrogate is replaced and a long value is cut, so that every scrape works."""
-    admitted = LabelGuard(lambda label: None).admit("intent", value, 10)
+    admitted = LabelLimiter(lambda label: None).admit("intent", value, 10)
 
     assert admitted.encode() == (value.replace("\ud83d", "?")[:120]).encode()
 

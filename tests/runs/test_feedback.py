@@ -9,7 +9,7 @@ import pytest
 from langgraph.types import Command
 from pydantic import BaseModel
 
-from eco2_callbacks.feedback import read_scores
+from eco2_callbacks.runs.feedback import read_scores
 
 
 class Review(BaseModel):

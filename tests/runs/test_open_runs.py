@@ -71,7 +71,7 @@ def test_the_number_of_open_runs_is_bounded(
     registry: CollectorRegistry, records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Past the bound the oldest run is closed as cancelled and counted as evicted."""
-    monkeypatch.setattr("eco2_callbacks.tracker._MOST_OPEN_RUNS", 3)
+    monkeypatch.setattr("eco2_callbacks.runs.tracker._MAX_OPEN_RUNS", 3)
     handler = Eco2CallbackHandler(registry=registry, sinks=[records])
 
     runs = [start_call(handler) for _ in range(4)]
@@ -162,12 +162,15 @@ async def test_five_hundred_concurrent_streams_leave_no_open_run(
     assert sample(registry, "eco2_callbacks_open_runs") == 0
     tracker = handler._tracker
     assert len(tracker._runs) == 0
-    assert len(tracker._attempts) == 0
+    assert len(tracker._retries) == 0
 
 
 @pytest.mark.slow
-async def test_five_thousand_calls_do_not_grow_the_process(registry: CollectorRegistry) -> None:
+async def test_five_thousand_calls_do_not_grow_the_process(
+    registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After a warm-up the number of live objects stays the same."""
+    monkeypatch.setattr("eco2_callbacks.runs.enclosing._MAX_ENDED", 100)
     handler = Eco2CallbackHandler(registry=registry)
     graph = graph_of(intent, answer).compile()
 

@@ -13,7 +13,7 @@ from google.genai.errors import ClientError, ServerError
 from langgraph.errors import GraphBubbleUp, GraphInterrupt, ParentCommand
 from langgraph.types import Command, Interrupt
 
-from eco2_callbacks.outcomes import ABANDONED, SUCCESS, Outcome, outcome_of
+from eco2_callbacks.runs.outcomes import ABANDONED, SUCCESS, Outcome, outcome_of
 
 
 def refusal(kind: type[openai.APIStatusError], status: int) -> openai.APIStatusError:

@@ -23,8 +23,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from eco2_callbacks import Eco2CallbackHandler
-from eco2_callbacks.families import FAMILIES
-from eco2_callbacks.spans import current_span
+from eco2_callbacks.prometheus.families import FAMILIES
+from eco2_callbacks.runs.spans import current_span
 from tests.support.fake_model import FakeModel
 from tests.support.record_sink import Records
 from tests.support.small_graphs import State, graph_of, intent

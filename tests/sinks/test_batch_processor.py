@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-import eco2_callbacks.sinks
 from eco2_callbacks import ConfigError, Eco2CallbackHandler, LLMCall
+from eco2_callbacks.sinks import batch_processor
 from tests.support.fake_model import FakeModel
 from tests.support.record_sink import Records, exposed
 
@@ -64,12 +64,11 @@ async def test_a_sink_in_memory_has_its_record_when_the_call_returns(registry: C
         assert len(records.calls) == number + 1
 
 
-@pytest.mark.parametrize("kind", [Gated, GatedFile])
-async def test_a_hanging_sink_delays_no_call(
-    registry: CollectorRegistry, kind: type[Gated], caplog: pytest.LogCaptureFixture
+async def test_a_hanging_sink_with_close_delays_no_call(
+    registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
     """While a sink hangs, calls are answered and counted on every thread; later it gets all records in order."""
-    sink = kind()
+    sink = GatedFile()
     handler = Eco2CallbackHandler(registry=registry, sinks=[sink])
     config: Any = {"callbacks": [handler]}
 
@@ -89,22 +88,58 @@ async def test_a_hanging_sink_delays_no_call(
     handler.close()
     assert len(sink.calls) == 22
     assert [call.started_at for call in sink.calls] == sorted(call.started_at for call in sink.calls)
-    assert sink.threads == {f"eco2-sink-{kind.__name__}"}
-    warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    if isinstance(sink, GatedFile):
-        assert sink.closed_after == 22
-        assert warned == []
-    else:
-        assert warned == [
-            "Sink Gated is slow; from now on no call waits for it. Give it a close(), and none ever does."
-        ]
+    assert sink.threads == {"eco2-sink-GatedFile"}
+    assert sink.closed_after == 22
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_a_sink_without_close_is_called_inline(registry: CollectorRegistry) -> None:
+    """It is called on the thread of each event."""
+    sink = Gated()
+    sink.open.set()
+    handler = Eco2CallbackHandler(registry=registry, sinks=[sink])
+
+    for _ in range(3):
+        handler.emit(a_call())
+
+    assert sink.threads == {threading.current_thread().name}
+    assert len(sink.all) == 3
+
+
+def test_flush_waits_for_queued_records(registry: CollectorRegistry) -> None:
+    """After flush() a sink has every record so far; flush() says whether the time sufficed."""
+    sink = GatedFile()
+    handler = Eco2CallbackHandler(registry=registry, sinks=[sink])
+    handler.emit(a_call())
+
+    assert not handler.flush(0.02)
+    sink.open.set()
+    assert handler.flush(20)
+    assert len(sink.all) == 1
+    handler.close()
+
+
+def test_a_closed_handler_hands_over_no_record(registry: CollectorRegistry) -> None:
+    """A record after close() is counted as lost, and no sink is closed twice."""
+    inline, queued = Gated(), GatedFile()
+    inline.open.set()
+    queued.open.set()
+    handler = Eco2CallbackHandler(registry=registry, sinks=[inline, queued])
+    handler.emit(a_call())
+    handler.close()
+
+    handler.emit(a_call())
+    handler.close()
+
+    assert (len(inline.all), len(queued.all), queued.closed_after) == (1, 1, 1)
+    assert failures(registry, "overflow") == 2
 
 
 def test_records_lost_by_a_full_queue_are_counted_and_logged_once(
     registry: CollectorRegistry, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The queue is bounded, every record beyond it is counted, and one log line says so."""
-    monkeypatch.setattr(eco2_callbacks.sinks, "_MOST_WAITING", 10)
+    monkeypatch.setattr(batch_processor, "_MAX_WAITING", 10)
     sink = GatedFile()
     handler = Eco2CallbackHandler(registry=registry, sinks=[sink])
     handler.emit(a_call())
@@ -123,8 +158,8 @@ def test_records_lost_by_a_full_queue_are_counted_and_logged_once(
     assert len(sink.all) == 11
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert errors == [
-        "Sink GatedFile takes records slower than they come: 10 wait, or it was closed before it had taken all. "
-        'Records are lost; each is counted in eco2_callbacks_errors_total{callback="overflow"}.'
+        "Sink GatedFile lost a record: 10 records wait already, or the handler was closed. "
+        'Each lost record is counted in eco2_callbacks_errors_total{callback="overflow"}.'
     ]
 
 
@@ -132,7 +167,7 @@ def test_close_does_not_wait_for_ever(
     registry: CollectorRegistry, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Records that a hanging sink has not taken before the timeout count as lost."""
-    monkeypatch.setattr(eco2_callbacks.sinks, "_CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(batch_processor, "_CLOSE_SECONDS", 0.05)
     sink = GatedFile()
     handler = Eco2CallbackHandler(registry=registry, sinks=[sink])
     for _ in range(4):
@@ -141,7 +176,7 @@ def test_close_does_not_wait_for_ever(
     handler.close()
 
     assert failures(registry, "overflow") == 3
-    assert "was closed before it had taken all" in caplog.text
+    assert "Sink GatedFile lost a record" in caplog.text
     sink.open.set()
 
 
@@ -217,30 +252,6 @@ for _ in range(20):
     assert written.read_text().splitlines() == ["gpt-5.2-2025-12-11"] * 20
 
 
-def test_a_sink_that_becomes_slow_delays_two_calls(registry: CollectorRegistry) -> None:
-    """A sink that becomes slow delays two calls and no later one."""
-    sink = Gated()
-    sink.open.set()
-    handler = Eco2CallbackHandler(registry=registry, sinks=[sink])
-    handler.emit(a_call())
-    handler.emit(a_call())
-    assert "MainThread" in sink.threads
-    assert len(sink.all) == 2
-    sink.open.clear()
-
-    for _ in range(2):
-        threading.Timer(0.1, sink.open.set).start()
-        handler.emit(a_call())
-        sink.open.clear()
-    for _ in range(3):
-        handler.emit(a_call())
-
-    assert len(sink.all) == 4
-    sink.open.set()
-    handler.close()
-    assert len(sink.all) == 7
-
-
 @pytest.mark.parametrize("sink", [print, None, object()], ids=["function", "nothing", "object"])
 def test_an_object_without_emit_is_refused(sink: Any) -> None:
     """A mistake in sinks= is an error at construction, not at every record."""
@@ -260,7 +271,7 @@ def test_a_sink_with_an_async_emit_is_refused() -> None:
 
 def test_every_sink_has_the_same_ten_seconds(registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hanging sink does not use up the time of the next one, which gets all its records before its close()."""
-    monkeypatch.setattr(eco2_callbacks.sinks, "_CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr(batch_processor, "_CLOSE_SECONDS", 0.2)
     hanging, working = GatedFile(), GatedFile()
     working.open.set()
     handler = Eco2CallbackHandler(registry=registry, sinks=[hanging, working])

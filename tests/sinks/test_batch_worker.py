@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from eco2_callbacks.background import Background
+from eco2_callbacks.sinks.batch_worker import BatchWorker
 
 
 class Counts:
@@ -19,8 +19,8 @@ class Counts:
         self.dropped += 1
 
 
-def make(counts: Counts, most: int = 1000) -> Background:
-    return Background("background", on_failure=counts.fail, on_dropped=counts.drop, most=most)
+def make(counts: Counts, max_waiting: int = 1000) -> BatchWorker:
+    return BatchWorker("background", on_failure=counts.fail, on_dropped=counts.drop, max_waiting=max_waiting)
 
 
 def test_jobs_are_done_in_their_order_on_another_thread() -> None:
@@ -52,7 +52,7 @@ def test_a_failing_job_ends_nothing() -> None:
 def test_a_job_beyond_the_bound_is_dropped_and_counted() -> None:
     """At the bound nothing is dropped, above it every job is, however long the running job hangs."""
     counts, release, started = Counts(), threading.Event(), threading.Event()
-    background = make(counts, most=3)
+    background = make(counts, max_waiting=3)
 
     def hang() -> None:
         started.set()
@@ -73,13 +73,41 @@ def test_a_job_beyond_the_bound_is_dropped_and_counted() -> None:
     release.set()
 
 
-def test_the_worker_starts_again_after_close() -> None:
-    """A job submitted after close() runs on a new thread."""
+def test_a_job_after_close_is_dropped_and_counted() -> None:
+    """A closed worker runs nothing more and starts no thread."""
+    counts, done = Counts(), threading.Event()
+    background = make(counts)
+    background.submit(lambda: None)
+    assert background.close(5.0) == 0
+
+    assert not background.submit(done.set)
+
+    assert (counts.dropped, done.is_set()) == (1, False)
+    assert "background" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_jobs_submitted_by_a_job_at_the_end_are_run() -> None:
+    """Whatever is submitted before close() returns is run, also by the jobs that close() waits for."""
+    counts, done = Counts(), []
+    background = make(counts)
+    for number in range(20):
+        background.submit(lambda number=number: background.submit(lambda: done.append(number)))  # type: ignore[misc, arg-type, return-value]
+
+    assert background.close(5.0) == 0
+
+    assert len(done) + counts.dropped == 20
+    assert counts.dropped == 0
+
+
+def test_a_collected_worker_runs_what_waits_and_ends() -> None:
+    """A worker that its owner forgot leaves no thread, and loses no job."""
     done: list[int] = []
-    background = make(Counts())
-
-    for number in range(2):
+    last = threading.Event()
+    background = BatchWorker("forgotten", on_failure=lambda: None, on_dropped=lambda: None, last=last.set)
+    for number in range(3):
         background.submit(lambda number=number: done.append(number))  # type: ignore[misc]
-        assert background.close(5.0) == 0
 
-    assert done == [0, 1]
+    del background
+
+    assert last.wait(5.0)
+    assert done == [0, 1, 2]

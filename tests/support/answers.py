@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
-from eco2_callbacks.extraction import Answer, read_answer
+from tests.support.reading import Answer, read_answer
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
 REPORTED = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}

@@ -15,7 +15,7 @@ import promql_parser
 from google import genai
 
 from eco2_callbacks import Settings
-from eco2_callbacks.langsmith_env import HOSTED
+from eco2_callbacks.langsmith.environment import HOSTED
 from tests.support.manifests import ROOT, STORE, Deployed, documents
 
 __all__ = ["CHECKS", "JOB", "known_variables"]

@@ -92,7 +92,7 @@ class ScriptedModel(FakeModel):
         return {
             **self.script.answer(self.node, messages, tools),
             "usage_metadata": self.usage,
-            "response_metadata": {**self._answered(), "model_provider": "openai"},
+            "response_metadata": {**self._response_metadata(), "model_provider": "openai"},
         }
 
     async def _agenerate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eco2_callbacks.families import FAMILIES, Family
+from eco2_callbacks.prometheus.families import FAMILIES, Family
 
 __all__ = ["family_of"]
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from prometheus_client.utils import floatToGoString
 
-from eco2_callbacks.families import FAMILIES
+from eco2_callbacks.prometheus.families import FAMILIES
 
 __all__ = ["DEPLOY", "RULES", "Rule", "alerts", "faults", "labels", "output_of", "read", "rules", "selectors"]
 

@@ -16,8 +16,9 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Huma
 from pydantic import BaseModel
 
 from eco2_callbacks import TokenUsage
-from eco2_callbacks.estimation import count_tokens, estimate_usage
-from eco2_callbacks.function_tokens import function_tokens
+from eco2_callbacks.usage import estimate_usage, rules_for
+from eco2_callbacks.usage.function_tokens import function_tokens
+from eco2_callbacks.usage.tokenizers import count_tokens
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def estimate(
     provider: str = "openai",
     model: str = "gpt-5.2",
 ) -> TokenUsage:
-    return estimate_usage(sent, received, params or {}, provider=provider, model=model)
+    return estimate_usage(sent, received, params or {}, rules=rules_for(provider), model=model)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eco2_callbacks.estimation import count_tokens
-from eco2_callbacks.function_tokens import function_tokens
+from eco2_callbacks.usage.function_tokens import function_tokens
+from eco2_callbacks.usage.tokenizers import count_tokens
 
 
 def count(text: str) -> int:

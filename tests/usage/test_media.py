@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eco2_callbacks.media import audio_seconds, block_bytes, image_class, image_pixels
+from eco2_callbacks.usage.media import audio_seconds, block_bytes, image_class, image_pixels
 
 
 def png(width: int, height: int, padding: int = 0) -> bytes:

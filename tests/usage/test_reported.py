@@ -15,8 +15,9 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.outputs import Generation, LLMResult
 
 from eco2_callbacks import PriceBook, TokenUsage
-from eco2_callbacks.extraction import Answer, messages_of, read_answer
+from eco2_callbacks.usage import messages_of
 from tests.support.answers import AT, REPORTED, answer_of
+from tests.support.reading import Answer, read_answer
 
 
 def test_an_answer_reports_model_tier_and_usage() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -11,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
+from msgspec.structs import fields
 
 from eco2_callbacks import PriceBook, Rate, TokenUsage
-from eco2_callbacks.extraction import read_answer, read_usage
-from eco2_callbacks.rates import PRICE_KEYS
+from eco2_callbacks.pricing.rates import PRICE_KEYS
+from eco2_callbacks.usage import read_usage
 from tests.support.answers import AT
+from tests.support.reading import read_answer
 
 NUMBERS = (
     st.none()

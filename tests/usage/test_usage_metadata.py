@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from eco2_callbacks import PriceBook, TokenUsage
-from eco2_callbacks.extraction import read_usage
+from eco2_callbacks.usage import read_usage
 from tests.support.answers import AT, REPORTED
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from eco2_callbacks.families import FAMILIES, Family
+from eco2_callbacks.prometheus.families import FAMILIES, Family
 
 __all__ = [
     "NONE",

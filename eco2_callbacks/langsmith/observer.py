@@ -1,0 +1,242 @@
+"""LangSmithObserver: writes usage, cost and tags on the LangSmith runs that LangChain's tracer sends."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from langsmith.run_trees import RunTree
+
+from eco2_callbacks import forks
+from eco2_callbacks.langsmith.features import Features, read_features
+from eco2_callbacks.langsmith.feedback_sender import FeedbackSender
+from eco2_callbacks.langsmith.run_tree_hooks import Send, add_listener, remove_listener, send_end, started_run
+from eco2_callbacks.langsmith.run_updates import RunUpdate
+from eco2_callbacks.langsmith.usage_payload import usage_metadata
+from eco2_callbacks.log_once import is_first
+from eco2_callbacks.records import GraphRun, LLMCall, NodeRun, Record
+from eco2_callbacks.runs import UNCLASSIFIED, OpenNodeRun, OpenRun, RunObserver
+
+__all__ = ["LangSmithObserver"]
+
+_logger = logging.getLogger(__name__)
+_CLOSE_SECONDS = 5.0
+# Updates that wait for the end of their run; beyond this number the oldest is dropped.
+_MAX_UPDATES = 10_000
+_NO_SCORES: Mapping[str, float] = {}
+
+
+class _Pending(NamedTuple):
+    """What to write on a run when its end is sent."""
+
+    update: RunUpdate
+    scores: Mapping[str, float]
+    trace_id: UUID
+
+
+class LangSmithObserver(RunObserver):
+    """Writes records on the LangSmith runs they belong to, and sends quality scores as feedback.
+
+    The hooks on LangSmith's run trees are installed with the first run that starts, and removed by ``close()``.
+
+    Args:
+        is_open: Returns whether a run of the handler is open: its end is then held back until its record exists.
+        subagents: Nodes whose runs are tagged ``subagent:<node>``.
+        features: What serves an intent: the runs of its nodes are tagged ``feature:<feature>``.
+        on_failure: Called with ``langsmith`` for each run that leaves without the cost that the handler knows, and with
+            ``feedback`` for each quality score that did not reach LangSmith.
+    """
+
+    def __init__(
+        self,
+        *,
+        is_open: Callable[[UUID], bool],
+        subagents: Sequence[str] = (),
+        features: Features | None = None,
+        on_failure: Callable[[str], None],
+    ) -> None:
+        self._is_open = is_open
+        self._subagents = frozenset(subagents)
+        self._features = read_features(features or {})
+        self._on_failure = on_failure
+        self._feedback = FeedbackSender(partial(on_failure, "feedback"))
+        self._pending: dict[UUID, _Pending] = {}
+        # Ends that the tracer sent before the handler had a record.
+        self._held: dict[UUID, tuple[RunTree, Send]] = {}
+        # Model runs with a cost whose end was not sent yet, by trace.
+        self._unsent: dict[UUID, set[UUID]] = {}
+        # Reentrant: a garbage collection can end an abandoned stream while this thread holds the lock.
+        self._lock = threading.RLock()
+        self._is_installed = False
+        forks.register(self)
+
+    def on_start(self, run: OpenRun) -> None:
+        """Install the hooks with the first run."""
+        if not self._is_installed:
+            with self._lock:
+                if not self._is_installed:
+                    self._is_installed = True
+                    add_listener(self)
+
+    def on_end(self, run: OpenRun, record: Record | None) -> None:
+        """Keep what is to be written until the end is sent; send it now if it was held back."""
+        held = self._held.get(run.run_id)
+        if held is None and not run.defers_inputs and started_run(run.run_id) is None:
+            return  # LangSmith does not trace this run
+        update, scores = RunUpdate({}), _NO_SCORES
+        try:
+            update = self._update_of(run, record)
+            if isinstance(record, NodeRun):
+                scores = record.feedback
+        finally:
+            with self._lock:
+                self._pending[run.run_id] = _Pending(update, scores, run.trace_id)
+                if len(self._pending) > _MAX_UPDATES:
+                    del self._pending[next(iter(self._pending))]
+                if isinstance(record, LLMCall) and record.cost is not None and record.status != "cancelled":
+                    self._unsent.setdefault(run.trace_id, set()).add(run.run_id)
+                held = self._held.pop(run.run_id, None)
+            if held is not None:
+                send_end(*held)
+            if isinstance(record, GraphRun) and self._unsent:
+                self._count_unsent(self._unsent.pop(run.trace_id, ()))
+
+    def on_unfinished(self, run: OpenRun, reason: str) -> None:
+        """Send the end of a run whose end callback did not fire: then no tracer sends it either."""
+        tree = started_run(run.run_id)
+        if tree is None:
+            return
+        if tree.error is None:
+            tree.end(error=reason)
+        tree.patch()
+
+    def before_end(self, run: RunTree, send: Send) -> bool:
+        """Write on a run whose end is sent, or hold the end back until the handler has its record."""
+        with self._lock:
+            pending = self._pending.pop(run.id, None)
+            if pending is None:
+                if not self._is_open(run.id):
+                    return False
+                self._held[run.id] = run, send
+                return True
+            if (unsent := self._unsent.get(pending.trace_id)) is not None:
+                unsent.discard(run.id)
+                if not unsent:
+                    del self._unsent[pending.trace_id]
+        try:
+            pending.update.apply(run)
+            if pending.scores:
+                self._feedback.send(run, pending.scores)
+        except Exception:
+            _logger.exception("Run %s could not be written on; LangSmith gets it without its cost.", run.id)
+            self._on_failure("langsmith")
+        return False
+
+    def before_fork(self) -> None:
+        """Do nothing: the lock is held for single operations only."""
+
+    def after_fork_in_parent(self) -> None:
+        """Do nothing."""
+
+    def after_fork_in_child(self) -> None:
+        """Leave the updates and ends that wait to the parent."""
+        self._lock = threading.RLock()
+        self._pending.clear()
+        self._held.clear()
+        self._unsent.clear()
+
+    def close(self) -> None:
+        """Send the ends that are held back and the feedback that waits; remove the hooks."""
+        with self._lock:
+            held = list(self._held.values())
+            self._held.clear()
+            self._pending.clear()
+        if self._is_installed:
+            self._is_installed = False
+            remove_listener(self)
+        for run, send in held:
+            send_end(run, send)
+        while self._unsent:
+            self._count_unsent(self._unsent.popitem()[1])
+        self._feedback.close(_CLOSE_SECONDS)
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Wait until the feedback queued so far was sent; return whether the time sufficed."""
+        return self._feedback.flush(timeout_seconds)
+
+    def _count_unsent(self, run_ids: Iterable[UUID]) -> None:
+        """Count model runs with a cost whose end did not pass the hooks."""
+        for run_id in run_ids:
+            self._on_failure("langsmith")
+            _warn_once(run_id)
+
+    def _update_of(self, run: OpenRun, record: Record | None) -> RunUpdate:
+        context = run.context
+        if record is not None:
+            intent, tenant_id = record.intent, record.tenant_id
+        elif context is not None:
+            intent, tenant_id = context.current_intent(), context.current_tenant_id()
+        else:
+            intent = tenant_id = ""
+        metadata: dict[str, Any] = {}
+        if intent and intent != UNCLASSIFIED:
+            metadata["intent"] = intent
+        if tenant_id:
+            metadata["tenant_id"] = tenant_id
+        tags = self._tags_of_nodes(run if isinstance(run, OpenNodeRun) else run.node, intent)
+        if not isinstance(record, LLMCall | NodeRun | GraphRun):
+            return RunUpdate(metadata, tags)
+        metadata |= _cost_metadata(record)
+        # Never on a node or request: LangSmith adds up the model runs by itself.
+        usage = record.usage if isinstance(record, LLMCall) else None
+        return RunUpdate(metadata, tags, None if usage is None else usage_metadata(usage, record.cost))
+
+    def _tags_of_nodes(self, node: OpenNodeRun | None, intent: str) -> list[str]:
+        """Return the tags of a node and of the nodes around it: runs below a node carry them too."""
+        tags, parallel = [], False
+        serving = self._features.get(intent)
+        while node is not None:
+            name = node.name
+            working = serving.subagents if serving is not None else ()
+            if name in self._subagents or name in working:
+                tags.append(f"subagent:{name}")
+            if serving is not None and name in (working or self._subagents or (name,)):
+                tags.append(f"feature:{serving.feature}")
+            if (always := self._features.get(name)) is not None:
+                tags.append(f"feature:{always.feature}")
+            parallel |= node.is_parallel or (serving is not None and serving.parallel and name in working)
+            node = node.node
+        return [*tags, "execution:parallel"] if parallel else tags
+
+
+def _cost_metadata(record: LLMCall | NodeRun | GraphRun) -> dict[str, Any]:
+    """Return the plain metadata on what a run cost, and what makes the figure uncertain."""
+    metadata: dict[str, Any] = {}
+    unpriced_calls = 0 if isinstance(record, LLMCall) else record.unpriced_calls
+    if record.cost is not None and (record.cost.total_usd or not unpriced_calls):
+        metadata["cost_usd"] = float(record.cost.total_usd)
+    if record.usage is not None:
+        metadata["tokens"] = record.usage.total_tokens
+    if record.estimated:
+        metadata["cost_estimated"] = True
+    if unpriced_calls:
+        metadata["unpriced_calls"] = unpriced_calls
+    if isinstance(record, LLMCall):
+        if record.estimate_reason is not None:
+            metadata["estimate_reason"] = record.estimate_reason
+        if record.unpriced_reason is not None:
+            metadata["unpriced_reason"] = record.unpriced_reason
+    return metadata
+
+
+def _warn_once(run_id: UUID) -> None:
+    if is_first("langsmith", "unsent"):
+        _logger.error(
+            "LangSmith was not sent the cost of run %s: its end did not pass RunTree.patch. Check what else replaces "
+            'that method. Each such run is counted in eco2_callbacks_errors_total{callback="langsmith"}.',
+            run_id,
+        )

@@ -1,0 +1,126 @@
+"""Hooks on LangSmith's ``RunTree.post`` and ``RunTree.patch``, for the whole process.
+
+LangChain's tracer sends a run only through these two public methods: ``post`` at its start, ``patch`` at its end. A run
+whose inputs arrive as a stream is sent by one ``post`` at its end. The hooks let listeners write on a run at the last
+moment before its end is sent, and hold the end back until they can. So they serve a tracer before and after the
+handler, and other handlers between them. Unsampled runs call neither method.
+
+Tested with langsmith 0.3.45 to 0.15.1 and langchain-core 1.0.0 to 1.8.3.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial, wraps
+from typing import Any, Protocol
+from uuid import UUID
+
+from langsmith.run_trees import RunTree
+
+from eco2_callbacks.langsmith.log_throttle import add_throttle, remove_throttle
+
+__all__ = ["RunTreeListener", "Send", "add_listener", "remove_listener", "send_end", "started_run"]
+
+Send = Callable[[], None]
+# Runs whose start was sent and whose end was not; beyond this number the oldest is forgotten.
+_MAX_STARTED = 10_000
+
+
+class RunTreeListener(Protocol):
+    """Writes on run trees before their end is sent."""
+
+    def before_end(self, run: RunTree, send: Send) -> bool:
+        """Called before the end of a run is sent; return True to hold it back and pass it to ``send_end`` later."""
+
+
+_lock = threading.RLock()
+# Weak: a handler that the application forgot is collected, and with it its listener.
+_listeners: tuple[weakref.ref[RunTreeListener], ...] = ()
+_started: dict[UUID, RunTree] = {}
+# The wrappers that stand in the class, with the methods they wrap; empty while there is no listener.
+_wrapped: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {}
+
+
+def add_listener(listener: RunTreeListener) -> None:
+    """Add a listener until it is removed or collected.
+
+    The first one wraps ``RunTree.post`` and ``RunTree.patch``, and throttles the log lines of LangSmith's client.
+    """
+    global _listeners  # noqa: PLW0603  the class is the process's, and so is this list
+    with _lock:
+        _listeners = (*_listeners, weakref.ref(listener, _remove))
+        if not _wrapped:
+            _wrap("post", _on_post)
+            _wrap("patch", _on_patch)
+            add_throttle()
+
+
+def remove_listener(listener: RunTreeListener) -> None:
+    """Remove a listener; the last one restores both methods and the log.
+
+    Where other code has wrapped the methods since, ours stay in place below and only pass calls on.
+    """
+    with _lock:
+        for reference in _listeners:
+            if reference() is listener:
+                _remove(reference)
+
+
+def _remove(reference: weakref.ref[RunTreeListener]) -> None:
+    global _listeners  # noqa: PLW0603
+    with _lock:
+        _listeners = tuple(other for other in _listeners if other is not reference)
+        if _listeners:
+            return
+        _started.clear()
+        remove_throttle()
+        if all(getattr(RunTree, name) is wrapper for name, (wrapper, _) in _wrapped.items()):
+            for name, (_, original) in _wrapped.items():
+                setattr(RunTree, name, original)
+            _wrapped.clear()
+
+
+def started_run(run_id: UUID) -> RunTree | None:
+    """Return the run tree whose start was sent and whose end was not; None if there is none."""
+    return _started.get(run_id)
+
+
+def send_end(run: RunTree, send: Send) -> None:
+    """Send the end of a run, unless a listener holds it back."""
+    for reference in _listeners:
+        listener = reference()
+        if listener is not None and listener.before_end(run, send):
+            return
+    _started.pop(run.id, None)
+    send()
+
+
+def _wrap(name: str, hook: Callable[..., None]) -> None:
+    original = getattr(RunTree, name)
+
+    @wraps(original)
+    def wrapper(self: RunTree, *args: Any, **kwargs: Any) -> None:
+        hook(self, partial(original, self, *args, **kwargs))
+
+    setattr(RunTree, name, wrapper)
+    _wrapped[name] = wrapper, original
+
+
+def _on_post(run: RunTree, send: Send) -> None:
+    if run.extra.get("defers_inputs"):
+        send_end(run, send)
+        return
+    if _listeners:
+        _started[run.id] = run
+        if len(_started) > _MAX_STARTED:
+            # Another thread may have removed it first.
+            with suppress(KeyError, RuntimeError, StopIteration):
+                del _started[next(iter(_started))]
+    send()
+
+
+def _on_patch(run: RunTree, send: Send) -> None:
+    send_end(run, send)

@@ -1,0 +1,9 @@
+"""Pricing: what a usage costs, in exact US dollars."""
+
+from __future__ import annotations
+
+from eco2_callbacks.pricing.cost import COST_PARTS, EXACT, Cost
+from eco2_callbacks.pricing.price_book import PriceBook
+from eco2_callbacks.pricing.rates import PRICE_KEYS, Price, Rate
+
+__all__ = ["COST_PARTS", "EXACT", "PRICE_KEYS", "Cost", "Price", "PriceBook", "Rate"]

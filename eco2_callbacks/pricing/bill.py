@@ -1,0 +1,148 @@
+"""Compiles prices to the lines of a bill, and computes the bill of a usage in exact dollars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Literal, NamedTuple
+
+from genai_prices.types import TieredPrices
+
+from eco2_callbacks.errors import UsageError
+from eco2_callbacks.pricing.cost import EXACT, Cost
+from eco2_callbacks.pricing.rates import Price
+from eco2_callbacks.usage import TokenUsage
+
+__all__ = ["UNITS", "Line", "bill", "compile_lines"]
+
+_MTOK = 1_000_000
+_ZERO = Decimal(0)
+# The application's context may have too few digits, and a new task would first have to make one.
+_add, _subtract, _multiply = EXACT.add, EXACT.subtract, EXACT.multiply
+
+
+class Unit(NamedTuple):
+    """A billed unit.
+
+    Attributes:
+        counted: The field of TokenUsage that counts it; ``""`` is one for each call.
+        per: The number of units that its price is for.
+        side: The side of the cost that holds its dollars.
+        part: The part of the cost that holds its dollars.
+        inside: The price keys of the units that it lies in.
+    """
+
+    counted: str
+    per: int
+    side: Literal["input", "output"]
+    part: str
+    inside: tuple[str, ...] = ()
+
+
+# By price key, the most specific first: a unit's rate bills only what the units inside it leave.
+UNITS: Mapping[str, Unit] = {
+    "cache_audio_read_mtok": Unit(
+        "cache_read_audio_tokens", _MTOK, "input", "cache_read", ("cache_read_mtok", "input_audio_mtok", "input_mtok")
+    ),
+    "cache_write_1h_mtok": Unit(
+        "cache_creation_1h_tokens", _MTOK, "input", "cache_write", ("cache_write_mtok", "input_mtok")
+    ),
+    "cache_write_5m_mtok": Unit(
+        "cache_creation_5m_tokens", _MTOK, "input", "cache_write", ("cache_write_mtok", "input_mtok")
+    ),
+    "cache_read_mtok": Unit("cache_read_tokens", _MTOK, "input", "cache_read", ("input_mtok",)),
+    "cache_write_mtok": Unit("cache_creation_tokens", _MTOK, "input", "cache_write", ("input_mtok",)),
+    "input_audio_mtok": Unit("input_audio_tokens", _MTOK, "input", "audio", ("input_mtok",)),
+    "input_mtok": Unit("input_tokens", _MTOK, "input", "input"),
+    "output_audio_mtok": Unit("output_audio_tokens", _MTOK, "output", "audio", ("output_mtok",)),
+    "output_image_mtok": Unit("output_image_tokens", _MTOK, "output", "image", ("output_mtok",)),
+    "output_reasoning_mtok": Unit("reasoning_tokens", _MTOK, "output", "reasoning", ("output_mtok",)),
+    "output_mtok": Unit("output_tokens", _MTOK, "output", "output"),
+    "image_each": Unit("images", 1, "output", "image"),
+    "web_searches_kcount": Unit("web_searches", 1000, "output", "web_search"),
+    "storage_searches_kcount": Unit("file_searches", 1000, "output", "file_search"),
+    "code_interpreter_each": Unit("code_interpreter_sessions", 1, "output", "code_interpreter"),
+    "maps_grounding_each": Unit("maps_groundings", 1, "output", "maps_grounding"),
+    "requests_kcount": Unit("", 1000, "input", "input"),
+}
+
+
+class Line(NamedTuple):
+    """One line of a bill.
+
+    Attributes:
+        counted: As the unit's.
+        usd_each: Price of one.
+        tiers: Input tokens above which one costs more, and that price; the highest first.
+        holds: Indexes of the lines whose counts lie inside this one.
+        is_input: Whether its dollars belong to the input.
+        part: As the unit's.
+    """
+
+    counted: str
+    usd_each: Decimal
+    tiers: tuple[tuple[int, Decimal], ...]
+    holds: tuple[int, ...]
+    is_input: bool
+    part: str
+
+
+def compile_lines(prices: Mapping[str, Price]) -> tuple[Line, ...]:
+    """Return the lines of a bill at these prices, by price key."""
+    if "cache_read_mtok" in prices and "input_audio_mtok" in prices and "cache_audio_read_mtok" not in prices:
+        # Providers bill tokens that are both cached and audio as cached.
+        prices = {**prices, "cache_audio_read_mtok": prices["cache_read_mtok"]}
+    keys = [key for key in UNITS if key in prices]
+    lines = []
+    for key in keys:
+        unit, price = UNITS[key], prices[key]
+        base, tiers = (price.base, price.tiers) if isinstance(price, TieredPrices) else (price, [])
+        lines.append(
+            Line(
+                counted=unit.counted,
+                usd_each=EXACT.divide(base, unit.per),
+                # genai-prices keeps them in ascending order.
+                tiers=tuple((tier.start, EXACT.divide(tier.price, unit.per)) for tier in reversed(tiers)),
+                holds=tuple(index for index, other in enumerate(keys) if key in UNITS[other].inside),
+                is_input=unit.side == "input",
+                part=unit.part,
+            )
+        )
+    return tuple(lines)
+
+
+def bill(lines: tuple[Line, ...], usage: TokenUsage) -> Cost:
+    """Return what a usage costs.
+
+    Raises:
+        UsageError: If counts inside another one exceed it.
+    """
+    input_usd = output_usd = _ZERO
+    parts: dict[str, Decimal] = {}
+    counts: list[int] = []
+    for name, base_usd, tiers, holds, is_input, part in lines:
+        total = count = getattr(usage, name) if name else 1
+        for index in holds:
+            count -= counts[index]
+        counts.append(count)
+        if not count:
+            continue
+        if count < 0:
+            raise UsageError(name, total, total - count)
+        usd_each = base_usd
+        for start, tier_usd in tiers:
+            if usage.input_tokens > start:
+                usd_each = tier_usd
+                break
+        usd = _multiply(usd_each, count)
+        if is_input:
+            input_usd = _add(input_usd, usd)
+        else:
+            output_usd = _add(output_usd, usd)
+        if part == "output" and (reasoning := usage.reasoning_tokens) and "reasoning" not in parts:
+            # Reasoning without a rate of its own is billed as output. Its part only shows its share.
+            reasoning_usd = _multiply(usd_each, min(reasoning, count))
+            parts["reasoning"] = reasoning_usd
+            usd = _subtract(usd, reasoning_usd)
+        parts[part] = _add(parts[part], usd) if part in parts else usd
+    return Cost(input_usd=input_usd, output_usd=output_usd, parts=parts)

@@ -1,0 +1,52 @@
+"""Cost: exact US dollars, split by what was billed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Context, Decimal
+
+import msgspec
+
+__all__ = ["COST_PARTS", "EXACT", "Cost"]
+
+# A bill is split by these parts; each fee of a provider's tool is a part of its own.
+COST_PARTS = (
+    *("input", "cache_read", "cache_write", "output", "reasoning", "image", "audio"),
+    *("web_search", "file_search", "code_interpreter", "maps_grounding"),
+)
+
+# Dollars are computed in this context: the application may have set another precision.
+EXACT = Context(prec=60)
+_ZERO = Decimal(0)
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """US dollars, exact and unrounded.
+
+    ``parts`` splits the total by what was billed; its keys are ``COST_PARTS`` and its values sum to the total.
+    ``output_usd`` includes the fees of a provider's tools.
+    """
+
+    input_usd: Decimal = _ZERO
+    output_usd: Decimal = _ZERO
+    parts: Mapping[str, Decimal] = msgspec.field(default_factory=dict)
+
+    @property
+    def total_usd(self) -> Decimal:
+        """Input plus output."""
+        return EXACT.add(self.input_usd, self.output_usd)
+
+    @classmethod
+    def sum(cls, costs: Iterable[Cost]) -> Cost:
+        """Return the costs added up, part by part."""
+        costs = list(costs)
+        if len(costs) == 1:
+            return costs[0]
+        input_usd = output_usd = _ZERO
+        parts: dict[str, Decimal] = {}
+        for cost in costs:
+            input_usd = EXACT.add(input_usd, cost.input_usd)
+            output_usd = EXACT.add(output_usd, cost.output_usd)
+            for part, usd in cost.parts.items():
+                parts[part] = EXACT.add(parts.get(part, _ZERO), usd)
+        return cls(input_usd=input_usd, output_usd=output_usd, parts=parts)

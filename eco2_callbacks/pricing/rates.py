@@ -1,0 +1,131 @@
+"""Custom rates: negotiated, self-hosted or missing prices from a TOML file, each with its start date and source."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from genai_prices.types import Tier, TieredPrices
+
+from eco2_callbacks.errors import RatesFileError
+
+__all__ = ["PRICE_KEYS", "Price", "Rate", "read_rates"]
+
+Price = Decimal | TieredPrices
+
+# genai-prices' own price keys, so that an entry of its data can be pasted, and keys for the units it lacks.
+PRICE_KEYS = frozenset(
+    {
+        "cache_audio_read_mtok",
+        "cache_read_mtok",
+        "cache_write_1h_mtok",
+        "cache_write_5m_mtok",
+        "cache_write_mtok",
+        "input_audio_mtok",
+        "input_mtok",
+        "output_audio_mtok",
+        "output_image_mtok",
+        "output_mtok",
+        "output_reasoning_mtok",
+        "requests_kcount",
+        "storage_searches_kcount",
+        "web_searches_kcount",
+        "code_interpreter_each",
+        "image_each",
+        "maps_grounding_each",
+    }
+)
+_FIELDS = frozenset({"provider", "model", "start", "source", "service_tier"})
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Prices of a model from a day on. They win over the public ones, key by key.
+
+    Attributes:
+        provider: Its name in genai-prices or LangChain, or a pattern; ``*`` is any.
+        model: Exact name, or a pattern such as ``gpt-5.2*``.
+        start: First day (UTC) on which the prices hold.
+        source: Where they come from: a contract, or a page and the date it was read.
+        prices: USD by price key: ``_mtok`` is for a million tokens, ``_kcount`` for a thousand, ``_each`` for one.
+        service_tier: The tier they hold in; None is the standard tier.
+    """
+
+    provider: str
+    model: str
+    start: date
+    source: str
+    prices: Mapping[str, Price]
+    service_tier: str | None = None
+
+    def is_for(self, provider: str, model: str) -> bool:
+        """Return whether the rate is for this provider and model name; case does not matter."""
+        return fnmatchcase(provider.lower(), self.provider.lower()) and fnmatchcase(model.lower(), self.model.lower())
+
+
+def read_rates(path: str | Path) -> tuple[Rate, ...]:
+    """Read a TOML file of ``[[rates]]`` tables.
+
+    Raises:
+        RatesFileError: If the file is missing or not TOML, or an entry lacks a field or has an unknown one.
+    """
+    try:
+        with open(path, "rb") as file:
+            document = tomllib.load(file, parse_float=Decimal)
+    except OSError as error:
+        raise RatesFileError(path, f"{error.strerror or error}; name an existing file.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RatesFileError(path, f"no valid TOML ({error}).") from error
+    entries = document.get("rates")
+    if not isinstance(entries, list) or set(document) != {"rates"}:
+        raise RatesFileError(path, f"found the keys {sorted(document)!r}, wanted [[rates]] tables only.")
+    return tuple(_rate(path, number, entry) for number, entry in enumerate(entries, start=1))
+
+
+def _rate(path: str | Path, number: int, entry: Any) -> Rate:
+    if not isinstance(entry, dict):
+        raise RatesFileError(path, f"entry {number} is {entry!r}, wanted a table; write it as [[rates]].")
+    if missing := {"provider", "model", "start", "source"} - entry.keys():
+        raise RatesFileError(path, f"entry {number} lacks {sorted(missing)!r}; give every rate its start and source.")
+    if unknown := entry.keys() - _FIELDS - PRICE_KEYS:
+        raise RatesFileError(
+            path, f"entry {number} has unknown keys {sorted(unknown)!r}; known are {sorted(PRICE_KEYS)!r}."
+        )
+    fields = {key: entry[key] for key in _FIELDS & entry.keys()}
+    for key, value in fields.items():
+        wanted = date if key == "start" else str
+        if type(value) is not wanted or not value:
+            raise RatesFileError(path, f"entry {number} has {key} = {value!r}, wanted a {wanted.__name__}.")
+    prices = {key: _price(path, number, key, entry[key]) for key in PRICE_KEYS & entry.keys()}
+    if not prices:
+        raise RatesFileError(path, f"entry {number} has no price; give at least one of {sorted(PRICE_KEYS)!r}.")
+    return Rate(prices=prices, **fields)
+
+
+def _price(path: str | Path, number: int, key: str, value: Any) -> Price:
+    if isinstance(value, dict) and value.keys() == {"base", "tiers"} and isinstance(value["tiers"], list):
+        tiers = []
+        for tier in value["tiers"]:
+            start = tier.get("start") if isinstance(tier, dict) and tier.keys() == {"start", "price"} else None
+            if type(start) is not int or start < 0:
+                raise RatesFileError(path, f"entry {number} has the {key} tier {tier!r}, wanted {{start, price}}.")
+            tiers.append(Tier(start=start, price=_usd(path, number, key, tier["price"])))
+        return TieredPrices(base=_usd(path, number, key, value["base"]), tiers=tiers)
+    return _usd(path, number, key, value)
+
+
+def _usd(path: str | Path, number: int, key: str, value: Any) -> Decimal:
+    usd = Decimal("nan")
+    if isinstance(value, int | str | Decimal) and not isinstance(value, bool):
+        with suppress(InvalidOperation):
+            usd = Decimal(value)
+    if not usd.is_finite() or usd < 0:
+        raise RatesFileError(path, f"entry {number} has {key} = {value!r}, wanted dollars of 0 or more.")
+    return usd

@@ -1,0 +1,9 @@
+"""Prometheus: the metric contract, and what fills it."""
+
+from __future__ import annotations
+
+from eco2_callbacks.prometheus.exporter import PrometheusExporter, Recovery, RecoveryStatus
+from eco2_callbacks.prometheus.families import FAMILIES, Family
+from eco2_callbacks.prometheus.stream_metrics import StreamMetrics
+
+__all__ = ["FAMILIES", "Family", "PrometheusExporter", "Recovery", "RecoveryStatus", "StreamMetrics"]

@@ -1,0 +1,257 @@
+"""The instruments on one Prometheus registry, and the records that wait to be counted."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from bisect import bisect_left
+from collections import Counter as Tally
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Literal, TypeVar, cast
+from weakref import WeakKeyDictionary, WeakMethod
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.registry import Collector
+
+from eco2_callbacks import forks
+from eco2_callbacks.errors import ConfigError
+from eco2_callbacks.prometheus.families import CLOSED_LABELS, FAMILIES, Family
+from eco2_callbacks.prometheus.label_limiter import LabelLimiter
+from eco2_callbacks.sinks import BatchWorker
+
+__all__ = ["Instruments", "instruments_of", "observe_all"]
+
+_logger = logging.getLogger(__name__)
+_T = TypeVar("_T")
+# Records that wait before the worker counts them; a slice of so many is counted before another thread may run.
+_MAX_WAITING = 64
+_EXIT_SECONDS = 5.0
+_OWNER = "eco2_instruments"
+
+
+class Instruments(Collector):
+    """The families of the metric contract on one registry, their label limiter, and the queue of uncounted records.
+
+    Counting a record moves about twenty series, each behind a lock of its own. So an event only enqueues. Records are
+    counted
+
+    - by a worker thread, when 64 wait,
+    - when the registry is read: whoever reads it sees all records, and all families at one moment,
+    - when a handler is flushed or closed, and at the end of the process.
+
+    The main thread does not count by itself while the worker can: an exception that a signal handler raises there, such
+    as KeyboardInterrupt, could come between two series of a record.
+
+    In multiprocess mode another process reads, so each event counts at once. The exception is an event that a garbage
+    collection may have caused: it can come while this thread holds one of prometheus-client's locks, which are not
+    reentrant. Then the worker counts.
+
+    Raises:
+        ConfigError: If the registry holds one of the names already.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._waiting: deque[tuple[Callable[[Any], None], Any]] = deque()
+        self.waits = "PROMETHEUS_MULTIPROC_DIR" not in os.environ
+        self._before_flush: list[WeakMethod[Callable[[], None]]] = []
+        self._lock = threading.RLock()
+        self._is_scheduled = False
+        self._counting_thread: int | None = None
+        self._worker = BatchWorker(
+            "eco2-prometheus", on_failure=_log_failure, on_dropped=_ignore, exit_seconds=_EXIT_SECONDS
+        )
+        self._families = {family.name: _build(family) for family in FAMILIES}
+        try:
+            registry.register(self)
+        except ValueError as error:
+            names = sorted(getattr(error, "duplicates", ())) or [str(error)]
+            raise ConfigError(
+                f"The registry holds {names[0]!r} and {len(names) - 1} other names of the handler's metrics already; "
+                "pass another registry=."
+            ) from error
+        overflow = self.counter("eco2_callbacks_label_overflow_total")
+        for label in sorted({label for family in FAMILIES for label in family.labels} - CLOSED_LABELS):
+            overflow.labels(label=label)
+        self.limiter = LabelLimiter(lambda label: overflow.labels(label=label).inc())
+        forks.register(self)
+
+    def describe(self) -> Iterable[Metric]:
+        """Return the families without samples, for the registry's check of names."""
+        found = []
+        for family in self._families.values():
+            for metric in family.describe():
+                setattr(metric, _OWNER, self)
+                found.append(metric)
+        return found
+
+    def collect(self) -> Iterable[Metric]:
+        """Return all families at one moment, with every record that came before."""
+        self.flush()
+        with self._lock:
+            metrics = [metric for family in self._families.values() for metric in family.collect()]
+        for metric in metrics:
+            # So that a second import of the package finds these instruments.
+            setattr(metric, _OWNER, self)
+        return metrics
+
+    def enqueue(self, count: Callable[[Sequence[_T]], None], record: _T, *, may_count: bool = True) -> None:
+        """Queue a record to be counted together with others that have the same ``count``.
+
+        Args:
+            count: Counts a sequence of such records.
+            record: The record.
+            may_count: Whether this event may count at once; False where a garbage collection may have caused it.
+        """
+        self._waiting.append((count, record))
+        if self.waits:
+            if len(self._waiting) >= _MAX_WAITING and not self._is_scheduled:
+                self._is_scheduled = self._worker.submit(self._count_waiting)
+        elif may_count:
+            if self._counting_thread != threading.get_ident():
+                self._count_waiting()
+        elif not self._is_scheduled:
+            self._is_scheduled = self._worker.submit(self._count_waiting)
+
+    def requeue(self, count: Callable[[Sequence[_T]], None], record: _T) -> None:
+        """Queue a record to be counted by the flush that is running."""
+        self._waiting.append((count, record))
+
+    def before_flush(self, update: Callable[[], None]) -> None:
+        """Call a bound method before each reading of the registry, as long as its object lives."""
+        self._before_flush.append(WeakMethod(update))
+
+    def flush(self) -> None:
+        """Count what waits, and return when it is counted."""
+        for reference in list(self._before_flush):
+            if (update := reference()) is None:
+                self._before_flush.remove(reference)
+            else:
+                self._guarded(update)
+        if not self._waiting:
+            return
+        if threading.current_thread() is threading.main_thread():
+            counted = threading.Event()
+            if self._worker.submit(partial(self._count_and_signal, counted)):
+                counted.wait()
+                return
+        self._count_waiting()
+
+    def _count_waiting(self) -> None:
+        self._is_scheduled = False
+        # Counting can enqueue more, and so can a finaliser.
+        while self._waiting:
+            with self._lock:
+                groups: dict[Callable[[Any], None], list[Any]] = {}
+                with suppress(IndexError):
+                    for _ in range(_MAX_WAITING):
+                        count, record = self._waiting.popleft()
+                        groups.setdefault(count, []).append(record)
+                self._counting_thread = threading.get_ident()
+                try:
+                    for count, records in groups.items():
+                        self._guarded(partial(count, records))
+                finally:
+                    self._counting_thread = None
+
+    def _count_and_signal(self, counted: threading.Event) -> None:
+        try:
+            self._count_waiting()
+        finally:
+            counted.set()
+
+    def _guarded(self, count: Callable[[], None]) -> None:
+        try:
+            count()
+        except Exception:
+            _logger.exception("A record could not be counted.")
+            with self._lock:
+                self.counter("eco2_callbacks_errors_total").labels(callback="emit").inc()
+
+    def before_fork(self) -> None:
+        """Wait for the end of a count or a scrape: a child would never get the locks that it holds."""
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Let other threads count again."""
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Start with an empty queue: the parent counts what waited."""
+        self._lock = threading.RLock()
+        self._waiting.clear()
+        self._is_scheduled = False
+        self._counting_thread = None
+
+    def counter(self, name: str) -> Counter:
+        """Return a counter family by its name in the exposition."""
+        return cast("Counter", self._families[name])
+
+    def gauge(self, name: str) -> Gauge:
+        """Return a gauge family by its name in the exposition."""
+        return cast("Gauge", self._families[name])
+
+    def histogram(self, name: str) -> Histogram:
+        """Return a histogram family by its name in the exposition."""
+        return cast("Histogram", self._families[name])
+
+
+def observe_all(histogram: Histogram, amounts: Sequence[float]) -> None:
+    """Observe many amounts at once on a child with all its labels, without exemplars.
+
+    prometheus-client has no public way to do this, and single observations would cost more than the rest of a stream.
+    This reads its private fields (tested with 0.20 to 0.26) and falls back to single observations.
+    """
+    try:
+        bounds, buckets, total = histogram._upper_bounds, histogram._buckets, histogram._sum
+        places = Tally(bisect_left(bounds, amount) for amount in amounts)
+    except (AttributeError, TypeError):
+        for amount in amounts:
+            histogram.observe(amount)
+        return
+    for place, times in places.items():
+        buckets[place].inc(times)
+    total.inc(sum(amounts))
+
+
+def _log_failure() -> None:
+    _logger.exception("Records could not be counted.")
+
+
+def _ignore() -> None:
+    """Do nothing: records that the worker does not count wait for the next reader."""
+
+
+def _build(family: Family) -> MetricWrapperBase:
+    if family.kind == "counter":
+        return Counter(family.name, family.help, family.labels, registry=None)
+    if family.kind == "gauge":
+        # In multiprocess mode a setting is the same in all workers; any other gauge is the sum over the living ones.
+        mode: Literal["livemax", "livesum"] = "livemax" if family.is_setting else "livesum"
+        return Gauge(family.name, family.help, family.labels, registry=None, multiprocess_mode=mode)
+    return Histogram(family.name, family.help, family.labels, registry=None, buckets=family.buckets)
+
+
+_making = threading.Lock()
+_made: WeakKeyDictionary[CollectorRegistry, Instruments] = WeakKeyDictionary()
+
+
+def instruments_of(registry: CollectorRegistry) -> Instruments:
+    """Return the registry's instruments, made at the first call, so that handlers on one registry share them."""
+    with _making:
+        instruments = _made.get(registry)
+        if instruments is None:
+            instruments = _made[registry] = _find(registry) or Instruments(registry)
+        return instruments
+
+
+def _find(registry: CollectorRegistry) -> Instruments | None:
+    """Return instruments that this module made before it was reloaded or imported a second time."""
+    for metric in registry.collect():
+        if (instruments := getattr(metric, _OWNER, None)) is not None:
+            return cast("Instruments", instruments)
+    return None

@@ -1,0 +1,161 @@
+"""run_config and TelemetryConfig: the config that an application passes to a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any, Protocol, TypeAlias
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.runnables import RunnableConfig
+
+from eco2_callbacks.errors import ConfigError
+from eco2_callbacks.runs import identifier
+
+__all__ = ["LangSmithTelemetry", "NoTelemetry", "TelemetryConfig", "run_config"]
+
+Identifier: TypeAlias = str | int | UUID
+
+
+def run_config(
+    handler: BaseCallbackHandler,
+    *,
+    job_id: Identifier,
+    session_id: Identifier | None = None,
+    user_id: Identifier | None = None,
+    tenant_id: Identifier | None = None,
+    intent: str | None = None,
+    tags: Sequence[str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> RunnableConfig:
+    """Return the config of one request: its name is ``chat:{job_id}``, and the handler measures it.
+
+    LangChain copies tags and metadata to every run below, where LangSmith's filters (``metadata.job_id``) find them.
+
+    Args:
+        handler: Measures the request.
+        job_id: Id of the request.
+        session_id: Id of the conversation; also the ``thread_id`` that a checkpointer needs.
+        user_id: Id of the user.
+        tenant_id: Id of the tenant that pays.
+        intent: Intent of the request, where it is known before the graph sets it.
+        tags: Tags of every run.
+        metadata: Further metadata of every run; the arguments above win over the same keys.
+
+    Raises:
+        ConfigError: If ``tags`` is a single string.
+    """
+    config = _bare(metadata, job_id=job_id, session_id=session_id, user_id=user_id, tenant_id=tenant_id, intent=intent)
+    config["callbacks"] = [handler]
+    config["tags"] = _tags(tags)
+    return config
+
+
+class TelemetryConfig(Protocol):
+    """Makes the config of a request, for applications that keep telemetry behind a port."""
+
+    def run_config(
+        self,
+        *,
+        job_id: Identifier,
+        session_id: Identifier | None = None,
+        user_id: Identifier | None = None,
+        tenant_id: Identifier | None = None,
+        intent: str | None = None,
+        tags: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> RunnableConfig:
+        """Return the config of one request; see the function ``run_config``."""
+
+
+class LangSmithTelemetry:
+    """Configs of requests that the handler measures, with the same tags on all runs.
+
+    ``LANGSMITH_TRACING`` alone decides whether LangSmith traces them.
+
+    Args:
+        handler: Measures the requests.
+        environment: Where the application runs, such as ``Settings.environment``; the tag is ``env:{environment}``.
+        tags: Further tags of every run; a request's own tags follow them.
+
+    Raises:
+        ConfigError: If ``tags`` is a single string.
+    """
+
+    def __init__(self, handler: BaseCallbackHandler, *, environment: str = "", tags: Sequence[str] = ()) -> None:
+        self._handler = handler
+        self._tags = (*([f"env:{environment}"] if environment else []), *_tags(tags))
+
+    def run_config(
+        self,
+        *,
+        job_id: Identifier,
+        session_id: Identifier | None = None,
+        user_id: Identifier | None = None,
+        tenant_id: Identifier | None = None,
+        intent: str | None = None,
+        tags: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> RunnableConfig:
+        """Return the config of one request, the default tags first."""
+        return run_config(
+            self._handler,
+            job_id=job_id,
+            session_id=session_id,
+            user_id=user_id,
+            tenant_id=tenant_id,
+            intent=intent,
+            tags=list(dict.fromkeys((*self._tags, *_tags(tags)))),
+            metadata=metadata,
+        )
+
+
+class NoTelemetry:
+    """Configs of requests that no handler measures: the no-op twin of ``LangSmithTelemetry``.
+
+    They hold no callbacks and no tags, but the thread that a checkpointer needs. ``LANGSMITH_TRACING`` still decides
+    whether LangSmith traces them.
+    """
+
+    def run_config(
+        self,
+        *,
+        job_id: Identifier,
+        session_id: Identifier | None = None,
+        user_id: Identifier | None = None,
+        tenant_id: Identifier | None = None,
+        intent: str | None = None,
+        tags: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> RunnableConfig:
+        """Return the config of one request: its name, thread and metadata."""
+        _tags(tags)  # refuses wrong ones here as well
+        return _bare(
+            metadata, job_id=job_id, session_id=session_id, user_id=user_id, tenant_id=tenant_id, intent=intent
+        )
+
+
+def _bare(metadata: Mapping[str, Any] | None, **named: Identifier | None) -> RunnableConfig:
+    texts = {key: text for key, value in named.items() if (text := _text(value)) is not None}
+    config = RunnableConfig(run_name=f"chat:{texts.get('job_id', '')}", metadata=_copy(metadata or {}) | texts)
+    if "session_id" in texts:
+        config["configurable"] = {"thread_id": texts["session_id"]}
+    return config
+
+
+def _text(value: object) -> str | None:
+    return identifier(value.value if isinstance(value, Enum) else value)
+
+
+def _tags(tags: Sequence[str] | None) -> list[str]:
+    if isinstance(tags, str):
+        raise ConfigError(f"tags is {tags!r}, wanted a list of strings; pass [{tags!r}].")
+    return list(tags or ())
+
+
+def _copy(value: Any) -> Any:
+    """Return a copy of mappings and lists; the objects inside are the application's and may not be copyable."""
+    if isinstance(value, Mapping):
+        return {key: _copy(inner) for key, inner in value.items()}
+    return [_copy(inner) for inner in value] if isinstance(value, list) else value

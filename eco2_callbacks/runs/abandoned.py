@@ -1,0 +1,144 @@
+"""AbandonedCallDetector: finds model calls whose end callback will never fire."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from eco2_callbacks.runs.open_runs import OpenLLMCall, OpenRun, current_task
+from eco2_callbacks.runs.outcomes import Outcome
+
+__all__ = ["AbandonedCallDetector"]
+
+
+class AbandonedCallDetector:
+    """Finds open model calls that their caller has left.
+
+    LangChain fires no end callback for a cancelled call that does not stream, for the other prompts of a ``generate``
+    of which one failed, and for a call whose graph was cancelled. Only calls by LangChain's own models are watched:
+    they run to their end in the task or thread in which they start.
+
+    ========================================================  =====================================================
+    A call that does not stream is left when                  It is closed
+    ========================================================  =====================================================
+    its task is done, or its thread has ended                 at the next event or scrape
+    another prompt of the same sync ``generate`` has failed   at once below no run
+    its task or thread starts a new run outside the call      below no run: at once; else when the run above ends,
+    or reads the metrics                                      unless its end callback fires before that
+    the run above ends in the same task or thread             at once (``OpenRunTable.close_unfinished_below``)
+    ========================================================  =====================================================
+
+    A call with a stream is left to its generator, which fires an end callback when it is closed. If the run above
+    closed such a call, LangSmith's run is ended when the task is done.
+
+    Args:
+        clock: The handler's clock.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._abandoned: deque[OpenLLMCall] = deque()
+        self._watched: dict[UUID, tuple[OpenLLMCall, Callable[[Any], None] | None]] = {}
+        # The watched calls by the task or thread in which they started.
+        self._calls_by_place: dict[asyncio.Task[Any] | int, list[OpenLLMCall]] = {}
+
+    @property
+    def has_abandoned(self) -> bool:
+        """Whether calls wait in ``pop_abandoned()``."""
+        return bool(self._abandoned)
+
+    def watch(self, call: OpenLLMCall) -> None:
+        """Watch a call that has just opened."""
+        callback = None
+        if call.task is not None:
+            callback = partial(self._on_task_done, call)
+            call.task.add_done_callback(callback)
+        self._watched[call.run_id] = call, callback
+        self._calls_by_place.setdefault(_place(call), []).append(call)
+
+    def unwatch(self, call: OpenLLMCall) -> None:
+        """Stop watching a call."""
+        watched = self._watched.pop(call.run_id, None)
+        if watched is None:
+            return
+        if watched[1] is not None and call.task is not None:
+            call.task.remove_done_callback(watched[1])
+        place = _place(call)
+        calls = self._calls_by_place.get(place)
+        if calls is not None:
+            if call in calls:
+                calls.remove(call)
+            if not calls:
+                self._calls_by_place.pop(place, None)
+
+    def on_end(self, call: OpenLLMCall, outcome: Outcome) -> None:
+        """Stop watching a call that ended; a failed prompt of a sync ``generate`` abandons the others."""
+        if outcome.status == "error" and call.task is None:
+            for other in self._calls_by_place.get(call.thread_id, ()):
+                if other.parent is None and other.params is call.params and other is not call:
+                    self._abandoned.append(other)
+        self.unwatch(call)
+
+    def on_start(self, run: OpenRun) -> None:
+        """Check, before a new run opens, which calls its task or thread has left."""
+        if self._calls_by_place:
+            self._check_place(_place(run), run)
+
+    def on_read(self) -> None:
+        """Check, when the metrics are read, the calls of this task or thread, and those of threads that have ended."""
+        if not self._calls_by_place:
+            return
+        task = current_task()
+        self._check_place(threading.get_ident() if task is None else task, None)
+        alive = {thread.ident for thread in threading.enumerate()}
+        for place in list(self._calls_by_place):
+            if isinstance(place, int) and place not in alive:
+                self._abandoned.extend(call for call in self._calls_by_place.get(place, ()) if call.stream is None)
+
+    def clear_after_fork(self) -> None:
+        """Watch no call of the parent of a forked child."""
+        self._abandoned.clear()
+        self._watched.clear()
+        self._calls_by_place.clear()
+
+    def pop_abandoned(self) -> Iterator[OpenLLMCall]:
+        """Yield each abandoned call and stop watching it."""
+        while self._abandoned:
+            call = self._abandoned.popleft()
+            if call.run_id in self._watched:
+                self.unwatch(call)
+                yield call
+
+    def _check_place(self, place: asyncio.Task[Any] | int, run: OpenRun | None) -> None:
+        for call in tuple(self._calls_by_place.get(place, ())):
+            if call.stream is not None or call is run or (run is not None and _is_part_of(run, call)):
+                continue
+            if call.left_at is None:
+                call.left_at = self._clock()
+            if call.parent is None:
+                self._abandoned.append(call)
+
+    def _on_task_done(self, call: OpenLLMCall, _: object) -> None:
+        # The loop calls this at any time: only queue the call here.
+        self._abandoned.append(call)
+
+
+def _place(run: OpenRun) -> asyncio.Task[Any] | int:
+    return run.thread_id if run.task is None else run.task
+
+
+def _is_part_of(run: OpenRun, call: OpenLLMCall) -> bool:
+    """Return whether a run starts inside a call, or is another prompt of the same ``generate``."""
+    if isinstance(run, OpenLLMCall) and run.params is call.params:
+        return True
+    above = run.parent
+    while above is not None:
+        if above is call:
+            return True
+        above = above.parent
+    return False

@@ -1,0 +1,93 @@
+"""Attribution: who spent it and what for, read from a run's metadata and state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from eco2_callbacks.runs.open_runs import RequestContext
+
+__all__ = [
+    "UNCLASSIFIED",
+    "identifier",
+    "labels_of_run",
+    "state_values",
+    "text_of",
+    "updates_of",
+    "value_at",
+]
+
+UNCLASSIFIED = "unclassified"
+_NO_STATE: Mapping[str, str] = {}
+
+
+def labels_of_run(context: RequestContext | None, metadata: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return node, intent and tenant of a run; the state's intent and tenant win over those of the metadata."""
+    state = _NO_STATE if context is None else context.state
+    intent = state.get("intent") or text_of(metadata.get("intent"))
+    tenant_id = state.get("tenant_id") or text_of(metadata.get("tenant_id"))
+    if context is not None:
+        # Work that starts after its request ended may have lost the metadata.
+        intent, tenant_id = intent or context.intent, tenant_id or context.tenant_id
+    return text_of(metadata.get("langgraph_node")), intent or UNCLASSIFIED, tenant_id
+
+
+def text_of(value: object) -> str:
+    """Return a metadata or state value as text: a string or string enum; ``""`` for anything else."""
+    if value is None or type(value) is str:
+        return value or ""
+    if isinstance(value, Enum):
+        value = value.value
+    return str(value) if isinstance(value, str) else ""
+
+
+def identifier(value: object) -> str | None:
+    """Return the identifier of a user, session or job as text; None if there is none."""
+    return None if value is None or value == "" else str(value)
+
+
+def state_values(outputs: object, keys: tuple[str, ...]) -> dict[str, str]:
+    """Return the texts under these keys in a graph's state, or in a node's update of it."""
+    values = {}
+    for update in updates_of(outputs):
+        for key in keys:
+            if text := text_of(value_at(update, key)):
+                values[key] = text
+    return values
+
+
+def updates_of(outputs: object) -> list[object]:
+    """Return the state updates inside a node's output.
+
+    ===================================================  =====================================================
+    The output is                                        Its updates
+    ===================================================  =====================================================
+    a mapping, or an object with attributes              itself
+    a ``Command``                                        its ``update``: either of them, or a list of pairs
+    a list of these                                      those of each item
+    ===================================================  =====================================================
+
+    ``Command`` is recognised by its class name, so that LangGraph need not be installed.
+    """
+    if isinstance(outputs, dict):
+        return [outputs]
+    updates = []
+    for output in outputs if isinstance(outputs, list) else (outputs,):
+        update = output
+        if type(output).__name__ == "Command":
+            update = getattr(output, "update", None)
+            if isinstance(update, list | tuple):
+                update = dict(pair for pair in update if isinstance(pair, tuple) and len(pair) == 2)
+        updates.append(update)
+    return updates
+
+
+def value_at(update: object, key: str) -> Any:
+    """Return what a state update, or an object inside it, holds under a key; None if it holds nothing."""
+    if isinstance(update, dict):
+        return update.get(key)
+    try:
+        return getattr(update, key, None)
+    except Exception:  # a property of the application's state may raise anything
+        return None

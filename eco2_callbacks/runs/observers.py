@@ -1,0 +1,31 @@
+"""RunObserver: the one protocol through which outputs follow the run tree."""
+
+from __future__ import annotations
+
+from eco2_callbacks.records import Record
+from eco2_callbacks.runs.open_runs import OpenLLMCall, OpenRun
+
+__all__ = ["RunObserver"]
+
+
+class RunObserver:
+    """Follows the runs of one handler. Override what is needed; each method does nothing by default.
+
+    An observer reads everything from the run and its record, never from the current context, thread or task: it may be
+    called later than the callback. A method that raises is logged and counted, and no other observer is affected.
+    """
+
+    def on_start(self, run: OpenRun) -> None:
+        """Called when a run has started; links between runs are included."""
+
+    def on_stream_start(self, call: OpenLLMCall) -> None:
+        """Called when the first chunk of a call has arrived; ``call.stream`` is set."""
+
+    def on_end(self, run: OpenRun, record: Record | None) -> None:
+        """Called once when a run has ended; a link between runs has no record."""
+
+    def on_unfinished(self, run: OpenRun, reason: str) -> None:
+        """Called after ``on_end`` for a run that was closed without an end callback."""
+
+    def on_evicted(self) -> None:
+        """Called for a run that was closed because too many were open, or because it was open too long."""

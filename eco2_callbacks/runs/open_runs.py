@@ -1,0 +1,338 @@
+"""The open runs: what is known of a run between its start and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from langchain_core.messages import BaseMessage
+
+from eco2_callbacks.records import RetryReason
+from eco2_callbacks.runs.outcomes import Outcome
+from eco2_callbacks.runs.spans import SpanIds, current_span
+from eco2_callbacks.runs.streams import Stream
+from eco2_callbacks.runs.totals import RunTotals
+
+__all__ = [
+    "Fallback",
+    "OpenGraphRun",
+    "OpenLLMCall",
+    "OpenNodeRun",
+    "OpenRun",
+    "OpenToolCall",
+    "RequestContext",
+    "TimedRun",
+    "current_task",
+]
+
+
+def current_task() -> asyncio.Task[Any] | None:
+    """Return the asyncio task that this code runs in; None outside a loop."""
+    # `asyncio.current_task()` raises outside a loop, which costs ten times as much as this check.
+    loop = asyncio._get_running_loop()
+    return None if loop is None else asyncio.current_task(loop)
+
+
+class RequestContext:
+    """What all runs of one request share, also those that start after the request ended.
+
+    Attributes:
+        trace_id: Run id of the request.
+        intent: From the request's metadata.
+        tenant_id: From the request's metadata.
+        state: Labels that nodes put into the graph's state; they take precedence over the metadata.
+    """
+
+    __slots__ = ("intent", "state", "tenant_id", "trace_id")
+
+    def __init__(self, trace_id: UUID, intent: str, tenant_id: str) -> None:
+        self.trace_id = trace_id
+        self.intent = intent
+        self.tenant_id = tenant_id
+        self.state: dict[str, str] = {}
+
+    def current_intent(self) -> str:
+        """Return the state's intent, or the metadata's."""
+        return self.state.get("intent", self.intent)
+
+    def current_tenant_id(self) -> str:
+        """Return the state's tenant, or the metadata's."""
+        return self.state.get("tenant_id", self.tenant_id)
+
+
+class Fallback:
+    """The attempts of one ``with_fallbacks``: after a failed attempt, the next one is a fallback."""
+
+    __slots__ = ("failed",)
+
+    def __init__(self) -> None:
+        self.failed = False
+
+
+class OpenRun:
+    """A run between its start and its end. A plain chain run is only a link in the tree.
+
+    Attributes:
+        trace_id: Run id of the topmost run above that the handler saw.
+        context: What the request's runs share; None below no request.
+        parent: The run above; None for a topmost run.
+        graph_run: The request; None below no request, or where the request has ended.
+        node: The nearest enclosing node.
+        tool: The nearest enclosing tool.
+        retry: Why this run repeats a failed one.
+        fallback: On the run of a ``with_fallbacks``: its attempts.
+        attempt_of: On each attempt: the ``with_fallbacks`` it belongs to.
+        failed_attempts: Failed model and tool calls directly inside this run; see ``RetryDetector``.
+        children: The open runs directly below.
+        has_nodes: Whether a node ran below.
+        defers_inputs: Whether LangSmith's tracer sends this run as a whole when it ends.
+        thread_id: Thread in which it started.
+        task: Task in which it started.
+        outcome: How the run ended, set with the next two when it ends.
+        output: What LangChain passed to the end callback.
+        duration_seconds: From start to end.
+    """
+
+    __slots__ = (
+        "attempt_of",
+        "children",
+        "context",
+        "defers_inputs",
+        "duration_seconds",
+        "failed_attempts",
+        "fallback",
+        "graph_run",
+        "has_nodes",
+        "node",
+        "outcome",
+        "output",
+        "parent",
+        "retry",
+        "run_id",
+        "task",
+        "thread_id",
+        "tool",
+        "trace_id",
+    )
+    outcome: Outcome
+    duration_seconds: float
+
+    def __init__(self, run_id: UUID) -> None:
+        self.run_id = run_id
+        self.trace_id = run_id
+        self.context: RequestContext | None = None
+        self.parent: OpenRun | None = None
+        self.graph_run: OpenGraphRun | None = None
+        self.node: OpenNodeRun | None = None
+        self.tool: OpenToolCall | None = None
+        self.retry: RetryReason | None = None
+        self.fallback: Fallback | None = None
+        self.attempt_of: Fallback | None = None
+        self.failed_attempts: list[Any] | None = None
+        self.children: dict[UUID, OpenRun] | None = None
+        self.has_nodes = False
+        self.defers_inputs = False
+        self.output: Any = None
+        self.thread_id = threading.get_ident()
+        self.task = current_task()
+
+    def may_still_end(self) -> bool:
+        """Return whether this run's end callback can still fire although the run above ends now.
+
+        ============================  ==========================================================
+        This run started in           Its end callback can still fire
+        ============================  ==========================================================
+        the current task or thread    no: that code has left this run
+        another task                  yes, unless the task is done or being cancelled
+        another thread                yes: a thread cannot be cancelled
+        ============================  ==========================================================
+        """
+        if self.task is not None:
+            return self.task is not current_task() and not self.task.done() and not self.task.cancelling()
+        return self.thread_id != threading.get_ident()
+
+
+class TimedRun(OpenRun):
+    """A run that becomes a record.
+
+    Attributes:
+        started: Seconds of the handler's clock.
+        started_at: Wall time.
+        metadata: As LangChain passed it.
+        tags: As LangChain passed them.
+        span: The OpenTelemetry span that was current at the start. A run can be closed from other code, so the span
+            that is current at the end may be another one.
+    """
+
+    __slots__ = ("metadata", "span", "started", "started_at", "tags")
+
+    def __init__(
+        self,
+        run_id: UUID,
+        *,
+        started: float,
+        started_at: datetime,
+        metadata: Mapping[str, Any],
+        tags: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(run_id)
+        self.started = started
+        self.started_at = started_at
+        self.metadata = metadata
+        self.tags = tags
+        self.span: SpanIds = current_span()
+
+
+class OpenGraphRun(TimedRun):
+    """A root chain run: one request.
+
+    Attributes:
+        own_context: The same object as ``context``, never None here.
+        resumed: Whether the request continues an interrupted one.
+        interrupted: Whether a node of the request was interrupted.
+        tasks: Task namespaces seen so far, by graph namespace and step.
+        failed_tasks: Task namespaces and steps whose run failed.
+    """
+
+    __slots__ = ("failed_tasks", "interrupted", "own_context", "resumed", "tasks", "totals")
+
+    def __init__(self, run_id: UUID, *, own_context: RequestContext, resumed: bool, **timed: Any) -> None:
+        super().__init__(run_id, **timed)
+        self.context = self.own_context = own_context
+        self.resumed = resumed
+        self.interrupted = False
+        self.totals = RunTotals()
+        self.tasks: dict[tuple[str, object], set[str]] = {}
+        self.failed_tasks: set[tuple[str, object]] | None = None
+
+
+class OpenNodeRun(TimedRun):
+    """A LangGraph node's run, or a task's of the functional API.
+
+    Attributes:
+        task_namespace: LangGraph's checkpoint namespace of the task; a retry keeps it.
+        tasks: Task namespaces seen in the same step, shared by all its runs.
+        parallel: Whether a node of another nested graph ran beside this one.
+    """
+
+    __slots__ = ("name", "parallel", "step", "task_namespace", "tasks", "totals")
+
+    def __init__(
+        self, run_id: UUID, *, name: str, step: int | None, task_namespace: str, tasks: set[str], **timed: Any
+    ) -> None:
+        super().__init__(run_id, **timed)
+        self.name = name
+        self.step = step
+        self.task_namespace = task_namespace
+        self.tasks = tasks
+        self.parallel = False
+        self.totals = RunTotals()
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether another run of the same step, or of a graph beside this one, was seen."""
+        return self.parallel or len(self.tasks) > 1
+
+
+class OpenToolCall(TimedRun):
+    """A tool's or retriever's run."""
+
+    __slots__ = ("input_text", "intent", "is_retriever", "name", "node_name", "tenant_id")
+
+    def __init__(
+        self,
+        run_id: UUID,
+        *,
+        name: str,
+        is_retriever: bool,
+        input_text: str,
+        node_name: str,
+        intent: str,
+        tenant_id: str,
+        **timed: Any,
+    ) -> None:
+        super().__init__(run_id, **timed)
+        self.name = name
+        self.is_retriever = is_retriever
+        self.input_text = input_text
+        self.node_name = node_name
+        self.intent = intent
+        self.tenant_id = tenant_id
+
+
+class OpenLLMCall(TimedRun):
+    """A model's run.
+
+    Attributes:
+        parent_run_id: As LangChain names it.
+        serialized: LangChain's description of the model object, with its endpoint.
+        params: LangChain's invocation parameters.
+        messages: What was sent to a chat model.
+        prompts: What was sent to a text-completion model.
+        stream: Set from the first chunk on.
+        chunks: What was streamed, kept in case the call is cut short.
+        texts: What was streamed as text, where there were no chunks.
+        last_event: The last event of a v3 stream.
+        reported_usage: The last usage that an event of a v3 stream reported.
+        left_at: When its thread or task went on without it, in seconds of the handler's clock.
+    """
+
+    __slots__ = (
+        "chunks",
+        "intent",
+        "last_event",
+        "left_at",
+        "messages",
+        "node_name",
+        "operation",
+        "params",
+        "parent_run_id",
+        "prompts",
+        "provider",
+        "reported_usage",
+        "request_model",
+        "serialized",
+        "stream",
+        "tenant_id",
+        "texts",
+    )
+
+    def __init__(
+        self,
+        run_id: UUID,
+        *,
+        parent_run_id: UUID | None,
+        node_name: str,
+        intent: str,
+        tenant_id: str,
+        operation: str,
+        provider: str,
+        request_model: str,
+        serialized: Mapping[str, Any] | None,
+        params: Mapping[str, Any],
+        messages: Sequence[BaseMessage] = (),
+        prompts: Sequence[str] = (),
+        **timed: Any,
+    ) -> None:
+        super().__init__(run_id, **timed)
+        self.parent_run_id = parent_run_id
+        self.node_name = node_name
+        self.intent = intent
+        self.tenant_id = tenant_id
+        self.operation = operation
+        self.provider = provider
+        self.request_model = request_model
+        self.serialized = serialized
+        self.params = params
+        self.messages = messages
+        self.prompts = prompts
+        self.stream: Stream | None = None
+        self.chunks: list[Any] = []
+        self.texts: list[str] = []
+        self.last_event: Any = None
+        self.reported_usage: Any = None
+        self.left_at: float | None = None

@@ -1,0 +1,427 @@
+"""Tracker: builds the tree of runs from their starts and ends, and has each run recorded when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from langchain_core.messages import BaseMessage
+
+from eco2_callbacks import forks
+from eco2_callbacks.records import Record
+from eco2_callbacks.runs.abandoned import AbandonedCallDetector
+from eco2_callbacks.runs.attribution import (
+    UNCLASSIFIED,
+    labels_of_run,
+    state_values,
+    text_of,
+)
+from eco2_callbacks.runs.enclosing import Enclosing, EnclosingRuns
+from eco2_callbacks.runs.observers import RunObserver
+from eco2_callbacks.runs.open_runs import (
+    OpenGraphRun,
+    OpenLLMCall,
+    OpenNodeRun,
+    OpenRun,
+    OpenToolCall,
+    RequestContext,
+)
+from eco2_callbacks.runs.outcomes import ABANDONED, Outcome
+from eco2_callbacks.runs.recorder import Recorder
+from eco2_callbacks.runs.retries import RetryDetector
+from eco2_callbacks.runs.run_table import OpenRunTable
+from eco2_callbacks.runs.streams import Stream
+from eco2_callbacks.usage import provider_of, request_model
+
+__all__ = ["Tracker"]
+
+# No process has more runs open at once, and no request takes longer: beyond these bounds an end was lost.
+_MAX_OPEN_RUNS = 100_000
+_MAX_AGE_SECONDS = 6 * 3600.0
+_GRAPH_STEP_TAG = "graph:step:"
+_TASK_STEP_TAG = "seq:step:"
+_TASK_PATH = "__pregel_push"
+# LangGraph's own entry point; it is a run only where an edge from it is conditional.
+_START = "__start__"
+_NO_METADATA: Mapping[str, Any] = {}
+
+
+class Tracker:
+    """Knows every open run of one handler.
+
+    Args:
+        recorder: Makes the records.
+        observers: Follow the runs; called in this order.
+        on_failure: Called, while the exception is handled, with the callback's name and the run id.
+        state_labels: As the handler's.
+        clock: As the handler's.
+        now: As the handler's.
+    """
+
+    def __init__(
+        self,
+        *,
+        recorder: Recorder,
+        observers: Sequence[RunObserver],
+        on_failure: Callable[[str, UUID | None], None],
+        state_labels: tuple[str, ...],
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._recorder = recorder
+        self._observers = tuple(observers)
+        self._on_failure = on_failure
+        self._state_labels = state_labels
+        self._clock = clock
+        self._now = now
+        self._runs = OpenRunTable(max_open=_MAX_OPEN_RUNS, max_age_seconds=_MAX_AGE_SECONDS)
+        self._enclosing = EnclosingRuns(self._runs)
+        self._retries = RetryDetector(self._runs)
+        self._abandoned = AbandonedCallDetector(clock)
+        forks.register(self)
+
+    def is_open(self, run_id: UUID) -> bool:
+        """Return whether a run is open."""
+        return self._runs.get(run_id) is not None
+
+    def open_call(self, run_id: UUID) -> OpenLLMCall | None:
+        """Return the open model call with a run id; None if there is none."""
+        run = self._runs.get(run_id)
+        return run if isinstance(run, OpenLLMCall) else None
+
+    def open_run_count(self) -> int:
+        """Return how many runs are open, after closing those that their callers have left."""
+        self._abandoned.on_read()
+        self._close_abandoned()
+        return len(self._runs)
+
+    def start_chain(
+        self,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        name: object,
+        inputs: object,
+        tags: Sequence[str] | None,
+        metadata: Mapping[str, Any] | None,
+        *,
+        defers_inputs: bool = False,
+    ) -> None:
+        """Open a chain's run.
+
+        A node's run becomes a ``NodeRun``; a topmost chain is a request; any other chain is a link between runs. Work
+        that starts after its request ended is no new request.
+        """
+        if self._runs.get(run_id) is not None:
+            return  # attached twice
+        metadata = metadata or _NO_METADATA
+        enclosing = self._enclosing.find(parent_run_id)
+        node = metadata.get("langgraph_node")
+        run: OpenRun
+        if isinstance(name, str) and node == name != _START and _is_node(tags, metadata):
+            run = self._new_node(run_id, enclosing, name, _step(tags, metadata), inputs, metadata)
+        elif enclosing.parent is None and enclosing.context is None:
+            run = self._new_request(run_id, inputs, tags, metadata)
+        else:
+            run = OpenRun(run_id)
+        run.defers_inputs = defers_inputs
+        self._start(run, enclosing, name, tags)
+
+    def start_call(
+        self,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        tags: Sequence[str] | None,
+        metadata: Mapping[str, Any] | None,
+        *,
+        serialized: Mapping[str, Any] | None,
+        params: Mapping[str, Any] | None,
+        messages: Sequence[BaseMessage] = (),
+        prompts: Sequence[str] = (),
+        watched: bool = False,
+    ) -> None:
+        """Open a model's call; ``watched`` where LangChain's own model runs it, so that it can be found abandoned."""
+        if self._runs.get(run_id) is not None:
+            return  # attached twice
+        metadata = metadata or _NO_METADATA
+        params = params if isinstance(params, dict) else _NO_METADATA
+        enclosing = self._enclosing.find(parent_run_id)
+        node, intent, tenant_id = labels_of_run(enclosing.context, metadata)
+        call = OpenLLMCall(
+            run_id,
+            parent_run_id=parent_run_id,
+            node_name=node,
+            intent=intent,
+            tenant_id=tenant_id,
+            operation="text_completion" if prompts else "chat",
+            provider=provider_of(metadata, serialized),
+            request_model=request_model(metadata, params),
+            serialized=serialized,
+            params=params,
+            messages=messages,
+            prompts=prompts,
+            tags=tuple(tags) if tags else (),
+            metadata=metadata,
+            started_at=self._now(),
+            started=self._clock(),
+        )
+        self._start(call, enclosing, None, tags)
+        if watched:
+            self._abandoned.watch(call)
+
+    def start_tool(
+        self,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        metadata: Mapping[str, Any] | None,
+        name: str,
+        *,
+        input_text: str,
+        is_retriever: bool,
+    ) -> None:
+        """Open a tool's or retriever's run."""
+        if self._runs.get(run_id) is not None:
+            return  # attached twice
+        metadata = metadata or _NO_METADATA
+        enclosing = self._enclosing.find(parent_run_id)
+        node, intent, tenant_id = labels_of_run(enclosing.context, metadata)
+        run = OpenToolCall(
+            run_id,
+            name=name,
+            is_retriever=is_retriever,
+            input_text=input_text,
+            node_name=node,
+            intent=intent,
+            tenant_id=tenant_id,
+            metadata=metadata,
+            started_at=self._now(),
+            started=self._clock(),
+        )
+        self._start(run, enclosing, None, None)
+
+    def start_stream(self, call: OpenLLMCall) -> Stream:
+        """Return the stream of a call whose first chunk arrived."""
+        call.stream = stream = Stream()
+        for observer in self._observers:
+            self._guard(call, observer.on_stream_start, call)
+        return stream
+
+    def end(self, run_id: UUID, outcome: Outcome, output: Any = None) -> None:
+        """Close a run, and before it the unfinished runs below; a run that is not open is ignored."""
+        run = self._runs.close(run_id)
+        if run is None:
+            return  # attached twice, or closed by the run above
+        if isinstance(run, OpenLLMCall):
+            self._abandoned.on_end(run, outcome)
+        if run.children:
+            unfinished = Outcome("cancelled", outcome.error_type)
+            for child in self._runs.close_unfinished_below(run):
+                self._finish_without_callback(
+                    child, unfinished, f"{unfinished.error_type or 'Cancelled'}: the run above ended before this one"
+                )
+        self._finish(run, outcome, output)
+        if self._abandoned.has_abandoned:
+            self._close_abandoned()
+
+    def close(self) -> None:
+        """Close all open runs as cancelled."""
+        self._close_abandoned()
+        while (run := self._runs.newest()) is not None:
+            self._evict(run)
+            if isinstance(run, OpenLLMCall):
+                for observer in self._observers:
+                    self._guard(run, observer.on_unfinished, run, "Cancelled: the handler was closed before this call")
+
+    def before_fork(self) -> None:
+        """Do nothing: single operations on the table need no quiet."""
+
+    def after_fork_in_parent(self) -> None:
+        """Do nothing."""
+
+    def after_fork_in_child(self) -> None:
+        """Leave the open runs to the parent; work below them keeps their trace, intent and tenant."""
+        self._abandoned.clear_after_fork()
+        for run in self._runs.clear_after_fork():
+            self._enclosing.remember_ended(run)
+
+    def _new_request(
+        self, run_id: UUID, inputs: object, tags: Sequence[str] | None, metadata: Mapping[str, Any]
+    ) -> OpenGraphRun:
+        intent, tenant_id = text_of(metadata.get("intent")) or UNCLASSIFIED, text_of(metadata.get("tenant_id"))
+        request = OpenGraphRun(
+            run_id,
+            own_context=RequestContext(run_id, intent, tenant_id),
+            # A resumed graph gets no input, or a Command. What nodes put into the state before still holds.
+            resumed=inputs is None or type(inputs).__name__ == "Command",
+            tags=tuple(tags or ()),
+            metadata=metadata,
+            started_at=self._now(),
+            started=self._clock(),
+        )
+        request.graph_run = request
+        return request
+
+    def _new_node(
+        self,
+        run_id: UUID,
+        enclosing: Enclosing,
+        name: str,
+        step: int | None,
+        inputs: object,
+        metadata: Mapping[str, Any],
+    ) -> OpenNodeRun:
+        task_namespace = str(metadata.get("langgraph_checkpoint_ns", run_id))
+        tasks: set[str] = set()
+        parent = enclosing.parent
+        if parent is not None and (request := parent.graph_run) is not None:
+            tasks = request.tasks.setdefault((task_namespace.rpartition("|")[0], step), tasks)
+            if request.resumed and not request.own_context.state:
+                request.own_context.state.update(state_values(inputs, self._state_labels))
+        tasks.add(task_namespace)
+        return OpenNodeRun(
+            run_id,
+            name=name,
+            step=step,
+            task_namespace=task_namespace,
+            tasks=tasks,
+            metadata=metadata,
+            started_at=self._now(),
+            started=self._clock(),
+        )
+
+    def _start(self, run: OpenRun, enclosing: Enclosing, name: object, tags: Sequence[str] | None) -> None:
+        parent, context = enclosing
+        if parent is not None:
+            run.parent, run.graph_run, run.trace_id = parent, parent.graph_run, parent.trace_id
+            run.node = parent if isinstance(parent, OpenNodeRun) else parent.node
+            run.tool = parent if isinstance(parent, OpenToolCall) else parent.tool
+        elif context is not None:
+            run.trace_id = context.trace_id
+        if context is not None:
+            run.context = context
+        if parent is not None or tags or name is not None:
+            self._retries.on_start(run, name, tags)
+        self._abandoned.on_start(run)
+        evicted = self._runs.add(run)
+        if isinstance(run, OpenNodeRun):
+            _mark_parallel(run)
+        for observer in self._observers:
+            self._guard(run, observer.on_start, run)
+        if evicted is not None:
+            for observer in self._observers:
+                self._guard(run, observer.on_evicted)
+            self._evict(evicted)
+        if self._abandoned.has_abandoned:
+            self._close_abandoned()
+
+    def _finish(self, run: OpenRun, outcome: Outcome, output: Any) -> None:
+        """Update what other runs can see, make the record, and pass both to the observers."""
+        run.outcome, run.output = outcome, output
+        record: Record | None = None
+        try:
+            self._update_tree(run, outcome, output)
+            record = self._recorder.record(run)
+        finally:
+            # Whatever went wrong: an observer may hold something back until the run ends.
+            for observer in self._observers:
+                self._guard(run, observer.on_end, run, record)
+            run.output = None
+
+    def _update_tree(self, run: OpenRun, outcome: Outcome, output: Any) -> None:
+        started = getattr(run, "started", None)
+        left_at = getattr(run, "left_at", None) if outcome is ABANDONED else None
+        run.duration_seconds = 0.0 if started is None else (self._clock() if left_at is None else left_at) - started
+        self._retries.on_end(run, outcome)
+        if isinstance(run, OpenNodeRun):
+            if outcome.status == "interrupted" and run.graph_run is not None:
+                run.graph_run.interrupted = True
+            if output is not None and run.context is not None:
+                run.context.state.update(state_values(output, self._state_labels))
+        if not isinstance(run, OpenLLMCall | OpenToolCall):
+            self._enclosing.remember_ended(run)
+
+    def _finish_without_callback(self, run: OpenRun, outcome: Outcome, reason: str) -> None:
+        """Finish a run whose end callback did not fire."""
+        self._finish(run, outcome, None)
+        if isinstance(run, OpenLLMCall):
+            if run.stream is not None and run.task is not None and not run.task.done():
+                return  # its generator may still be closed: until its task is done it stays watched
+            self._abandoned.unwatch(run)
+        for observer in self._observers:
+            self._guard(run, observer.on_unfinished, run, reason)
+
+    def _close_abandoned(self) -> None:
+        reason = "Cancelled: the caller left this call before its end"
+        for call in self._abandoned.pop_abandoned():
+            if self._runs.get(call.run_id) is None:
+                # The run above closed it before; its end on LangSmith was left to its generator.
+                for observer in self._observers:
+                    self._guard(call, observer.on_unfinished, call, reason)
+            elif call.stream is None and self._runs.close(call.run_id) is not None:
+                self._finish_without_callback(call, ABANDONED, reason)
+
+    def _evict(self, run: OpenRun) -> None:
+        """Close a run that did not end, and leave those below open."""
+        if self._runs.close(run.run_id) is not None:
+            if isinstance(run, OpenLLMCall):
+                self._abandoned.unwatch(run)
+            self._runs.release_children(run)
+            self._finish(run, ABANDONED, None)
+
+    def _guard(self, run: OpenRun, call: Callable[..., None], *arguments: Any) -> None:
+        """Call an observer; what it raises is logged and counted, and affects no other observer."""
+        try:
+            call(*arguments)
+        except Exception:
+            self._on_failure("emit", run.run_id)
+
+
+def _is_node(tags: Sequence[str] | None, metadata: Mapping[str, Any]) -> bool:
+    """Return whether a chain named like its ``langgraph_node`` is the node's own run.
+
+    A graph's node carries the tag ``graph:step:N``. A task of the functional API carries ``seq:step:N`` like any step
+    of a sequence; its path starts with ``__pregel_push``.
+    """
+    for tag in tags or ():
+        if isinstance(tag, str):
+            if tag.startswith(_GRAPH_STEP_TAG):
+                return True
+            if tag.startswith(_TASK_STEP_TAG):
+                path = metadata.get("langgraph_path")
+                return isinstance(path, list | tuple) and bool(path) and path[0] == _TASK_PATH
+    return False
+
+
+def _step(tags: Sequence[str] | None, metadata: Mapping[str, Any]) -> int | None:
+    for tag in tags or ():
+        if isinstance(tag, str) and tag.startswith(_GRAPH_STEP_TAG):
+            number = tag.removeprefix(_GRAPH_STEP_TAG)
+            return int(number) if number.isdecimal() else None
+    step = metadata.get("langgraph_step")
+    return step if isinstance(step, int) else None
+
+
+def _mark_parallel(node: OpenNodeRun) -> None:
+    """Mark nodes of nested graphs that run beside each other below one run, as with ``asyncio.gather``."""
+    run: OpenRun = node
+    while (above := run.parent) is not None:
+        if above.children is not None and run is not node:
+            siblings = [
+                run,
+                *(other for other in list(above.children.values()) if other is not run and other.has_nodes),
+            ]
+            if len(siblings) > 1:
+                for sibling in siblings:
+                    _mark_nodes_below(sibling)
+        above.has_nodes = True
+        if above is node.node or isinstance(above, OpenGraphRun):
+            break
+        run = above
+
+
+def _mark_nodes_below(run: OpenRun) -> None:
+    if isinstance(run, OpenNodeRun):
+        run.parallel = True
+    for child in list((run.children or {}).values()):
+        _mark_nodes_below(child)

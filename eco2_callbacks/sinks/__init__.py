@@ -1,0 +1,9 @@
+"""Sinks: how finished records reach the application's own outputs."""
+
+from __future__ import annotations
+
+from eco2_callbacks.sinks.batch_processor import SinkObserver
+from eco2_callbacks.sinks.batch_worker import BatchWorker
+from eco2_callbacks.sinks.protocol import Sink
+
+__all__ = ["BatchWorker", "Sink", "SinkObserver"]

@@ -1,0 +1,168 @@
+"""SinkObserver and BatchSinkProcessor: hand finished records to the application's sinks."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from inspect import iscoroutinefunction
+
+from eco2_callbacks.errors import ConfigError
+from eco2_callbacks.records import Record
+from eco2_callbacks.runs import OpenRun, RunObserver
+from eco2_callbacks.sinks.batch_worker import BatchWorker
+from eco2_callbacks.sinks.protocol import Sink
+
+__all__ = ["BatchSinkProcessor", "SinkObserver"]
+
+_logger = logging.getLogger(__name__)
+_MAX_WAITING = 10_000
+_CLOSE_SECONDS = 10.0
+_EXIT_SECONDS = 5.0
+_QUIET_SECONDS = 60.0
+
+
+class SinkObserver(RunObserver):
+    """Hands every record to every sink.
+
+    Args:
+        sinks: The application's sinks.
+        on_failure: Called with ``emit`` or ``close`` when a sink raised in it, and with ``overflow`` for each record
+            that did not reach its sink.
+
+    Raises:
+        ConfigError: If an object is no sink.
+    """
+
+    def __init__(self, sinks: Sequence[Sink], *, on_failure: Callable[[str], None]) -> None:
+        self._processors = [BatchSinkProcessor(sink, on_failure=on_failure) for sink in sinks]
+
+    def on_end(self, run: OpenRun, record: Record | None) -> None:
+        """Hand over the record of a run that ended."""
+        if record is not None:
+            self.emit(record)
+
+    def emit(self, record: Record) -> None:
+        """Hand over one record."""
+        for processor in self._processors:
+            processor.emit(record)
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Wait until every sink has its records; return whether the time sufficed."""
+        until = time.monotonic() + timeout_seconds
+        flushed = [processor.flush(max(0.0, until - time.monotonic())) for processor in self._processors]
+        return all(flushed)
+
+    def close(self) -> None:
+        """Drain all queues at once and close the sinks, within ten seconds."""
+        for processor in self._processors:
+            processor.begin_shutdown()
+        until = time.monotonic() + _CLOSE_SECONDS
+        for processor in self._processors:
+            processor.close(max(0.0, until - time.monotonic()))
+
+
+class BatchSinkProcessor:
+    """Hands records to one sink, in their order; ``Sink`` says on which thread.
+
+    Args:
+        sink: The sink.
+        on_failure: As in ``SinkObserver``.
+
+    Raises:
+        ConfigError: If it is no sink.
+    """
+
+    def __init__(self, sink: Sink, *, on_failure: Callable[[str], None]) -> None:
+        emit, close = getattr(sink, "emit", None), getattr(sink, "close", None)
+        if not callable(emit) or iscoroutinefunction(emit) or iscoroutinefunction(close):
+            raise ConfigError(f"sinks= holds {sink!r}, wanted objects with a plain method emit(record); pass those.")
+        self._guard = guard = _SinkGuard(sink, on_failure)
+        self._worker = None
+        if close is not None:
+            self._worker = BatchWorker(
+                f"eco2-sink-{guard.name}",
+                on_failure=partial(guard.on_error, "close", None),
+                on_dropped=guard.on_dropped,
+                last=close,
+                max_waiting=_MAX_WAITING,
+                exit_seconds=_EXIT_SECONDS,
+            )
+
+    def emit(self, record: Record) -> None:
+        """Hand over one record: inline, or through the queue."""
+        if self._worker is None:
+            self._guard.emit(record)
+        else:
+            self._worker.submit(partial(self._guard.emit, record))
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Wait until the sink has every record handed over so far; return whether the time sufficed."""
+        return self._worker is None or self._worker.flush(timeout_seconds)
+
+    def begin_shutdown(self) -> None:
+        """Drain the queue and close the sink without waiting; an inline sink gets no more records."""
+        if self._worker is None:
+            self._guard.is_closed = True
+        else:
+            self._worker.begin_shutdown()
+
+    def close(self, timeout_seconds: float) -> None:
+        """Drain the queue and close the sink, as far as the time allows."""
+        self.begin_shutdown()
+        if self._worker is not None:
+            self._worker.close(timeout_seconds)
+
+
+class _SinkGuard:
+    """Calls a sink; counts what it raises or loses, and logs it at most once a minute."""
+
+    def __init__(self, sink: Sink, on_failure: Callable[[str], None]) -> None:
+        self.name = type(sink).__name__
+        self.is_closed = False
+        self._sink = sink
+        self._on_failure = on_failure
+        self._quiet_until = {"failed": 0.0, "dropped": 0.0}
+
+    def emit(self, record: Record) -> None:
+        if self.is_closed:
+            self.on_dropped()
+            return
+        try:
+            self._sink.emit(record)
+        except KeyboardInterrupt:
+            self.on_dropped()
+            raise
+        except BaseException:
+            self.on_error("emit", record)
+
+    def on_error(self, method: str, record: Record | None) -> None:
+        self._on_failure(method)
+        if self._may_log("failed"):
+            _logger.exception(
+                "Sink %s raised in %s (run %s); the application is not affected. For %.0f seconds its failures are "
+                'counted only, in eco2_callbacks_errors_total{callback="%s"}.',
+                self.name,
+                method,
+                getattr(record, "run_id", None),
+                _QUIET_SECONDS,
+                method,
+            )
+
+    def on_dropped(self) -> None:
+        self._on_failure("overflow")
+        if self._may_log("dropped"):
+            _logger.error(
+                "Sink %s lost a record: %s records wait already, or the handler was closed. "
+                'Each lost record is counted in eco2_callbacks_errors_total{callback="overflow"}.',
+                self.name,
+                _MAX_WAITING,
+            )
+
+    def _may_log(self, what: str) -> bool:
+        now = time.monotonic()
+        if now < self._quiet_until[what]:
+            return False
+        self._quiet_until[what] = now + _QUIET_SECONDS
+        return True

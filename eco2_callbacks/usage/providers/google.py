@@ -1,0 +1,165 @@
+"""Gemini's rules: LangChain loses its image, speech and audio tokens, and its grounding is billed by the piece."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from langchain_core.messages import BaseMessage
+from msgspec.structs import replace
+
+from eco2_callbacks.usage.content import as_list, as_mapping, blocks_of
+from eco2_callbacks.usage.media import audio_seconds, block_bytes, image_class, image_pixels
+from eco2_callbacks.usage.providers.base import ProviderRules, pixels_of
+from eco2_callbacks.usage.token_usage import TokenUsage
+
+__all__ = ["GoogleRules"]
+
+_VERTEX_HOST = "aiplatform.googleapis.com"
+_GENERATION = re.compile(r"gemini-(\d{1,3})")
+# Before Gemini 3: https://ai.google.dev/gemini-api/docs/tokens#multimodal-tokens
+_TILE_TOKENS = 258
+# From Gemini 3 on, whatever the size: https://ai.google.dev/gemini-api/docs/media-resolution
+_RESOLUTION_TOKENS = {"LOW": 280, "MEDIUM": 560, "HIGH": 1120, "ULTRA_HIGH": 2240}
+# Tokens of a generated image by size: https://ai.google.dev/gemini-api/docs/image-generation and .../pricing.
+# The first prefix of the model's name holds. A new image model counts like its generation until it has a row here.
+_OUTPUT_IMAGE_TOKENS: Mapping[str, Mapping[str, int]] = {
+    "gemini-3-pro-image": {"512x512": 1120, "1K": 1120, "2K": 1120, "4K": 2000},
+    "gemini-3.1-flash-image": {"512x512": 747, "1K": 1120, "2K": 1680, "4K": 2520},
+    "gemini-3": {"512x512": 1120, "1K": 1120, "2K": 1120, "4K": 2000},
+    "gemini-2": {"512x512": 1290, "1K": 1290, "2K": 1290, "4K": 1290},
+}
+_AUDIO_TYPES = ("audio", "input_audio", "video")
+
+
+class GoogleRules(ProviderRules):
+    """Gemini on Google's own API and on Vertex AI."""
+
+    names: ClassVar[frozenset[str]] = frozenset({"google_genai", "google_vertexai"})
+    # "Gemini represents each second of audio as 32 tokens": https://ai.google.dev/gemini-api/docs/audio
+    audio_tokens_per_second: ClassVar[int] = 32
+
+    def provider_at(self, model_kwargs: Mapping[str, Any]) -> str:
+        """Return ``google_vertexai`` where ChatGoogleGenerativeAI calls Vertex."""
+        base_url = model_kwargs.get("base_url")
+        if model_kwargs.get("vertexai") is True or (isinstance(base_url, str) and _VERTEX_HOST in base_url):
+            return "google_vertexai"
+        return self.provider
+
+    def add_unreported_usage(
+        self,
+        usage: TokenUsage,
+        answers: Sequence[BaseMessage],
+        *,
+        prompt: Sequence[BaseMessage],
+        params: Mapping[str, Any],
+        model: str,
+    ) -> tuple[TokenUsage, bool]:
+        """Return the usage with what LangChain loses of Gemini's.
+
+        ============  =====================================================================================
+        image output  number and size of the images, by the documented tokens of an image
+        audio output  all output of a speech model but its thoughts and images
+        audio input   the playing time; text where it cannot be read; never covers the whole bill
+        searches      each unique query from Gemini 3 on, before that each prompt that searched
+        Maps          as searches, where the answer rests on a place
+        ============  =====================================================================================
+        """
+        changes: dict[str, Any] = {}
+        whole_bill = True
+        if sizes := _image_sizes(answers):
+            tokens = _tokens_of_sizes(sizes, model)
+            room = max(0, usage.output_tokens - usage.reasoning_tokens - usage.output_audio_tokens)
+            whole_bill = tokens <= room
+            changes["images"], changes["image_sizes"] = len(sizes), tuple(sizes)
+            changes["output_image_tokens"] = min(tokens, room)
+        if "-tts" in model:
+            silent = usage.reasoning_tokens + changes.get("output_image_tokens", 0)
+            changes["output_audio_tokens"] = usage.output_tokens - silent
+        if prompt and (audio := [block for block in blocks_of(prompt) if _has_audio(block)]):
+            whole_bill = False
+            changes |= self._audio_input(usage, audio)
+        grounding = [metadata for message in answers if (metadata := _grounding(message))]
+        if grounding:
+            changes |= _grounding_fees(grounding, model)
+        return (replace(usage, **changes) if changes else usage), whole_bill
+
+    def image_tokens(self, block: Mapping[str, Any], *, model: str, params: Mapping[str, Any]) -> int:
+        """Return the tokens of an image: by resolution from Gemini 3 on, by tiles before.
+
+        The image's own ``media_resolution`` wins over the request's.
+        """
+        generation = _generation(model)
+        if generation is None:
+            return super().image_tokens(block, model=model, params=params)
+        if generation >= 3:
+            resolution = block.get("media_resolution") or params.get("media_resolution")
+            name = str(getattr(resolution, "name", resolution)).upper().rpartition("RESOLUTION_")[2]
+            return _RESOLUTION_TOKENS.get(name, _RESOLUTION_TOKENS["HIGH"])
+        width, height = pixels_of(block)
+        if max(width, height) <= 384:
+            return _TILE_TOKENS
+        return _TILE_TOKENS * math.ceil(width / 768) * math.ceil(height / 768)
+
+    def output_image_tokens(self, answers: Sequence[BaseMessage], model: str) -> int:
+        """Return the output tokens of the images in answers, by their number and size."""
+        return _tokens_of_sizes(_image_sizes(answers), model)
+
+    def _audio_input(self, usage: TokenUsage, blocks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+        seconds = sum(audio_seconds(block_bytes(block) or b"") or 0 for block in blocks)
+        room = usage.input_tokens - usage.cache_creation_tokens
+        tokens = min(round(seconds * self.audio_tokens_per_second), room)
+        # How many tokens are cached and audio at once is reported nowhere. At least this many must be.
+        return {
+            "input_audio_tokens": tokens,
+            "cache_read_audio_tokens": max(0, usage.cache_read_tokens + tokens - room),
+        }
+
+
+def _generation(model: str) -> int | None:
+    match = _GENERATION.match(model)
+    return int(match[1]) if match else None
+
+
+def _image_sizes(answers: Sequence[BaseMessage]) -> list[str]:
+    images = (block for block in blocks_of(answers) if block.get("type") in ("image", "image_url"))
+    return [image_class(image_pixels(image)) for image in images]
+
+
+def _tokens_of_sizes(sizes: Sequence[str], model: str) -> int:
+    rows = (tokens for prefix, tokens in _OUTPUT_IMAGE_TOKENS.items() if model.startswith(prefix))
+    tokens = next(rows, _OUTPUT_IMAGE_TOKENS["gemini-3"])
+    return sum(tokens[size] for size in sizes)
+
+
+def _has_audio(block: Mapping[str, Any]) -> bool:
+    return block.get("type") in _AUDIO_TYPES or str(block.get("mime_type", "")).startswith(("audio/", "video/"))
+
+
+def _grounding(message: BaseMessage) -> Mapping[str, Any]:
+    metadata = as_mapping(getattr(message, "response_metadata", None))
+    return as_mapping(metadata.get("grounding_metadata"))
+
+
+def _grounding_fees(grounding: Sequence[Mapping[str, Any]], model: str) -> dict[str, int]:
+    fees = {"web_searches": _billed(_texts(grounding, "web_search_queries", "image_search_queries"), model)}
+    if any(as_mapping(chunk).get("maps") for chunk in _items(grounding, "grounding_chunks")):
+        fees["maps_groundings"] = max(1, _billed(_texts(grounding, "retrieval_queries"), model))
+    return fees
+
+
+def _billed(queries: set[str], model: str) -> int:
+    generation = _generation(model)
+    by_prompt = generation is not None and generation < 3
+    return min(1, len(queries)) if by_prompt else len(queries)
+
+
+def _texts(grounding: Sequence[Mapping[str, Any]], *keys: str) -> set[str]:
+    return {text for key in keys for text in _items(grounding, key) if isinstance(text, str) and text}
+
+
+def _items(grounding: Sequence[Mapping[str, Any]], key: str) -> Iterator[Any]:
+    for metadata in grounding:
+        yield from as_list(metadata.get(key))

@@ -1,0 +1,90 @@
+"""OpenAI's rules, for Azure too: endpoints, server tools, images and the tokens around messages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from langchain_core.messages import BaseMessage
+from msgspec.structs import replace
+
+from eco2_callbacks.usage.content import as_list, as_mapping
+from eco2_callbacks.usage.providers.base import ProviderRules, pixels_of
+from eco2_callbacks.usage.providers.openai_images import openai_image_tokens
+from eco2_callbacks.usage.server_tools import add_server_tools, server_tool_calls
+from eco2_callbacks.usage.token_usage import TokenUsage
+
+__all__ = ["OpenAIRules"]
+
+# ChatOpenAI serves Azure's v1 API too.
+_AZURE_HOSTS = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
+# Chat Completions models that search on every request without a mark in the answer.
+_SEARCH_MODELS = ("-search-preview", "-search-api")
+# OpenAI adds three tokens to a message and one for its role, which reasoning models do without; the reply begins with
+# three. https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken_for_chat_completions
+_MESSAGE_TOKENS = 4
+_REASONING_MESSAGE_TOKENS = 3
+_REPLY_TOKENS = 3
+_REASONING_MODELS = re.compile(r"o\d|gpt-5|codex")
+# Marks around an answer and around a function call are billed, and documented nowhere. Recorded answers of gpt-5 to
+# gpt-5.6 were billed 3 to 5 for an answer and 11 to 17 for a call; calls of older models 8.
+_MARKING_MODELS = re.compile(r"gpt-5")
+_ANSWER_TOKENS = 4
+_CALL_TOKENS = 12
+_OLDER_CALL_TOKENS = 8
+
+
+class OpenAIRules(ProviderRules):
+    """OpenAI and Azure OpenAI."""
+
+    names: ClassVar[frozenset[str]] = frozenset({"openai", "azure"})
+    # https://platform.openai.com/docs/guides/realtime-costs
+    audio_tokens_per_second: ClassVar[int] = 10
+
+    def provider_at(self, model_kwargs: Mapping[str, Any]) -> str:
+        """Return ``azure`` where the endpoint is Azure's."""
+        base_url = model_kwargs.get("openai_api_base")
+        if isinstance(base_url, str) and any(host in base_url for host in _AZURE_HOSTS):
+            return "azure"
+        return self.provider
+
+    def add_unreported_usage(
+        self,
+        usage: TokenUsage,
+        answers: Sequence[BaseMessage],
+        *,
+        prompt: Sequence[BaseMessage],
+        params: Mapping[str, Any],
+        model: str,
+    ) -> tuple[TokenUsage, bool]:
+        """Return the usage with its server tool calls; a search model searches once where the answer shows no search.
+
+        A container that the request named was paid for when it was made.
+        """
+        if calls := server_tool_calls(answers):
+            usage = add_server_tools(usage, calls, reused_containers=_named_containers(params))
+        if not usage.web_searches and "-search-" in model and any(mark in model for mark in _SEARCH_MODELS):
+            usage = replace(usage, web_searches=1)
+        return usage, not usage.image_generations
+
+    def image_tokens(self, block: Mapping[str, Any], *, model: str, params: Mapping[str, Any]) -> int:
+        """Return the tokens of an image by the model's rule and the image's ``detail``."""
+        detail = block.get("detail") or as_mapping(block.get("image_url")).get("detail")
+        return openai_image_tokens(*pixels_of(block), model=model, detail=str(detail or "auto"))
+
+    def message_overhead_tokens(self, messages: int, model: str) -> int:
+        """Return the tokens around messages and before the reply."""
+        each = _REASONING_MESSAGE_TOKENS if _REASONING_MODELS.match(model) else _MESSAGE_TOKENS
+        return each * messages + _REPLY_TOKENS
+
+    def answer_overhead_tokens(self, tool_calls: int, model: str) -> int:
+        """Return the tokens around tool calls, or around an answer without any."""
+        if _MARKING_MODELS.match(model):
+            return tool_calls * _CALL_TOKENS or _ANSWER_TOKENS
+        return tool_calls * _OLDER_CALL_TOKENS
+
+
+def _named_containers(params: Mapping[str, Any]) -> set[str]:
+    containers = (as_mapping(tool).get("container") for tool in as_list(params.get("tools")))
+    return {container for container in containers if isinstance(container, str)}

@@ -1,0 +1,73 @@
+"""TokenUsage: what one model call or several calls consumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+__all__ = ["TokenUsage"]
+
+
+class TokenUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts of everything that a provider bills; 0 is none.
+
+    Some counts lie inside others, as in the providers' reports:
+
+    - ``cache_read_tokens``, ``cache_creation_tokens`` and ``input_audio_tokens`` lie inside ``input_tokens``.
+    - ``cache_creation_5m_tokens`` and ``cache_creation_1h_tokens`` (Anthropic's lifetimes) lie inside
+      ``cache_creation_tokens``.
+    - ``cache_read_audio_tokens`` lies inside both cached and audio input.
+    - ``reasoning_tokens``, ``output_audio_tokens`` and ``output_image_tokens`` lie inside ``output_tokens``.
+
+    ``images`` counts the images in the answer; ``image_sizes`` holds their sizes (``1K``, ``2K``, ``4K`` or ``WxH``).
+    The other fields count the calls of a provider's own tools, each billed by the piece.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_creation_tokens: int = 0
+    cache_creation_5m_tokens: int = 0
+    cache_creation_1h_tokens: int = 0
+    reasoning_tokens: int = 0
+    input_audio_tokens: int = 0
+    cache_read_audio_tokens: int = 0
+    output_audio_tokens: int = 0
+    output_image_tokens: int = 0
+    images: int = 0
+    image_sizes: tuple[str, ...] = ()
+    web_searches: int = 0
+    file_searches: int = 0
+    code_interpreter_sessions: int = 0
+    image_generations: int = 0
+    maps_groundings: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Input plus output. The counts that lie inside them are not added again."""
+        return self.input_tokens + self.output_tokens
+
+    def nonzero(self) -> Iterator[tuple[str, Any]]:
+        """Yield name and value of every count above 0, and of the image sizes if there are any."""
+        for name in self.__struct_fields__:
+            if value := getattr(self, name):
+                yield name, value
+
+    def __add__(self, other: TokenUsage) -> TokenUsage:
+        if not isinstance(other, TokenUsage):
+            return NotImplemented
+        return TokenUsage.sum((self, other))
+
+    @classmethod
+    def sum(cls, usages: Iterable[TokenUsage]) -> TokenUsage:
+        """Return the usages added up; an empty iterable gives a usage of 0."""
+        usages = list(usages)
+        if len(usages) == 1:
+            return usages[0]
+        totals: dict[str, Any] = {}
+        for usage in usages:
+            for name, count in usage.nonzero():
+                totals[name] = totals[name] + count if name in totals else count
+        return cls(**totals)
