@@ -169,7 +169,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             Whether the time sufficed.
         """
         until = time.monotonic() + timeout_seconds
-        self._exporter.close()
+        self._exporter.flush()
         flushed = self._sinks.flush(max(0.0, until - time.monotonic()))
         return self._langsmith.flush(max(0.0, until - time.monotonic())) and flushed
 

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
-from eco2_callbacks import Eco2CallbackHandler
+from eco2_callbacks import Eco2CallbackHandler, log_once
 from tests.support.record_sink import Records
 
 if TYPE_CHECKING:
@@ -86,6 +86,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in set(os.environ) - {"ECO2_RECORDINGS", "ECO2_CRD_SCHEMAS"}:
         if name.startswith(PREFIXES):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def fresh_log() -> None:
+    """Let each test see the lines that a process logs once."""
+    log_once._seen.clear()
 
 
 @pytest.fixture

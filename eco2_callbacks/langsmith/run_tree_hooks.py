@@ -51,11 +51,12 @@ def add_listener(listener: RunTreeListener) -> None:
     """
     global _listeners  # noqa: PLW0603  the class is the process's, and so is this list
     with _lock:
+        if not _listeners:
+            add_throttle()
         _listeners = (*_listeners, weakref.ref(listener, _remove))
         if not _wrapped:
             _wrap("post", _on_post)
             _wrap("patch", _on_patch)
-            add_throttle()
 
 
 def remove_listener(listener: RunTreeListener) -> None:

@@ -144,9 +144,13 @@ class PrometheusExporter(RunObserver):
         """Count one record, at the latest when the registry is read."""
         self._instruments.enqueue(self._count, record)
 
-    def close(self) -> None:
+    def flush(self) -> None:
         """Count what waits."""
         self._instruments.flush()
+
+    def close(self) -> None:
+        """Count what waits, and end the thread that counts."""
+        self._instruments.rest()
 
     # --- what is counted ---
 

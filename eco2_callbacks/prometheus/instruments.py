@@ -62,9 +62,7 @@ class Instruments(Collector):
         self._lock = threading.RLock()
         self._is_scheduled = False
         self._counting_thread: int | None = None
-        self._worker = BatchWorker(
-            "eco2-prometheus", on_failure=_log_failure, on_dropped=_ignore, exit_seconds=_EXIT_SECONDS
-        )
+        self._worker = _new_worker()
         self._families = {family.name: _build(family) for family in FAMILIES}
         try:
             registry.register(self)
@@ -141,6 +139,13 @@ class Instruments(Collector):
                 return
         self._count_waiting()
 
+    def rest(self) -> None:
+        """Count what waits and end the worker's thread; a later record starts a new one."""
+        self.flush()
+        worker, self._worker = self._worker, _new_worker()
+        worker.close(_EXIT_SECONDS)
+        self._is_scheduled = False
+
     def _count_waiting(self) -> None:
         self._is_scheduled = False
         # Counting can enqueue more, and so can a finaliser.
@@ -216,6 +221,10 @@ def observe_all(histogram: Histogram, amounts: Sequence[float]) -> None:
     for place, times in places.items():
         buckets[place].inc(times)
     total.inc(sum(amounts))
+
+
+def _new_worker() -> BatchWorker:
+    return BatchWorker("eco2-prometheus", on_failure=_log_failure, on_dropped=_ignore, exit_seconds=_EXIT_SECONDS)
 
 
 def _log_failure() -> None:

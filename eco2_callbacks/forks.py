@@ -1,0 +1,66 @@
+"""Keeps locks and queues sound in a forked child.
+
+A thread of the parent can hold a lock or change a table at the moment of a fork, and it does not exist in the child.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Protocol
+from weakref import WeakSet
+
+__all__ = ["ForkAware", "register"]
+
+
+class ForkAware(Protocol):
+    """An object that takes part in forks. A forked child calls ``after_fork_in_child`` before anything else."""
+
+    def before_fork(self) -> None:
+        """Wait until no other thread is inside, and keep them out."""
+
+    def after_fork_in_parent(self) -> None:
+        """Let other threads in again."""
+
+    def after_fork_in_child(self) -> None:
+        """Replace the locks, and drop what the parent's threads will do."""
+
+
+_registered: WeakSet[ForkAware] = WeakSet()
+_lock = threading.Lock()
+_is_hooked = False
+
+
+def register(participant: ForkAware) -> None:
+    """Have an object take part in forks, as long as it lives; the first one installs the process's fork hooks."""
+    global _is_hooked  # noqa: PLW0603  a fork hook is the process's and cannot be removed
+    with _lock:
+        _registered.add(participant)
+        if not _is_hooked:
+            _is_hooked = True
+            os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+
+
+_frozen: list[ForkAware] = []
+
+
+def _before() -> None:
+    _lock.acquire()
+    _frozen[:] = list(_registered)
+    for participant in _frozen:
+        participant.before_fork()
+
+
+def _after_in_parent() -> None:
+    for participant in _frozen:
+        participant.after_fork_in_parent()
+    _frozen.clear()
+    _lock.release()
+
+
+def _after_in_child() -> None:
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+    for participant in _frozen:
+        participant.after_fork_in_child()
+    _frozen.clear()
