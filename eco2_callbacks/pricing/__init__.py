@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eco2_callbacks.pricing.cost import COST_PARTS, EXACT, Cost
-from eco2_callbacks.pricing.price_book import PriceBook
+from eco2_callbacks.pricing.price_book import Context, PriceBook, Quote
 from eco2_callbacks.pricing.rates import PRICE_KEYS, Price, Rate
 
-__all__ = ["COST_PARTS", "EXACT", "PRICE_KEYS", "Cost", "Price", "PriceBook", "Rate"]
+__all__ = ["COST_PARTS", "EXACT", "PRICE_KEYS", "Context", "Cost", "Price", "PriceBook", "Quote", "Rate"]

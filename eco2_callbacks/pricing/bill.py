@@ -13,7 +13,7 @@ from eco2_callbacks.pricing.cost import EXACT, Cost
 from eco2_callbacks.pricing.rates import Price
 from eco2_callbacks.usage import TokenUsage
 
-__all__ = ["UNITS", "Line", "bill", "compile_lines"]
+__all__ = ["UNITS", "Line", "PriceSheet", "bill", "cache_effect", "compile_sheet"]
 
 _MTOK = 1_000_000
 _ZERO = Decimal(0)
@@ -58,13 +58,23 @@ UNITS: Mapping[str, Unit] = {
     "output_image_mtok": Unit("output_image_tokens", _MTOK, "output", "image", ("output_mtok",)),
     "output_reasoning_mtok": Unit("reasoning_tokens", _MTOK, "output", "reasoning", ("output_mtok",)),
     "output_mtok": Unit("output_tokens", _MTOK, "output", "output"),
+    "output_citation_mtok": Unit("citation_tokens", _MTOK, "output", "citation"),
     "image_each": Unit("images", 1, "output", "image"),
     "web_searches_kcount": Unit("web_searches", 1000, "output", "web_search"),
+    "web_fetches_kcount": Unit("web_fetches", 1000, "output", "web_search"),
+    "x_searches_kcount": Unit("x_searches", 1000, "output", "x_search"),
     "storage_searches_kcount": Unit("file_searches", 1000, "output", "file_search"),
+    "attachment_searches_kcount": Unit("attachment_searches", 1000, "output", "file_search"),
     "code_interpreter_each": Unit("code_interpreter_sessions", 1, "output", "code_interpreter"),
+    "code_executions_kcount": Unit("code_executions", 1000, "output", "code_execution"),
     "maps_grounding_each": Unit("maps_groundings", 1, "output", "maps_grounding"),
-    "requests_kcount": Unit("", 1000, "input", "input"),
+    "requests_kcount": Unit("", 1000, "output", "request"),
 }
+# Counts that lie in no other count: without a rate of their own nothing would bill them.
+_FEE_COUNTS = (
+    *("citation_tokens", "web_searches", "x_searches", "web_fetches", "file_searches", "attachment_searches"),
+    *("code_interpreter_sessions", "code_executions", "maps_groundings"),
+)
 
 
 class Line(NamedTuple):
@@ -87,8 +97,39 @@ class Line(NamedTuple):
     part: str
 
 
-def compile_lines(prices: Mapping[str, Price]) -> tuple[Line, ...]:
-    """Return the lines of a bill at these prices, by price key."""
+class PriceSheet(NamedTuple):
+    """The prices of one model in one context on one day.
+
+    Attributes:
+        lines: The lines of a bill.
+        unpriced: The counts of tools and citations that have no rate.
+        long_prompt: Input tokens above which a price rises; None where none does.
+        is_custom: Whether a custom rate sets a price.
+        window: The model's context window in tokens, where it is known.
+    """
+
+    lines: tuple[Line, ...]
+    unpriced: tuple[str, ...] = ()
+    long_prompt: int | None = None
+    is_custom: bool = False
+    window: int | None = None
+
+
+def compile_sheet(prices: Mapping[str, Price], *, is_custom: bool = False, window: int | None = None) -> PriceSheet:
+    """Return the price sheet of these prices, by price key."""
+    lines = _compile_lines(prices)
+    priced = {line.counted for line in lines}
+    starts = [start for line in lines for start, _ in line.tiers]
+    return PriceSheet(
+        lines=lines,
+        unpriced=tuple(name for name in _FEE_COUNTS if name not in priced),
+        long_prompt=min(starts) if starts else None,
+        is_custom=is_custom,
+        window=window,
+    )
+
+
+def _compile_lines(prices: Mapping[str, Price]) -> tuple[Line, ...]:
     if "cache_read_mtok" in prices and "input_audio_mtok" in prices and "cache_audio_read_mtok" not in prices:
         # Providers bill tokens that are both cached and audio as cached.
         prices = {**prices, "cache_audio_read_mtok": prices["cache_read_mtok"]}
@@ -111,8 +152,14 @@ def compile_lines(prices: Mapping[str, Price]) -> tuple[Line, ...]:
     return tuple(lines)
 
 
-def bill(lines: tuple[Line, ...], usage: TokenUsage) -> Cost:
+def bill(lines: tuple[Line, ...], usage: TokenUsage, prompt_tokens: int | None = None) -> Cost:
     """Return what a usage costs.
+
+    Args:
+        lines: As compiled.
+        usage: What was consumed.
+        prompt_tokens: The longest prompt of one sampling, by which long-context prices are chosen; by default the
+            input tokens.
 
     Raises:
         UsageError: If counts inside another one exceed it.
@@ -120,6 +167,8 @@ def bill(lines: tuple[Line, ...], usage: TokenUsage) -> Cost:
     input_usd = output_usd = _ZERO
     parts: dict[str, Decimal] = {}
     counts: list[int] = []
+    if prompt_tokens is None:
+        prompt_tokens = usage.input_tokens
     for name, base_usd, tiers, holds, is_input, part in lines:
         total = count = getattr(usage, name) if name else 1
         for index in holds:
@@ -131,7 +180,7 @@ def bill(lines: tuple[Line, ...], usage: TokenUsage) -> Cost:
             raise UsageError(name, total, total - count)
         usd_each = base_usd
         for start, tier_usd in tiers:
-            if usage.input_tokens > start:
+            if prompt_tokens > start:
                 usd_each = tier_usd
                 break
         usd = _multiply(usd_each, count)
@@ -146,3 +195,26 @@ def bill(lines: tuple[Line, ...], usage: TokenUsage) -> Cost:
             usd = _subtract(usd, reasoning_usd)
         parts[part] = _add(parts[part], usd) if part in parts else usd
     return Cost(input_usd=input_usd, output_usd=output_usd, parts=parts)
+
+
+def cache_effect(lines: tuple[Line, ...], usage: TokenUsage, prompt_tokens: int) -> tuple[Decimal, Decimal]:
+    """Return what cache reads saved and what cache writes cost extra, in USD, compared with uncached input."""
+    plain = next((_usd_each(line, prompt_tokens) for line in lines if line.counted == "input_tokens"), None)
+    saved = extra = _ZERO
+    if plain is None:
+        return saved, extra
+    counts: list[int] = []
+    for line in lines:
+        count = getattr(usage, line.counted) if line.counted else 0
+        for index in line.holds:
+            count -= counts[index]
+        counts.append(count)
+        if line.part == "cache_read":
+            saved = _add(saved, _multiply(_subtract(plain, _usd_each(line, prompt_tokens)), count))
+        elif line.part == "cache_write":
+            extra = _add(extra, _multiply(_subtract(_usd_each(line, prompt_tokens), plain), count))
+    return max(saved, _ZERO), max(extra, _ZERO)
+
+
+def _usd_each(line: Line, prompt_tokens: int) -> Decimal:
+    return next((usd for start, usd in line.tiers if prompt_tokens > start), line.usd_each)

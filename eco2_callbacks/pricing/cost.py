@@ -9,10 +9,11 @@ import msgspec
 
 __all__ = ["COST_PARTS", "EXACT", "Cost"]
 
-# A bill is split by these parts; each fee of a provider's tool is a part of its own.
+# A bill is split by these parts; each fee of a provider's tool is a part of its own. "unsplit" is a total that the
+# provider states without its parts.
 COST_PARTS = (
-    *("input", "cache_read", "cache_write", "output", "reasoning", "image", "audio"),
-    *("web_search", "file_search", "code_interpreter", "maps_grounding"),
+    *("input", "cache_read", "cache_write", "output", "reasoning", "image", "audio", "citation", "request"),
+    *("web_search", "x_search", "file_search", "code_interpreter", "code_execution", "maps_grounding", "unsplit"),
 )
 
 # Dollars are computed in this context: the application may have set another precision.

@@ -2,31 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.metadata import version
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import NamedTuple
 
 from genai_prices.data_snapshot import DataSnapshot, find_provider_by_id, get_snapshot
-from genai_prices.types import ModelInfo, TimeOfDateConstraint
+from genai_prices.types import ModelInfo, Tier, TieredPrices, TimeOfDateConstraint
 
 from eco2_callbacks.errors import UnknownModelError
-from eco2_callbacks.pricing.bill import UNITS, Line, bill, compile_lines
-from eco2_callbacks.pricing.cost import Cost
+from eco2_callbacks.pricing.bill import UNITS, PriceSheet, bill, cache_effect, compile_sheet
+from eco2_callbacks.pricing.cost import EXACT, Cost
 from eco2_callbacks.pricing.rates import Price, Rate, read_rates
 from eco2_callbacks.usage import TokenUsage
 
-__all__ = ["PriceBook"]
+__all__ = ["Context", "PriceBook", "Quote"]
 
 # Models that one book remembers, and tiers and days that one model remembers. A full cache starts anew.
 _MAX_CACHED = 2048
-_STANDARD_TIERS = frozenset({None, "", "auto", "default", "standard"})
+_STANDARD_TIERS = frozenset({None, "", "auto", "default", "standard", "on_demand"})
 # Names that genai-prices' own matching takes for another provider.
-_PROVIDER_IDS = {"azure_openai": "azure", "azure_ai": "azure", "google_anthropic_vertex": "google"}
+_PROVIDER_IDS = {
+    "anthropic-bedrock": "aws",
+    "anthropic-mantle": "aws",
+    "anthropicvertex": "google",
+    "azure_ai": "azure",
+    "azure_openai": "azure",
+    "bedrock-mantle": "aws",
+    "google_anthropic_vertex": "google",
+    "openai-mantle": "aws",
+}
 _ZERO = Decimal(0)
+_STANDARD = ()
+
+# What can change a price besides model and date, as sorted pairs: ``(("service_tier", "flex"),)``.
+Context = tuple[tuple[str, str], ...]
+
+
+class Quote(NamedTuple):
+    """What a usage costs, and how sure that is.
+
+    Attributes:
+        cost: What the units with a known rate cost.
+        is_custom: Whether a custom rate sets a price.
+        unpriced: The counts above 0 that have no rate.
+        is_certain: False where it is unknown which of two rates applies.
+        cache_savings_usd: What prompt-cache reads saved.
+        cache_surcharge_usd: What prompt-cache writes cost above the plain input rate.
+    """
+
+    cost: Cost
+    is_custom: bool = False
+    unpriced: tuple[str, ...] = ()
+    is_certain: bool = True
+    cache_savings_usd: Decimal = _ZERO
+    cache_surcharge_usd: Decimal = _ZERO
+
+
 
 
 class PriceBook:
@@ -36,7 +72,7 @@ class PriceBook:
         rates: Custom rates. Of two for the same price key the later start holds.
 
     A book never uses the network. If the application keeps genai-prices' data fresh with its ``UpdatePrices``, the
-    book uses the fresh data. The prices of a model, tier and day are looked up once.
+    book uses the fresh data. The prices of a model, context and day are looked up once.
     """
 
     def __init__(self, rates: Iterable[Rate] = ()) -> None:
@@ -69,6 +105,7 @@ class PriceBook:
         provider: str,
         model: str,
         service_tier: str | None = None,
+        context: Mapping[str, str] | None = None,
         at: datetime | None = None,
     ) -> Cost:
         """Return what a usage costs.
@@ -78,11 +115,43 @@ class PriceBook:
             provider: LangChain's ``ls_provider`` or genai-prices' id; ``""`` finds it by the model's name.
             model: The model that answered.
             service_tier: The tier that served the call; None and ``default`` are the standard one.
+            context: What else changes the price: ``{"speed": "fast"}``, ``{"search_context_size": "low"}``, ...
             at: When the call started; None is now. The prices of that UTC day hold.
 
         Returns:
             Exact cost in USD. A token count without a price of its own is billed as the count it lies in. A fee
             without a price is left out.
+
+        Raises:
+            UnknownModelError: If no price is known.
+            UsageError: If counts inside another one exceed it.
+        """
+        pairs = dict(context or {})
+        if service_tier not in _STANDARD_TIERS:
+            pairs["service_tier"] = str(service_tier)
+        return self.quote(usage, provider=provider, model=model, context=tuple(sorted(pairs.items())), at=at).cost
+
+    def quote(
+        self,
+        usage: TokenUsage,
+        *,
+        provider: str,
+        model: str,
+        context: Context = _STANDARD,
+        at: datetime | None = None,
+        samplings: int = 1,
+        window: int | None = None,
+    ) -> Quote:
+        """Return what a usage costs, with the units that have no rate.
+
+        Args:
+            usage: As for ``price``.
+            provider: As for ``price``.
+            model: As for ``price``.
+            context: What changes the price, the service tier too, as sorted pairs.
+            at: As for ``price``.
+            samplings: How often the model was sampled, at most: the usage of a server-tool loop is their sum.
+            window: The longest prompt that the request allows; by default the model's context window.
 
         Raises:
             UnknownModelError: If no price is known.
@@ -99,10 +168,21 @@ class PriceBook:
             if len(self._models) >= _MAX_CACHED:
                 self._models.clear()
             priced = self._models[provider, model] = self._find(snapshot, provider, model)
-        lines = None if priced is None else priced.lines(service_tier or "", at)
-        if not lines:
+        sheet = None if priced is None else priced.sheet(context, at)
+        if sheet is None or not sheet.lines:
             raise UnknownModelError(provider, model, at.date().isoformat())
-        return bill(lines, usage)
+        prompt_tokens, is_certain = usage.input_tokens, True
+        if samplings > 1 and sheet.long_prompt is not None and prompt_tokens > sheet.long_prompt:
+            prompt_tokens = min(prompt_tokens, window or sheet.window or prompt_tokens)
+            if prompt_tokens > sheet.long_prompt:
+                # Some sampling may have been long, or none.
+                prompt_tokens, is_certain = usage.input_tokens // samplings, False
+        cost = bill(sheet.lines, usage, prompt_tokens)
+        unpriced = tuple(name for name in sheet.unpriced if getattr(usage, name))
+        if usage.cache_read_tokens or usage.cache_creation_tokens:
+            saved, extra = cache_effect(sheet.lines, usage, prompt_tokens)
+            return Quote(cost, sheet.is_custom, unpriced, is_certain, saved, extra)
+        return Quote(cost, sheet.is_custom, unpriced, is_certain)
 
     def _find(self, snapshot: DataSnapshot, provider: str, model: str) -> _PricedModel | None:
         seller = find_provider_by_id(snapshot.providers, _PROVIDER_IDS.get(provider, provider)) if provider else None
@@ -119,71 +199,115 @@ class PriceBook:
         def applicable(rates: Iterable[Rate]) -> tuple[Rate, ...]:
             return tuple(rate for rate in rates if any(rate.is_for(p, m) for p in providers for m in names))
 
-        custom_rates = applicable(self._custom_rates)
-        if info is None and not custom_rates:
+        builtin, custom = applicable(self._builtin_fees), applicable(self._custom_rates)
+        if info is None and not custom and not any("input_mtok" in rate.prices for rate in builtin):
             return None
         # As in genai-prices: a provider that sells another one's model does not sell the other's tiers.
         has_tiers = info is not None and seller is not None and any(info is sold for sold in seller.models)
-        return _PricedModel(info, has_tiers, applicable(self._builtin_fees), custom_rates)
+        return _PricedModel(info, has_tiers, builtin, custom)
 
 
 class _PricedModel:
-    """The prices of one model, compiled to the lines of a bill for each requested tier and day."""
+    """The prices of one model, compiled to a price sheet for each context and day."""
 
     def __init__(
         self,
         info: ModelInfo | None,
         has_tiers: bool,
-        builtin_fees: tuple[Rate, ...],
-        custom_rates: tuple[Rate, ...],
+        builtin: tuple[Rate, ...],
+        custom: tuple[Rate, ...],
     ) -> None:
         self._info = info
         self._has_tiers = has_tiers
-        self._builtin_fees = builtin_fees
-        self._custom_rates = custom_rates
+        self._builtin = builtin
+        self._custom = custom
         variants = info.price_variants or [] if info is not None else []
+        self._public_keys = {key for variant in variants for key in variant.when} if has_tiers else set()
         tiers = {variant.when.get("service_tier") for variant in variants} if has_tiers else set()
         self._public_tiers = tiers - _STANDARD_TIERS
         dated = [*(info.prices if info is not None and isinstance(info.prices, list) else ()), *variants]
         self._by_minute = any(isinstance(price.constraint, TimeOfDateConstraint) for price in dated)
-        self._compiled: dict[tuple[str, object], tuple[Line, ...]] = {}
+        self._compiled: dict[tuple[Context, object], PriceSheet] = {}
 
-    def lines(self, service_tier: str, at: datetime) -> tuple[Line, ...]:
-        """Return the lines of the bill at a time in UTC, none where no price holds then."""
-        key = (service_tier, at.replace(second=0, microsecond=0) if self._by_minute else at.date())
-        lines = self._compiled.get(key)
-        if lines is None:
+    def sheet(self, context: Context, at: datetime) -> PriceSheet:
+        """Return the price sheet at a time in UTC, one without lines where no price holds then."""
+        key = (context, at.replace(second=0, microsecond=0) if self._by_minute else at.date())
+        sheet = self._compiled.get(key)
+        if sheet is None:
             if len(self._compiled) >= _MAX_CACHED:
                 self._compiled.clear()
-            lines = self._compiled[key] = compile_lines(self._prices(service_tier, at))
-        return lines
+            sheet = self._compiled[key] = self._compile(dict(context), at)
+        return sheet
 
-    def _prices(self, service_tier: str, at: datetime) -> dict[str, Price]:
-        custom = self._in_force(self._custom_rates, service_tier, at)
+    def _compile(self, context: Mapping[str, str], at: datetime) -> PriceSheet:
         public: dict[str, Price] = {}
         if self._info is not None:
-            context = {"service_tier": service_tier} if service_tier and self._has_tiers else None
-            found = self._info.get_prices(at, context).__dict__
+            found = self._info.get_prices(at, context if context and self._has_tiers else None).__dict__
             public = {key: price for key in UNITS if (price := found.get(key)) is not None}
-        if not public and not custom:
-            return {}
-        if "image_each" in custom:
+        custom = self._in_force(self._custom, context, at)
+        custom_prices = _merged(custom)
+        prices = self._with_builtin(public, context, at)
+        if "input_mtok" not in prices and not public and not custom_prices:
+            return PriceSheet(())  # fees alone are no price
+        if "image_each" in custom_prices:
             # Priced by the piece, an image has paid for its tokens, which lie inside the output.
-            public["output_image_mtok"] = _ZERO
-        return {**self._in_force(self._builtin_fees, service_tier, at), **public, **custom}
+            prices["output_image_mtok"] = _ZERO
+        prices = _with_factors({**prices, **custom_prices}, custom)
+        window = None if self._info is None else self._info.context_window
+        return compile_sheet(prices, is_custom=bool(custom), window=window)
 
-    def _in_force(self, rates: tuple[Rate, ...], service_tier: str, at: datetime) -> dict[str, Price]:
-        """Return the prices of rates in a tier.
+    def _with_builtin(self, public: Mapping[str, Price], context: Mapping[str, str], at: datetime) -> dict[str, Price]:
+        """Return the public prices with the built-in rows.
 
-        The standard rates hold below the tier's own, unless the tier has public prices.
+        A row without conditions fills in what the public prices lack. A row for a context wins over them, unless they
+        know that kind of context themselves.
         """
+        rows = self._in_force(self._builtin, context, at)
+        special = [row for row in rows if row.context or row.service_tier is not None]
+        special = [row for row in special if not self._knows(row)]
+        plain = [row for row in rows if not row.context and row.service_tier is None]
+        return _with_factors({**_merged(plain), **public, **_merged(special)}, [*plain, *special])
+
+    def _knows(self, row: Rate) -> bool:
+        keys = row.context.keys() | ({"service_tier"} if row.service_tier is not None else set())
+        return bool(keys & self._public_keys)
+
+    def _in_force(self, rates: tuple[Rate, ...], context: Mapping[str, str], at: datetime) -> list[Rate]:
+        """Return the rates that hold in a context, the more specific last.
+
+        Custom standard rates hold below a tier's own, unless the tier has public prices.
+        """
+        service_tier = context.get("service_tier")
         begun = sorted((rate for rate in rates if rate.start <= at.date()), key=lambda rate: rate.start)
-        merged: dict[str, Price] = {}
-        if rates is self._builtin_fees or service_tier not in self._public_tiers:
-            for rate in begun:
-                if rate.service_tier in _STANDARD_TIERS:
-                    merged.update(rate.prices)
-        for rate in begun:
-            if rate.service_tier == service_tier:
-                merged.update(rate.prices)
-        return merged
+        begun = sorted((rate for rate in begun if rate.holds_in(context)), key=lambda rate: len(rate.context))
+        found: list[Rate] = []
+        if rates is self._builtin or service_tier not in self._public_tiers:
+            found += [rate for rate in begun if rate.service_tier in _STANDARD_TIERS]
+        if service_tier is not None:
+            found += [rate for rate in begun if rate.service_tier == service_tier]
+        return found
+
+
+def _merged(rates: Iterable[Rate]) -> dict[str, Price]:
+    merged: dict[str, Price] = {}
+    for rate in rates:
+        merged.update(rate.prices)
+    return merged
+
+
+def _with_factors(prices: dict[str, Price], rates: Iterable[Rate]) -> dict[str, Price]:
+    """Return prices with the factors of rates: the price of cached input first, then that of all tokens."""
+    for rate in rates:
+        if rate.cache_read_factor is not None and "input_mtok" in prices and "cache_read_mtok" not in prices:
+            prices = {**prices, "cache_read_mtok": _scaled(prices["input_mtok"], rate.cache_read_factor)}
+        if rate.token_factor is not None:
+            factor = rate.token_factor
+            prices = {key: _scaled(usd, factor) if key.endswith("_mtok") else usd for key, usd in prices.items()}
+    return prices
+
+
+def _scaled(price: Price, factor: Decimal) -> Price:
+    if isinstance(price, TieredPrices):
+        tiers = [Tier(start=tier.start, price=EXACT.multiply(tier.price, factor)) for tier in price.tiers]
+        return TieredPrices(base=EXACT.multiply(price.base, factor), tiers=tiers)
+    return EXACT.multiply(price, factor)

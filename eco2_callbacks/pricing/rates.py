@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
@@ -16,33 +16,50 @@ from genai_prices.types import Tier, TieredPrices
 
 from eco2_callbacks.errors import RatesFileError
 
-__all__ = ["PRICE_KEYS", "Price", "Rate", "read_rates"]
+__all__ = ["CONTEXT_KEYS", "PRICE_KEYS", "Price", "Rate", "read_rates"]
 
 Price = Decimal | TieredPrices
 
 # genai-prices' own price keys, so that an entry of its data can be pasted, and keys for the units it lacks.
 PRICE_KEYS = frozenset(
     {
+        "attachment_searches_kcount",
         "cache_audio_read_mtok",
         "cache_read_mtok",
         "cache_write_1h_mtok",
         "cache_write_5m_mtok",
         "cache_write_mtok",
+        "code_executions_kcount",
+        "code_interpreter_each",
+        "image_each",
         "input_audio_mtok",
         "input_mtok",
+        "maps_grounding_each",
         "output_audio_mtok",
+        "output_citation_mtok",
         "output_image_mtok",
         "output_mtok",
         "output_reasoning_mtok",
         "requests_kcount",
         "storage_searches_kcount",
+        "web_fetches_kcount",
         "web_searches_kcount",
-        "code_interpreter_each",
-        "image_each",
-        "maps_grounding_each",
+        "x_searches_kcount",
+    }
+)
+# What can change a price besides model and date, as the answer or the request states it.
+CONTEXT_KEYS = frozenset(
+    {
+        "container_memory",  # of OpenAI's code interpreter: 1g, 4g, 16g, 64g
+        "inference_geo",  # Anthropic: us, global
+        "processing",  # batch
+        "region",  # of a regional endpoint
+        "search_context_size",  # low, medium, high
+        "speed",  # Anthropic: fast, standard
     }
 )
 _FIELDS = frozenset({"provider", "model", "start", "source", "service_tier"})
+_FACTORS = frozenset({"token_factor", "cache_read_factor"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +73,9 @@ class Rate:
         source: Where they come from: a contract, or a page and the date it was read.
         prices: USD by price key: ``_mtok`` is for a million tokens, ``_kcount`` for a thousand, ``_each`` for one.
         service_tier: The tier they hold in; None is the standard tier.
+        context: Further conditions (``CONTEXT_KEYS``), each a value or a pattern: ``{"speed": "fast"}``.
+        token_factor: Multiplies every price of tokens.
+        cache_read_factor: Price of a cached input token as a share of the input price, where it has no price.
     """
 
     provider: str
@@ -64,10 +84,17 @@ class Rate:
     source: str
     prices: Mapping[str, Price]
     service_tier: str | None = None
+    context: Mapping[str, str] = field(default_factory=dict)
+    token_factor: Decimal | None = None
+    cache_read_factor: Decimal | None = None
 
     def is_for(self, provider: str, model: str) -> bool:
         """Return whether the rate is for this provider and model name; case does not matter."""
         return fnmatchcase(provider.lower(), self.provider.lower()) and fnmatchcase(model.lower(), self.model.lower())
+
+    def holds_in(self, context: Mapping[str, str]) -> bool:
+        """Return whether the rate's further conditions hold in a call's context."""
+        return all(fnmatchcase(context.get(key, ""), wanted) for key, wanted in self.context.items())
 
 
 def read_rates(path: str | Path) -> tuple[Rate, ...]:
@@ -94,19 +121,21 @@ def _rate(path: str | Path, number: int, entry: Any) -> Rate:
         raise RatesFileError(path, f"entry {number} is {entry!r}, wanted a table; write it as [[rates]].")
     if missing := {"provider", "model", "start", "source"} - entry.keys():
         raise RatesFileError(path, f"entry {number} lacks {sorted(missing)!r}; give every rate its start and source.")
-    if unknown := entry.keys() - _FIELDS - PRICE_KEYS:
+    if unknown := entry.keys() - _FIELDS - CONTEXT_KEYS - _FACTORS - PRICE_KEYS:
         raise RatesFileError(
             path, f"entry {number} has unknown keys {sorted(unknown)!r}; known are {sorted(PRICE_KEYS)!r}."
         )
-    fields = {key: entry[key] for key in _FIELDS & entry.keys()}
+    fields = {key: entry[key] for key in (_FIELDS | CONTEXT_KEYS) & entry.keys()}
     for key, value in fields.items():
         wanted = date if key == "start" else str
         if type(value) is not wanted or not value:
             raise RatesFileError(path, f"entry {number} has {key} = {value!r}, wanted a {wanted.__name__}.")
     prices = {key: _price(path, number, key, entry[key]) for key in PRICE_KEYS & entry.keys()}
-    if not prices:
+    factors = {key: _usd(path, number, key, entry[key]) for key in _FACTORS & entry.keys()}
+    if not prices and not factors:
         raise RatesFileError(path, f"entry {number} has no price; give at least one of {sorted(PRICE_KEYS)!r}.")
-    return Rate(prices=prices, **fields)
+    context = {key: fields.pop(key) for key in CONTEXT_KEYS & fields.keys()}
+    return Rate(prices=prices, context=context, **factors, **fields)
 
 
 def _price(path: str | Path, number: int, key: str, value: Any) -> Price:

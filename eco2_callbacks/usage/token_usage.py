@@ -21,8 +21,9 @@ class TokenUsage(msgspec.Struct, frozen=True, kw_only=True):
     - ``cache_read_audio_tokens`` lies inside both cached and audio input.
     - ``reasoning_tokens``, ``output_audio_tokens`` and ``output_image_tokens`` lie inside ``output_tokens``.
 
-    ``images`` counts the images in the answer; ``image_sizes`` holds their sizes (``1K``, ``2K``, ``4K`` or ``WxH``).
-    The other fields count the calls of a provider's own tools, each billed by the piece.
+    ``citation_tokens`` (Perplexity) lie beside input and output. ``images`` counts the images in the answer;
+    ``image_sizes`` holds their sizes (``1K``, ``2K``, ``4K`` or ``WxH``). The other fields count the calls of a
+    provider's own tools, each billed by the piece.
     """
 
     input_tokens: int = 0
@@ -36,11 +37,16 @@ class TokenUsage(msgspec.Struct, frozen=True, kw_only=True):
     cache_read_audio_tokens: int = 0
     output_audio_tokens: int = 0
     output_image_tokens: int = 0
+    citation_tokens: int = 0
     images: int = 0
     image_sizes: tuple[str, ...] = ()
     web_searches: int = 0
+    x_searches: int = 0
+    web_fetches: int = 0
     file_searches: int = 0
+    attachment_searches: int = 0
     code_interpreter_sessions: int = 0
+    code_executions: int = 0
     image_generations: int = 0
     maps_groundings: int = 0
 
