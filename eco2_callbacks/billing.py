@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -14,25 +15,27 @@ from msgspec.structs import replace
 
 from eco2_callbacks.errors import UnknownModelError
 from eco2_callbacks.log_once import is_first
-from eco2_callbacks.pricing import Cost, PriceBook
-from eco2_callbacks.records import EstimateReason, LLMCall, UnpricedReason
+from eco2_callbacks.pricing import EXACT, Context, Cost, PriceBook, Quote
+from eco2_callbacks.records import CostSource, EstimateReason, LLMCall, UnpricedReason
 from eco2_callbacks.runs import OpenLLMCall
 from eco2_callbacks.usage import (
     Answer,
+    Exchange,
     ProviderRules,
     TokenUsage,
     choices_of,
     estimate_usage,
     messages_of,
     read_answer,
+    read_counts,
     read_usage,
-    rules_for,
 )
 
 __all__ = ["CallBiller"]
 
 _logger = logging.getLogger(__name__)
 _FREE = Cost()
+_ZERO = Decimal(0)
 
 
 class _Bill(NamedTuple):
@@ -43,6 +46,10 @@ class _Bill(NamedTuple):
     estimate_reason: EstimateReason | None = None
     cost: Cost | None = None
     unpriced_reason: UnpricedReason | None = None
+    cost_source: CostSource = "rates"
+    computed_cost: Cost | None = None
+    cache_savings_usd: Decimal = _ZERO
+    cache_surcharge_usd: Decimal = _ZERO
 
 
 class CallBiller:
@@ -94,6 +101,11 @@ class CallBiller:
             estimated=bill.estimate_reason is not None,
             estimate_reason=bill.estimate_reason,
             unpriced_reason=bill.unpriced_reason,
+            cost_source=bill.cost_source,
+            computed_cost=bill.computed_cost,
+            cache_savings_usd=bill.cache_savings_usd,
+            cache_surcharge_usd=bill.cache_surcharge_usd,
+            response_id=answer.response_id,
             service_tier=answer.service_tier,
             from_cache=answer.from_cache,
             tags=call.tags,
@@ -103,14 +115,20 @@ class CallBiller:
 
     def _bill(self, call: OpenLLMCall) -> _Bill:
         """Reported usage or an estimate, then the units that no count reports, then the price."""
-        result, succeeded = call.output, call.outcome.status == "success"
+        result, succeeded, served = call.output, call.outcome.status == "success", call.served
         if not succeeded and not any(getattr(choice, "text", "") for choice in choices_of(result)):
             # LangChain may pass on nothing of a stream that was cut short.
             result = _streamed_result(call) or result
         answer = read_answer(result, request_model=call.request_model)
-        rules = rules_for(call.provider)
+        if call.chunks and answer.usage is not None:
+            answer = _with_last_of_cumulative(answer, call.chunks)
+        rules = served.rules
+        exchange = Exchange(
+            answer, call.request_model, call.params, served.model_kwargs, call.stream is not None, served.region
+        )
         usage: TokenUsage | None
         reason: EstimateReason | None
+        is_certain = True
         if not succeeded:
             usage, reason = _usage_of_unfinished(call, answer, result, rules)
         elif answer.usage is None and result is not None:
@@ -118,41 +136,131 @@ class CallBiller:
             self._warn_no_usage(call)
         else:
             usage, reason = answer.usage, None
-            if usage is not None and call.last_event is not None:
-                usage = _with_streamed_details(usage, _streamed_result(call))
+            if usage is not None and not answer.from_cache:
+                if call.last_event is not None:
+                    usage = _with_streamed_details(usage, _streamed_result(call))
+                usage, is_certain = rules.read_usage(usage, exchange)
         if usage is None:
             # A provider that refused the request billed nothing. After any other failure that is unknown.
             return _Bill(answer, unpriced_reason=None if call.outcome.refused else "no_usage")
         if answer.from_cache:
             return _Bill(answer, usage, cost=_FREE)
+        samplings = rules.samplings(usage, exchange) if reason is None else ()
+        others = [(sampling.model, sampling.usage) for sampling in samplings if not sampling.is_main]
         usage, is_whole_bill = rules.add_unreported_usage(
             usage, messages_of(result), prompt=call.messages, params=call.params, model=answer.model
         )
-        if reason is None and not is_whole_bill:
-            reason = "media"
+        if reason is None:
+            if not is_certain or rules.is_incomplete(usage, exchange):
+                reason = "lost_usage"
+                if usage.input_tokens == 0 and call.messages:
+                    sent = _estimate(call, None, rules, answer.model)
+                    usage = replace(usage, input_tokens=sent.input_tokens)
+            elif not is_whole_bill:
+                reason = "media"
         tier = answer.service_tier
         if tier is None and reason not in (None, "media"):
             tier = call.params.get("service_tier")  # no answer names the tier, so the requested one counts
-        cost, unpriced_reason = self._price(call, answer.model, usage, tier if isinstance(tier, str) else None)
-        return _Bill(answer, usage, reason, cost, unpriced_reason)
+        context = rules.price_context(exchange, tier if isinstance(tier, str) else None)
+        bill = self._price(call, exchange, usage, context, others, samplings)
+        if bill.estimate_reason is None and reason is not None:
+            bill = bill._replace(estimate_reason=reason)
+        stated_usd = rules.stated_cost(exchange)
+        if stated_usd is not None:
+            bill = _with_stated_cost(bill, stated_usd)
+        elif bill.estimate_reason == "lost_usage":
+            self._warn_lost_usage(call)
+        return bill
 
     def _price(
-        self, call: OpenLLMCall, answered_by: str, usage: TokenUsage, tier: str | None
-    ) -> tuple[Cost | None, UnpricedReason | None]:
+        self,
+        call: OpenLLMCall,
+        exchange: Exchange,
+        usage: TokenUsage,
+        context: Context,
+        others: Sequence[tuple[str, TokenUsage]],
+        samplings: Sequence[Any],
+    ) -> _Bill:
+        """Return the bill of a usage, and of further samplings, each with its own model."""
+        answer, served = exchange.answer, call.served
+        whole = TokenUsage.sum([usage, *(other for _, other in others)]) if others else usage
+        limit, window = served.rules.sampling_limit(exchange)
+        if samplings and (longest := [s.usage.input_tokens for s in samplings if s.is_main]):
+            window = max(longest)
+        try:
+            quote, model = self._quote(call, exchange, usage, context, limit, window)
+            quotes = [quote]
+            for name, other in others:
+                quotes.append(self._quote(call, exchange, other, context, 1, None, model=name)[0])
+        except UnknownModelError as error:
+            reason: UnpricedReason = "self_hosted" if served.is_self_hosted else "unknown_model"
+            if is_first("price", call.provider, answer.model):
+                _logger.warning("%s Its calls count as unpriced.", error)
+            return _Bill(answer, whole, unpriced_reason=reason)
+        if len(quotes) > 1:
+            quote = Quote(
+                cost=Cost.sum(part.cost for part in quotes),
+                is_custom=any(part.is_custom for part in quotes),
+                unpriced=tuple(name for part in quotes for name in part.unpriced),
+                is_certain=all(part.is_certain for part in quotes),
+                cache_savings_usd=sum((part.cache_savings_usd for part in quotes), _ZERO),
+                cache_surcharge_usd=sum((part.cache_surcharge_usd for part in quotes), _ZERO),
+            )
+        source: CostSource = "custom" if quote.is_custom else "rates"
+        if quote.unpriced:
+            if is_first("unit", call.provider, answer.model):
+                _logger.warning(
+                    "No rate for %s of model %r of provider %r; calls with them count as unpriced. "
+                    "Add the rate to the file named by ECO2_PRICES or pass prices=.",
+                    ", ".join(quote.unpriced),
+                    model,
+                    call.provider,
+                )
+            return _Bill(
+                answer, whole, unpriced_reason="unpriced_unit", cost_source=source, computed_cost=quote.cost
+            )
+        return _Bill(
+            answer,
+            whole,
+            None if quote.is_certain else "lost_usage",
+            quote.cost,
+            cost_source=source,
+            cache_savings_usd=quote.cache_savings_usd,
+            cache_surcharge_usd=quote.cache_surcharge_usd,
+        )
+
+    def _quote(
+        self,
+        call: OpenLLMCall,
+        exchange: Exchange,
+        usage: TokenUsage,
+        context: Context,
+        samplings: int,
+        window: int | None,
+        model: str | None = None,
+    ) -> tuple[Quote, str]:
+        """Return the quote and the name that it was found under.
+
+        The answer can name something without a price: a deployment, or a path on the user's own server.
+        """
         unknown: UnknownModelError | None = None
-        # The answer can name something without a price: a deployment, or a path on the user's own server.
-        for model in dict.fromkeys((answered_by, call.request_model)):
+        models = (model,) if model is not None else dict.fromkeys(call.served.rules.price_models(exchange))
+        for name in models:
             try:
-                cost = self._prices.price(
-                    usage, provider=call.provider, model=model, service_tier=tier, at=call.started_at
+                quote = self._prices.quote(
+                    usage,
+                    provider=call.provider,
+                    model=name,
+                    context=context,
+                    at=call.started_at,
+                    samplings=samplings,
+                    window=window,
                 )
             except UnknownModelError as error:
                 unknown = unknown or error
             else:
-                return cost, None
-        if is_first("price", call.provider, answered_by):
-            _logger.warning("%s Its calls count as unpriced.", unknown)
-        return None, "unknown_model"
+                return quote, name
+        raise unknown or UnknownModelError(call.provider, exchange.answer.model, call.started_at.date().isoformat())
 
     def _warn_no_usage(self, call: OpenLLMCall) -> None:
         if is_first("usage", call.provider, call.request_model):
@@ -163,6 +271,60 @@ class CallBiller:
                 call.provider,
                 call.run_id,
             )
+
+    def _warn_lost_usage(self, call: OpenLLMCall) -> None:
+        if is_first("lost", call.provider, call.request_model):
+            _logger.warning(
+                "The client library dropped a part of the usage of model %r of provider %r, or its counts contradict "
+                "each other (run %s); the cost is an estimate. See docs/providers.md.",
+                call.request_model,
+                call.provider,
+                call.run_id,
+            )
+
+
+def _with_stated_cost(bill: _Bill, stated_usd: Decimal) -> _Bill:
+    """Return the bill with what the provider says it charged; the computed cost stands beside it."""
+    computed = bill.cost or bill.computed_cost
+    if computed is not None and computed.total_usd == stated_usd:
+        cost = computed
+    else:
+        cost = Cost(output_usd=stated_usd, parts={"unsplit": stated_usd} if stated_usd else {})
+    return bill._replace(
+        cost=cost,
+        cost_source="provider",
+        computed_cost=computed,
+        unpriced_reason=None,
+        # Tokens may be uncertain still. The dollars are not.
+        estimate_reason=bill.estimate_reason if bill.estimate_reason in ("cancelled", "error") else None,
+    )
+
+
+def _with_last_of_cumulative(answer: Answer, chunks: Sequence[Any]) -> Answer:
+    """Return the answer with its last usage where each chunk repeated the usage so far, as vLLM and gateways do.
+
+    LangChain adds them up. Counts that never fall show it; parts that do add up (Anthropic's) fall.
+    """
+    near_ends = chunks if len(chunks) < 6 else (*chunks[:2], *chunks[-3:])
+    if sum(_has_usage(chunk) for chunk in near_ends) < 2:
+        return answer
+    last = None
+    input_tokens = output_tokens = 0
+    for chunk in chunks:
+        raw = getattr(getattr(chunk, "message", None), "usage_metadata", None)
+        if not raw or (usage := read_usage(raw)) is None or not usage.total_tokens:
+            continue
+        if usage.input_tokens < max(input_tokens, 1) or usage.output_tokens < output_tokens:
+            return answer
+        last, input_tokens, output_tokens = raw, usage.input_tokens, usage.output_tokens
+    reading = read_counts(last)
+    if reading is None:
+        return answer
+    return answer._replace(usage=reading.usage, is_consistent=reading.is_consistent, raw_usage=last)
+
+
+def _has_usage(chunk: Any) -> bool:
+    return bool(getattr(getattr(chunk, "message", None), "usage_metadata", None))
 
 
 def _usage_of_unfinished(

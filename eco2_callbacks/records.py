@@ -15,6 +15,7 @@ from eco2_callbacks.pricing import COST_PARTS, Cost
 from eco2_callbacks.usage import TokenUsage
 
 __all__ = [
+    "CostSource",
     "EstimateReason",
     "GraphRun",
     "LLMCall",
@@ -29,8 +30,9 @@ __all__ = [
 ]
 
 Status: TypeAlias = Literal["success", "error", "cancelled", "interrupted"]
-EstimateReason: TypeAlias = Literal["cancelled", "error", "no_usage", "media"]
-UnpricedReason: TypeAlias = Literal["unknown_model", "no_usage"]
+EstimateReason: TypeAlias = Literal["cancelled", "error", "no_usage", "media", "lost_usage"]
+UnpricedReason: TypeAlias = Literal["unknown_model", "no_usage", "unpriced_unit", "self_hosted"]
+CostSource: TypeAlias = Literal["rates", "custom", "provider"]
 RetryReason: TypeAlias = Literal["retry", "fallback"]
 
 _ZERO = Decimal(0)
@@ -46,7 +48,8 @@ class LLMCall(msgspec.Struct, frozen=True, kw_only=True):
         parent_run_id: Run id of the run above, as LangChain names it.
         operation: OpenTelemetry's ``gen_ai.operation.name``: ``chat`` or ``text_completion``.
         node: The LangGraph node that made the call; ``""`` outside a graph.
-        provider: LangChain's ``ls_provider``; the endpoint decides between it and ``azure`` or ``google_vertexai``.
+        provider: Who is paid: LangChain's ``ls_provider``, or the provider that the model's endpoint belongs to;
+            ``self_hosted`` where that is unknown.
         model: The model that answered, or the requested model where the answer names none.
         error_type: Class name of the exception; None on success.
         retry: Why this call repeats another one; None for a first attempt.
@@ -58,6 +61,12 @@ class LLMCall(msgspec.Struct, frozen=True, kw_only=True):
         cost: USD; None where usage or price is unknown.
         estimated: Whether any part of ``usage`` or ``cost`` is an estimate; ``estimate_reason`` says why.
         unpriced_reason: Why ``cost`` is None although the provider may have billed something.
+        cost_source: Where ``cost`` comes from: public ``rates``, ``custom`` rates, or the ``provider``, who stated it.
+        computed_cost: What the rates give, where that is not ``cost``: beside a cost that the provider stated, and
+            where a counted unit has no rate.
+        cache_savings_usd: What prompt-cache reads saved, compared with the plain input rate.
+        cache_surcharge_usd: What prompt-cache writes cost above the plain input rate.
+        response_id: The provider's id of the answer; None where the client library drops it.
         service_tier: As the answer reports it (``flex``, ``priority``, ...).
         from_cache: Answered by LangChain's LLM cache: nothing was consumed.
         otel_trace_id: Trace id of the sampled OpenTelemetry span that was current at the start: 32 hexadecimal digits.
@@ -90,6 +99,11 @@ class LLMCall(msgspec.Struct, frozen=True, kw_only=True):
     estimated: bool = False
     estimate_reason: EstimateReason | None = None
     unpriced_reason: UnpricedReason | None = None
+    cost_source: CostSource = "rates"
+    computed_cost: Cost | None = None
+    cache_savings_usd: Decimal = _ZERO
+    cache_surcharge_usd: Decimal = _ZERO
+    response_id: str | None = None
     service_tier: str | None = None
     from_cache: bool = False
     tags: tuple[str, ...] = ()

@@ -16,6 +16,7 @@ from eco2_callbacks.runs.outcomes import Outcome
 from eco2_callbacks.runs.spans import SpanIds, current_span
 from eco2_callbacks.runs.streams import Stream
 from eco2_callbacks.runs.totals import RunTotals
+from eco2_callbacks.usage import ServedModel
 
 __all__ = [
     "Fallback",
@@ -270,6 +271,7 @@ class OpenLLMCall(TimedRun):
     Attributes:
         parent_run_id: As LangChain names it.
         serialized: LangChain's description of the model object, with its endpoint.
+        served: Who serves the model, and by which rules it is billed.
         params: LangChain's invocation parameters.
         messages: What was sent to a chat model.
         prompts: What was sent to a text-completion model.
@@ -296,6 +298,7 @@ class OpenLLMCall(TimedRun):
         "reported_usage",
         "request_model",
         "serialized",
+        "served",
         "stream",
         "tenant_id",
         "texts",
@@ -310,7 +313,7 @@ class OpenLLMCall(TimedRun):
         intent: str,
         tenant_id: str,
         operation: str,
-        provider: str,
+        served: ServedModel,
         request_model: str,
         serialized: Mapping[str, Any] | None,
         params: Mapping[str, Any],
@@ -324,7 +327,8 @@ class OpenLLMCall(TimedRun):
         self.intent = intent
         self.tenant_id = tenant_id
         self.operation = operation
-        self.provider = provider
+        self.served = served
+        self.provider = served.provider
         self.request_model = request_model
         self.serialized = serialized
         self.params = params

@@ -67,9 +67,15 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _http_status(error: BaseException) -> int | None:
-    for name in ("status_code", "code", "http_status"):
-        value = getattr(error, name, None)
-        value = getattr(value, "value", value)
-        if isinstance(value, int) and 400 <= value < 600:
-            return value
+    """Return the HTTP status that an exception holds, or its response: an object, or botocore's mapping."""
+    response = getattr(error, "response", None)
+    for holder in (error, response):
+        for name in ("status_code", "code", "http_status"):
+            value = getattr(holder, name, None)
+            value = getattr(value, "value", value)
+            if isinstance(value, int) and 400 <= value < 600:
+                return value
+    if isinstance(response, dict) and isinstance(metadata := response.get("ResponseMetadata"), dict):
+        value = metadata.get("HTTPStatusCode")
+        return value if isinstance(value, int) and 400 <= value < 600 else None
     return None

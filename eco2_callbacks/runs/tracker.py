@@ -33,7 +33,7 @@ from eco2_callbacks.runs.recorder import Recorder
 from eco2_callbacks.runs.retries import RetryDetector
 from eco2_callbacks.runs.run_table import OpenRunTable
 from eco2_callbacks.runs.streams import Stream
-from eco2_callbacks.usage import provider_of, request_model
+from eco2_callbacks.usage import request_model, served_model
 
 __all__ = ["Tracker"]
 
@@ -155,7 +155,7 @@ class Tracker:
             intent=intent,
             tenant_id=tenant_id,
             operation="text_completion" if prompts else "chat",
-            provider=provider_of(metadata, serialized),
+            served=served_model(metadata, serialized),
             request_model=request_model(metadata, params),
             serialized=serialized,
             params=params,

@@ -13,7 +13,7 @@ from langchain_core.outputs import LLMResult
 from eco2_callbacks.usage.content import as_list, as_mapping
 from eco2_callbacks.usage.token_usage import TokenUsage
 
-__all__ = ["Answer", "choices_of", "messages_of", "read_answer", "read_usage"]
+__all__ = ["Answer", "Reading", "choices_of", "count_of", "messages_of", "read_answer", "read_counts", "read_usage"]
 
 # No context window comes near it. A larger count is an error of a provider or proxy.
 _MAX_TOKENS = 10**12
@@ -21,6 +21,16 @@ _MAX_TOKENS = 10**12
 _MAX_REPEATED_LENGTH = 8192
 _PLAIN_DETAILS = frozenset({"audio", "cache_read", "reasoning"})
 _OUTPUT_DETAILS = {"reasoning": "reasoning_tokens", "audio": "output_audio_tokens"}
+_NOTHING: Mapping[str, Any] = {}
+# Where the official models put the provider's own usage: OpenAI's name, Anthropic's, Vertex AI's and Cohere's.
+_REPORTED_KEYS = ("token_usage", "usage", "usage_metadata", "token_count")
+
+
+class Reading(NamedTuple):
+    """A usage, and whether the report agrees with itself."""
+
+    usage: TokenUsage
+    is_consistent: bool = True
 
 
 class Answer(NamedTuple):
@@ -32,6 +42,11 @@ class Answer(NamedTuple):
         service_tier: The tier that served it; None where the answer names none.
         from_cache: Answered by LangChain's LLM cache.
         messages: The messages of all choices.
+        is_consistent: Whether the counts of ``usage`` agree with each other.
+        raw_usage: LangChain's ``usage_metadata``.
+        metadata: ``response_metadata`` of the first choice.
+        reported: The provider's own usage, where the answer still holds it.
+        response_id: The provider's id of the answer.
     """
 
     model: str
@@ -39,6 +54,11 @@ class Answer(NamedTuple):
     service_tier: str | None = None
     from_cache: bool = False
     messages: Sequence[BaseMessage] = ()
+    is_consistent: bool = True
+    raw_usage: Mapping[str, Any] = _NOTHING
+    metadata: Mapping[str, Any] = _NOTHING
+    reported: Mapping[str, Any] = _NOTHING
+    response_id: str | None = None
 
 
 def read_answer(result: LLMResult | None, *, request_model: str) -> Answer:
@@ -52,9 +72,11 @@ def read_answer(result: LLMResult | None, *, request_model: str) -> Answer:
     """
     messages = messages_of(result)
     model = tier = raw = None
+    first: Mapping[str, Any] = _NOTHING
     for message in messages:
         metadata = getattr(message, "response_metadata", None)
         if isinstance(metadata, dict):
+            first = first or metadata
             model = model or _name(metadata.get("model_name") or metadata.get("model"))
             tier = tier or _name(metadata.get("service_tier"))
         raw = raw or getattr(message, "usage_metadata", None)
@@ -66,8 +88,22 @@ def read_answer(result: LLMResult | None, *, request_model: str) -> Answer:
     if isinstance(raw, dict) and raw.get("total_cost") == 0:
         # langchain-core marks an answer from its LLM cache by this key, which no provider sends.
         return Answer(model, TokenUsage(), tier, True, messages)
-    usage = read_usage(raw) if raw else _legacy_usage(as_mapping(llm_output), is_text=not messages)
-    return Answer(model, usage, tier, False, messages)
+    reported = _reported(first) or (_reported(llm_output) if isinstance(llm_output, dict) else _NOTHING)
+    if tier is None:
+        # Anthropic and Mistral name it inside the usage, Bedrock in an object.
+        tier = _name(reported.get("service_tier")) or _name(as_mapping(first.get("serviceTier")).get("type"))
+    reading = read_counts(raw) if raw else _legacy_usage(as_mapping(llm_output), is_text=not messages)
+    return Answer(
+        model=model,
+        usage=None if reading is None else reading.usage,
+        service_tier=tier,
+        messages=messages,
+        is_consistent=reading is None or reading.is_consistent,
+        raw_usage=raw if isinstance(raw, dict) else _NOTHING,
+        metadata=first,
+        reported=reported,
+        response_id=_response_id(first, messages),
+    )
 
 
 def choices_of(result: LLMResult | None) -> list[Any]:
@@ -88,23 +124,67 @@ def messages_of(result: LLMResult | None) -> list[BaseMessage]:
 def read_usage(raw: object) -> TokenUsage | None:
     """Read LangChain's standard ``usage_metadata``; None where it holds no count.
 
-    OpenAI's ``flex_`` and ``priority_`` detail keys are folded into the plain ones. A detail larger than the count it
-    lies in is cut to that count.
+    As ``read_counts``, without its judgement.
+    """
+    reading = read_counts(raw)
+    return None if reading is None else reading.usage
+
+
+def read_counts(raw: object, *, details_beside: bool = False) -> Reading | None:
+    """Read LangChain's standard ``usage_metadata``; None where it holds no count.
+
+    OpenAI's ``flex_`` and ``priority_`` detail keys are folded into the plain ones. Then the counts are compared:
+
+    ==========================================  =========================================================
+    ``total_tokens`` exceeds input plus output  the details that explain the rest lie beside the counts
+    by what no detail explains                  the rest counts as output, and the report is inconsistent
+    a detail exceeds the count it lies in       it is cut, and the report is inconsistent
+    ==========================================  =========================================================
+
+    Args:
+        raw: The metadata.
+        details_beside: Whether a detail that exceeds its count lies beside it, as the provider documents.
 
     Source: https://reference.langchain.com/python/langchain_core/messages/#langchain_core.messages.ai.UsageMetadata
     """
     fields = as_mapping(raw)
-    input_tokens, output_tokens = _count(fields.get("input_tokens")), _count(fields.get("output_tokens"))
+    input_tokens, output_tokens = count_of(fields.get("input_tokens")), count_of(fields.get("output_tokens"))
     if input_tokens is None and output_tokens is None:
         return None
-    counts = {"input_tokens": input_tokens or 0, "output_tokens": output_tokens or 0}
-    if details := fields.get("input_token_details"):
-        counts.update(_input_details(_details(details), counts["input_tokens"]))
-    if details := fields.get("output_token_details"):
-        for name, count in _details(details).items():
+    input_tokens, output_tokens = input_tokens or 0, output_tokens or 0
+    within_input = _details(details) if (details := fields.get("input_token_details")) else None
+    within_output = _details(details) if (details := fields.get("output_token_details")) else None
+    is_consistent = True
+    reasoning = within_output.get("reasoning", 0) if within_output else 0
+    cached = _cached(within_input) if within_input else 0
+    beside = (count_of(fields.get("total_tokens")) or 0) - input_tokens - output_tokens
+    if beside > 0:
+        if beside in (reasoning, reasoning + cached):
+            output_tokens += reasoning
+            input_tokens += beside - reasoning
+        elif beside == cached:
+            input_tokens += cached
+        else:
+            output_tokens += beside
+            is_consistent = False
+    elif details_beside and (reasoning > output_tokens or cached > input_tokens):
+        output_tokens += reasoning if reasoning > output_tokens else 0
+        input_tokens += cached if cached > input_tokens else 0
+    counts = {"input_tokens": input_tokens, "output_tokens": output_tokens}
+    if within_input:
+        counts.update(_input_details(within_input, input_tokens))
+        is_consistent = is_consistent and max(cached, within_input.get("audio", 0)) <= input_tokens
+    if within_output:
+        for name, count in within_output.items():
             if (field := _OUTPUT_DETAILS.get(name)) is not None:
-                counts[field] = min(count, counts["output_tokens"])
-    return TokenUsage(**counts)  # type: ignore[arg-type]
+                counts[field] = min(count, output_tokens)
+                is_consistent = is_consistent and count <= output_tokens
+    return Reading(TokenUsage(**counts), is_consistent)  # type: ignore[arg-type]
+
+
+def _cached(details: Mapping[str, int]) -> int:
+    created = details.get("ephemeral_5m_input_tokens", 0) + details.get("ephemeral_1h_input_tokens", 0)
+    return details.get("cache_read", 0) + max(details.get("cache_creation", 0), created)
 
 
 def _input_details(details: Mapping[str, int], input_tokens: int) -> dict[str, int]:
@@ -127,18 +207,34 @@ def _input_details(details: Mapping[str, int], input_tokens: int) -> dict[str, i
     }
 
 
-def _legacy_usage(llm_output: Mapping[str, Any], *, is_text: bool) -> TokenUsage | None:
+def _reported(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    for key in _REPORTED_KEYS:
+        if (found := metadata.get(key)) and isinstance(found, dict):
+            return found
+    return _NOTHING
+
+
+def _response_id(metadata: Mapping[str, Any], messages: Sequence[BaseMessage]) -> str | None:
+    found = metadata.get("id")
+    if not found and messages:
+        found = getattr(messages[0], "id", None)
+    # LangChain makes ids of its own where the provider's is lost.
+    return found if isinstance(found, str) and found and not found.startswith(("run-", "lc_run-")) else None
+
+
+def _legacy_usage(llm_output: Mapping[str, Any], *, is_text: bool) -> Reading | None:
     """Read OpenAI's own names from ``llm_output["token_usage"]``, all that text-completion models give.
 
     Of several prompts in one request LangChain gives the whole usage to the first run and an empty one to the others.
     """
     if is_text and llm_output.get("token_usage") == {}:
-        return TokenUsage()
+        return Reading(TokenUsage())
     raw = as_mapping(llm_output.get("token_usage") or llm_output.get("usage"))
-    return read_usage(
+    return read_counts(
         {
             "input_tokens": raw.get("prompt_tokens", raw.get("input_tokens")),
             "output_tokens": raw.get("completion_tokens", raw.get("output_tokens")),
+            "total_tokens": raw.get("total_tokens"),
         }
     )
 
@@ -157,12 +253,12 @@ def _unrepeated(name: str) -> str:
     return name[:length] if length > 1 else name
 
 
-def _count(value: object) -> int | None:
+def count_of(value: object) -> int | None:
     """Return a token count, None for anything that cannot be one."""
     if type(value) is int:
         return value if 0 <= value <= _MAX_TOKENS else None
     if isinstance(value, float) and math.isfinite(value) and value.is_integer():
-        return _count(int(value))
+        return count_of(int(value))
     return None
 
 
@@ -171,7 +267,7 @@ def _details(details: object) -> dict[str, int]:
     found: dict[str, int] = {}
     for key, value in details.items() if isinstance(details, dict) else ():
         # Most details are 0.
-        if value and (count := _count(value)):
+        if value and (count := count_of(value)):
             plain = key in _PLAIN_DETAILS
             name = key if plain else str(key).removeprefix("flex_").removeprefix("priority_")
             found[name] = found.get(name, 0) + count

@@ -1,24 +1,81 @@
-"""Anthropic's rules: its web searches are billed by the piece."""
+"""Anthropic's rules: samplings, cache lifetimes, server tools, and what its client libraries drop of a stream."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from langchain_core.messages import BaseMessage
 from msgspec.structs import replace
 
-from eco2_callbacks.usage.providers.base import ProviderRules
-from eco2_callbacks.usage.server_tools import is_search, server_tool_calls
+from eco2_callbacks.usage.content import as_list, as_mapping, blocks_of
+from eco2_callbacks.usage.providers.base import Context, Exchange, ProviderRules, Sampling, context_of
+from eco2_callbacks.usage.reported import Reading, count_of
 from eco2_callbacks.usage.token_usage import TokenUsage
 
 __all__ = ["AnthropicRules"]
 
+_WINDOW = 200_000
+_LONG_WINDOW = 1_000_000
+_LONG_WINDOW_BETA = "context-1m"
+_SERVER_TOOLS = ("web_search", "web_fetch", "code_execution", "advisor", "mcp_", "tool_search")
+# LangChain's standard blocks (``output_version="v1"``) name the tool in the call only.
+_RESULTS = ("server_tool_result", "web_search_tool_result", "web_fetch_tool_result")
+
 
 class AnthropicRules(ProviderRules):
-    """Anthropic's API, and Claude on Vertex. Images are counted by the default rule, which is Anthropic's."""
+    """Anthropic's API, and Claude on Vertex AI and Bedrock. Images are counted by the default rule, Anthropic's."""
 
-    names: ClassVar[frozenset[str]] = frozenset({"anthropic", "google_anthropic_vertex"})
+    names: ClassVar[frozenset[str]] = frozenset(
+        {"anthropic", "anthropic-bedrock", "anthropic-mantle", "anthropicvertex", "google_anthropic_vertex"}
+    )
+
+    def read_usage(self, usage: TokenUsage, exchange: Exchange) -> Reading:
+        """Return the counts of the answer's own usage where it is there: the sum of all samplings.
+
+        Its split by lifetime is that of the last sampling; what exceeds the split was written for five minutes unless
+        that split holds an hour's.
+        """
+        reported = exchange.answer.reported
+        fresh = count_of(reported.get("input_tokens"))
+        if fresh is None:
+            return Reading(usage, exchange.answer.is_consistent)
+        read = count_of(reported.get("cache_read_input_tokens")) or 0
+        split = as_mapping(reported.get("cache_creation"))
+        one_hour = count_of(split.get("ephemeral_1h_input_tokens")) or 0
+        five_minutes = count_of(split.get("ephemeral_5m_input_tokens")) or 0
+        created = max(count_of(reported.get("cache_creation_input_tokens")) or 0, one_hour + five_minutes)
+        if (created, fresh + read + created) == (usage.cache_creation_tokens, usage.input_tokens):
+            return Reading(usage, exchange.answer.is_consistent)
+        counts = replace(
+            usage,
+            input_tokens=fresh + read + created,
+            cache_read_tokens=read,
+            cache_creation_tokens=created,
+            cache_creation_5m_tokens=five_minutes,
+            cache_creation_1h_tokens=one_hour,
+        )
+        return Reading(counts, one_hour in (0, created))
+
+    def samplings(self, usage: TokenUsage, exchange: Exchange) -> Sequence[Sampling]:
+        """Return the samplings that ``usage.iterations`` lists.
+
+        The counts of the answer leave out compaction and advisor samplings. Each is billed, the advisor's at the rates
+        of its own model: https://platform.claude.com/docs/en/build-with-claude/compaction
+        """
+        iterations = exchange.answer.reported.get("iterations")
+        if not isinstance(iterations, list):
+            return ()
+        return [_sampling(iteration, exchange.answer.model) for iteration in iterations if isinstance(iteration, dict)]
+
+    def sampling_limit(self, exchange: Exchange) -> tuple[int, int | None]:
+        """Return one more than the results of server tools, and the window that the request's betas allow."""
+        results = sum(str(block.get("type")).endswith("tool_result") for block in blocks_of(exchange.answer.messages))
+        if not results:
+            return 1, None
+        betas = [*as_list(exchange.requested("betas")), *_header_betas(exchange)]
+        long_window = any(_LONG_WINDOW_BETA in str(beta) for beta in betas)
+        return results + 1, _LONG_WINDOW if long_window else None
 
     def add_unreported_usage(
         self,
@@ -29,6 +86,114 @@ class AnthropicRules(ProviderRules):
         params: Mapping[str, Any],
         model: str,
     ) -> tuple[TokenUsage, bool]:
-        """Return the usage with its web searches. Other server tools have no price by the piece."""
-        searches = sum(call.tool == "web_search" and is_search(call.block) for call in server_tool_calls(answers))
-        return (replace(usage, web_searches=searches) if searches else usage), True
+        """Return the usage with its web searches and fetches: each result without an error is billed."""
+        searches = fetches = 0
+        named: dict[str, str] = {}
+        for block in blocks_of(answers):
+            kind = block.get("type")
+            if kind == "server_tool_call":
+                named[str(block.get("id"))] = str(block.get("name"))
+            elif kind in _RESULTS and not _has_failed(block):
+                tool = named.get(str(block.get("tool_call_id")), "") if kind == "server_tool_result" else str(kind)
+                searches += tool.startswith("web_search")
+                fetches += tool.startswith("web_fetch")
+        for message in answers:
+            metadata = as_mapping(getattr(message, "response_metadata", None))
+            tools = as_mapping(as_mapping(metadata.get("usage")).get("server_tool_use"))
+            searches = _count(tools, "web_search_requests", searches)
+            fetches = _count(tools, "web_fetch_requests", fetches)
+        if not searches and not fetches:
+            return usage, True
+        return replace(usage, web_searches=searches, web_fetches=fetches), True
+
+    def is_incomplete(self, usage: TokenUsage, exchange: Exchange) -> bool:
+        """Return whether a stream lost a part of its usage.
+
+        ==============================  =====================================================================
+        no input tokens                 they stood in ``message_start`` only, which the client does not read
+        a compaction or advisor block   ``usage.iterations`` of a stream is dropped
+        server tools on Vertex AI       the input of later samplings is not read
+        ==============================  =====================================================================
+        """
+        if usage.input_tokens == 0 and usage.output_tokens:
+            return True
+        if exchange.answer.reported:
+            return False
+        messages = exchange.answer.messages
+        if not any(isinstance(getattr(message, "content", None), list) for message in messages):
+            return False
+        if any(_is_own_sampling(block) for block in blocks_of(messages)):
+            return True
+        if "vertex" not in self.provider:
+            return False
+        offered = any(_is_server_tool(tool) for tool in as_list(exchange.params.get("tools")))
+        return any(_is_server_block(block, offered) for block in blocks_of(messages))
+
+    def price_context(self, exchange: Exchange, service_tier: str | None) -> Context:
+        """Return tier, speed and place of inference as the answer states them; of a stream, as requested."""
+        reported = exchange.answer.reported
+        speed, geo = reported.get("speed"), reported.get("inference_geo")
+        if not reported:
+            speed, geo = exchange.requested("speed"), exchange.requested("inference_geo")
+        if speed is None and geo is None and service_tier in (None, "standard"):
+            return ()
+        processing = "batch" if service_tier == "batch" else None
+        return context_of({"inference_geo": geo, "processing": processing, "speed": speed})
+
+
+def _sampling(iteration: Mapping[str, Any], model: str) -> Sampling:
+    fresh = count_of(iteration.get("input_tokens")) or 0
+    read = count_of(iteration.get("cache_read_input_tokens")) or 0
+    split = as_mapping(iteration.get("cache_creation"))
+    one_hour = count_of(split.get("ephemeral_1h_input_tokens")) or 0
+    five_minutes = count_of(split.get("ephemeral_5m_input_tokens")) or 0
+    created = max(count_of(iteration.get("cache_creation_input_tokens")) or 0, one_hour + five_minutes)
+    usage = TokenUsage(
+        input_tokens=fresh + read + created,
+        output_tokens=count_of(iteration.get("output_tokens")) or 0,
+        cache_read_tokens=read,
+        cache_creation_tokens=created,
+        cache_creation_5m_tokens=five_minutes,
+        cache_creation_1h_tokens=one_hour,
+    )
+    own = iteration.get("model")
+    return Sampling(own if isinstance(own, str) and own else model, usage, iteration.get("type") == "message")
+
+
+def _header_betas(exchange: Exchange) -> Iterator[str]:
+    for key in ("default_headers", "extra_headers"):
+        yield str(as_mapping(exchange.requested(key)).get("anthropic-beta", ""))
+
+
+def _has_failed(block: Mapping[str, Any]) -> bool:
+    if block.get("status") == "error":
+        return True
+    content = block.get("content", block.get("output"))
+    return isinstance(content, dict) and str(content.get("type")).endswith("_error")
+
+
+def _count(tools: Mapping[str, Any], key: str, counted: int) -> int:
+    reported = count_of(tools.get(key))
+    return counted if reported is None else reported
+
+
+def _is_own_sampling(block: Mapping[str, Any]) -> bool:
+    kind = block.get("type")
+    value = as_mapping(block.get("value"))
+    return (
+        kind in ("compaction", "advisor_tool_result")
+        or (kind in ("server_tool_use", "server_tool_call") and block.get("name") == "advisor")
+        or (bool(value) and _is_own_sampling(value))
+    )
+
+
+def _is_server_tool(tool: object) -> bool:
+    return str(as_mapping(tool).get("type")).startswith(_SERVER_TOOLS)
+
+
+def _is_server_block(block: Mapping[str, Any], offered: bool) -> bool:
+    kind = str(block.get("type"))
+    if kind in ("server_tool_use", "server_tool_call") or (kind != "tool_result" and kind.endswith("tool_result")):
+        return True
+    # langchain-google-vertexai turns the call of a server tool into one without a name.
+    return offered and kind == "tool_use" and not block.get("name")

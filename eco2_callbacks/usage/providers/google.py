@@ -17,7 +17,6 @@ from eco2_callbacks.usage.token_usage import TokenUsage
 
 __all__ = ["GoogleRules"]
 
-_VERTEX_HOST = "aiplatform.googleapis.com"
 _GENERATION = re.compile(r"gemini-(\d{1,3})")
 # Before Gemini 3: https://ai.google.dev/gemini-api/docs/tokens#multimodal-tokens
 _TILE_TOKENS = 258
@@ -38,15 +37,9 @@ class GoogleRules(ProviderRules):
     """Gemini on Google's own API and on Vertex AI."""
 
     names: ClassVar[frozenset[str]] = frozenset({"google_genai", "google_vertexai"})
+    total_holds_reasoning: ClassVar[bool] = True
     # "Gemini represents each second of audio as 32 tokens": https://ai.google.dev/gemini-api/docs/audio
     audio_tokens_per_second: ClassVar[int] = 32
-
-    def provider_at(self, model_kwargs: Mapping[str, Any]) -> str:
-        """Return ``google_vertexai`` where ChatGoogleGenerativeAI calls Vertex."""
-        base_url = model_kwargs.get("base_url")
-        if model_kwargs.get("vertexai") is True or (isinstance(base_url, str) and _VERTEX_HOST in base_url):
-            return "google_vertexai"
-        return self.provider
 
     def add_unreported_usage(
         self,

@@ -10,15 +10,13 @@ from langchain_core.messages import BaseMessage
 from msgspec.structs import replace
 
 from eco2_callbacks.usage.content import as_list, as_mapping
-from eco2_callbacks.usage.providers.base import ProviderRules, pixels_of
+from eco2_callbacks.usage.providers.base import Context, Exchange, ProviderRules, context_of, pixels_of
 from eco2_callbacks.usage.providers.openai_images import openai_image_tokens
 from eco2_callbacks.usage.server_tools import add_server_tools, server_tool_calls
 from eco2_callbacks.usage.token_usage import TokenUsage
 
 __all__ = ["OpenAIRules"]
 
-# ChatOpenAI serves Azure's v1 API too.
-_AZURE_HOSTS = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
 # Chat Completions models that search on every request without a mark in the answer.
 _SEARCH_MODELS = ("-search-preview", "-search-api")
 # OpenAI adds three tokens to a message and one for its role, which reasoning models do without; the reply begins with
@@ -38,16 +36,25 @@ _OLDER_CALL_TOKENS = 8
 class OpenAIRules(ProviderRules):
     """OpenAI and Azure OpenAI."""
 
-    names: ClassVar[frozenset[str]] = frozenset({"openai", "azure"})
+    names: ClassVar[frozenset[str]] = frozenset({"openai", "openai-codex", "azure"})
     # https://platform.openai.com/docs/guides/realtime-costs
     audio_tokens_per_second: ClassVar[int] = 10
 
-    def provider_at(self, model_kwargs: Mapping[str, Any]) -> str:
-        """Return ``azure`` where the endpoint is Azure's."""
-        base_url = model_kwargs.get("openai_api_base")
-        if isinstance(base_url, str) and any(host in base_url for host in _AZURE_HOSTS):
-            return "azure"
-        return self.provider
+    def price_context(self, exchange: Exchange, service_tier: str | None) -> Context:
+        """Return the service tier, the endpoint's region and the size of a code interpreter's container."""
+        tools = exchange.params.get("tools")
+        if not exchange.region and not tools:
+            return super().price_context(exchange, service_tier)
+        sizes = {
+            memory
+            for tool in as_list(tools)
+            if as_mapping(tool).get("type") == "code_interpreter"
+            and isinstance(memory := as_mapping(tool.get("container")).get("memory_limit"), str)
+        }
+        memory = max(sizes, key=len) if sizes else None
+        return context_of(
+            {"service_tier": service_tier, "region": exchange.region, "container_memory": memory}
+        )
 
     def add_unreported_usage(
         self,

@@ -1,0 +1,39 @@
+"""Amazon Bedrock's rules: cached tokens beside the input, profiles that hide the model, Claude's server tools."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from eco2_callbacks.usage.providers.anthropic import AnthropicRules
+from eco2_callbacks.usage.providers.base import Context, Exchange, ProviderRules
+from eco2_callbacks.usage.reported import Reading, read_counts
+from eco2_callbacks.usage.token_usage import TokenUsage
+
+__all__ = ["BedrockRules"]
+
+
+class BedrockRules(AnthropicRules):
+    """ChatBedrock and ChatBedrockConverse, whose models include Claude."""
+
+    names: ClassVar[frozenset[str]] = frozenset({"amazon_bedrock", "bedrock-mantle", "openai-mantle"})
+    details_beside: ClassVar[bool] = True
+
+    def read_usage(self, usage: TokenUsage, exchange: Exchange) -> Reading:
+        """Return the counts; langchain-aws 1.0 to 1.7 left cached tokens outside the input.
+
+        "inputTokens" excludes them: https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html
+        """
+        answer = exchange.answer
+        if answer.is_consistent:
+            return Reading(usage)
+        return read_counts(answer.raw_usage, details_beside=True) or Reading(usage, is_consistent=False)
+
+    def price_context(self, exchange: Exchange, service_tier: str | None) -> Context:
+        """Return the service tier that served the call."""
+        return ProviderRules.price_context(self, exchange, service_tier)
+
+    def price_models(self, exchange: Exchange) -> tuple[str, ...]:
+        """Return the model, and the base model that an application inference profile was given."""
+        base = exchange.model_kwargs.get("base_model_id")
+        models = super().price_models(exchange)
+        return (base, *models) if isinstance(base, str) and base else models
