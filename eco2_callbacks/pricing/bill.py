@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Literal, NamedTuple
 
 from genai_prices.types import TieredPrices
@@ -13,7 +13,7 @@ from eco2_callbacks.pricing.cost import EXACT, Cost
 from eco2_callbacks.pricing.rates import Price
 from eco2_callbacks.usage import TokenUsage
 
-__all__ = ["UNITS", "Line", "PriceSheet", "bill", "cache_effect", "compile_sheet"]
+__all__ = ["UNITS", "Line", "PriceSheet", "bill", "cache_effect", "compile_sheet", "round_tokens"]
 
 _MTOK = 1_000_000
 _ZERO = Decimal(0)
@@ -106,6 +106,7 @@ class PriceSheet(NamedTuple):
         long_prompt: Input tokens above which a price rises; None where none does.
         is_custom: Whether a custom rate sets a price.
         window: The model's context window in tokens, where it is known.
+        token_cost_step: As a rate's.
     """
 
     lines: tuple[Line, ...]
@@ -113,9 +114,16 @@ class PriceSheet(NamedTuple):
     long_prompt: int | None = None
     is_custom: bool = False
     window: int | None = None
+    token_cost_step: Decimal | None = None
 
 
-def compile_sheet(prices: Mapping[str, Price], *, is_custom: bool = False, window: int | None = None) -> PriceSheet:
+def compile_sheet(
+    prices: Mapping[str, Price],
+    *,
+    is_custom: bool = False,
+    window: int | None = None,
+    token_cost_step: Decimal | None = None,
+) -> PriceSheet:
     """Return the price sheet of these prices, by price key."""
     lines = _compile_lines(prices)
     priced = {line.counted for line in lines}
@@ -126,6 +134,7 @@ def compile_sheet(prices: Mapping[str, Price], *, is_custom: bool = False, windo
         long_prompt=min(starts) if starts else None,
         is_custom=is_custom,
         window=window,
+        token_cost_step=token_cost_step,
     )
 
 
@@ -195,6 +204,24 @@ def bill(lines: tuple[Line, ...], usage: TokenUsage, prompt_tokens: int | None =
             usd = _subtract(usd, reasoning_usd)
         parts[part] = _add(parts[part], usd) if part in parts else usd
     return Cost(input_usd=input_usd, output_usd=output_usd, parts=parts)
+
+
+def round_tokens(cost: Cost, step: Decimal) -> Cost:
+    """Return a cost whose dollars of input and of output tokens are each rounded to a multiple of ``step``."""
+    parts = dict(cost.parts)
+    changes = {}
+    for part, names in (("input", ("input", "cache_read", "cache_write")), ("output", ("output", "reasoning"))):
+        exact = sum((parts[name] for name in names if name in parts), _ZERO)
+        change = changes[part] = _subtract(exact.quantize(step, ROUND_HALF_UP, EXACT), exact)
+        if change:
+            parts[part] = max(_ZERO, _add(parts.get(part, _ZERO), change))
+    if sum(parts.values(), _ZERO) != _add(_add(cost.total_usd, changes["input"]), changes["output"]):
+        return cost  # the change exceeds the part
+    return Cost(
+        input_usd=_add(cost.input_usd, changes["input"]),
+        output_usd=_add(cost.output_usd, changes["output"]),
+        parts=parts,
+    )
 
 
 def cache_effect(lines: tuple[Line, ...], usage: TokenUsage, prompt_tokens: int) -> tuple[Decimal, Decimal]:

@@ -15,7 +15,7 @@ from genai_prices.data_snapshot import DataSnapshot, find_provider_by_id, get_sn
 from genai_prices.types import ModelInfo, Tier, TieredPrices, TimeOfDateConstraint
 
 from eco2_callbacks.errors import UnknownModelError
-from eco2_callbacks.pricing.bill import UNITS, PriceSheet, bill, cache_effect, compile_sheet
+from eco2_callbacks.pricing.bill import UNITS, PriceSheet, bill, cache_effect, compile_sheet, round_tokens
 from eco2_callbacks.pricing.cost import EXACT, Cost
 from eco2_callbacks.pricing.rates import Price, Rate, read_rates
 from eco2_callbacks.usage import TokenUsage
@@ -178,6 +178,8 @@ class PriceBook:
                 # Some sampling may have been long, or none.
                 prompt_tokens, is_certain = usage.input_tokens // samplings, False
         cost = bill(sheet.lines, usage, prompt_tokens)
+        if sheet.token_cost_step is not None:
+            cost = round_tokens(cost, sheet.token_cost_step)
         unpriced = tuple(name for name in sheet.unpriced if getattr(usage, name))
         if usage.cache_read_tokens or usage.cache_creation_tokens:
             saved, extra = cache_effect(sheet.lines, usage, prompt_tokens)
@@ -246,7 +248,8 @@ class _PricedModel:
             public = {key: price for key in UNITS if (price := found.get(key)) is not None}
         custom = self._in_force(self._custom, context, at)
         custom_prices = _merged(custom)
-        prices = self._with_builtin(public, context, at)
+        rows = self._in_force(self._builtin, context, at)
+        prices = self._with_builtin(public, rows)
         if "input_mtok" not in prices and not public and not custom_prices:
             return PriceSheet(())  # fees alone are no price
         if "image_each" in custom_prices:
@@ -254,15 +257,16 @@ class _PricedModel:
             prices["output_image_mtok"] = _ZERO
         prices = _with_factors({**prices, **custom_prices}, custom)
         window = None if self._info is None else self._info.context_window
-        return compile_sheet(prices, is_custom=bool(custom), window=window)
+        steps = [row.token_cost_step for row in (custom or rows) if row.token_cost_step is not None]
+        step = steps[-1] if steps else None
+        return compile_sheet(prices, is_custom=bool(custom), window=window, token_cost_step=step)
 
-    def _with_builtin(self, public: Mapping[str, Price], context: Mapping[str, str], at: datetime) -> dict[str, Price]:
+    def _with_builtin(self, public: Mapping[str, Price], rows: Iterable[Rate]) -> dict[str, Price]:
         """Return the public prices with the built-in rows.
 
         A row without conditions fills in what the public prices lack. A row for a context wins over them, unless they
         know that kind of context themselves.
         """
-        rows = self._in_force(self._builtin, context, at)
         special = [row for row in rows if row.context or row.service_tier is not None]
         special = [row for row in special if not self._knows(row)]
         plain = [row for row in rows if not row.context and row.service_tier is None]

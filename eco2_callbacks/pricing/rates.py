@@ -59,7 +59,7 @@ CONTEXT_KEYS = frozenset(
     }
 )
 _FIELDS = frozenset({"provider", "model", "start", "source", "service_tier"})
-_FACTORS = frozenset({"token_factor", "cache_read_factor"})
+_FACTORS = frozenset({"token_factor", "cache_read_factor", "token_cost_step"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,7 @@ class Rate:
         context: Further conditions (``CONTEXT_KEYS``), each a value or a pattern: ``{"speed": "fast"}``.
         token_factor: Multiplies every price of tokens.
         cache_read_factor: Price of a cached input token as a share of the input price, where it has no price.
+        token_cost_step: The dollars of input and of output tokens are each rounded to a multiple of it.
     """
 
     provider: str
@@ -87,6 +88,7 @@ class Rate:
     context: Mapping[str, str] = field(default_factory=dict)
     token_factor: Decimal | None = None
     cache_read_factor: Decimal | None = None
+    token_cost_step: Decimal | None = None
 
     def is_for(self, provider: str, model: str) -> bool:
         """Return whether the rate is for this provider and model name; case does not matter."""
