@@ -210,20 +210,18 @@ class CallBiller:
         if quote.unpriced:
             if is_first("unit", call.provider, answer.model):
                 _logger.warning(
-                    "No rate for %s of model %r of provider %r; calls with them count as unpriced. "
+                    "No rate for %s of model %r of provider %r; their cost leaves it out. "
                     "Add the rate to the file named by ECO2_PRICES or pass prices=.",
                     ", ".join(quote.unpriced),
                     model,
                     call.provider,
                 )
-            return _Bill(
-                answer, whole, unpriced_reason="unpriced_unit", cost_source=source, computed_cost=quote.cost
-            )
         return _Bill(
             answer,
             whole,
             None if quote.is_certain else "lost_usage",
             quote.cost,
+            "unpriced_unit" if quote.unpriced else None,
             cost_source=source,
             cache_savings_usd=quote.cache_savings_usd,
             cache_surcharge_usd=quote.cache_surcharge_usd,
@@ -312,7 +310,7 @@ def _with_last_of_cumulative(answer: Answer, chunks: Sequence[Any]) -> Answer:
     input_tokens = output_tokens = 0
     for chunk in chunks:
         raw = getattr(getattr(chunk, "message", None), "usage_metadata", None)
-        if not raw or (usage := read_usage(raw)) is None or not usage.total_tokens:
+        if not raw or (usage := read_usage(raw)) is None or not (usage.total_tokens or last):
             continue
         if usage.input_tokens < max(input_tokens, 1) or usage.output_tokens < output_tokens:
             return answer

@@ -60,10 +60,10 @@ class LLMCall(msgspec.Struct, frozen=True, kw_only=True):
         usage: None where the provider reported no usage and no estimate is possible.
         cost: USD; None where usage or price is unknown.
         estimated: Whether any part of ``usage`` or ``cost`` is an estimate; ``estimate_reason`` says why.
-        unpriced_reason: Why ``cost`` is None although the provider may have billed something.
+        unpriced_reason: Why ``cost`` is None although the provider may have billed something; ``unpriced_unit`` where
+            ``cost`` leaves out a counted unit that has no rate, such as a search.
         cost_source: Where ``cost`` comes from: public ``rates``, ``custom`` rates, or the ``provider``, who stated it.
-        computed_cost: What the rates give, where that is not ``cost``: beside a cost that the provider stated, and
-            where a counted unit has no rate.
+        computed_cost: What the rates give, beside a cost that the provider stated.
         cache_savings_usd: What prompt-cache reads saved, compared with the plain input rate.
         cache_surcharge_usd: What prompt-cache writes cost above the plain input rate.
         response_id: The provider's id of the answer; None where the client library drops it.
@@ -117,7 +117,7 @@ class NodeRun(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         parallel: Whether another run of the same step ran beside this one.
-        cost: USD; leaves out ``unpriced_calls`` calls without a price.
+        cost: USD; leaves out what ``unpriced_calls`` calls have no price for.
         feedback: Quality scores that the node returned, by key.
     """
 
@@ -185,7 +185,7 @@ class GraphRun(msgspec.Struct, frozen=True, kw_only=True):
         resumed: Whether the request continues an interrupted one.
         provider: Provider of the last model call.
         model: Model of the last model call.
-        cost: USD; leaves out ``unpriced_calls`` calls without a price.
+        cost: USD; leaves out what ``unpriced_calls`` calls have no price for.
     """
 
     trace_id: UUID

@@ -32,7 +32,7 @@ class RunTotals:
             self._usages.append(call.usage)
         if call.cost is not None:
             self._costs.append(call.cost)
-        elif call.unpriced_reason is not None:
+        if call.unpriced_reason is not None:
             self.unpriced_calls += 1
         self.estimated = self.estimated or call.estimated
 

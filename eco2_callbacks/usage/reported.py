@@ -92,7 +92,7 @@ def read_answer(result: LLMResult | None, *, request_model: str) -> Answer:
     if tier is None:
         # Anthropic and Mistral name it inside the usage, Bedrock in an object.
         tier = _name(reported.get("service_tier")) or _name(as_mapping(first.get("serviceTier")).get("type"))
-    reading = read_counts(raw) if raw else _legacy_usage(as_mapping(llm_output), is_text=not messages)
+    reading = read_counts(raw) if raw else _legacy_usage(as_mapping(llm_output), reported, is_text=not messages)
     return Answer(
         model=model,
         usage=None if reading is None else reading.usage,
@@ -222,14 +222,14 @@ def _response_id(metadata: Mapping[str, Any], messages: Sequence[BaseMessage]) -
     return found if isinstance(found, str) and found and not found.startswith(("run-", "lc_run-")) else None
 
 
-def _legacy_usage(llm_output: Mapping[str, Any], *, is_text: bool) -> Reading | None:
-    """Read OpenAI's own names from ``llm_output["token_usage"]``, all that text-completion models give.
+def _legacy_usage(llm_output: Mapping[str, Any], reported: Mapping[str, Any], *, is_text: bool) -> Reading | None:
+    """Read the provider's own usage, all that text-completion models and some streams give.
 
     Of several prompts in one request LangChain gives the whole usage to the first run and an empty one to the others.
     """
     if is_text and llm_output.get("token_usage") == {}:
         return Reading(TokenUsage())
-    raw = as_mapping(llm_output.get("token_usage") or llm_output.get("usage"))
+    raw = as_mapping(llm_output.get("token_usage") or llm_output.get("usage")) or reported
     return read_counts(
         {
             "input_tokens": raw.get("prompt_tokens", raw.get("input_tokens")),
