@@ -22,6 +22,7 @@ from eco2_callbacks.usage import (
     Answer,
     Exchange,
     ProviderRules,
+    Sampling,
     TokenUsage,
     choices_of,
     estimate_usage,
@@ -146,9 +147,8 @@ class CallBiller:
         if answer.from_cache:
             return _Bill(answer, usage, cost=_FREE)
         samplings = rules.samplings(usage, exchange) if reason is None else ()
-        others = [(sampling.model, sampling.usage) for sampling in samplings if not sampling.is_main]
         usage, is_whole_bill = rules.add_unreported_usage(
-            usage, messages_of(result), prompt=call.messages, params=call.params, model=answer.model
+            usage, answer.messages, prompt=call.messages, params=call.params, model=answer.model
         )
         if reason is None:
             if not is_certain or rules.is_incomplete(usage, exchange):
@@ -162,7 +162,7 @@ class CallBiller:
         if tier is None and reason not in (None, "media"):
             tier = call.params.get("service_tier")  # no answer names the tier, so the requested one counts
         context = rules.price_context(exchange, tier if isinstance(tier, str) else None)
-        bill = self._price(call, exchange, usage, context, others, samplings)
+        bill = self._price(call, exchange, usage, context, samplings)
         if bill.estimate_reason is None and reason is not None:
             bill = bill._replace(estimate_reason=reason)
         stated_usd = rules.stated_cost(exchange)
@@ -178,26 +178,29 @@ class CallBiller:
         exchange: Exchange,
         usage: TokenUsage,
         context: Context,
-        others: Sequence[tuple[str, TokenUsage]],
-        samplings: Sequence[Any],
+        samplings: Sequence[Sampling],
     ) -> _Bill:
         """Return the bill of a usage, and of further samplings, each with its own model."""
         answer, served = exchange.answer, call.served
-        whole = TokenUsage.sum([usage, *(other for _, other in others)]) if others else usage
+        whole, others = usage, [sampling for sampling in samplings if not sampling.is_main] if samplings else ()
+        if others:
+            whole = TokenUsage.sum([usage, *(other.usage for other in others)])
         limit, window = served.rules.sampling_limit(exchange)
-        if samplings and (longest := [s.usage.input_tokens for s in samplings if s.is_main]):
+        if samplings and (longest := [each.usage.input_tokens for each in samplings if each.is_main]):
             window = max(longest)
+        quotes = None
         try:
             quote, model = self._quote(call, exchange, usage, context, limit, window)
-            quotes = [quote]
-            for name, other in others:
-                quotes.append(self._quote(call, exchange, other, context, 1, None, model=name)[0])
+            if others:
+                quotes = [quote]
+                for other in others:
+                    quotes.append(self._quote(call, exchange, other.usage, context, 1, None, model=other.model)[0])
         except UnknownModelError as error:
             reason: UnpricedReason = "self_hosted" if served.is_self_hosted else "unknown_model"
             if is_first("price", call.provider, answer.model):
                 _logger.warning("%s Its calls count as unpriced.", error)
             return _Bill(answer, whole, unpriced_reason=reason)
-        if len(quotes) > 1:
+        if quotes:
             quote = Quote(
                 cost=Cost.sum(part.cost for part in quotes),
                 is_custom=any(part.is_custom for part in quotes),

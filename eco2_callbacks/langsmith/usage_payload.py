@@ -14,7 +14,10 @@ __all__ = ["usage_metadata"]
 # LangSmith has its own name for this part; the others keep ours.
 _PART_NAMES = {"cache_write": "cache_creation"}
 _INPUT_PARTS = ("cache_read", "cache_write")
-_OUTPUT_PARTS = ("reasoning", "image", "web_search", "file_search", "code_interpreter", "maps_grounding")
+_OUTPUT_PARTS = (
+    *("reasoning", "image", "citation", "request", "web_search", "x_search", "file_search", "code_interpreter"),
+    *("code_execution", "maps_grounding"),
+)
 
 
 def usage_metadata(usage: TokenUsage, cost: Cost | None) -> dict[str, Any]:

@@ -107,6 +107,8 @@ class PriceSheet(NamedTuple):
         is_custom: Whether a custom rate sets a price.
         window: The model's context window in tokens, where it is known.
         token_cost_step: As a rate's.
+        cache_differences: What one token read from or written to the cache costs above the plain input rate: read,
+            written, written for five minutes, for an hour. None without a plain input rate.
     """
 
     lines: tuple[Line, ...]
@@ -115,6 +117,7 @@ class PriceSheet(NamedTuple):
     is_custom: bool = False
     window: int | None = None
     token_cost_step: Decimal | None = None
+    cache_differences: tuple[Decimal, Decimal, Decimal, Decimal] | None = None
 
 
 def compile_sheet(
@@ -135,7 +138,24 @@ def compile_sheet(
         is_custom=is_custom,
         window=window,
         token_cost_step=token_cost_step,
+        cache_differences=_cache_differences(lines),
     )
+
+
+def _cache_differences(lines: tuple[Line, ...]) -> tuple[Decimal, Decimal, Decimal, Decimal] | None:
+    usd = {line.counted: line.usd_each for line in lines}
+    plain = usd.get("input_tokens")
+    if plain is None:
+        return None
+    written = usd.get("cache_creation_tokens", plain)
+    prices = (
+        usd.get("cache_read_tokens", plain),
+        written,
+        usd.get("cache_creation_5m_tokens", written),
+        usd.get("cache_creation_1h_tokens", written),
+    )
+    read, created, five_minutes, one_hour = (_subtract(price, plain) for price in prices)
+    return read, created, five_minutes, one_hour
 
 
 def _compile_lines(prices: Mapping[str, Price]) -> tuple[Line, ...]:
@@ -224,22 +244,21 @@ def round_tokens(cost: Cost, step: Decimal) -> Cost:
     )
 
 
-def cache_effect(lines: tuple[Line, ...], usage: TokenUsage, prompt_tokens: int) -> tuple[Decimal, Decimal]:
+def cache_effect(sheet: PriceSheet, usage: TokenUsage, prompt_tokens: int) -> tuple[Decimal, Decimal]:
     """Return what cache reads saved and what cache writes cost extra, in USD, compared with uncached input."""
-    plain = next((_usd_each(line, prompt_tokens) for line in lines if line.counted == "input_tokens"), None)
-    saved = extra = _ZERO
-    if plain is None:
-        return saved, extra
-    counts: list[int] = []
-    for line in lines:
-        count = getattr(usage, line.counted) if line.counted else 0
-        for index in line.holds:
-            count -= counts[index]
-        counts.append(count)
-        if line.part == "cache_read":
-            saved = _add(saved, _multiply(_subtract(plain, _usd_each(line, prompt_tokens)), count))
-        elif line.part == "cache_write":
-            extra = _add(extra, _multiply(_subtract(_usd_each(line, prompt_tokens), plain), count))
+    differences = sheet.cache_differences
+    if sheet.long_prompt is not None and prompt_tokens > sheet.long_prompt:
+        lines = tuple(line._replace(usd_each=_usd_each(line, prompt_tokens)) for line in sheet.lines)
+        differences = _cache_differences(lines)
+    if differences is None:
+        return _ZERO, _ZERO
+    read, created, five_minutes, one_hour = differences
+    saved = _multiply(-read, usage.cache_read_tokens)
+    extra = _ZERO
+    if written := usage.cache_creation_tokens:
+        for_5m, for_1h = usage.cache_creation_5m_tokens, usage.cache_creation_1h_tokens
+        extra = _multiply(created, written - for_5m - for_1h)
+        extra = _add(extra, _add(_multiply(five_minutes, for_5m), _multiply(one_hour, for_1h)))
     return max(saved, _ZERO), max(extra, _ZERO)
 
 

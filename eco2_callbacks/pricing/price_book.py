@@ -180,9 +180,12 @@ class PriceBook:
         cost = bill(sheet.lines, usage, prompt_tokens)
         if sheet.token_cost_step is not None:
             cost = round_tokens(cost, sheet.token_cost_step)
-        unpriced = tuple(name for name in sheet.unpriced if getattr(usage, name))
+        unpriced: tuple[str, ...] = ()
+        for name in sheet.unpriced:
+            if getattr(usage, name):
+                unpriced = (*unpriced, name)
         if usage.cache_read_tokens or usage.cache_creation_tokens:
-            saved, extra = cache_effect(sheet.lines, usage, prompt_tokens)
+            saved, extra = cache_effect(sheet, usage, prompt_tokens)
             return Quote(cost, sheet.is_custom, unpriced, is_certain, saved, extra)
         return Quote(cost, sheet.is_custom, unpriced, is_certain)
 

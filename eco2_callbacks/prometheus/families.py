@@ -74,10 +74,22 @@ FAMILIES: tuple[Family, ...] = (
         "US dollars of calls whose cost rests on an estimate; a part of the cost.",
     ),
     Family(
+        "llm_cache_savings_dollars_total",
+        "counter",
+        ("provider", "model"),
+        "US dollars that prompt-cache reads saved, compared with the plain input rate.",
+    ),
+    Family(
+        "llm_cache_surcharge_dollars_total",
+        "counter",
+        ("provider", "model"),
+        "US dollars that prompt-cache writes cost above the plain input rate.",
+    ),
+    Family(
         "llm_unpriced_calls_total",
         "counter",
         ("provider", "model", "reason"),
-        "Calls without a cost: no price is known, or no usage was reported.",
+        "Calls whose cost is unknown or lacks a unit: no price, no usage, or a counted unit without a rate.",
     ),
     Family(
         "llm_server_tool_calls_total",

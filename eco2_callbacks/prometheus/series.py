@@ -99,8 +99,12 @@ class CallSeries(Series):
             "output_audio_tokens": media.labels(direction="output", modality="audio", **place),
             "output_image_tokens": media.labels(direction="output", modality="image", **place),
             "web_searches": tools.labels(tool="web_search", **place),
+            "x_searches": tools.labels(tool="x_search", **place),
+            "web_fetches": tools.labels(tool="web_fetch", **place),
             "file_searches": tools.labels(tool="file_search", **place),
+            "attachment_searches": tools.labels(tool="file_search", **place),
             "code_interpreter_sessions": tools.labels(tool="code_interpreter", **place),
+            "code_executions": tools.labels(tool="code_execution", **place),
             "image_generations": tools.labels(tool="image_generation", **place),
         }
         parts = counter("llm_cost_parts_dollars_total")
@@ -108,6 +112,8 @@ class CallSeries(Series):
         estimated, unpriced = counter("llm_estimated_cost_dollars_total"), counter("llm_unpriced_calls_total")
         self._estimated = {reason: estimated.labels(reason=reason, **model) for reason in get_args(EstimateReason)}
         self._unpriced = {reason: unpriced.labels(reason=reason, **model) for reason in get_args(UnpricedReason)}
+        self._cache_savings = counter("llm_cache_savings_dollars_total").labels(**model)
+        self._cache_surcharge = counter("llm_cache_surcharge_dollars_total").labels(**model)
         retries = counter("llm_retries_total")
         self._retries = {reason: retries.labels(reason=reason, **place) for reason in get_args(RetryReason)}
         self._cache_hits = counter("llm_cache_hits_total").labels(**place)
@@ -122,6 +128,7 @@ class CallSeries(Series):
         input_tokens = output_tokens = 0
         # Added as decimals: only the counter rounds.
         usd = _ZERO
+        saved_usd = surcharge_usd = _ZERO
         parts: dict[str, Decimal] = {}
         details = dict.fromkeys(self._details, 0)
         for call in calls:
@@ -151,6 +158,12 @@ class CallSeries(Series):
                 usd = EXACT.add(usd, cost.total_usd)
                 for part, part_usd in cost.parts.items():
                     parts[part] = EXACT.add(parts.get(part, _ZERO), part_usd)
+                saved_usd = EXACT.add(saved_usd, call.cache_savings_usd)
+                surcharge_usd = EXACT.add(surcharge_usd, call.cache_surcharge_usd)
+        if saved_usd:
+            self._cache_savings.inc(float(saved_usd))
+        if surcharge_usd:
+            self._cache_surcharge.inc(float(surcharge_usd))
         self._input.inc(input_tokens)
         self._output.inc(output_tokens)
         self._node_input.inc(input_tokens)

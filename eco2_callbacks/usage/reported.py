@@ -93,17 +93,10 @@ def read_answer(result: LLMResult | None, *, request_model: str) -> Answer:
         # Anthropic and Mistral name it inside the usage, Bedrock in an object.
         tier = _name(reported.get("service_tier")) or _name(as_mapping(first.get("serviceTier")).get("type"))
     reading = read_counts(raw) if raw else _legacy_usage(as_mapping(llm_output), reported, is_text=not messages)
-    return Answer(
-        model=model,
-        usage=None if reading is None else reading.usage,
-        service_tier=tier,
-        messages=messages,
-        is_consistent=reading is None or reading.is_consistent,
-        raw_usage=raw if isinstance(raw, dict) else _NOTHING,
-        metadata=first,
-        reported=reported,
-        response_id=_response_id(first, messages),
-    )
+    usage, is_consistent = (None, True) if reading is None else reading
+    raw_usage = raw if isinstance(raw, dict) else _NOTHING
+    response_id = _response_id(first, messages)
+    return Answer(model, usage, tier, False, messages, is_consistent, raw_usage, first, reported, response_id)
 
 
 def choices_of(result: LLMResult | None) -> list[Any]:
@@ -117,6 +110,10 @@ def choices_of(result: LLMResult | None) -> list[Any]:
 
 def messages_of(result: LLMResult | None) -> list[BaseMessage]:
     """Return the messages of all choices of a result; a text completion has none."""
+    generations = getattr(result, "generations", None)
+    if type(generations) is list and len(generations) == 1 and len(choices := as_list(generations[0])) == 1:
+        message = getattr(choices[0], "message", None)
+        return [] if message is None else [message]
     messages = (getattr(choice, "message", None) for choice in choices_of(result))
     return [message for message in messages if message is not None]
 
@@ -173,16 +170,20 @@ def read_counts(raw: object, *, details_beside: bool = False) -> Reading | None:
     counts = {"input_tokens": input_tokens, "output_tokens": output_tokens}
     if within_input:
         counts.update(_input_details(within_input, input_tokens))
-        is_consistent = is_consistent and max(cached, within_input.get("audio", 0)) <= input_tokens
+        if cached > input_tokens or within_input.get("audio", 0) > input_tokens:
+            is_consistent = False
     if within_output:
         for name, count in within_output.items():
             if (field := _OUTPUT_DETAILS.get(name)) is not None:
-                counts[field] = min(count, output_tokens)
-                is_consistent = is_consistent and count <= output_tokens
+                if count > output_tokens:
+                    count, is_consistent = output_tokens, False  # noqa: PLW2901
+                counts[field] = count
     return Reading(TokenUsage(**counts), is_consistent)  # type: ignore[arg-type]
 
 
 def _cached(details: Mapping[str, int]) -> int:
+    if len(details) == 1 and "cache_read" in details:
+        return details["cache_read"]
     created = details.get("ephemeral_5m_input_tokens", 0) + details.get("ephemeral_1h_input_tokens", 0)
     return details.get("cache_read", 0) + max(details.get("cache_creation", 0), created)
 
@@ -208,6 +209,8 @@ def _input_details(details: Mapping[str, int], input_tokens: int) -> dict[str, i
 
 
 def _reported(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    if (found := metadata.get("token_usage")) and type(found) is dict:
+        return found
     for key in _REPORTED_KEYS:
         if (found := metadata.get(key)) and isinstance(found, dict):
             return found

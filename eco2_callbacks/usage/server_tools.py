@@ -38,6 +38,8 @@ def server_tool_calls(messages: Sequence[BaseMessage]) -> list[ServerToolCall]:
     for message in messages:
         content = getattr(message, "content", None)
         outputs = as_mapping(getattr(message, "additional_kwargs", None)).get("tool_outputs")
+        if outputs is None and type(content) is str:
+            continue
         for blocks in (as_list(content), as_list(outputs)):
             for number, block in enumerate(blocks):
                 if isinstance(block, dict):

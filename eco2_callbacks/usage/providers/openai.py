@@ -71,7 +71,7 @@ class OpenAIRules(ProviderRules):
         """
         if calls := server_tool_calls(answers):
             usage = add_server_tools(usage, calls, reused_containers=_named_containers(params))
-        if not usage.web_searches and "-search-" in model and any(mark in model for mark in _SEARCH_MODELS):
+        if "-search-" in model and not usage.web_searches and any(mark in model for mark in _SEARCH_MODELS):
             usage = replace(usage, web_searches=1)
         return usage, not usage.image_generations
 
