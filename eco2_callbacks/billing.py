@@ -147,6 +147,9 @@ class CallBiller:
         if answer.from_cache:
             return _Bill(answer, usage, cost=_FREE)
         samplings = rules.samplings(usage, exchange) if reason is None else ()
+        if samplings:
+            main = TokenUsage.sum(each.usage for each in samplings if each.is_main)
+            is_certain = is_certain and main.input_tokens == usage.input_tokens
         usage, is_whole_bill = rules.add_unreported_usage(
             usage, answer.messages, prompt=call.messages, params=call.params, model=answer.model
         )
@@ -186,8 +189,8 @@ class CallBiller:
         if others:
             whole = TokenUsage.sum([usage, *(other.usage for other in others)])
         limit, window = served.rules.sampling_limit(exchange)
-        if samplings and (longest := [each.usage.input_tokens for each in samplings if each.is_main]):
-            window = max(longest)
+        if samplings and (prompts := [each.usage.input_tokens for each in samplings if each.is_main]):
+            limit, window = max(limit, len(prompts)), max(prompts)
         quotes = None
         try:
             quote, model = self._quote(call, exchange, usage, context, limit, window)

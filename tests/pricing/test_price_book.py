@@ -117,7 +117,7 @@ def test_a_cached_token_is_billed_at_the_cache_rate_only() -> None:
         # gpt-5.2 has no audio rate, so audio costs the input rate. 100 x 1.75
         ("openai", "gpt-5.2", TokenUsage(input_tokens=100, input_audio_tokens=60), "0.000175", {"input": "0.000175"}),
         # sonar: $12 for 1000 requests, whatever the tokens.
-        ("perplexity", "sonar", TokenUsage(), "0.012", {"input": "0.012"}),
+        ("perplexity", "sonar", TokenUsage(), "0.012", {"request": "0.012"}),
     ],
     ids=[
         "anthropic_cache_write",

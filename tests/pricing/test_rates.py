@@ -13,10 +13,11 @@ from eco2_callbacks import ConfigError, Rate
 from eco2_callbacks.pricing.rates import PRICE_KEYS, read_rates
 
 KEYS = (
-    "['cache_audio_read_mtok', 'cache_read_mtok', 'cache_write_1h_mtok', 'cache_write_5m_mtok', 'cache_write_mtok', "
-    "'code_interpreter_each', 'image_each', 'input_audio_mtok', 'input_mtok', 'maps_grounding_each', "
-    "'output_audio_mtok', 'output_image_mtok', 'output_mtok', 'output_reasoning_mtok', 'requests_kcount', "
-    "'storage_searches_kcount', 'web_searches_kcount']"
+    "['attachment_searches_kcount', 'cache_audio_read_mtok', 'cache_read_mtok', 'cache_write_1h_mtok', "
+    "'cache_write_5m_mtok', 'cache_write_mtok', 'code_executions_kcount', 'code_interpreter_each', 'image_each', "
+    "'input_audio_mtok', 'input_mtok', 'maps_grounding_each', 'output_audio_mtok', 'output_citation_mtok', "
+    "'output_image_mtok', 'output_mtok', 'output_reasoning_mtok', 'requests_kcount', 'storage_searches_kcount', "
+    "'web_fetches_kcount', 'web_searches_kcount', 'x_searches_kcount']"
 )
 ABOUT = 'provider = "openai"\nmodel = "gpt-x"\nstart = 2026-01-01\nsource = "contract 7"\n'
 

@@ -160,7 +160,6 @@ def openai_at(url: str | None) -> ChatOpenAI:
         (lambda: openai_at("https://eco2.openai.azure.com/openai/v1/"), "openai", "azure", "1.75"),
         (lambda: openai_at("https://eco2.services.ai.azure.com/openai/v1/"), "openai", "azure", "1.75"),
         (lambda: openai_at("https://eco2.cognitiveservices.azure.com/openai/v1/"), "openai", "azure", "1.75"),
-        (lambda: openai_at("https://proxy.example.org/v1"), "openai", "openai", "1.75"),
         (
             lambda: AzureChatOpenAI(
                 model="gpt-5.2",
@@ -199,7 +198,6 @@ def openai_at(url: str | None) -> ChatOpenAI:
         "azure_v1",
         "azure_foundry",
         "azure_cognitive",
-        "proxy",
         "azure_class",
         "gemini",
         "vertex",

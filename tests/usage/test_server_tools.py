@@ -254,10 +254,16 @@ def test_a_malformed_block_is_counted_by_its_readable_parts(block: dict[str, Any
     assert count(AIMessage([block])) == (expected, True)
 
 
-def test_an_anthropic_search_is_counted() -> None:
-    """Anthropic's own search block is billed like any other search."""
+def test_an_anthropic_search_is_counted_by_its_result() -> None:
+    """A result of Anthropic's search is billed; a result that is an error is free."""
+    found: dict[str, object] = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
+    error = {"type": "web_search_tool_result_error", "error_code": "max_uses_exceeded"}
     message = AIMessage(
-        [{"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "bins"}}]
+        [
+            {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "bins"}},
+            found,
+            {**found, "tool_use_id": "srvtoolu_2", "content": error},
+        ]
     )
 
     usage, exact = count_server_tools(TokenUsage(input_tokens=1), [message], {}, "claude-sonnet-4-5")

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from decimal import Context as DecimalContext
 from decimal import Decimal
 from typing import Any, ClassVar, NamedTuple
 
@@ -36,6 +37,8 @@ Context = tuple[tuple[str, str], ...]
 
 _STANDARD = frozenset({"", "auto", "default", "global", "not_available", "on_demand", "standard", "standard_only"})
 _MAX_USD = 1_000_000
+# The application may have set another precision.
+_EXACT = DecimalContext(prec=60)
 
 # The size of an image behind a URL is unknown here. This is a usual photo of the web.
 _USUAL_PIXELS = (1024, 1024)
@@ -86,8 +89,8 @@ def stated_usd(value: object, *, per_usd: int = 1) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         return None
     try:
-        usd = Decimal(str(value)) / per_usd
-    except ArithmeticError:
+        usd = _EXACT.divide(Decimal(str(value)), per_usd)
+    except (ArithmeticError, ValueError):
         return None
     return usd if usd.is_finite() and 0 <= usd <= _MAX_USD else None
 
