@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -14,8 +15,7 @@ from langchain_core.outputs.chat_generation import merge_chat_generation_chunks
 from msgspec.structs import replace
 
 from eco2_callbacks.errors import UnknownModelError
-from eco2_callbacks.log_once import is_first
-from eco2_callbacks.pricing import EXACT, Context, Cost, PriceBook, Quote
+from eco2_callbacks.pricing import Context, Cost, PriceBook, Quote
 from eco2_callbacks.records import CostSource, EstimateReason, LLMCall, UnpricedReason
 from eco2_callbacks.runs import OpenLLMCall
 from eco2_callbacks.usage import (
@@ -121,9 +121,9 @@ class CallBiller:
             # LangChain may pass on nothing of a stream that was cut short.
             result = _streamed_result(call) or result
         answer = read_answer(result, request_model=call.request_model)
-        if call.chunks and answer.usage is not None:
-            answer = _with_last_of_cumulative(answer, call.chunks)
         rules = served.rules
+        if call.chunks and answer.usage is not None and not rules.streams_parts:
+            answer = _with_last_of_cumulative(answer, call.chunks)
         exchange = Exchange(
             answer, call.request_model, call.params, served.model_kwargs, call.stream is not None, served.region
         )
@@ -213,15 +213,14 @@ class CallBiller:
                 cache_surcharge_usd=sum((part.cache_surcharge_usd for part in quotes), _ZERO),
             )
         source: CostSource = "custom" if quote.is_custom else "rates"
-        if quote.unpriced:
-            if is_first("unit", call.provider, answer.model):
-                _logger.warning(
-                    "No rate for %s of model %r of provider %r; their cost leaves it out. "
-                    "Add the rate to the file named by ECO2_PRICES or pass prices=.",
-                    ", ".join(quote.unpriced),
-                    model,
-                    call.provider,
-                )
+        if quote.unpriced and _is_first("unit", call.provider, answer.model):
+            _logger.warning(
+                "No rate for %s of model %r of provider %r; the cost leaves it out. "
+                "Add the rate to the file named by ECO2_PRICES or pass prices=.",
+                ", ".join(quote.unpriced),
+                model,
+                call.provider,
+            )
         return _Bill(
             answer,
             whole,
@@ -307,22 +306,26 @@ def _with_stated_cost(bill: _Bill, stated_usd: Decimal) -> _Bill:
 def _with_last_of_cumulative(answer: Answer, chunks: Sequence[Any]) -> Answer:
     """Return the answer with its last usage where each chunk repeated the usage so far, as vLLM and gateways do.
 
-    LangChain adds them up. Counts that never fall show it; parts that do add up (Anthropic's) fall.
+    LangChain adds them up. Counts that never fall show it; parts that do add up (Anthropic's) fall. Two usages with
+    different inputs may be those of two samplings: they add up.
     """
     near_ends = chunks if len(chunks) < 6 else (*chunks[:2], *chunks[-3:])
     if sum(_has_usage(chunk) for chunk in near_ends) < 2:
         return answer
-    last = None
-    input_tokens = output_tokens = 0
+    last: Mapping[str, Any] | None = None
+    input_tokens = output_tokens = reports = 0
+    has_same_input = True
     for chunk in chunks:
         raw = getattr(getattr(chunk, "message", None), "usage_metadata", None)
         if not raw or (usage := read_usage(raw)) is None or not (usage.total_tokens or last):
             continue
         if usage.input_tokens < max(input_tokens, 1) or usage.output_tokens < output_tokens:
             return answer
+        has_same_input = has_same_input and input_tokens in (0, usage.input_tokens)
         last, input_tokens, output_tokens = raw, usage.input_tokens, usage.output_tokens
+        reports += 1
     reading = read_counts(last)
-    if reading is None:
+    if reading is None or last is None or (reports < 3 and not has_same_input):
         return answer
     return answer._replace(usage=reading.usage, is_consistent=reading.is_consistent, raw_usage=last)
 

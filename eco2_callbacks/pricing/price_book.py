@@ -63,8 +63,6 @@ class Quote(NamedTuple):
     cache_surcharge_usd: Decimal = _ZERO
 
 
-
-
 class PriceBook:
     """Prices of every model that genai-prices knows, and custom rates, which win.
 

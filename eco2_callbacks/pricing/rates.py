@@ -133,7 +133,7 @@ def _rate(path: str | Path, number: int, entry: Any) -> Rate:
         if type(value) is not wanted or not value:
             raise RatesFileError(path, f"entry {number} has {key} = {value!r}, wanted a {wanted.__name__}.")
     prices = {key: _price(path, number, key, entry[key]) for key in PRICE_KEYS & entry.keys()}
-    factors = {key: _usd(path, number, key, entry[key]) for key in _FACTORS & entry.keys()}
+    factors: dict[str, Any] = {key: _usd(path, number, key, entry[key]) for key in _FACTORS & entry.keys()}
     if not prices and not factors:
         raise RatesFileError(path, f"entry {number} has no price; give at least one of {sorted(PRICE_KEYS)!r}.")
     context = {key: fields.pop(key) for key in CONTEXT_KEYS & fields.keys()}

@@ -1,4 +1,4 @@
-"""Small answers of each provider, as its official model hands them on, with what they cost; docs/providers.md lists them.
+"""Small answers of each provider, as its official model hands them on, with their cost; docs/providers.md lists them.
 
 The bodies are written here after the documented wire shapes. Dollars are worked out in the comment of each case, from
 genai-prices' rates of 2026-11-29 or from the fees in ``builtin_fees.toml``.

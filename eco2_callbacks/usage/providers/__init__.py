@@ -123,7 +123,5 @@ def _find(provider: str, model: str, serialized: Mapping[str, Any]) -> ServedMod
     if provider in SelfHostedRules.names:
         endpoint = Endpoint(provider, is_local=True)
     rules = rules_for(endpoint.provider)
-    is_self_hosted = isinstance(rules, SelfHostedRules) and (
-        endpoint.is_local or endpoint.provider != SELF_HOSTED
-    )
+    is_self_hosted = isinstance(rules, SelfHostedRules) and (endpoint.is_local or endpoint.provider != SELF_HOSTED)
     return ServedModel(endpoint.provider, rules, model_kwargs, endpoint.region, is_self_hosted)

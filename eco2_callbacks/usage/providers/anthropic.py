@@ -29,6 +29,7 @@ class AnthropicRules(ProviderRules):
     names: ClassVar[frozenset[str]] = frozenset(
         {"anthropic", "anthropic-bedrock", "anthropic-mantle", "anthropicvertex", "google_anthropic_vertex"}
     )
+    streams_parts: ClassVar[bool] = True
 
     def read_usage(self, usage: TokenUsage, exchange: Exchange) -> Reading:
         """Return the counts of the answer's own usage where it is there: the sum of all samplings.

@@ -111,12 +111,14 @@ class ProviderRules:
         names: The providers that a subclass is for.
         audio_tokens_per_second: Tokens of a second of audio input. The default is Gemini's published number.
         details_beside: Whether cached or reasoning tokens that exceed their count lie beside it.
+        streams_parts: Whether the usages of a stream's chunks are parts that add up, in every official client.
         total_holds_reasoning: Whether the part of the total that no count explains is reasoning, as documented.
     """
 
     names: ClassVar[frozenset[str]] = frozenset()
     audio_tokens_per_second: ClassVar[int] = 32
     details_beside: ClassVar[bool] = False
+    streams_parts: ClassVar[bool] = False
     total_holds_reasoning: ClassVar[bool] = False
 
     def __init__(self, provider: str) -> None:

@@ -38,7 +38,9 @@ _MORE_HOSTS = (
 _OPENAI_REGION = re.compile(r"https?://([a-z0-9-]+)\.api\.openai\.com")
 # Whose models nobody else can serve: a loopback address is then a proxy in front of them, or a stand-in of a test.
 # OpenAI's open models are named "oss".
-_CLOSED = frozenset({"openai", "azure", "anthropic", "openrouter", "xai", "perplexity", "google_genai", "google_vertexai"})
+_CLOSED = frozenset(
+    {"openai", "azure", "anthropic", "openrouter", "xai", "perplexity", "google_genai", "google_vertexai"}
+)
 _CLOSED_OF_OPENAI = ("openai", "azure")
 _OPEN_MODEL = "oss"
 

@@ -52,9 +52,7 @@ class OpenAIRules(ProviderRules):
             and isinstance(memory := as_mapping(tool.get("container")).get("memory_limit"), str)
         }
         memory = max(sizes, key=len) if sizes else None
-        return context_of(
-            {"service_tier": service_tier, "region": exchange.region, "container_memory": memory}
-        )
+        return context_of({"service_tier": service_tier, "region": exchange.region, "container_memory": memory})
 
     def add_unreported_usage(
         self,

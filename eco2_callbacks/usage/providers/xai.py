@@ -88,7 +88,12 @@ def _called(answers: Sequence[BaseMessage]) -> Iterator[str]:
         call = inner if isinstance(inner, dict) else block
         kind = call.get("type")
         identity = str(call.get("id") or number)
-        if not isinstance(kind, str) or kind not in _CALLS or identity in seen or call.get("status") in ("failed", "incomplete"):
+        if (
+            not isinstance(kind, str)
+            or kind not in _CALLS
+            or identity in seen
+            or call.get("status") in ("failed", "incomplete")
+        ):
             continue
         seen.add(identity)
         name = str(call.get("name") or str(kind).removesuffix("_call"))

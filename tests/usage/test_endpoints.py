@@ -1,0 +1,106 @@
+"""served_model: the address that a model calls decides who is paid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from eco2_callbacks.usage import served_model
+
+
+def served(url: str | None, *, told: str = "openai", model: str = "gpt-5.2", key: str = "openai_api_base") -> Any:
+    kwargs = {} if url is None else {key: url}
+    return served_model({"ls_provider": told, "ls_model_name": model}, {"kwargs": kwargs})
+
+
+@pytest.mark.parametrize(
+    ("url", "provider"),
+    [
+        ("https://api.openai.com/v1", "openai"),
+        ("https://us.api.openai.com/v1", "openai"),
+        ("https://eco2.openai.azure.com/openai/v1/", "azure"),
+        ("https://eco2.services.ai.azure.com/models", "azure"),
+        ("https://api.groq.com/openai/v1", "groq"),
+        ("https://api.deepseek.com", "deepseek"),
+        ("https://openrouter.ai/api/v1", "openrouter"),
+        ("https://api.cerebras.ai/v1", "cerebras"),
+        ("https://api.moonshot.ai/v1", "moonshotai"),
+        ("https://api.z.ai/api/paas/v4", "zai"),
+        ("https://api.together.xyz/v1", "together"),
+        ("https://api.together.ai/v1", "together"),
+        ("https://api.x.ai/v1", "xai"),
+        ("https://api.perplexity.ai", "perplexity"),
+        ("https://api.mistral.ai/v1/chat/completions#stream", "mistral"),
+        ("https://bedrock-mantle.us-east-1.api.aws/openai/v1", "amazon_bedrock"),
+        ("https://generativelanguage.googleapis.com/v1beta/openai/", "google_genai"),
+        ("https://us-central1-aiplatform.googleapis.com/v1", "google_vertexai"),
+        ("https://ollama.com/v1", "ollama"),
+        ("https://llm.example.org/v1", "self_hosted"),
+        ("http://10.0.0.7:8000/v1", "self_hosted"),
+        ("http://vllm:8000/v1", "self_hosted"),
+        ("http://[::1", "self_hosted"),
+        ("no address", "self_hosted"),
+    ],
+)
+def test_a_host_names_the_provider(url: str, provider: str) -> None:
+    """A known host is its provider; an unknown one is never OpenAI."""
+    assert served(url).provider == provider
+
+
+@pytest.mark.parametrize(
+    ("told", "model", "provider", "self_hosted"),
+    [
+        ("openai", "gpt-5.2", "openai", False),
+        ("openai", "gpt-oss-120b", "self_hosted", True),
+        ("openai", "llama-3.3-70b", "self_hosted", True),
+        ("anthropic", "claude-opus-4-8", "anthropic", False),
+        ("mistral", "mistral-small-latest", "self_hosted", True),
+    ],
+)
+def test_a_loopback_address_is_a_proxy_for_models_that_only_their_vendor_serves(
+    told: str, model: str, provider: str, self_hosted: bool
+) -> None:
+    """A closed model behind 127.0.0.1 is its vendor's; an open one is served by the machine itself."""
+    found = served("http://127.0.0.1:8000/v1", told=told, model=model, key="base_url")
+
+    assert (found.provider, found.is_self_hosted) == (provider, self_hosted)
+
+
+@pytest.mark.parametrize("variable", ["OPENAI_BASE_URL", "OPENAI_API_BASE"])
+def test_the_environment_names_the_address_of_openais_class(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables count for ChatOpenAI without an address of its own, and are read when a model is first seen."""
+    monkeypatch.setenv(variable, "https://api.groq.com/openai/v1")
+    serialized: dict[str, Any] = {"kwargs": {}}
+
+    first = served_model({"ls_provider": "openai"}, serialized)
+    other = served("https://api.deepseek.com")
+    monkeypatch.delenv(variable)
+
+    assert first.provider == "groq"
+    assert other.provider == "deepseek"
+    assert served_model({"ls_provider": "openai"}, serialized) is first
+    assert served_model({"ls_provider": "anthropic"}, {"kwargs": {}}).provider == "anthropic"
+
+
+def test_an_address_is_read_from_the_text_of_a_model_that_is_not_serialized() -> None:
+    """ChatDeepSeek and others show their address in their text only."""
+    serialized = {
+        "type": "not_implemented",
+        "repr": "ChatDeepSeek(model_name='x', api_base='http://127.0.0.1:8000/v1')",
+    }
+
+    assert served_model({"ls_provider": "deepseek"}, serialized).provider == "self_hosted"
+
+
+@pytest.mark.parametrize(
+    "serialized",
+    [None, {}, {"kwargs": None}, {"kwargs": {"openai_api_base": 7}}, {"kwargs": {}, "repr": 7}],
+    ids=["none", "empty", "no_kwargs", "no_text", "repr"],
+)
+def test_without_an_address_langchains_name_holds(serialized: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing readable leaves LangChain's ls_provider."""
+    for variable in ("OPENAI_BASE_URL", "OPENAI_API_BASE"):
+        monkeypatch.delenv(variable, raising=False)
+
+    assert served_model({"ls_provider": "openai"}, serialized).provider == "openai"
