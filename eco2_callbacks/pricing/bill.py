@@ -101,6 +101,7 @@ class PriceSheet(NamedTuple):
     """The prices of one model in one context on one day.
 
     Attributes:
+        unpriced_tier: The service tier, where no rate is known for it and the standard ones stand in; else ``""``.
         lines: The lines of a bill.
         unpriced: The counts of tools and citations that have no rate.
         long_prompt: Input tokens above which a price rises; None where none does.
@@ -118,6 +119,7 @@ class PriceSheet(NamedTuple):
     window: int | None = None
     token_cost_step: Decimal | None = None
     cache_differences: tuple[Decimal, Decimal, Decimal, Decimal] | None = None
+    unpriced_tier: str = ""
 
 
 def compile_sheet(
@@ -126,6 +128,7 @@ def compile_sheet(
     is_custom: bool = False,
     window: int | None = None,
     token_cost_step: Decimal | None = None,
+    unpriced_tier: str = "",
 ) -> PriceSheet:
     """Return the price sheet of these prices, by price key."""
     lines = _compile_lines(prices)
@@ -139,6 +142,7 @@ def compile_sheet(
         window=window,
         token_cost_step=token_cost_step,
         cache_differences=_cache_differences(lines),
+        unpriced_tier=unpriced_tier,
     )
 
 

@@ -25,6 +25,8 @@ __all__ = ["Context", "PriceBook", "Quote"]
 # Models that one book remembers, and tiers and days that one model remembers. A full cache starts anew.
 _MAX_CACHED = 2048
 _STANDARD_TIERS = frozenset({None, "", "auto", "default", "standard", "on_demand"})
+# Tiers that cost more or less than the standard one wherever they are sold.
+_PRICED_TIERS = frozenset({"batch", "fast", "flex", "priority"})
 # Names that genai-prices' own matching takes for another provider.
 _PROVIDER_IDS = {
     "anthropic-bedrock": "aws",
@@ -49,7 +51,7 @@ class Quote(NamedTuple):
     Attributes:
         cost: What the units with a known rate cost.
         is_custom: Whether a custom rate sets a price.
-        unpriced: The counts above 0 that have no rate.
+        unpriced: The counts above 0 that have no rate, and the service tier if it has none.
         is_certain: False where it is unknown which of two rates applies.
         cache_savings_usd: What prompt-cache reads saved.
         cache_surcharge_usd: What prompt-cache writes cost above the plain input rate.
@@ -178,7 +180,7 @@ class PriceBook:
         cost = bill(sheet.lines, usage, prompt_tokens)
         if sheet.token_cost_step is not None:
             cost = round_tokens(cost, sheet.token_cost_step)
-        unpriced: tuple[str, ...] = ()
+        unpriced: tuple[str, ...] = (f"service tier {sheet.unpriced_tier!r}",) if sheet.unpriced_tier else ()
         for name in sheet.unpriced:
             if getattr(usage, name):
                 unpriced = (*unpriced, name)
@@ -260,7 +262,15 @@ class _PricedModel:
         window = None if self._info is None else self._info.context_window
         steps = [row.token_cost_step for row in (custom or rows) if row.token_cost_step is not None]
         step = steps[-1] if steps else None
-        return compile_sheet(prices, is_custom=bool(custom), window=window, token_cost_step=step)
+        tier = context.get("service_tier", "")
+        is_known = bool(custom) or tier in self._public_tiers or any(row.service_tier == tier for row in rows)
+        return compile_sheet(
+            prices,
+            is_custom=bool(custom),
+            window=window,
+            token_cost_step=step,
+            unpriced_tier=tier if tier in _PRICED_TIERS and not is_known else "",
+        )
 
     def _with_builtin(self, public: Mapping[str, Price], rows: Iterable[Rate]) -> dict[str, Price]:
         """Return the public prices with the built-in rows.

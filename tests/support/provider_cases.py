@@ -307,6 +307,12 @@ CASES: tuple[ProviderCase, ...] = (
         *("bedrock_cache_no_total", "amazon_bedrock", "ChatBedrockConverse", "cached tokens beside input and total"),
         *(_BEDROCK_CLAUDE, tokens(100, 10, within={"cache_read": 1000}), "0.000825"),
     ),
+    # 1000 x 0.8 + 100 x 3.2, the standard rates
+    ProviderCase(
+        *("bedrock_flex", "amazon_bedrock", "ChatBedrockConverse", "a service tier without a rate"),
+        *("us.amazon.nova-pro-v1:0", tokens(1000, 100), "0.00112", "unpriced_unit"),
+        metadata={"serviceTier": {"type": "flex"}},
+    ),
     # 1000 x 3.3 + 100 x 16.5
     ProviderCase(
         *("bedrock_profile", "amazon_bedrock", "ChatBedrockConverse", "inference profiles with ``base_model``"),
@@ -411,7 +417,6 @@ CASES: tuple[ProviderCase, ...] = (
 INVISIBLE: tuple[tuple[str, str, str], ...] = (
     ("any", "any", "a `client=` or `http_client=` of one's own with another address"),
     ("any", "any", "free quotas, credits, committed capacity and negotiated discounts: use custom rates"),
-    ("amazon_bedrock", "ChatBedrockConverse", "the price of the flex and priority tiers: add it as a custom rate"),
     ("anthropicvertex", "ChatAnthropicVertex", "the region, and with it a regional endpoint's uplift"),
     ("cohere", "ChatCohere", "images and citations, which no count names"),
     ("mistral", "ChatMistralAI", "cached tokens of a stream: it costs less than recorded"),
