@@ -54,6 +54,8 @@ def test_a_host_names_the_provider(url: str, provider: str) -> None:
         ("openai", "gpt-5.2", "openai", False),
         ("openai", "gpt-oss-120b", "self_hosted", True),
         ("openai", "llama-3.3-70b", "self_hosted", True),
+        ("openai", "ft:gpt-4.1-mini:acme::1", "openai", False),
+        ("azure", "our-deployment", "azure", False),
         ("anthropic", "claude-opus-4-8", "anthropic", False),
         ("mistral", "mistral-small-latest", "self_hosted", True),
     ],

@@ -41,8 +41,8 @@ _OPENAI_REGION = re.compile(r"https?://([a-z0-9-]+)\.api\.openai\.com")
 _CLOSED = frozenset(
     {"openai", "azure", "anthropic", "openrouter", "xai", "perplexity", "google_genai", "google_vertexai"}
 )
-_CLOSED_OF_OPENAI = ("openai", "azure")
 _OPEN_MODEL = "oss"
+_FINE_TUNED = "ft:"
 
 
 class Endpoint(NamedTuple):
@@ -93,8 +93,8 @@ def endpoint_at(url: str, provider: str) -> Endpoint:
 
 def is_sold_by(provider: str, model: str) -> bool:
     """Return whether only this provider can have served the model, wherever the address points."""
-    if provider not in _CLOSED_OF_OPENAI:
-        return True
+    if provider != "openai" or model.startswith(_FINE_TUNED):
+        return True  # Azure's deployments have any name
     seller = find_provider_by_id(get_snapshot().providers, "openai")
     return seller is not None and _OPEN_MODEL not in model and seller.find_model(model) is not None
 
