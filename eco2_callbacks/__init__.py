@@ -25,7 +25,7 @@ from eco2_callbacks.run_config import Identifier, LangSmithTelemetry, NoTelemetr
 from eco2_callbacks.runs import Feedback
 from eco2_callbacks.settings import Settings
 from eco2_callbacks.sinks import Sink
-from eco2_callbacks.usage import TokenUsage
+from eco2_callbacks.usage import Estimator, TokenUsage
 
 __all__ = [
     "Budget",
@@ -34,6 +34,7 @@ __all__ = [
     "Eco2CallbackHandler",
     "Eco2CallbacksError",
     "EstimateReason",
+    "Estimator",
     "Feature",
     "Features",
     "Feedback",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from eco2_callbacks.records import CostSource, EstimateReason, LLMCall, Unpriced
 from eco2_callbacks.runs import OpenLLMCall
 from eco2_callbacks.usage import (
     Answer,
+    Estimator,
     Exchange,
     ProviderRules,
     Sampling,
@@ -30,6 +30,7 @@ from eco2_callbacks.usage import (
     read_answer,
     read_counts,
     read_usage,
+    token_counter,
 )
 
 __all__ = ["CallBiller"]
@@ -101,6 +102,7 @@ class CallBiller:
             cost=bill.cost,
             estimated=bill.estimate_reason is not None,
             estimate_reason=bill.estimate_reason,
+            estimator=_estimator(call, bill),
             unpriced_reason=bill.unpriced_reason,
             cost_source=bill.cost_source,
             computed_cost=bill.computed_cost,
@@ -213,7 +215,7 @@ class CallBiller:
                 cache_surcharge_usd=sum((part.cache_surcharge_usd for part in quotes), _ZERO),
             )
         source: CostSource = "custom" if quote.is_custom else "rates"
-        if quote.unpriced and _is_first("unit", call.provider, answer.model):
+        if quote.unpriced and is_first("unit", call.provider, answer.model):
             _logger.warning(
                 "No rate for %s of model %r of provider %r; the cost leaves it out. "
                 "Add the rate to the file named by ECO2_PRICES or pass prices=.",
@@ -351,6 +353,19 @@ def _usage_of_unfinished(
         # It failed before any answer: whether the provider accepted the prompt is unknown.
         return None, None
     return estimate, reason
+
+
+def _estimator(call: OpenLLMCall, bill: _Bill) -> Estimator | None:
+    """Return what counted the text of an estimated usage, None where no text was counted."""
+    if bill.usage is None or bill.estimate_reason in (None, "media"):
+        return None
+    if bill.estimate_reason == "lost_usage":
+        counted = call.outcome.status == "success"
+    elif bill.answer.usage is not None:
+        counted = bool(_chunks_since_usage(call))
+    else:
+        counted = bill.estimate_reason == "no_usage" or read_usage(call.reported_usage) is None
+    return token_counter(bill.answer.model).name if counted else None
 
 
 def _estimate(call: OpenLLMCall, result: LLMResult | None, rules: ProviderRules, model: str) -> TokenUsage:

@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from eco2_callbacks.pricing import COST_PARTS, Cost
-from eco2_callbacks.usage import TokenUsage
+from eco2_callbacks.usage import Estimator, TokenUsage
 
 __all__ = [
     "CostSource",
@@ -67,6 +67,7 @@ class LLMCall(msgspec.Struct, frozen=True, kw_only=True):
         cache_savings_usd: What prompt-cache reads saved, compared with the plain input rate.
         cache_surcharge_usd: What prompt-cache writes cost above the plain input rate.
         response_id: The provider's id of the answer; None where the client library drops it.
+        estimator: What counted the text of an estimated ``usage``; None where no text was counted.
         service_tier: As the answer reports it (``flex``, ``priority``, ...).
         from_cache: Answered by LangChain's LLM cache: nothing was consumed.
         otel_trace_id: Trace id of the sampled OpenTelemetry span that was current at the start: 32 hexadecimal digits.
@@ -98,6 +99,7 @@ class LLMCall(msgspec.Struct, frozen=True, kw_only=True):
     cost: Cost | None = None
     estimated: bool = False
     estimate_reason: EstimateReason | None = None
+    estimator: Estimator | None = None
     unpriced_reason: UnpricedReason | None = None
     cost_source: CostSource = "rates"
     computed_cost: Cost | None = None

@@ -88,6 +88,7 @@ async def test_a_stream_without_usage_is_estimated_and_warned_about_once(
 
     call = records.calls[0]
     assert (call.status, call.estimated, call.estimate_reason) == ("success", True, "no_usage")
+    assert call.estimator == "bpe-openai"
     # "How do I sort this?" is 6 tokens, one message's overhead 3 and the reply's 3; "sort it well" is 3 and
     # its delimiters 4.
     assert call.usage == TokenUsage(input_tokens=12, output_tokens=7)
@@ -173,3 +174,14 @@ def test_the_applications_decimal_context_changes_no_dollar(handler: Eco2Callbac
     assert records.call.cost is not None
     # 123457 x 1.75 + 11 x 14 USD per million
     assert records.call.cost.total_usd == Decimal("0.21620375")
+
+
+async def test_a_record_names_no_estimator_where_no_text_was_counted(
+    handler: Eco2CallbackHandler, records: Records
+) -> None:
+    """A reported usage needs no counter, and a call that failed before any answer has no usage at all."""
+    await FakeModel().ainvoke("hello", config={"callbacks": [handler]})
+    with pytest.raises(ConnectionError):
+        await FakeModel(fails=[ConnectionError("reset")]).ainvoke("hello", config={"callbacks": [handler]})
+
+    assert [(call.usage is None, call.estimator) for call in records.calls] == [(False, None), (True, None)]

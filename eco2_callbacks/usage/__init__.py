@@ -16,10 +16,12 @@ from eco2_callbacks.usage.providers import (
 )
 from eco2_callbacks.usage.reported import Answer, choices_of, messages_of, read_answer, read_counts, read_usage
 from eco2_callbacks.usage.token_usage import TokenUsage
+from eco2_callbacks.usage.tokenizers import Estimator, token_counter
 
 __all__ = [
     "Answer",
     "Context",
+    "Estimator",
     "Exchange",
     "ProviderRules",
     "Sampling",
@@ -35,4 +37,5 @@ __all__ = [
     "request_model",
     "rules_for",
     "served_model",
+    "token_counter",
 ]

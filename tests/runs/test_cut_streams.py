@@ -1,4 +1,4 @@
-"""Recorded streams cut at random places: the estimate is within a tenth of what was billed."""
+"""Recorded streams cut at random places: the estimate is near the bill, whatever counted the tokens."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import Eco2CallbackHandler, LLMCall, PriceBook
 from eco2_callbacks.usage import estimate_usage, read_usage, rules_for
-from eco2_callbacks.usage.tokenizers import count_tokens
+from tests.support.estimators import BOUNDS, estimator
+from tests.support.parsed_request import count_tokens
 from tests.support.record_sink import Records, exposed
 from tests.support.recordings import MARKS, player, prompt_of
 
-__all__ = ["player"]  # a fixture
+__all__ = ["estimator", "player"]  # fixtures
 
 pytestmark = MARKS
 CUTS = 9
+# How a provider renders a schema is not published; compact JSON is a guess to which the counter adds its own error.
+SCHEMA_BOUNDS = {"bpe-openai": 0.25, "tiktoken": 0.25, "script": 0.35}
 # Billed with input tokens that no known rule explains.
 UNEXPLAINED = {
     # 83 for one function in Chat Completions of gpt-5.4; in Responses there are none.
@@ -38,7 +41,7 @@ def visible(chunks: Sequence[AIMessageChunk]) -> int:
     calls = [call for chunk in chunks for call in chunk.tool_call_chunks]
     words = [chunk.text for chunk in chunks] + [f"{call['name'] or ''}{call['args'] or ''}" for call in calls]
     # The delimiters of a tool call are billed before its first argument arrives.
-    return count_tokens("".join(words), "gpt-5.2") + 10 * sum(bool(call["name"]) for call in calls)
+    return count_tokens("".join(words)) + 10 * sum(bool(call["name"]) for call in calls)
 
 
 def billed(whole: LLMCall, chunks: Sequence[AIMessageChunk], received: int) -> Decimal:
@@ -62,14 +65,14 @@ def billed(whole: LLMCall, chunks: Sequence[AIMessageChunk], received: int) -> D
     return price(usage, provider=whole.provider, model=whole.model, service_tier=tier, at=whole.started_at).total_usd
 
 
-def test_the_estimate_of_a_cut_stream_is_within_a_tenth_of_its_bill(player: ModuleType) -> None:
-    """Wherever a consumer closes a stream, the record holds its cost, marked as an estimate."""
+def test_the_estimate_of_a_cut_stream_is_near_its_bill(player: ModuleType, estimator: str) -> None:
+    """Wherever a consumer closes a stream, its cost is within a tenth, without a tokenizer within a quarter."""
     expected = player.expected()
     registry, records = CollectorRegistry(), Records()
     handler = Eco2CallbackHandler(registry=registry, sinks=[records])
     config: Any = {"callbacks": [handler]}
     chance = random.Random(20261121)
-    off, cut = [], 0
+    off, cut, counted = [], 0, 0
     for case in player.load_cases():
         truth = expected.get(case["name"])
         prompt = prompt_of(case) if player.is_sse(case) and truth is not None and not truth["hidden"] else None
@@ -86,15 +89,18 @@ def test_the_estimate_of_a_cut_stream_is_within_a_tenth_of_its_bill(player: Modu
             call = records.calls[-1]
             assert (call.status, call.error_type, call.estimate_reason) == ("cancelled", "GeneratorExit", "cancelled")
             assert call.cost is not None
+            assert call.estimator in {estimator, None}  # None: the chunks reported all of the usage
+            counted += call.estimator is not None
             cut += 1
             bill = billed(whole, chunks, received)
-            if abs(call.cost.total_usd - bill) > bill / 10:
+            if abs(float(call.cost.total_usd - bill)) > float(bill) * BOUNDS[estimator]:
                 off.append(
                     (case["name"], f"{received}/{len(chunks)}", call.cost.total_usd, bill, call.usage, whole.usage)
                 )
 
     assert off == []
     assert cut > 30
+    assert counted > 20
     estimates = [call.cost.total_usd for call in records.calls if call.cost is not None and call.estimated]
     estimated = exposed(registry, "llm_estimated_cost_dollars_total")
     assert estimated == pytest.approx(float(sum(estimates)), abs=1e-9)
@@ -102,8 +108,8 @@ def test_the_estimate_of_a_cut_stream_is_within_a_tenth_of_its_bill(player: Modu
     assert exposed(registry, "eco2_callbacks_errors_total") == 0
 
 
-def test_the_input_of_recorded_requests_is_estimated_to_a_tenth(player: ModuleType) -> None:
-    """Messages and functions are within a tenth or 3 tokens of OpenAI's count, schemas within a quarter."""
+def test_the_input_of_recorded_requests_is_estimated(player: ModuleType, estimator: str) -> None:
+    """Messages and functions are within the bound or 3 tokens of OpenAI's count, schemas within a wider one."""
     expected = player.expected()
     off, estimated = [], 0
     for case in player.load_cases("openai-*"):
@@ -117,7 +123,8 @@ def test_the_input_of_recorded_requests_is_estimated_to_a_tenth(player: ModuleTy
         usage = estimate_usage(prompt, [], params, rules=rules_for("openai"), model=case["model"])
         estimated += 1
         billed_tokens = truth["units"]["input_tokens"]
-        if abs(usage.input_tokens - billed_tokens) > max(3, billed_tokens / (4 if form else 10)):
+        bound = SCHEMA_BOUNDS[estimator] if form else BOUNDS[estimator]
+        if abs(usage.input_tokens - billed_tokens) > max(3, billed_tokens * bound):
             off.append((case["name"], usage.input_tokens, billed_tokens))
 
     assert off == []

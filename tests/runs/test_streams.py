@@ -38,6 +38,7 @@ async def test_a_stream_closed_early_is_estimated_from_its_text(handler: Eco2Cal
 
     call = records.call
     assert (call.status, call.error_type, call.estimate_reason) == ("cancelled", "GeneratorExit", "cancelled")
+    assert call.estimator == "bpe-openai"
     assert call.usage == TokenUsage(
         input_tokens=12, output_tokens=7
     )  # "sort it " is three tokens and its delimiters four

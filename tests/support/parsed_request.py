@@ -6,10 +6,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
-from rs_bpe.bpe import openai
+import bpe_openai
 
 __all__ = ["ParsedRequest", "count_tokens", "encode", "from_chat", "from_gemini", "from_responses", "split_tokens"]
 
@@ -72,11 +72,16 @@ class ParsedRequest:
 
 
 def encode(text: str) -> list[int]:
-    return openai.o200k_base().encode(text)
+    return _encoding().encode_ordinary(text)
 
 
 def count_tokens(text: str) -> int:
-    return openai.o200k_base().count(text)
+    return len(encode(text))
+
+
+@cache
+def _encoding() -> bpe_openai.Encoding:
+    return bpe_openai.get_encoding("o200k_base")
 
 
 def split_tokens(text: str, at_least: int) -> Iterator[tuple[int, str]]:
