@@ -14,6 +14,7 @@ from langchain_core.outputs.chat_generation import merge_chat_generation_chunks
 from msgspec.structs import replace
 
 from eco2_callbacks.errors import UnknownModelError
+from eco2_callbacks.log_once import is_first
 from eco2_callbacks.pricing import Context, Cost, PriceBook, Quote
 from eco2_callbacks.records import CostSource, EstimateReason, LLMCall, UnpricedReason
 from eco2_callbacks.runs import OpenLLMCall
