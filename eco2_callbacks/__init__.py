@@ -7,7 +7,7 @@ from importlib.metadata import version
 from eco2_callbacks.errors import ConfigError, Eco2CallbacksError, RatesFileError, UnknownModelError, UsageError
 from eco2_callbacks.handler import Budget, Eco2CallbackHandler
 from eco2_callbacks.langsmith import Feature, Features, Otel
-from eco2_callbacks.pricing import Cost, Price, PriceBook, Rate
+from eco2_callbacks.pricing import Cost, Price, PriceBook, Quote, Rate
 from eco2_callbacks.prometheus import Recovery, RecoveryStatus, StreamMetrics
 from eco2_callbacks.records import (
     EstimateReason,
@@ -47,6 +47,7 @@ __all__ = [
     "Otel",
     "Price",
     "PriceBook",
+    "Quote",
     "Rate",
     "RatesFileError",
     "Record",

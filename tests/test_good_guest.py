@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import warnings
+import weakref
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -86,14 +87,16 @@ class Closable(Records):
 def test_a_forgotten_handler_is_collected(registry: CollectorRegistry, sink: type[Any] | None) -> None:
     """A handler per request without close() leaves no handler and no thread."""
     threads = {thread.name for thread in threading.enumerate() if thread.name.startswith("eco2-sink")}
+    made = []
     for _ in range(20):
         handler = Eco2CallbackHandler(registry=registry, sinks=[sink()] if sink else [])
+        made.append(weakref.ref(handler))
         FakeModel().invoke("hello", {"callbacks": [handler]})
 
     del handler
     gc.collect()
 
-    assert not [kept for kept in gc.get_objects() if isinstance(kept, Eco2CallbackHandler)]
+    assert [reference() for reference in made] == [None] * 20
     for thread in threading.enumerate():
         if thread.name.startswith("eco2-sink") and thread.name not in threads:
             thread.join(30)

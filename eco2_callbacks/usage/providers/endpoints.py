@@ -105,6 +105,8 @@ def _name_of(known: str, provider: str) -> str:
         "amazon_bedrock": ("amazon_bedrock_converse", "anthropic-bedrock", "anthropic-mantle", "openai-mantle"),
         "google": ("google_genai", "google_vertexai", "anthropicvertex", "google_anthropic_vertex"),
         "google_vertexai": ("anthropicvertex", "google_anthropic_vertex"),
+        # Azure serves Claude at Anthropic's own prices.
+        "azure": ("anthropic",),
     }
     return provider if provider in kept.get(known, ()) else _LANGCHAIN_NAMES.get(known, known)
 
