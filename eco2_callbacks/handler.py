@@ -133,7 +133,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             recorder=Recorder(
                 bill=biller.record, agent_name=agent_name, feedback=feedback or {}, on_failure=self._failed
             ),
-            observers=(exporter, self._sinks, self._langsmith),
+            observers=(exporter, *([self._sinks] if sinks else []), self._langsmith),
             on_failure=self._failed,
             state_labels=tuple(state_labels),
             clock=clock,

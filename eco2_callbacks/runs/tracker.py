@@ -307,7 +307,10 @@ class Tracker:
         if isinstance(run, OpenNodeRun):
             _mark_parallel(run)
         for observer in self._observers:
-            self._guard(run, observer.on_start, run)
+            try:  # guarded in place: these calls happen for every run
+                observer.on_start(run)
+            except Exception:
+                self._on_failure("emit", run.run_id)
         if evicted is not None:
             for observer in self._observers:
                 self._guard(run, observer.on_evicted)
@@ -325,7 +328,10 @@ class Tracker:
         finally:
             # Whatever went wrong: an observer may hold something back until the run ends.
             for observer in self._observers:
-                self._guard(run, observer.on_end, run, record)
+                try:
+                    observer.on_end(run, record)
+                except Exception:
+                    self._on_failure("emit", run.run_id)
             run.output = None
 
     def _update_tree(self, run: OpenRun, outcome: Outcome, output: Any) -> None:
