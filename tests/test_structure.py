@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pkgutil
@@ -15,6 +16,13 @@ import eco2_callbacks
 
 PACKAGE = Path(eco2_callbacks.__file__).parent
 ROOT = Path(__file__).parents[1]
+_FRAME_NAMES = frozenset(
+    {
+        *("_getframe", "_getframemodulename", "_current_frames", "currentframe", "getouterframes", "getinnerframes"),
+        *("f_locals", "f_globals", "f_back", "f_code", "gi_frame", "cr_frame", "ag_frame", "tb_frame"),
+        *("gc", "settrace", "setprofile"),
+    }
+)
 MODULES = sorted(
     module.name for module in pkgutil.walk_packages([str(PACKAGE)], "eco2_callbacks.") if "__" not in module.name
 )
@@ -82,6 +90,19 @@ def test_every_type_in_a_public_signature_can_be_imported_from_the_root(name: st
 
     own = set().union(*(_own_types(hint) for hint in hints.values())) if hints else set()
     assert {kind.__name__ for kind in own if not kind.__name__.startswith("_")} <= set(eco2_callbacks.__all__)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_module_reads_frames_or_follows_the_garbage_collector(path: Path) -> None:
+    """The package never walks the call stack, and installs nothing in the garbage collector."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    names |= {node.id for node in nodes if isinstance(node, ast.Name)}
+    names |= {node.name for node in nodes if isinstance(node, ast.alias)}
+    # A name that is looked up by its text.
+    names |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+    assert not _FRAME_NAMES & names
 
 
 def test_the_package_is_typed() -> None:

@@ -78,7 +78,7 @@ def test_a_stream_has_the_pace_of_the_model() -> None:
     """The first chunk follows the reasoning, and the others arrive one after another."""
     body = {"contents": [{"role": "user", "parts": [{"text": QUESTIONS["waste"]}]}]}
     marked = {"systemInstruction": {"parts": [{"text": "# answer\n..."}]}, **body}
-    path = "/v1beta/models/gemini-3-flash-preview:streamGenerateContent?alt=sse"
+    path = "/v1/models/gemini-3-flash-preview:streamGenerateContent?alt=sse"
 
     with StandIn(pace=Pace(first_byte_seconds=0.05, token_seconds=0.002)) as stand_in:
         began = time.monotonic()

@@ -35,7 +35,7 @@ TEXT = " ".join(
 )
 INPUT_TOKENS, OUTPUT_TOKENS = 1000, count_tokens(TEXT)
 
-_GEMINI_PATH = re.compile(r"/v1beta/models/(?P<model>[\w.-]+):(?P<method>\w+)(\?alt=sse)?")
+_GEMINI_PATH = re.compile(r"/v1/models/(?P<model>[\w.-]+):(?P<method>\w+)(\?alt=sse)?")
 _ERROR_TEXT = "The server had an error while processing your request. Sorry about that!"
 
 

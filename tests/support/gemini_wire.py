@@ -22,7 +22,7 @@ def error(status: int, message: str) -> str:
 
 
 def content(answer: ModelAnswer) -> Chunk:
-    """Shape: https://ai.google.dev/api/generate-content#v1beta.GenerateContentResponse."""
+    """Shape: https://ai.google.dev/api/generate-content#v1.GenerateContentResponse."""
     parts = _parts(answer)
     if answer.text:
         parts.insert(0, {"text": answer.text})

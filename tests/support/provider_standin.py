@@ -100,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/v1/responses":
             self._responses(body)
         elif called := re.fullmatch(
-            r"/v1beta/models/([\w.-]+):(generateContent|streamGenerateContent\?alt=sse)", self.path
+            r"/v1/models/([\w.-]+):(generateContent|streamGenerateContent\?alt=sse)", self.path
         ):
             self._generate_content(called[1], body, streamed=called[2] != "generateContent")
         else:

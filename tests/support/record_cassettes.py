@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-
-import pytest
 
 from graph import build_graph
 from graph.cli import QUESTIONS
@@ -22,6 +21,7 @@ from tests.support.service_standins import Services
 __all__ = ["main", "record_demo", "upstream"]
 
 _FOLDERS = {"openai": CASSETTES, "google": CASSETTES / "google"}
+_TESTS = Path(__file__).parents[1] / "graph"
 _SERVICES = ("dapi.kakao.com", "apis.data.go.kr", "api.data.go.kr")
 
 
@@ -54,9 +54,11 @@ async def _converse(message: str) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Record and return the exit status."""
     record_demo(arguments or tuple(QUESTIONS))
-    return (
-        0 if arguments else int(pytest.main(["-q", "--record-mode=standin", str(Path(__file__).parents[1] / "graph")]))
-    )
+    if arguments:
+        return 0
+    # A process of its own: pytest wants to import its plugins itself.
+    tests = [sys.executable, "-m", "pytest", "-q", "-n0", "--record-mode=standin", str(_TESTS)]
+    return subprocess.run(tests, check=False).returncode
 
 
 if __name__ == "__main__":
