@@ -283,6 +283,7 @@ def test_a_batch_is_a_request_for_each_input() -> None:
     assert len({run.trace_id for run in measured.requests}) == 5
 
 
+@pytest.mark.needs_core("1.8")
 @pytest.mark.filterwarnings("ignore:.*is in beta")
 def test_a_decision_is_a_call() -> None:
     """A decision model of langchain-core 1.8 is a call of its node, with tokens and dollars."""
@@ -307,6 +308,7 @@ def test_a_decision_is_a_call() -> None:
     ]
 
 
+@pytest.mark.needs_core("1.8")
 @pytest.mark.filterwarnings("ignore:.*is in beta")
 def test_a_refused_decision_is_a_failed_call() -> None:
     """A decision that the provider refuses is a failed call that costs nothing."""
