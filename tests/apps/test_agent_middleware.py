@@ -167,7 +167,10 @@ def test_the_selection_of_tools_is_a_call() -> None:
 
     measured = measure(application, script=lambda: script)
 
-    assert [(call.node, call.model) for call in measured.calls] == [("model", "gpt-4.1-nano"), ("model", "gpt-4.1-mini")]
+    assert [(call.node, call.model) for call in measured.calls] == [
+        ("model", "gpt-4.1-nano"),
+        ("model", "gpt-4.1-mini"),
+    ]
     assert measured.nodes == {MODEL_OK: 1}
 
 

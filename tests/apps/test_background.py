@@ -54,9 +54,7 @@ async def traced_function(app: App) -> None:
     await remember()
 
 
-@pytest.mark.parametrize(
-    "work", [model_call, chain, nested_graph, traced_function], ids=lambda work: work.__name__
-)
+@pytest.mark.parametrize("work", [model_call, chain, nested_graph, traced_function], ids=lambda work: work.__name__)
 def test_a_task_after_the_request_keeps_its_trace(work: Callable[[App], Awaitable[None]]) -> None:
     """A task that begins its calls after the request ended belongs to the same trace and is no request."""
 

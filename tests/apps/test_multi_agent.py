@@ -49,8 +49,11 @@ def test_a_deep_agent_and_its_subagent_are_one_request(*, is_async: bool) -> Non
 
     def agent(app: App) -> Any:
         researcher = {
-            **{"name": "researcher", "description": "searches", "system_prompt": "Search."},
-            **{"tools": [search], "model": app.model("gpt-4.1")},
+            "name": "researcher",
+            "description": "searches",
+            "system_prompt": "Search.",
+            "tools": [search],
+            "model": app.model("gpt-4.1"),
         }
         return create_deep_agent(app.model(), [], subagents=[researcher], name="boss")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from langchain_core.caches import InMemoryCache
-from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.prompts import ChatPromptTemplate
@@ -207,7 +207,7 @@ def test_a_call_without_a_price_carries_its_tokens_and_the_reason(
         assert "cost_usd" not in metadata(server.run(name=name))
 
 
-@pytest.mark.skipif(not hasattr(BaseCallbackHandler, "on_stream_event"), reason="this langchain-core has no v3 streams")
+@pytest.mark.needs_core("1.4")  # v3 streams
 @pytest.mark.filterwarnings("ignore:.* is in beta")
 @pytest.mark.parametrize("tracing_mode", ["environment", "tracer_before", "tracer_after"])
 async def test_v3_streams_carry_their_record(

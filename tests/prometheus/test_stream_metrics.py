@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 from prometheus_client import CollectorRegistry, Histogram
@@ -24,9 +23,7 @@ from eco2_callbacks.prometheus.instruments import observe_all
 from tests.support.fake_model import FakeModel
 from tests.support.record_sink import Records, exposed
 
-V3 = pytest.mark.skipif(
-    not hasattr(BaseCallbackHandler, "on_stream_event"), reason="this langchain-core has no v3 streams"
-)
+V3 = pytest.mark.needs_core("1.4")  # v3 streams
 BETA = pytest.mark.filterwarnings("ignore:The method .* is in beta")
 
 

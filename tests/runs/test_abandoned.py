@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, TypedDict
 
 import pytest
-from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, CallbackManager
+from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langgraph.graph import START, StateGraph
@@ -23,9 +23,7 @@ from tests.support.langsmith_server import LangSmithServer
 from tests.support.record_sink import Records, exposed
 from tests.support.tracing_modes import activate
 
-V3 = pytest.mark.skipif(
-    not hasattr(BaseCallbackHandler, "on_stream_event"), reason="this langchain-core has no v3 streams"
-)
+V3 = pytest.mark.needs_core("1.4")  # v3 streams
 BETA = pytest.mark.filterwarnings("ignore:The method .* is in beta")
 PROMPT = "How do I sort this?"  # 12 tokens with the overhead of a message
 SORT = TokenUsage(input_tokens=12, output_tokens=2 + 4)  # "sort " and the overhead of an answer

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 
 import pytest
-from langchain_core.callbacks import BaseCallbackHandler
 from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import Eco2CallbackHandler, TokenUsage
@@ -92,7 +91,7 @@ async def test_a_stream_that_breaks_inside_a_graph_is_estimated_from_its_text(
     assert records.call.usage == TokenUsage(input_tokens=12, output_tokens=7)
 
 
-@pytest.mark.skipif(not hasattr(BaseCallbackHandler, "on_stream_event"), reason="this langchain-core has no v3 streams")
+@pytest.mark.needs_core("1.4")  # v3 streams
 @pytest.mark.filterwarnings("ignore:The method .* is in beta")
 def test_a_v3_stream_is_counted_once_with_its_details(handler: Eco2CallbackHandler, records: Records) -> None:
     """LangChain's v3 events drop the usage details; the chunks below them have the whole usage."""
