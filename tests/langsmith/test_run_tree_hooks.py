@@ -1,9 +1,11 @@
-"""The hooks on LangSmith's ``RunTree``: installed once, shared, removed by the last ``close()``; a lost cost is counted."""
+"""The hooks on ``RunTree``: installed once, shared, removed by the last ``close()``; a lost cost is counted."""
 
 from __future__ import annotations
 
+import gc
 import logging
 import uuid
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,16 +34,20 @@ def methods() -> tuple[Any, Any]:
 @pytest.fixture(autouse=True)
 def no_other_listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Run each test without the hooks of handlers that other tests left open."""
-    listeners = run_tree_hooks._listeners
-    for listener in listeners:
-        run_tree_hooks.remove_listener(listener)
+    listeners = remove_listeners()
     assert run_tree_hooks._wrapped == {}
     monkeypatch.setattr(observer, "_warned", set())
     yield
-    for listener in run_tree_hooks._listeners:
-        run_tree_hooks.remove_listener(listener)
+    remove_listeners()
     for listener in listeners:
         run_tree_hooks.add_listener(listener)
+
+
+def remove_listeners() -> list[run_tree_hooks.RunTreeListener]:
+    listeners = [listener for reference in run_tree_hooks._listeners if (listener := reference()) is not None]
+    for listener in listeners:
+        run_tree_hooks.remove_listener(listener)
+    return listeners
 
 
 def new_handler(**options: Any) -> Eco2CallbackHandler:
@@ -61,6 +67,21 @@ def test_a_constructor_installs_nothing() -> None:
     assert during[0] is not before[0]
     assert during[1] is not before[1]
     assert methods() == before
+
+
+def test_a_handler_that_nobody_keeps_is_collected() -> None:
+    """A handler without a close() is collected after its runs, and the hooks and the log filter go with it."""
+    before, filters = methods(), list(logging.getLogger("langsmith.client").filters)
+    handler = new_handler()
+    FakeModel().invoke("hello", {"callbacks": [handler]})
+    collected = weakref.ref(handler)
+
+    del handler
+    gc.collect()
+
+    assert collected() is None
+    assert methods() == before
+    assert logging.getLogger("langsmith.client").filters == filters
 
 
 def test_two_handlers_share_the_hooks(server: LangSmithServer) -> None:
