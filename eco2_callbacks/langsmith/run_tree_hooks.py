@@ -40,23 +40,24 @@ _lock = threading.RLock()
 # Weak: a handler that the application forgot is collected, and with it its listener.
 _listeners: tuple[weakref.ref[RunTreeListener], ...] = ()
 _started: dict[UUID, RunTree] = {}
-# The wrappers that stand in the class, with the methods they wrap; empty while there is no listener.
-_wrapped: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {}
+# What each of our wrappers wraps. Other code may keep a wrapper and put it back later, so none is forgotten.
+_wrapped: dict[Callable[..., None], Callable[..., None]] = {}
 
 
 def add_listener(listener: RunTreeListener) -> None:
     """Add a listener until it is removed or collected.
 
-    The first one wraps ``RunTree.post`` and ``RunTree.patch``, and throttles the log lines of LangSmith's client.
+    The first one wraps ``RunTree.post`` and ``RunTree.patch``, and throttles the log lines of LangSmith's client. A
+    later one wraps them again where other code has replaced them since. A wrapper inside a wrapper does no harm: an end
+    that a listener has written on passes the second one as it is.
     """
     global _listeners  # noqa: PLW0603  the class is the process's, and so is this list
     with _lock:
         if not _listeners:
             add_throttle()
         _listeners = (*_listeners, weakref.ref(listener, _remove))
-        if not _wrapped:
-            _wrap("post", _on_post)
-            _wrap("patch", _on_patch)
+        _wrap("post", _on_post)
+        _wrap("patch", _on_patch)
 
 
 def remove_listener(listener: RunTreeListener) -> None:
@@ -78,10 +79,11 @@ def _remove(reference: weakref.ref[RunTreeListener]) -> None:
             return
         _started.clear()
         remove_throttle()
-        if all(getattr(RunTree, name) is wrapper for name, (wrapper, _) in _wrapped.items()):
-            for name, (_, original) in _wrapped.items():
-                setattr(RunTree, name, original)
-            _wrapped.clear()
+        for name in ("post", "patch"):
+            method = getattr(RunTree, name)
+            while method in _wrapped:
+                method = _wrapped[method]
+            setattr(RunTree, name, method)
 
 
 def started_run(run_id: UUID) -> RunTree | None:
@@ -99,15 +101,20 @@ def send_end(run: RunTree, send: Send) -> None:
     send()
 
 
-def _wrap(name: str, hook: Callable[..., None]) -> None:
-    original = getattr(RunTree, name)
+def _wrap(name: str, hook: Callable[[RunTree, Send], None]) -> None:
+    method = getattr(RunTree, name)
+    if method not in _wrapped:
+        wrapper = next((wrapper for wrapper, wrapped in _wrapped.items() if wrapped is method), None)
+        setattr(RunTree, name, wrapper or _new_wrapper(method, hook))
 
-    @wraps(original)
+
+def _new_wrapper(method: Callable[..., None], hook: Callable[[RunTree, Send], None]) -> Callable[..., None]:
+    @wraps(method)
     def wrapper(self: RunTree, *args: Any, **kwargs: Any) -> None:
-        hook(self, partial(original, self, *args, **kwargs))
+        hook(self, partial(method, self, *args, **kwargs))
 
-    setattr(RunTree, name, wrapper)
-    _wrapped[name] = wrapper, original
+    _wrapped[wrapper] = method
+    return wrapper
 
 
 def _on_post(run: RunTree, send: Send) -> None:

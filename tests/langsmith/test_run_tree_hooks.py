@@ -35,7 +35,7 @@ def methods() -> tuple[Any, Any]:
 def no_other_listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Run each test without the hooks of handlers that other tests left open."""
     listeners = remove_listeners()
-    assert run_tree_hooks._wrapped == {}
+    assert not {RunTree.post, RunTree.patch} & set(run_tree_hooks._wrapped)
     monkeypatch.setattr(observer, "_warned", set())
     yield
     remove_listeners()
@@ -134,6 +134,17 @@ def test_a_handler_can_be_used_again_after_its_close(server: LangSmithServer) ->
     assert [metadata(run)["usage_metadata"]["total_cost"] for run in model_runs(server)] == [0.00315] * 2
 
 
+def test_handlers_in_turn_leave_nothing_behind() -> None:
+    """A handler for each request: the wrappers are made once, not once a handler."""
+    known: set[int] = set()
+    for _ in range(5):
+        with new_handler() as handler:
+            FakeModel().invoke("hello", {"callbacks": [handler]})
+        known.add(len(run_tree_hooks._wrapped))
+
+    assert len(known) == 1
+
+
 def test_a_cost_that_does_not_reach_langsmith_is_counted_and_logged_once(
     server: LangSmithServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +164,22 @@ def test_a_cost_that_does_not_reach_langsmith_is_counted_and_logged_once(
     (line,) = [line for line in caplog.records if line.levelno >= logging.ERROR]
     assert line.getMessage().startswith("LangSmith was not sent the cost of run ")
     assert len([run for run in model_runs(server) if "total_cost" in metadata(run).get("usage_metadata", {})]) == 1
+
+
+def test_a_method_that_other_code_has_replaced_is_wrapped_by_the_next_handler(
+    server: LangSmithServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After ``RunTree.patch`` was replaced, the next handler's runs carry their cost again."""
+    before = methods()
+    with server.client() as client, new_handler() as first, new_handler() as second:
+        FakeModel().invoke("hello", {"callbacks": [first]})
+        with monkeypatch.context() as other_code:
+            other_code.setattr(RunTree, "patch", ORIGINALS[1])
+            FakeModel().invoke("hello", {"callbacks": [second, LangChainTracer(client=client)]})
+
+    (run,) = model_runs(server)
+    assert metadata(run)["usage_metadata"]["total_cost"] == 0.00315
+    assert methods() == before
 
 
 def test_a_cost_that_cannot_be_written_is_counted(
