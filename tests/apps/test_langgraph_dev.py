@@ -109,7 +109,7 @@ def test_a_request_to_the_development_server_is_measured(tmp_path: Path, *, is_t
             metrics = fetch(f"http://127.0.0.1:{metrics_port}/metrics").decode()
             if is_traced:
                 langsmith.wait(
-                    lambda server: bool(server.roots()) and all(run["end_time"] for run in server.runs().values()),
+                    lambda server: bool(server.roots()) and all(run.get("end_time") for run in server.runs().values()),
                     timeout_seconds=30,
                 )
 

@@ -39,14 +39,6 @@ def server() -> Iterator[LangSmithServer]:
         yield server
 
 
-@pytest.fixture(autouse=True)
-def fresh_throttle() -> None:
-    """Forget the outages of earlier tests: a handler that one of them left open keeps the throttle of the process."""
-    for throttle in logging.getLogger("langsmith.client").filters:
-        if isinstance(throttle, ThrottleFilter):
-            throttle.__init__()  # type: ignore[misc]
-
-
 def scored(state: Any) -> Any:
     return {**sync_answer(state), "scores": {"rag": 0.5}}
 

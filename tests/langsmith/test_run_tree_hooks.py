@@ -17,7 +17,7 @@ from langsmith.run_trees import RunTree
 from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import Eco2CallbackHandler
-from eco2_callbacks.langsmith import observer, run_tree_hooks
+from eco2_callbacks.langsmith import run_tree_hooks
 from tests.support.fake_model import FakeModel
 from tests.support.langsmith_runs import metadata, model_runs
 from tests.support.langsmith_server import LangSmithServer
@@ -32,11 +32,10 @@ def methods() -> tuple[Any, Any]:
 
 
 @pytest.fixture(autouse=True)
-def no_other_listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_other_listener() -> Iterator[None]:
     """Run each test without the hooks of handlers that other tests left open."""
     listeners = remove_listeners()
     assert not {RunTree.post, RunTree.patch} & set(run_tree_hooks._wrapped)
-    monkeypatch.setattr(observer, "_warned", set())
     yield
     remove_listeners()
     for listener in listeners:
