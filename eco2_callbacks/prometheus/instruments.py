@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 from bisect import bisect_left
 from collections import Counter as Tally
@@ -67,7 +68,8 @@ class Instruments(Collector):
         try:
             registry.register(self)
         except ValueError as error:
-            names = sorted(getattr(error, "duplicates", ())) or [str(error)]
+            # Older clients name them only in the message.
+            names = sorted(getattr(error, "duplicates", ()) or re.findall(r"'([^']+)'", str(error))) or [str(error)]
             raise ConfigError(
                 f"The registry holds {names[0]!r} and {len(names) - 1} other names of the handler's metrics already; "
                 "pass another registry=."
