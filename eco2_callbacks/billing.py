@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
-from langchain_core.messages import BaseMessage, HumanMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, LLMResult
-from langchain_core.outputs.chat_generation import merge_chat_generation_chunks
 from msgspec.structs import replace
 
+from eco2_callbacks.call_usage import (
+    chunks_since_usage,
+    estimate_call,
+    streamed_result,
+    usage_of_unfinished,
+    with_last_of_cumulative,
+    with_streamed_details,
+)
 from eco2_callbacks.errors import UnknownModelError
 from eco2_callbacks.log_once import is_first
 from eco2_callbacks.pricing import Context, Cost, PriceBook, Quote
@@ -22,14 +27,10 @@ from eco2_callbacks.usage import (
     Answer,
     Estimator,
     Exchange,
-    ProviderRules,
     Sampling,
     TokenUsage,
     choices_of,
-    estimate_usage,
-    messages_of,
     read_answer,
-    read_counts,
     read_usage,
     token_counter,
 )
@@ -122,11 +123,11 @@ class CallBiller:
         result, succeeded, served = call.output, call.outcome.status == "success", call.served
         if not succeeded and not any(getattr(choice, "text", "") for choice in choices_of(result)):
             # LangChain may pass on nothing of a stream that was cut short.
-            result = _streamed_result(call) or result
+            result = streamed_result(call) or result
         answer = read_answer(result, request_model=call.request_model)
         rules = served.rules
         if call.chunks and answer.usage is not None and not rules.streams_parts:
-            answer = _with_last_of_cumulative(answer, call.chunks)
+            answer = with_last_of_cumulative(answer, call.chunks)
         exchange = Exchange(
             answer, call.request_model, call.params, served.model_kwargs, call.stream is not None, served.region
         )
@@ -134,15 +135,15 @@ class CallBiller:
         reason: EstimateReason | None
         is_certain = True
         if not succeeded:
-            usage, reason = _usage_of_unfinished(call, answer, result, rules)
+            usage, reason = usage_of_unfinished(call, answer, result, rules)
         elif answer.usage is None and result is not None:
-            usage, reason = _estimate(call, result, rules, answer.model), "no_usage"
+            usage, reason = estimate_call(call, result, rules, answer.model), "no_usage"
             self._warn_no_usage(call)
         else:
             usage, reason = answer.usage, None
             if usage is not None and not answer.from_cache:
                 if call.last_event is not None:
-                    usage = _with_streamed_details(usage, _streamed_result(call))
+                    usage = with_streamed_details(usage, streamed_result(call))
                 usage, is_certain = rules.read_usage(usage, exchange)
         if usage is None:
             # A provider that refused the request billed nothing. After any other failure that is unknown.
@@ -160,7 +161,7 @@ class CallBiller:
             if not is_certain or rules.is_incomplete(usage, exchange):
                 reason = "lost_usage"
                 if usage.input_tokens == 0 and call.messages:
-                    sent = _estimate(call, None, rules, answer.model)
+                    sent = estimate_call(call, None, rules, answer.model)
                     usage = replace(usage, input_tokens=sent.input_tokens)
             elif not is_whole_bill:
                 reason = "media"
@@ -306,56 +307,6 @@ def _with_stated_cost(bill: _Bill, stated_usd: Decimal) -> _Bill:
     )
 
 
-def _with_last_of_cumulative(answer: Answer, chunks: Sequence[Any]) -> Answer:
-    """Return the answer with its last usage where each chunk repeated the usage so far, as vLLM and gateways do.
-
-    LangChain adds them up. Counts that never fall show it; parts that do add up (Anthropic's) fall. Two usages with
-    different inputs may be those of two samplings: they add up.
-    """
-    near_ends = chunks if len(chunks) < 6 else (*chunks[:2], *chunks[-3:])
-    if sum(_has_usage(chunk) for chunk in near_ends) < 2:
-        return answer
-    last: Mapping[str, Any] | None = None
-    input_tokens = output_tokens = reports = 0
-    has_same_input = True
-    for chunk in chunks:
-        raw = getattr(getattr(chunk, "message", None), "usage_metadata", None)
-        if not raw or (usage := read_usage(raw)) is None or not (usage.total_tokens or last):
-            continue
-        if usage.input_tokens < max(input_tokens, 1) or usage.output_tokens < output_tokens:
-            return answer
-        has_same_input = has_same_input and input_tokens in (0, usage.input_tokens)
-        last, input_tokens, output_tokens = raw, usage.input_tokens, usage.output_tokens
-        reports += 1
-    reading = read_counts(last)
-    if reading is None or last is None or (reports < 3 and not has_same_input):
-        return answer
-    return answer._replace(usage=reading.usage, is_consistent=reading.is_consistent, raw_usage=last)
-
-
-def _has_usage(chunk: Any) -> bool:
-    return bool(getattr(getattr(chunk, "message", None), "usage_metadata", None))
-
-
-def _usage_of_unfinished(
-    call: OpenLLMCall, answer: Answer, result: LLMResult | None, rules: ProviderRules
-) -> tuple[TokenUsage | None, EstimateReason | None]:
-    """Return the usage of a call that was cut short, as an estimate; None where nothing is known."""
-    reason: EstimateReason = "cancelled" if call.outcome.status == "cancelled" else "error"
-    if answer.usage is not None:
-        # Some providers report the input at once, and the output now and then or only at the end.
-        later = estimate_usage((), _chunks_since_usage(call), {}, rules=rules, model=answer.model)
-        return replace(answer.usage, output_tokens=answer.usage.output_tokens + later.output_tokens), reason
-    if (reported := read_usage(call.reported_usage)) is not None:
-        return reported, reason
-    estimate = _estimate(call, result, rules, answer.model)
-    answered = estimate.output_tokens or (call.stream is not None and call.stream.arrivals)
-    if reason == "error" and not answered:
-        # It failed before any answer: whether the provider accepted the prompt is unknown.
-        return None, None
-    return estimate, reason
-
-
 def _estimator(call: OpenLLMCall, bill: _Bill) -> Estimator | None:
     """Return what counted the text of an estimated usage, None where no text was counted."""
     if bill.usage is None or bill.estimate_reason in (None, "media"):
@@ -363,55 +314,7 @@ def _estimator(call: OpenLLMCall, bill: _Bill) -> Estimator | None:
     if bill.estimate_reason == "lost_usage":
         counted = call.outcome.status == "success"
     elif bill.answer.usage is not None:
-        counted = bool(_chunks_since_usage(call))
+        counted = bool(chunks_since_usage(call))
     else:
         counted = bill.estimate_reason == "no_usage" or read_usage(call.reported_usage) is None
     return token_counter(bill.answer.model).name if counted else None
-
-
-def _estimate(call: OpenLLMCall, result: LLMResult | None, rules: ProviderRules, model: str) -> TokenUsage:
-    # Chunks as they came: merged, the tool calls of several choices become one.
-    received = _chunk_messages(call) or _output_messages(result)
-    return estimate_usage(call.messages or call.prompts, received, call.params, rules=rules, model=model)
-
-
-def _output_messages(result: LLMResult | None) -> list[BaseMessage]:
-    texts = [text for choice in choices_of(result) if isinstance(text := getattr(choice, "text", None), str)]
-    return messages_of(result) or [HumanMessage(content=text) for text in texts]
-
-
-def _chunk_messages(call: OpenLLMCall) -> list[BaseMessage]:
-    return [message for chunk in call.chunks if (message := getattr(chunk, "message", None)) is not None]
-
-
-def _chunks_since_usage(call: OpenLLMCall) -> list[BaseMessage]:
-    """Return the chunks that arrived after the last reported usage."""
-    later: list[BaseMessage] = []
-    for message in reversed(_chunk_messages(call)):
-        # Some chunks report a usage of 0.
-        if (usage := read_usage(getattr(message, "usage_metadata", None))) is not None and usage.total_tokens:
-            break
-        later.append(message)
-    return later[::-1]
-
-
-def _streamed_result(call: OpenLLMCall) -> LLMResult | None:
-    """Return what the call streamed as a result; None if it streamed nothing."""
-    chunks = [chunk for chunk in call.chunks if isinstance(chunk, ChatGenerationChunk)]
-    if (merged := merge_chat_generation_chunks(chunks)) is not None:
-        # A v3 stream names model and tier in the generation only.
-        metadata = {**(merged.generation_info or {}), **merged.message.response_metadata}
-        message = merged.message.model_copy(update={"response_metadata": metadata})
-        return LLMResult(generations=[[ChatGeneration(message=message)]])
-    text = "".join([getattr(chunk, "text", "") for chunk in call.chunks] or call.texts)
-    return LLMResult(generations=[[Generation(text=text)]]) if text else None
-
-
-def _with_streamed_details(usage: TokenUsage, streamed: LLMResult | None) -> TokenUsage:
-    """Return a v3 stream's usage with the details of its chunks: its end lacks them. The totals must agree."""
-    messages: Sequence[Any] = messages_of(streamed)
-    raw = next((raw for message in messages if (raw := getattr(message, "usage_metadata", None))), None)
-    chunked = read_usage(raw)
-    if chunked is None or chunked.total_tokens != usage.total_tokens:
-        return usage
-    return replace(usage, **dict(chunked.nonzero()))

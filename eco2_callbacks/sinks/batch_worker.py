@@ -25,8 +25,8 @@ _REST_SECONDS = 0.05
 class BatchWorker:
     """Runs jobs in order on a daemon thread, which starts with the first job.
 
-    When the queue is empty the thread sleeps for a moment before it waits to be woken: jobs that come close to each
-    other wake it once. The queue is drained by ``close()``, at the end of the process (in children of
+    When the queue is empty the thread sleeps for a moment before it blocks: jobs that come close to each other
+    wake it once. The queue is drained by ``close()``, at the end of the process (in children of
     ``multiprocessing`` too), and when the worker is garbage collected. A forked child starts with an empty queue: the
     parent runs what waited.
 

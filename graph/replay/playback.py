@@ -70,7 +70,7 @@ class Playback:
 
     @property
     def unused(self) -> list[str]:
-        """The recorded requests that nobody has made."""
+        """The recorded requests that were not made."""
         requests = self._cassette.requests
         return [str(request) for index, request in enumerate(requests) if not self._cassette.play_counts[index]]
 

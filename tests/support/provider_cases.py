@@ -35,7 +35,7 @@ class ProviderCase:
         promise: What is exact, or what the mark says.
         usd: The dollars; None where there are none.
         mark: The record's ``estimate_reason`` or ``unpriced_reason``; None where the bill is exact.
-        told: LangChain's ``ls_provider``; by default the provider.
+        ls_provider: LangChain's ``ls_provider``; by default the provider.
         chunks: The usage of each streamed chunk.
     """
 
@@ -47,7 +47,7 @@ class ProviderCase:
     usage: Mapping[str, Any] | None
     usd: str | None
     mark: str | None = None
-    told: str | None = None
+    ls_provider: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     content: str | Sequence[Any] = "fine"
     kwargs: Mapping[str, Any] = field(default_factory=dict)
@@ -73,7 +73,7 @@ def bill(case: ProviderCase) -> LLMCall:
         {"lc": 1, "type": "constructor", "id": ["langchain", case.client], "kwargs": dict(case.kwargs)},
         [[HumanMessage("Where does a bottle go?")]],
         run_id=run_id,
-        metadata={"ls_provider": case.told or case.provider, "ls_model_name": case.model},
+        metadata={"ls_provider": case.ls_provider or case.provider, "ls_model_name": case.model},
         invocation_params=dict(case.params),
     )
     for usage in case.chunks:
@@ -105,7 +105,7 @@ def anthropic_usage(sent: int, received: int, **more: Any) -> dict[str, Any]:
 
 
 def through_openai(name: str, provider: str, url: str, model: str, promise: str, usage: Any, usd: str) -> ProviderCase:
-    return ProviderCase(name, provider, "ChatOpenAI", promise, model, usage, usd, told="openai", kwargs=at(url))
+    return ProviderCase(name, provider, "ChatOpenAI", promise, model, usage, usd, ls_provider="openai", kwargs=at(url))
 
 
 def claude(
@@ -195,13 +195,13 @@ CASES: tuple[ProviderCase, ...] = (
     ProviderCase(
         *("unknown_host", "self_hosted", "ChatOpenAI", "an unknown host: never at OpenAI's rates", "gpt-4o"),
         *(tokens(1000, 100), None, "unknown_model"),
-        told="openai",
+        ls_provider="openai",
         kwargs=at("https://llm.example.org/v1"),
     ),
     ProviderCase(
         *("local_host", "self_hosted", "ChatOpenAI", "a local host with an open model", "gpt-oss-120b"),
         *(tokens(1000, 100), None, "self_hosted"),
-        told="openai",
+        ls_provider="openai",
         kwargs=at("http://127.0.0.1:8000/v1"),
     ),
     ProviderCase(
@@ -386,7 +386,7 @@ CASES: tuple[ProviderCase, ...] = (
     ProviderCase(
         *("openrouter_dropped", "openrouter", "ChatOpenAI", "streams and Responses: the stated cost is dropped"),
         *("openai/gpt-4o", tokens(1000, 100), "0.0035", "lost_usage"),
-        told="openai",
+        ls_provider="openai",
         kwargs=at("https://openrouter.ai/api/v1"),
     ),
     # 100 x 0.3 + 100 x 0.5
@@ -407,7 +407,7 @@ CASES: tuple[ProviderCase, ...] = (
     ),
     ProviderCase(
         *("xai_cost", "xai", "ChatOpenAI", "``cost_in_usd_ticks``", "grok-4.3", tokens(1000, 100), "0.0037756"),
-        told="openai",
+        ls_provider="openai",
         kwargs=at("https://api.x.ai/v1"),
         metadata={"token_usage": {"prompt_tokens": 1000, "cost_in_usd_ticks": 37_756_000}},
     ),

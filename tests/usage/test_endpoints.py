@@ -9,9 +9,11 @@ import pytest
 from eco2_callbacks.usage import served_model
 
 
-def served(url: str | None, *, told: str = "openai", model: str = "gpt-5.2", key: str = "openai_api_base") -> Any:
+def served(
+    url: str | None, *, ls_provider: str = "openai", model: str = "gpt-5.2", key: str = "openai_api_base"
+) -> Any:
     kwargs = {} if url is None else {key: url}
-    return served_model({"ls_provider": told, "ls_model_name": model}, {"kwargs": kwargs})
+    return served_model({"ls_provider": ls_provider, "ls_model_name": model}, {"kwargs": kwargs})
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,7 @@ def test_a_host_names_the_provider(url: str, provider: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "model", "provider", "self_hosted"),
+    ("ls_provider", "model", "provider", "self_hosted"),
     [
         ("openai", "gpt-5.2", "openai", False),
         ("openai", "gpt-oss-120b", "self_hosted", True),
@@ -61,10 +63,10 @@ def test_a_host_names_the_provider(url: str, provider: str) -> None:
     ],
 )
 def test_a_loopback_address_is_a_proxy_for_models_that_only_their_vendor_serves(
-    told: str, model: str, provider: str, self_hosted: bool
+    ls_provider: str, model: str, provider: str, self_hosted: bool
 ) -> None:
     """A closed model behind 127.0.0.1 is its vendor's; an open one is served by the machine itself."""
-    found = served("http://127.0.0.1:8000/v1", told=told, model=model, key="base_url")
+    found = served("http://127.0.0.1:8000/v1", ls_provider=ls_provider, model=model, key="base_url")
 
     assert (found.provider, found.is_self_hosted) == (provider, self_hosted)
 

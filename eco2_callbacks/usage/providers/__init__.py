@@ -50,7 +50,7 @@ class ServedModel(NamedTuple):
         rules: The provider's rules.
         model_kwargs: The constructor arguments, as far as LangChain serializes them.
         region: Of the endpoint; ``""`` for a global one.
-        is_self_hosted: Whether nobody bills its tokens: its host is local, or its runtime is the user's own.
+        is_self_hosted: Whether no provider bills its tokens: its host is local, or its runtime is the user's own.
     """
 
     provider: str

@@ -36,7 +36,7 @@ _MORE_HOSTS = (
     (re.compile(r"https?://(?:[^/]+\.)?(?:openai\.azure|services\.ai\.azure|cognitiveservices\.azure)\."), "azure"),
 )
 _OPENAI_REGION = re.compile(r"https?://([a-z0-9-]+)\.api\.openai\.com")
-# Whose models nobody else can serve: a loopback address is then a proxy in front of them, or a stand-in of a test.
+# Only these can serve their models: a loopback address is then a proxy in front of them, or a stand-in of a test.
 # OpenAI's open models are named "oss".
 _CLOSED = frozenset(
     {"openai", "azure", "anthropic", "openrouter", "xai", "perplexity", "google_genai", "google_vertexai"}

@@ -1,4 +1,4 @@
-"""The rules of servers of one's own: nobody bills their tokens."""
+"""The rules of the user's own servers: no provider bills their tokens."""
 
 from __future__ import annotations
 
