@@ -230,3 +230,16 @@ def test_a_judging_sink_gets_every_record(registry: CollectorRegistry) -> None:
         handler.close()
 
         assert len(judge.calls) == 3
+
+
+@pytest.mark.slow
+def test_many_forks_and_interrupts_lose_nothing(tmp_path: Path) -> None:
+    """A soak: 100 forks under load, 1,000 interrupts, and children of every kind ten times over."""
+    assert json.loads(run("fork_under_load", "100")) == [0] * 100
+    seen = json.loads(run("interrupts", "1000"))
+    assert seen["records"] <= seen["counted"] <= seen["records"] + seen["lost"] + 1000
+    for number in range(10):
+        path = tmp_path / str(number)
+        run("children", str(path))
+        assert len(path.read_text().splitlines()) == 1 + 5 + 10 + 2
+        run("open_stream_at_exit", "file")

@@ -32,6 +32,7 @@ _T = TypeVar("_T")
 # Records that wait before the worker counts them; a slice of so many is counted before another thread may run.
 _MAX_WAITING = 64
 _EXIT_SECONDS = 5.0
+_IDLE_SECONDS = 5.0
 _OWNER = "eco2_instruments"
 
 
@@ -226,7 +227,14 @@ def observe_all(histogram: Histogram, amounts: Sequence[float]) -> None:
 
 
 def _new_worker() -> BatchWorker:
-    return BatchWorker("eco2-prometheus", on_failure=_log_failure, on_dropped=_ignore, exit_seconds=_EXIT_SECONDS)
+    return BatchWorker(
+        "eco2-prometheus",
+        on_failure=_log_failure,
+        on_dropped=_ignore,
+        exit_seconds=_EXIT_SECONDS,
+        rest_seconds=0.0,
+        idle_seconds=_IDLE_SECONDS,
+    )
 
 
 def _log_failure() -> None:

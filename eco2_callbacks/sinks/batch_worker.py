@@ -25,7 +25,7 @@ _REST_SECONDS = 0.05
 class BatchWorker:
     """Runs jobs in order on a daemon thread, which starts with the first job.
 
-    When the queue is empty the thread sleeps for a moment before it blocks: jobs that come close to each other
+    When the queue is empty the thread rests for a moment before it blocks: jobs that come close to each other
     wake it once. The queue is drained by ``close()``, at the end of the process (in children of
     ``multiprocessing`` too), and when the worker is garbage collected. A forked child starts with an empty queue: the
     parent runs what waited.
@@ -38,6 +38,9 @@ class BatchWorker:
         last: Run once after all other jobs, on the same thread, when the worker is closed or collected.
         max_waiting: Number of jobs that may wait.
         exit_seconds: How long the end of the process waits for the jobs.
+        rest_seconds: How long the thread rests when the queue is empty; 0 where a caller waits for its job.
+        idle_seconds: How long the thread waits for a job before it ends; the next job starts a new one. None keeps it:
+            all jobs then run on one thread.
     """
 
     def __init__(
@@ -49,8 +52,10 @@ class BatchWorker:
         last: Job | None = None,
         max_waiting: int = 1000,
         exit_seconds: float = _EXIT_SECONDS,
+        rest_seconds: float = _REST_SECONDS,
+        idle_seconds: float | None = None,
     ) -> None:
-        self._queue = _Queue(name, on_failure, on_dropped, last, max_waiting, exit_seconds)
+        self._queue = _Queue(name, on_failure, on_dropped, last, max_waiting, exit_seconds, rest_seconds, idle_seconds)
         weakref.finalize(self, self._queue.begin_shutdown).atexit = False
         self.submit = self._queue.submit
 
@@ -78,6 +83,8 @@ class _Queue:
         last: Job | None,
         max_waiting: int,
         exit_seconds: float,
+        rest_seconds: float,
+        idle_seconds: float | None,
     ) -> None:
         self._name = name
         self._on_failure = on_failure
@@ -85,6 +92,8 @@ class _Queue:
         self._last = last
         self._max_waiting = max_waiting
         self.exit_seconds = exit_seconds
+        self._rest_seconds = rest_seconds
+        self._idle_seconds = idle_seconds
         self._is_closed = False
         self.reset()
 
@@ -157,14 +166,22 @@ class _Queue:
             if sys.is_finalizing() or _process.is_exiting:
                 return False
             thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads, or (Python 3.12 and later) the interpreter ends
+                return False
             self._thread = thread
             _process.add(self)
         return True
 
     def _work(self) -> None:
         while True:
-            job = self._jobs.get()
+            try:
+                job = self._jobs.get(timeout=self._idle_seconds)
+            except Empty:
+                if self._end_idle_thread():
+                    return
+                continue
             if job is None:
                 with self._lock:
                     # Jobs that came after the mark are run too: a sink may use a model itself.
@@ -175,12 +192,21 @@ class _Queue:
                 break
             self._run(job)
             del job  # it refers to what it worked on
-            if self._jobs.empty() and not self._is_closing:
-                time.sleep(_REST_SECONDS)
+            if self._rest_seconds and self._jobs.empty() and not self._is_closing:
+                time.sleep(self._rest_seconds)
         if self._last is not None:
             self._run(self._last)
         _process.discard(self)
         self._done.set()
+
+    def _end_idle_thread(self) -> bool:
+        """Forget the thread if nothing waits, and return whether it may end."""
+        with self._lock:
+            if not self._jobs.empty() or self._is_closing:
+                return False
+            self._thread = None
+            _process.discard(self)
+            return True
 
     def _run(self, job: Job) -> None:
         try:

@@ -111,3 +111,17 @@ def test_a_collected_worker_runs_what_waits_and_ends() -> None:
 
     assert last.wait(5.0)
     assert done == [0, 1, 2]
+
+
+def test_an_idle_thread_ends_and_comes_back() -> None:
+    """With idle_seconds the thread ends when nothing comes; the next job starts a new one, and none is lost."""
+    done: list[int] = []
+    background = BatchWorker("idle", on_failure=lambda: None, on_dropped=lambda: None, idle_seconds=0.01)
+
+    for number in range(3):
+        background.submit(lambda number=number: done.append(number))  # type: ignore[misc]
+        while "idle" in [thread.name for thread in threading.enumerate()]:
+            threading.Event().wait(0.005)
+
+    assert done == [0, 1, 2]
+    assert background.close(5.0) == 0
