@@ -14,15 +14,17 @@ from tinytag import TinyTag, TinyTagException
 
 __all__ = ["audio_seconds", "block_bytes", "image_class", "image_pixels"]
 
-# The header of an image holds its size. Only for a longer header is the whole image decoded.
-_HEADER_BASE64 = 64 * 1024
+# The size of an image stands in its header. If the first part of the base64 cuts it, or holds only metadata, more is
+# decoded. A callback never decodes a whole large image.
+_HEADER_BASE64 = (64 * 1024, 2 * 1024 * 1024)
 
 
-def block_bytes(block: Mapping[str, Any], *, header_only: bool = False) -> bytes | None:
+def block_bytes(block: Mapping[str, Any], *, max_base64: int | None = None) -> bytes | None:
     """Return the bytes inside a content block, None where it holds a reference or nothing readable.
 
     Shapes: LangChain's standard blocks (``base64``), ``image_url`` and ``input_audio`` blocks of OpenAI, and the older
-    ``{"source_type": "base64", "data": ...}`` and ``{"type": "media", "data": ...}``.
+    ``{"source_type": "base64", "data": ...}`` and ``{"type": "media", "data": ...}``. ``max_base64`` limits how many
+    characters are decoded.
     """
     data: Any = block.get("base64") or block.get("data")
     for key, field in (("image_url", "url"), ("input_audio", "data")):
@@ -37,8 +39,8 @@ def block_bytes(block: Mapping[str, Any], *, header_only: bool = False) -> bytes
         data = data.partition(",")[2]
     elif "://" in data[:16]:
         return None
-    if header_only:
-        data = data[:_HEADER_BASE64]
+    if max_base64 is not None:
+        data = data[:max_base64]
     try:
         return base64.b64decode(data + "=" * (-len(data) % 4))
     except (binascii.Error, ValueError):
@@ -47,9 +49,8 @@ def block_bytes(block: Mapping[str, Any], *, header_only: bool = False) -> bytes
 
 def image_pixels(block: Mapping[str, Any]) -> tuple[int, int] | None:
     """Return width and height of the image in a content block, None where they cannot be read."""
-    for header_only in (True, False):
-        # A header cut from base64 with line breaks may not decode.
-        data = block_bytes(block, header_only=header_only)
+    for max_base64 in _HEADER_BASE64:
+        data = block_bytes(block, max_base64=max_base64)
         if not data:
             continue
         try:
