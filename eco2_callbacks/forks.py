@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Protocol
 from weakref import WeakSet
 
 __all__ = ["ForkAware", "register"]
 
 
-class ForkAware(Protocol):
-    """An object that takes part in forks. A forked child calls ``after_fork_in_child`` before anything else."""
+class ForkAware:
+    """An object that takes part in forks."""
 
     def before_fork(self) -> None:
-        """Wait until no other thread is inside, and keep them out."""
+        """Wait until no other thread is inside, and keep them out. Needed where a lock is held for long."""
 
     def after_fork_in_parent(self) -> None:
         """Let other threads in again."""

@@ -38,7 +38,7 @@ class _Pending(NamedTuple):
     trace_id: UUID
 
 
-class LangSmithObserver(RunObserver):
+class LangSmithObserver(RunObserver, forks.ForkAware):
     """Writes records on the LangSmith runs they belong to, and sends quality scores as feedback.
 
     The hooks on LangSmith's run trees are installed with the first run that starts, and removed by ``close()``.
@@ -135,12 +135,6 @@ class LangSmithObserver(RunObserver):
             _logger.exception("Run %s could not be written on; LangSmith gets it without its cost.", run.id)
             self._on_failure("langsmith")
         return False
-
-    def before_fork(self) -> None:
-        """Do nothing: the lock is held for single operations only."""
-
-    def after_fork_in_parent(self) -> None:
-        """Do nothing."""
 
     def after_fork_in_child(self) -> None:
         """Leave the updates and ends that wait to the parent."""

@@ -36,7 +36,7 @@ _IDLE_SECONDS = 5.0
 _OWNER = "eco2_instruments"
 
 
-class Instruments(Collector):
+class Instruments(Collector, forks.ForkAware):
     """The families of the metric contract on one registry, their label limiter, and the queue of uncounted records.
 
     Counting a record moves about twenty series, each behind a lock of its own. So an event only enqueues. Records are

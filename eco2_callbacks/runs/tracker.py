@@ -48,7 +48,7 @@ _START = "__start__"
 _NO_METADATA: Mapping[str, Any] = {}
 
 
-class Tracker:
+class Tracker(forks.ForkAware):
     """Knows every open run of one handler.
 
     Args:
@@ -232,12 +232,6 @@ class Tracker:
             if isinstance(run, OpenLLMCall):
                 for observer in self._observers:
                     self._guard(run, observer.on_unfinished, run, "Cancelled: the handler was closed before this call")
-
-    def before_fork(self) -> None:
-        """Do nothing: single operations on the table need no quiet."""
-
-    def after_fork_in_parent(self) -> None:
-        """Do nothing."""
 
     def after_fork_in_child(self) -> None:
         """Leave the open runs to the parent; work below them keeps their trace, intent and tenant."""

@@ -215,7 +215,7 @@ class _Queue:
             self._on_failure()
 
 
-class _Process:
+class _Process(forks.ForkAware):
     """The queues with a thread in this process, and the hooks that drain them when it ends."""
 
     def __init__(self) -> None:
@@ -223,11 +223,11 @@ class _Process:
         self._queues: set[_Queue] = set()
         self._lock = threading.RLock()
         self._hooked_pid: int | None = None
-        forks.register(self)
 
     def add(self, queue: _Queue) -> None:
         with self._lock:
             self._queues.add(queue)
+            forks.register(self)
             if self._hooked_pid != os.getpid():
                 self._hooked_pid = os.getpid()
                 atexit.register(self._drain)
@@ -250,12 +250,6 @@ class _Process:
             queue.begin_shutdown()
         for queue in queues:
             queue.close(queue.exit_seconds)
-
-    def before_fork(self) -> None:
-        """Do nothing: locks are held for single operations only."""
-
-    def after_fork_in_parent(self) -> None:
-        """Do nothing."""
 
     def after_fork_in_child(self) -> None:
         """Start every queue anew: the parent runs what waits."""

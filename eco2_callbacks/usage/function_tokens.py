@@ -23,7 +23,7 @@ _MAX_DEPTH = 32
 def function_tokens(tools: object, count: Callable[[str], int]) -> int:
     """Return the tokens of the functions among the tools; a provider's own tools have no published number.
 
-    The rule is OpenAI's. It stands in for every other provider, none of which publishes one.
+    The rule is OpenAI's. It stands in for all other providers: they publish no rule.
 
     Args:
         tools: As bound to a model, in the shape of OpenAI (Chat Completions, Responses), Gemini or Anthropic.
