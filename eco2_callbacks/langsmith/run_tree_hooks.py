@@ -5,7 +5,7 @@ whose inputs arrive as a stream is sent by one ``post`` at its end. The hooks le
 moment before its end is sent, and hold the end back until they can. So they serve a tracer before and after the
 handler, and other handlers between them. Unsampled runs call neither method.
 
-Tested with langsmith 0.3.45 to 0.15.1 and langchain-core 1.0.0 to 1.8.3.
+Tested with langsmith 0.15.1 and langchain-core 1.0.0 to 1.8.3.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import threading
+import weakref
 from bisect import bisect_left
 from collections import Counter as Tally
 from collections import deque
@@ -62,6 +63,8 @@ class Instruments(Collector, forks.ForkAware):
         self.waits = "PROMETHEUS_MULTIPROC_DIR" not in os.environ
         self._before_flush: list[WeakMethod[Callable[[], None]]] = []
         self._lock = threading.RLock()
+        self._registry = weakref.ref(registry)
+        self._held_lock: Any = None
         self._is_scheduled = False
         self._counting_thread: int | None = None
         self._worker = _new_worker()
@@ -181,15 +184,29 @@ class Instruments(Collector, forks.ForkAware):
                 self.counter("eco2_callbacks_errors_total").labels(callback="emit").inc()
 
     def before_fork(self) -> None:
-        """Wait for the end of a count or a scrape: a child would never get the locks that it holds."""
+        """Wait for the end of a count or a scrape: a child would never get the locks that it holds.
+
+        The registry's own lock is private (tested with prometheus-client 0.20 to 0.26); without it a child hangs where
+        another thread began a scrape at the moment of the fork.
+        """
         self._lock.acquire()
+        self._held_lock = getattr(self._registry(), "_lock", None)
+        if self._held_lock is not None:
+            self._held_lock.acquire()
 
     def after_fork_in_parent(self) -> None:
-        """Let other threads count again."""
+        """Let other threads count and scrape again."""
+        self._release_registry()
         self._lock.release()
+
+    def _release_registry(self) -> None:
+        lock, self._held_lock = self._held_lock, None
+        if lock is not None:
+            lock.release()
 
     def after_fork_in_child(self) -> None:
         """Start with an empty queue: the parent counts what waited."""
+        self._release_registry()
         self._lock = threading.RLock()
         self._waiting.clear()
         self._is_scheduled = False
