@@ -86,12 +86,7 @@ class Instruments(Collector, forks.ForkAware):
 
     def describe(self) -> Iterable[Metric]:
         """Return the families without samples, for the registry's check of names."""
-        found = []
-        for family in self._families.values():
-            for metric in family.describe():
-                setattr(metric, _OWNER, self)
-                found.append(metric)
-        return found
+        return [metric for family in self._families.values() for metric in family.describe()]
 
     def collect(self) -> Iterable[Metric]:
         """Return all families at one moment, with every record that came before."""
@@ -113,13 +108,21 @@ class Instruments(Collector, forks.ForkAware):
         """
         self._waiting.append((count, record))
         if self.waits:
-            if len(self._waiting) >= _MAX_WAITING and not self._is_scheduled:
-                self._is_scheduled = self._worker.submit(self._count_waiting)
+            if len(self._waiting) >= _MAX_WAITING:
+                self._schedule()
         elif may_count:
             if self._counting_thread != threading.get_ident():
                 self._count_waiting()
-        elif not self._is_scheduled:
-            self._is_scheduled = self._worker.submit(self._count_waiting)
+        else:
+            self._schedule()
+
+    def _schedule(self) -> None:
+        """Have the worker count what waits, unless it is about to."""
+        if not self._is_scheduled:
+            # Set before the worker can reset it.
+            self._is_scheduled = True
+            if not self._worker.submit(self._count_waiting):
+                self._is_scheduled = False
 
     def requeue(self, count: Callable[[Sequence[_T]], None], record: _T) -> None:
         """Queue a record to be counted by the flush that is running."""
