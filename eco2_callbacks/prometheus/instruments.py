@@ -142,9 +142,11 @@ class Instruments(Collector, forks.ForkAware):
         if not self._waiting:
             return
         if threading.current_thread() is threading.main_thread():
-            counted = threading.Event()
-            if self._worker.submit(partial(self._count_and_signal, counted)):
-                counted.wait()
+            # A lock, not an Event: an interrupt inside Event.wait() can surface as a RuntimeError.
+            counted = threading.Lock()
+            counted.acquire()
+            if self._worker.submit(partial(self._count_and_release, counted)):
+                counted.acquire()
                 return
         self._count_waiting()
 
@@ -172,11 +174,11 @@ class Instruments(Collector, forks.ForkAware):
                 finally:
                     self._counting_thread = None
 
-    def _count_and_signal(self, counted: threading.Event) -> None:
+    def _count_and_release(self, counted: threading.Lock) -> None:
         try:
             self._count_waiting()
         finally:
-            counted.set()
+            counted.release()
 
     def _guarded(self, count: Callable[[], None]) -> None:
         try:

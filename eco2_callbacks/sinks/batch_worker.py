@@ -103,7 +103,6 @@ class _Queue:
         self._lock = threading.RLock()
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._done = threading.Event()
         self._is_closing = False
 
     def submit(self, job: Job) -> bool:
@@ -119,9 +118,11 @@ class _Queue:
         with self._lock:
             if self._thread is None or self._thread is threading.current_thread():
                 return True
-            flushed = threading.Event()
-            self._jobs.put(flushed.set)
-        return flushed.wait(timeout_seconds)
+            # A lock, not an Event: an interrupt inside Event.wait() can surface as a RuntimeError.
+            flushed = threading.Lock()
+            flushed.acquire()
+            self._jobs.put(flushed.release)
+        return flushed.acquire(timeout=max(0.0, timeout_seconds))
 
     def begin_shutdown(self) -> None:
         with self._lock:
@@ -130,23 +131,21 @@ class _Queue:
             self._is_closing = True
             if self._thread is None and (self._last is None or not self._start()):
                 self._is_closed = True
-                self._done.set()
             else:
                 self._jobs.put(None)
 
     def close(self, timeout_seconds: float) -> int:
-        until = time.monotonic() + timeout_seconds
         self.begin_shutdown()
-        if self._thread is threading.current_thread():
+        thread = self._thread
+        if thread is None or thread is threading.current_thread():
             return 0
-        given_up = 0
-        if not self._done.wait(timeout_seconds):
-            with self._lock:
-                self._is_closed = True
-                given_up = self._drop_waiting()
-                self._jobs.put(None)
-        if self._thread is not None:
-            self._thread.join(max(0.0, until - time.monotonic()))
+        thread.join(max(0.0, timeout_seconds))
+        if not thread.is_alive():
+            return 0
+        with self._lock:
+            self._is_closed = True
+            given_up = self._drop_waiting()
+            self._jobs.put(None)
         return given_up
 
     def _drop_waiting(self) -> int:
@@ -165,13 +164,19 @@ class _Queue:
             # Thread.start() never returns on Python 3.11 while the interpreter ends.
             if sys.is_finalizing() or _process.is_exiting:
                 return False
-            thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:  # no more threads, or (Python 3.12 and later) the interpreter ends
-                return False
-            self._thread = thread
+            # Set before the start: an interrupt inside start() comes when the thread runs already.
+            self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             _process.add(self)
+            try:
+                self._thread.start()
+            except RuntimeError as error:
+                # An interrupt inside start()'s Event.wait() can surface as a RuntimeError.
+                if isinstance(error.__context__, KeyboardInterrupt):
+                    raise error.__context__ from None
+                # No more threads, or (Python 3.12 and later) the interpreter ends.
+                self._thread = None
+                _process.discard(self)
+                return False
         return True
 
     def _work(self) -> None:
@@ -197,7 +202,6 @@ class _Queue:
         if self._last is not None:
             self._run(self._last)
         _process.discard(self)
-        self._done.set()
 
     def _end_idle_thread(self) -> bool:
         """Forget the thread if nothing waits, and return whether it may end."""
