@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 import pytest_asyncio
 from packaging.version import Version
@@ -28,6 +29,11 @@ PREFIXES = (
     *("ECO2_", "LANGSMITH_", "LANGCHAIN_", "OTEL_", "OPENAI_", "GOOGLE_", "GEMINI_"),
     *("BULK_WASTE_", "KAKAO_", "KECO_", "KMA_", "RECYCLABLE_PRICE_"),
 )
+# No test depends on how fast the machine is.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 CASSETTES = Path(__file__).parents[1] / "cassettes"
 _CORE = Version(version("langchain-core"))
 # The environment before a fixture cleans it.

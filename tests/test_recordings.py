@@ -70,7 +70,9 @@ def play(player: ModuleType, case: Any, handlers: Sequence[BaseCallbackHandler],
     return True
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode", [mode if mode in {"invoke", "astream"} else pytest.param(mode, marks=pytest.mark.slow) for mode in MODES]
+)
 def test_every_recorded_exchange_costs_what_it_was_billed(player: ModuleType, mode: str) -> None:
     """Tokens and dollars equal the reference where it is exact; other cases are marked as estimates."""
     expected = player.expected()
@@ -143,6 +145,7 @@ def test_every_shape_of_openai_tool_calls_is_counted_alike(player: ModuleType, o
 
 
 @pytest.mark.parametrize(("tracing_mode", "mode"), [("environment", "ainvoke"), ("tracer_before", "stream")])
+@pytest.mark.slow
 def test_langsmith_gets_what_was_counted(player: ModuleType, tracing_mode: str, mode: str) -> None:
     """For every exchange LangSmith gets the record's dollars, and their sum equals the counter."""
     registry = CollectorRegistry()

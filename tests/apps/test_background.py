@@ -117,7 +117,7 @@ def test_a_thread_after_the_request_keeps_its_trace() -> None:
         ended, threads = threading.Event(), []
 
         def later() -> None:
-            assert ended.wait(timeout=10)
+            assert ended.wait(timeout=300)
             app.model().invoke("remember")
 
         def answer(state: State) -> State:

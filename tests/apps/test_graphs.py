@@ -53,7 +53,7 @@ def test_a_task_is_a_node(*, is_async: bool) -> None:
 
         @task
         def write(text: str) -> str:
-            started.wait(timeout=10)
+            started.wait(timeout=300)
             return str(app.model().invoke(text).text)
 
         @entrypoint()
@@ -128,7 +128,7 @@ def test_a_fan_out_is_parallel() -> None:
         started = threading.Barrier(4)
 
         def work(state: State) -> State:
-            started.wait(timeout=10)
+            started.wait(timeout=300)
             return {"answers": [str(app.model().invoke("hello").text)]}
 
         builder = StateGraph(State).add_node("work", work)

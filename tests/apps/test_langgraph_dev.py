@@ -50,7 +50,7 @@ def free_port() -> int:
 def fetch(url: str, body: object = None) -> bytes:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as response:
+    with urllib.request.urlopen(request, timeout=300) as response:
         return bytes(response.read())
 
 
@@ -84,7 +84,7 @@ def dev_server(folder: Path, environment: dict[str, str]) -> Iterator[str]:
             yield url
         finally:
             os.killpg(server.pid, signal.SIGTERM)
-            server.wait(timeout=60)
+            server.wait(timeout=300)
 
 
 @pytest.mark.slow

@@ -80,7 +80,7 @@ def test_a_reflection_after_the_request_keeps_its_trace() -> None:
             config["metadata"]["intent"] = "waste"
             graph.invoke(QUESTION, config)
             for future in futures:
-                future.result(timeout=30)
+                future.result(timeout=300)
 
     measured = measure(application, late_calls=1)
 

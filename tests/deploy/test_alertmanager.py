@@ -128,11 +128,11 @@ class Alertmanager:
         request = urllib.request.Request(
             f"{self.url}/api/v2/alerts", json.dumps(posted).encode(), {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=5):
+        with urllib.request.urlopen(request, timeout=300):
             pass
 
     def wait(self, until: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 120
         while not until():
             assert time.monotonic() < deadline, self.notified.titles()
             time.sleep(0.02)

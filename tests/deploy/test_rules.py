@@ -271,6 +271,7 @@ def held(steps: int) -> Change:
 
 
 @pytest.mark.parametrize("steps", [pytest.param(-1, id="shorter"), pytest.param(1, id="longer")])
+@pytest.mark.slow
 def test_a_moved_time_is_noticed(tmp_path: Path, steps: int) -> None:
     """If any alert's ``for`` is one evaluation shorter or longer, its test fails."""
     assert noticed(tmp_path, held(steps)) == {key(rule) for rule in alerts()}
@@ -293,6 +294,7 @@ def moved(factor: float, at_zero: float, position: int) -> Change:
 
 @pytest.mark.parametrize("position", range(6))
 @pytest.mark.parametrize(("factor", "at_zero"), [(1.25, 2.0), (0.75, -1.0)], ids=["higher", "lower"])
+@pytest.mark.slow
 def test_a_moved_threshold_is_noticed(tmp_path: Path, factor: float, at_zero: float, position: int) -> None:
     """If any threshold of any alert is a quarter higher or lower, its test fails."""
     wanted = {key(rule) for rule in alerts() if len(COMPARISON.findall(rule.expr)) > position}
@@ -306,6 +308,7 @@ def test_every_threshold_is_moved() -> None:
     assert {len(COMPARISON.findall(rule.expr)) for rule in alerts()} == {1, 2, 6}
 
 
+@pytest.mark.slow
 def test_an_alert_that_ends_with_its_worker_is_noticed(tmp_path: Path) -> None:
     """Without ``keep_firing_for`` an alert on a gauge ends before WorkerGone fires, and the test fails."""
     tests = broken(tmp_path, lambda rule: rule.pop("keep_firing_for", None) is not None)
@@ -314,6 +317,7 @@ def test_an_alert_that_ends_with_its_worker_is_noticed(tmp_path: Path) -> None:
     assert "TooManyActiveStreams" in failure
 
 
+@pytest.mark.slow
 def test_an_unguarded_ratio_is_noticed(tmp_path: Path) -> None:
     """Without its guard a ratio without events is not 0, and the test fails."""
 

@@ -101,7 +101,7 @@ async def test_a_conversation_in_sqlite_survives_the_process(
         env={"ECO2_CHECKPOINTS": setting, "PYTHONUTF8": "1"},
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=300,
         check=False,
     )
 

@@ -36,6 +36,7 @@ def test_the_key_stays_and_the_spans_arrive(mode: dict[str, str]) -> None:
 
 
 @each_mode
+@pytest.mark.slow
 def test_langsmith_gets_the_runs_in_hybrid_mode_only(mode: dict[str, str]) -> None:
     """Hybrid mode sends to LangSmith and OTLP; the other mode sends nothing to LangSmith."""
     with tracing(**mode) as traced:
@@ -46,6 +47,7 @@ def test_langsmith_gets_the_runs_in_hybrid_mode_only(mode: dict[str, str]) -> No
             assert traced.langsmith.requests == []
 
 
+@pytest.mark.slow
 def test_langsmiths_own_endpoint_gets_its_key() -> None:
     """LangSmith's own OTLP endpoint gets the key, and LANGSMITH_ENDPOINT says where it is."""
     with tracing(
@@ -56,6 +58,7 @@ def test_langsmiths_own_endpoint_gets_its_key() -> None:
         assert (traced.headers, traced.log) == (None, "")
 
 
+@pytest.mark.slow
 def test_headers_that_are_set_are_sent_as_they_are() -> None:
     """An application that sets headers sets all of them."""
     headers = "authorization=Bearer collector"
@@ -67,6 +70,7 @@ def test_headers_that_are_set_are_sent_as_they_are() -> None:
         assert (traced.headers, traced.log) == (headers, "")
 
 
+@pytest.mark.slow
 def test_headers_of_traces_alone_are_sent_without_the_key() -> None:
     """The more specific variable for traces keeps its meaning, and metric exporters do not get its token."""
     with tracing(**MODES["only"], OTEL_EXPORTER_OTLP_TRACES_HEADERS="authorization=Bearer collector") as traced:
@@ -76,6 +80,7 @@ def test_headers_of_traces_alone_are_sent_without_the_key() -> None:
         assert traced.headers == ","
 
 
+@pytest.mark.slow
 def test_an_applications_own_provider_is_unchanged_and_gives_the_exemplars() -> None:
     """No key is sent over the application's provider, and its current span is on every record."""
     with tracing("own-provider", LANGSMITH_TRACING_MODE="hybrid") as traced:
@@ -88,6 +93,7 @@ def test_an_applications_own_provider_is_unchanged_and_gives_the_exemplars() -> 
         }
 
 
+@pytest.mark.slow
 def test_span_ids_that_langsmith_does_not_export_are_no_exemplar() -> None:
     """Within @traceable the SDK's current span has ids that it does not export."""
     with tracing("traceable", **MODES["hybrid"]) as traced:

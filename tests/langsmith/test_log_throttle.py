@@ -66,7 +66,7 @@ def start_fault(server: LangSmithServer, fault: str) -> None:
 def test_the_graph_and_prometheus_do_not_depend_on_langsmith(
     server: LangSmithServer, tracing_mode: str, fault: str
 ) -> None:
-    """Requests take about as long as with a healthy LangSmith, and every one is counted."""
+    """No request waits for LangSmith, and every one is counted."""
     registry = CollectorRegistry()
     feedback = {"answer": {"rag_quality": "scores.rag"}}
     with refused_url() as refused, Eco2CallbackHandler(registry=registry, feedback=feedback) as handler:
@@ -77,8 +77,8 @@ def test_the_graph_and_prometheus_do_not_depend_on_langsmith(
             start_fault(server, fault)
             faulty_seconds = min(ask([*active.callbacks, handler]) for _ in range(2))
 
-    # One request that waited for a hanging LangSmith would take longer than all of them.
-    assert faulty_seconds < 4 * healthy_seconds
+    # The client gives up a hanging LangSmith after 90 s; a request that waited would take as long.
+    assert faulty_seconds < healthy_seconds + 60
     assert exposed(registry, "chat_requests_total") == exposed(registry, "llm_calls_total") == 4 * REQUESTS
     assert exposed(registry, "llm_cost_dollars_total") == pytest.approx(4 * REQUESTS * 0.0053872)
     assert exposed(registry, "eco2_callbacks_open_runs") == 0

@@ -97,6 +97,7 @@ def test_tracing_switched_off_inside_stays_off(server: LangSmithServer, handler:
     assert server.operations == []
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_for_a_langsmith_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pending run stays in memory, and the client's queue keeps its configured limit."""
     monkeypatch.setenv("LANGSMITH_TRACING_QUEUE_MAX_SIZE", "100")

@@ -382,7 +382,7 @@ print(registry.get_sample_value("chat_stream_active"))
     environment = {**os.environ, **({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)} if multiprocess else {})}
     command = [sys.executable, "-c", program, str(Path(__file__).parents[2])]
 
-    completed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    completed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300)
 
     assert completed.stdout == "0.0\n"
 

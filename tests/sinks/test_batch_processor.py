@@ -226,6 +226,7 @@ def test_a_sink_may_use_a_model_itself(registry: CollectorRegistry) -> None:
     assert len(judge.calls) == 3
 
 
+@pytest.mark.slow
 def test_the_end_of_the_process_waits_for_queued_records(tmp_path: Path) -> None:
     """A program that does not close its handler loses no record of a slightly slow sink."""
     program = """

@@ -57,7 +57,7 @@ class Script:
             self._arrived.add(node)
             if self._arrived == self.barrier:
                 self._all_arrived.set()
-            await asyncio.wait_for(self._all_arrived.wait(), timeout=5)
+            await asyncio.wait_for(self._all_arrived.wait(), timeout=300)
 
     def answer(self, node: str, messages: list[BaseMessage], tools: list[str]) -> dict[str, Any]:
         """Return content and tool calls of the next message."""

@@ -127,11 +127,11 @@ class LangSmithServer:
 
     def _await_info(self, client: langsmith.Client) -> None:
         # The client requests the info on its own thread, and compresses only what it queues after the answer.
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         requests_info = client.tracing_queue is not None and client.api_url == self.url and self._fault is None
         while requests_info and (client.compressed_traces if self.ingest == "zstd" else client._info) is None:
             assert time.monotonic() < deadline, (
-                "The client did not request the info, or did not start to compress, within 5 s."
+                "The client did not request the info, or did not start to compress, within 60 s."
             )
             time.sleep(0.002)
 
@@ -182,7 +182,7 @@ class LangSmithServer:
     def children(self, run: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [child for child in self.runs().values() if child.get("parent_run_id") == run["id"]]
 
-    def wait(self, until: Callable[[Self], bool], *, timeout_seconds: float = 5.0) -> None:
+    def wait(self, until: Callable[[Self], bool], *, timeout_seconds: float = 60.0) -> None:
         """Return as soon as the condition holds; it is checked after each request."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: until(self), timeout_seconds), f"Not within {timeout_seconds} s."
@@ -249,7 +249,7 @@ class LangSmithServer:
             self._unreadable.append(error)
 
 
-def _settle(client: langsmith.Client, *, timeout_seconds: float = 30.0) -> None:
+def _settle(client: langsmith.Client, *, timeout_seconds: float = 120.0) -> None:
     deadline = time.monotonic() + timeout_seconds
     client.flush(timeout=timeout_seconds)
     # The session is closed last: a thread that still sends would open a new one, which would stay open.

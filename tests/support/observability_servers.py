@@ -36,8 +36,8 @@ __all__ = [
     "webhook",
 ]
 
-_START_SECONDS = 20
-_STOP_SECONDS = 10
+_START_SECONDS = 120
+_STOP_SECONDS = 60
 _ADDRESS = re.compile(r'msg="Listening on" address=(\S+)')
 
 
@@ -51,7 +51,7 @@ def program(*names: str) -> str:
     pytest.skip(reason)
 
 
-def until(wanted: str, check: Callable[[], Any], seconds: float = 20) -> Any:
+def until(wanted: str, check: Callable[[], Any], seconds: float = 120) -> Any:
     """Return the first true value of ``check``. Without one in time the test fails, with ``wanted`` in its message."""
     end = time.monotonic() + seconds
     while not (value := check()):

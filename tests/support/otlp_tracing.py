@@ -56,7 +56,7 @@ def tracing(*how: str, **environment: str) -> Iterator[Traced]:
             env={**os.environ, **settings},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
         assert ran.returncode == 0, ran.stderr

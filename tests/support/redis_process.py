@@ -22,7 +22,7 @@ from graph.worker import JOBS, stream_name
 
 __all__ = ["RedisProcess", "free_port", "redis_process"]
 
-_MAX_WAIT_SECONDS = 20.0
+_MAX_WAIT_SECONDS = 120.0
 
 
 @dataclass

@@ -51,7 +51,7 @@ def output_of(*command: str | Path, status: int = 0) -> str:
         missing = f"{command[0]} is not installed: apt-get install prometheus prometheus-alertmanager"
         pytest.fail(missing) if "CI" in os.environ else pytest.skip(missing)
     # No shell, and only the tests' own arguments.
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=300, check=False)
     output = done.stdout + done.stderr
     assert (done.returncode == 0) == (status == 0), output
     return output

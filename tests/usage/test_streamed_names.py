@@ -33,14 +33,13 @@ def test_a_name_beyond_any_stream_stays(times: int, read: str) -> None:
     assert model_of("gpt-4o-m" * times) == read
 
 
-@pytest.mark.parametrize("length", [8192, 1_000_000])
-def test_a_long_name_is_read_in_an_instant(length: int) -> None:
+def test_a_long_name_is_read_in_an_instant() -> None:
     """The time grows with the length, not with its square: a hostile name holds up no call."""
-    name = "ab" * (length // 2 - 1) + "aa"
+    name = "ab" * 499_999 + "aa"
 
     started = time.process_time()
     read = model_of(name)
     seconds = time.process_time() - started
 
     assert read == name
-    assert seconds < 0.1  # an expression that tries every part needs 0.5 s for 32,000 characters
+    assert seconds < 30  # an expression that tries every part needs 0.5 s for 32,000 characters, so 490 s here

@@ -96,7 +96,7 @@ def test_a_terminal_without_korean_gets_question_marks() -> None:
         env={"PYTHONIOENCODING": "ascii"},
         capture_output=True,
         encoding="ascii",
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -209,7 +209,7 @@ def test_metrics_are_served_until_interrupted(
 
     def wait() -> None:
         (url,) = re.findall(r"Serving (http://127\.0\.0\.1:\d+/metrics) until Ctrl-C\.", capsys.readouterr().out)
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=300) as answer:
             scraped.append(answer.read().decode())
 
     monkeypatch.setattr(graph.cli.demo, "_wait_for_interrupt", wait)
@@ -296,7 +296,7 @@ def test_a_missing_key_is_one_sentence_in_a_process() -> None:
         env={"PYTHONUTF8": "1"},
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=300,
         check=False,
     )
 

@@ -164,6 +164,7 @@ def test_a_host_without_upstream_is_refused(tmp_path: Path) -> None:
         httpx.post(URL, json={})
 
 
+@pytest.mark.slow
 def test_recording_from_the_providers_needs_their_keys() -> None:
     """``--record-mode=all`` without keys fails with one sentence."""
     test = "tests/graph/replay/test_cassette.py::test_a_replayed_call_is_billed[openai_plain]"
@@ -173,7 +174,7 @@ def test_recording_from_the_providers_needs_their_keys() -> None:
         env={"PYTHONUTF8": "1", "OPENAI_API_KEY": "", "PATH": os.environ["PATH"]},
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -194,7 +195,7 @@ def test_recording_from_the_services_uses_their_keys(tmp_path: Path) -> None:
         env={"PYTHONPATH": path, "PATH": os.environ["PATH"], "KECO_SERVICE_KEY": "", **keys},
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
