@@ -7,9 +7,10 @@ from importlib.metadata import version
 from eco2_callbacks.errors import ConfigError, Eco2CallbacksError, RatesFileError, UnknownModelError, UsageError
 from eco2_callbacks.handler import Budget, Eco2CallbackHandler
 from eco2_callbacks.langsmith import Feature, Features, Otel
-from eco2_callbacks.pricing import Cost, Price, PriceBook, Quote, Rate
+from eco2_callbacks.pricing import Cost, Price, PriceBook, Quote, Rate, RatesUsed
 from eco2_callbacks.prometheus import Recovery, RecoveryStatus, StreamMetrics
 from eco2_callbacks.records import (
+    CostSource,
     EstimateReason,
     GraphRun,
     LLMCall,
@@ -31,6 +32,7 @@ __all__ = [
     "Budget",
     "ConfigError",
     "Cost",
+    "CostSource",
     "Eco2CallbackHandler",
     "Eco2CallbacksError",
     "EstimateReason",
@@ -50,6 +52,7 @@ __all__ = [
     "Quote",
     "Rate",
     "RatesFileError",
+    "RatesUsed",
     "Record",
     "Recovery",
     "RecoveryStatus",

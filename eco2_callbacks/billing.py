@@ -20,7 +20,7 @@ from eco2_callbacks.call_usage import (
 )
 from eco2_callbacks.errors import UnknownModelError
 from eco2_callbacks.log_once import is_first
-from eco2_callbacks.pricing import Context, Cost, PriceBook, Quote
+from eco2_callbacks.pricing import Context, Cost, PriceBook, Quote, RatesUsed
 from eco2_callbacks.records import CostSource, EstimateReason, LLMCall, UnpricedReason
 from eco2_callbacks.runs import OpenLLMCall
 from eco2_callbacks.usage import (
@@ -51,6 +51,7 @@ class _Bill(NamedTuple):
     cost: Cost | None = None
     unpriced_reason: UnpricedReason | None = None
     cost_source: CostSource = "rates"
+    rates: RatesUsed | None = None
     computed_cost: Cost | None = None
     cache_savings_usd: Decimal = _ZERO
     cache_surcharge_usd: Decimal = _ZERO
@@ -107,6 +108,7 @@ class CallBiller:
             estimator=_estimator(call, bill),
             unpriced_reason=bill.unpriced_reason,
             cost_source=bill.cost_source,
+            rates=bill.rates,
             computed_cost=bill.computed_cost,
             cache_savings_usd=bill.cache_savings_usd,
             cache_surcharge_usd=bill.cache_surcharge_usd,
@@ -215,6 +217,7 @@ class CallBiller:
                 is_certain=all(part.is_certain for part in quotes),
                 cache_savings_usd=sum((part.cache_savings_usd for part in quotes), _ZERO),
                 cache_surcharge_usd=sum((part.cache_surcharge_usd for part in quotes), _ZERO),
+                rates=quote.rates,
             )
         source: CostSource = "custom" if quote.is_custom else "rates"
         if quote.unpriced and is_first("unit", call.provider, answer.model):
@@ -232,6 +235,7 @@ class CallBiller:
             quote.cost,
             "unpriced_unit" if quote.unpriced else None,
             cost_source=source,
+            rates=quote.rates,
             cache_savings_usd=quote.cache_savings_usd,
             cache_surcharge_usd=quote.cache_surcharge_usd,
         )

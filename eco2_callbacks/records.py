@@ -11,7 +11,8 @@ from uuid import UUID
 
 import msgspec
 
-from eco2_callbacks.pricing import COST_PARTS, Cost
+from eco2_callbacks.json_values import json_value
+from eco2_callbacks.pricing import COST_PARTS, Cost, RatesUsed
 from eco2_callbacks.usage import Estimator, TokenUsage
 
 __all__ = [
@@ -39,15 +40,58 @@ _ZERO = Decimal(0)
 _SPAN_IDS = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
 
 
-class LLMCall(msgspec.Struct, frozen=True, kw_only=True):
+class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="record"):
+    """What every record says about who spent it.
+
+    Attributes:
+        trace_id: Run id of the topmost run that the handler saw.
+        tenant_id: The tenant that pays; ``""`` where none is known.
+        user_id: None where unknown, as the next four.
+        session_id: The conversation; LangGraph's ``thread_id`` where the application names no session.
+        job_id: The application's own id of the request.
+        feature: The product feature that the request serves.
+        prompt_version: Version of the prompt in use.
+        agent_name: The nearest enclosing agent; see ``docs/attribution.md``.
+        path: Agents and nodes from the root to this run, joined by ``/``, without ids: ``boss/tools/researcher/model``.
+        intent: What the request is for; ``unclassified`` where nothing says.
+        otel_trace_id: Trace id of the sampled OpenTelemetry span that was current at the start: 32 hexadecimal digits.
+            None where there was none.
+        otel_span_id: Span id of the same span: 16 hexadecimal digits.
+    """
+
+    trace_id: UUID
+    tenant_id: str = ""
+    user_id: str | None = None
+    session_id: str | None = None
+    job_id: str | None = None
+    feature: str | None = None
+    prompt_version: str | None = None
+    agent_name: str = ""
+    path: str = ""
+    intent: str = "unclassified"
+    otel_trace_id: str | None = None
+    otel_span_id: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record ready for JSON, with the key ``record`` that names its class.
+
+        Ids, decimals and times are texts, as in ``docs/records.schema.json``. ``cost`` also holds ``total_usd``,
+        ``usage`` also ``total_tokens``. A value of ``metadata`` that JSON cannot hold becomes its type's name in angle
+        brackets.
+        """
+        return {"record": type(self).__name__, **json_value(self)}
+
+
+class LLMCall(_Event, frozen=True, kw_only=True):
     """One model call, however it ended.
 
     Attributes:
         run_id: The call's run id.
-        trace_id: Run id of the topmost run that the handler saw.
         parent_run_id: Run id of the run above, as LangChain names it.
         operation: OpenTelemetry's ``gen_ai.operation.name``: ``chat`` or ``text_completion``.
         node: The LangGraph node that made the call; ``""`` outside a graph.
+        purpose: What a middleware made the call for, from its ``lc_source``: ``summarization``, ``tool_selection``, ...
+            None for the application's own calls.
         provider: Who is paid: LangChain's ``ls_provider``, or the provider that the model's endpoint belongs to;
             ``self_hosted`` where that is unknown.
         model: The model that answered, or the requested model where the answer names none.
@@ -63,6 +107,8 @@ class LLMCall(msgspec.Struct, frozen=True, kw_only=True):
         unpriced_reason: Why ``cost`` is None although the provider may have billed something; ``unpriced_unit`` where
             ``cost`` leaves out a counted unit that has no rate, such as a search.
         cost_source: Where ``cost`` comes from: public ``rates``, ``custom`` rates, or the ``provider``, who stated it.
+        rates: The prices that made ``cost``, or ``computed_cost`` beside a cost that the provider stated; of the
+            answering model, where a call has several. None where nothing was priced.
         computed_cost: What the rates give, beside a cost that the provider stated.
         cache_savings_usd: What prompt-cache reads saved, compared with the plain input rate.
         cache_surcharge_usd: What prompt-cache writes cost above the plain input rate.
@@ -70,19 +116,13 @@ class LLMCall(msgspec.Struct, frozen=True, kw_only=True):
         estimator: What counted the text of an estimated ``usage``; None where no text was counted.
         service_tier: As the answer reports it (``flex``, ``priority``, ...).
         from_cache: Answered by LangChain's LLM cache: nothing was consumed.
-        otel_trace_id: Trace id of the sampled OpenTelemetry span that was current at the start: 32 hexadecimal digits.
-            None where there was none. Every kind of record has this field and the next one.
-        otel_span_id: Span id of the same span: 16 hexadecimal digits.
     """
 
     run_id: UUID
-    trace_id: UUID
     parent_run_id: UUID | None = None
     operation: str = "chat"
     node: str = ""
-    intent: str = "unclassified"
-    tenant_id: str = ""
-    agent_name: str = ""
+    purpose: str | None = None
     provider: str = ""
     model: str = ""
     request_model: str = ""
@@ -102,6 +142,7 @@ class LLMCall(msgspec.Struct, frozen=True, kw_only=True):
     estimator: Estimator | None = None
     unpriced_reason: UnpricedReason | None = None
     cost_source: CostSource = "rates"
+    rates: RatesUsed | None = None
     computed_cost: Cost | None = None
     cache_savings_usd: Decimal = _ZERO
     cache_surcharge_usd: Decimal = _ZERO
@@ -110,11 +151,9 @@ class LLMCall(msgspec.Struct, frozen=True, kw_only=True):
     from_cache: bool = False
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = msgspec.field(default_factory=dict)
-    otel_trace_id: str | None = None
-    otel_span_id: str | None = None
 
 
-class NodeRun(msgspec.Struct, frozen=True, kw_only=True):
+class NodeRun(_Event, frozen=True, kw_only=True):
     """One run of a LangGraph node or functional-API task, with all model calls below it.
 
     Attributes:
@@ -124,12 +163,9 @@ class NodeRun(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     run_id: UUID
-    trace_id: UUID
     node: str
     step: int | None = None
     parallel: bool = False
-    intent: str = "unclassified"
-    tenant_id: str = ""
     status: Status = "success"
     error_type: str | None = None
     started_at: datetime
@@ -139,47 +175,33 @@ class NodeRun(msgspec.Struct, frozen=True, kw_only=True):
     estimated: bool = False
     unpriced_calls: int = 0
     feedback: Mapping[str, float] = msgspec.field(default_factory=dict)
-    otel_trace_id: str | None = None
-    otel_span_id: str | None = None
 
 
-class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
+class ToolCall(_Event, frozen=True, kw_only=True):
     """One run of a tool."""
 
     run_id: UUID
-    trace_id: UUID
     tool_name: str
     node: str = ""
-    agent_name: str = ""
-    intent: str = "unclassified"
-    tenant_id: str = ""
     status: Status = "success"
     error_type: str | None = None
     started_at: datetime
     duration_seconds: float
-    otel_trace_id: str | None = None
-    otel_span_id: str | None = None
 
 
-class RetrieverCall(msgspec.Struct, frozen=True, kw_only=True):
+class RetrieverCall(_Event, frozen=True, kw_only=True):
     """One run of a retriever."""
 
     run_id: UUID
-    trace_id: UUID
     retriever: str
     node: str = ""
-    agent_name: str = ""
-    intent: str = "unclassified"
-    tenant_id: str = ""
     status: Status = "success"
     error_type: str | None = None
     started_at: datetime
     duration_seconds: float
-    otel_trace_id: str | None = None
-    otel_span_id: str | None = None
 
 
-class GraphRun(msgspec.Struct, frozen=True, kw_only=True):
+class GraphRun(_Event, frozen=True, kw_only=True):
     """One request: a root chain run with everything below it.
 
     Attributes:
@@ -190,13 +212,6 @@ class GraphRun(msgspec.Struct, frozen=True, kw_only=True):
         cost: USD; leaves out what ``unpriced_calls`` calls have no price for.
     """
 
-    trace_id: UUID
-    agent_name: str = ""
-    intent: str = "unclassified"
-    tenant_id: str = ""
-    user_id: str | None = None
-    session_id: str | None = None
-    job_id: str | None = None
     status: Status = "success"
     error_type: str | None = None
     resumed: bool = False
@@ -212,8 +227,6 @@ class GraphRun(msgspec.Struct, frozen=True, kw_only=True):
     unpriced_calls: int = 0
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = msgspec.field(default_factory=dict)
-    otel_trace_id: str | None = None
-    otel_span_id: str | None = None
 
 
 Record: TypeAlias = LLMCall | NodeRun | ToolCall | RetrieverCall | GraphRun

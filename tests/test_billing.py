@@ -77,6 +77,19 @@ async def test_an_unknown_answering_model_costs_what_the_requested_model_costs(
     assert caplog.messages == []
 
 
+async def test_a_record_names_the_rates_behind_its_cost(handler: Eco2CallbackHandler, records: Records) -> None:
+    """A priced call carries the prices that made its cost; an unpriced one carries none."""
+    for model in ("gpt-5.2", "our-llama"):
+        await FakeModel(model=model, answered_by=model).ainvoke("hello", config={"callbacks": [handler]})
+
+    priced, unpriced = records.calls
+    assert priced.rates is not None
+    # gpt-5.2: $1.75 in, $14 out.
+    assert priced.rates.usd["input_mtok"] == Decimal("1.75")
+    assert priced.rates.usd["output_mtok"] == Decimal(14)
+    assert unpriced.rates is None
+
+
 async def test_a_stream_without_usage_is_estimated_and_warned_about_once(
     handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,5 +5,17 @@ from __future__ import annotations
 from eco2_callbacks.pricing.cost import COST_PARTS, EXACT, Cost
 from eco2_callbacks.pricing.price_book import Context, PriceBook, Quote
 from eco2_callbacks.pricing.rates import PRICE_KEYS, Price, Rate
+from eco2_callbacks.pricing.rates_used import RatesUsed
 
-__all__ = ["COST_PARTS", "EXACT", "PRICE_KEYS", "Context", "Cost", "Price", "PriceBook", "Quote", "Rate"]
+__all__ = [
+    "COST_PARTS",
+    "EXACT",
+    "PRICE_KEYS",
+    "Context",
+    "Cost",
+    "Price",
+    "PriceBook",
+    "Quote",
+    "Rate",
+    "RatesUsed",
+]

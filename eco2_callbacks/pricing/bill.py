@@ -11,12 +11,15 @@ from genai_prices.types import TieredPrices
 from eco2_callbacks.errors import UsageError
 from eco2_callbacks.pricing.cost import EXACT, Cost
 from eco2_callbacks.pricing.rates import Price
+from eco2_callbacks.pricing.rates_used import RatesUsed, checked_on
 from eco2_callbacks.usage import TokenUsage
 
-__all__ = ["UNITS", "Line", "PriceSheet", "bill", "cache_effect", "compile_sheet", "round_tokens"]
+__all__ = ["UNITS", "Line", "PriceSheet", "bill", "cache_effect", "compile_sheet", "rates_used", "round_tokens"]
 
 _MTOK = 1_000_000
 _ZERO = Decimal(0)
+# Combinations of billed units that one price sheet remembers.
+_MAX_REMEMBERED = 64
 # The application's context may have too few digits, and a new task would first have to make one.
 _add, _subtract, _multiply = EXACT.add, EXACT.subtract, EXACT.multiply
 
@@ -81,6 +84,7 @@ class Line(NamedTuple):
     """One line of a bill.
 
     Attributes:
+        key: The price key.
         counted: As the unit's.
         usd_each: Price of one.
         tiers: Input tokens above which one costs more, and that price; the highest first.
@@ -89,6 +93,7 @@ class Line(NamedTuple):
         part: As the unit's.
     """
 
+    key: str
     counted: str
     usd_each: Decimal
     tiers: tuple[tuple[int, Decimal], ...]
@@ -103,6 +108,10 @@ class PriceSheet(NamedTuple):
     Attributes:
         unpriced_tier: The service tier, where no rate is known for it and the standard ones stand in; else ``""``.
         lines: The lines of a bill.
+        version: Version of the price data.
+        prices: The prices that the lines are compiled from, by price key.
+        sources: Where each price comes from, by price key.
+        used: Remembers ``rates_used``.
         unpriced: The counts of tools and citations that have no rate.
         long_prompt: Input tokens above which a price rises; None where none does.
         is_custom: Whether a custom rate sets a price.
@@ -113,6 +122,10 @@ class PriceSheet(NamedTuple):
     """
 
     lines: tuple[Line, ...]
+    version: str
+    prices: Mapping[str, Price]
+    sources: Mapping[str, tuple[str, ...]]
+    used: dict[tuple[object, ...], RatesUsed]
     unpriced: tuple[str, ...] = ()
     long_prompt: int | None = None
     is_custom: bool = False
@@ -125,12 +138,18 @@ class PriceSheet(NamedTuple):
 def compile_sheet(
     prices: Mapping[str, Price],
     *,
+    sources: Mapping[str, tuple[str, ...]],
+    version: str,
     is_custom: bool = False,
     window: int | None = None,
     token_cost_step: Decimal | None = None,
     unpriced_tier: str = "",
 ) -> PriceSheet:
-    """Return the price sheet of these prices, by price key."""
+    """Return the price sheet of these prices and their sources, by price key."""
+    if "cache_read_mtok" in prices and "input_audio_mtok" in prices and "cache_audio_read_mtok" not in prices:
+        # Providers bill tokens that are both cached and audio as cached.
+        prices = {**prices, "cache_audio_read_mtok": prices["cache_read_mtok"]}
+        sources = {**sources, "cache_audio_read_mtok": sources.get("cache_read_mtok", ())}
     lines = _compile_lines(prices)
     priced = {line.counted for line in lines}
     starts = [start for line in lines for start, _ in line.tiers]
@@ -143,6 +162,10 @@ def compile_sheet(
         token_cost_step=token_cost_step,
         cache_differences=_cache_differences(lines),
         unpriced_tier=unpriced_tier,
+        version=version,
+        prices=prices,
+        sources=sources,
+        used={},
     )
 
 
@@ -163,9 +186,6 @@ def _cache_differences(lines: tuple[Line, ...]) -> tuple[Decimal, Decimal, Decim
 
 
 def _compile_lines(prices: Mapping[str, Price]) -> tuple[Line, ...]:
-    if "cache_read_mtok" in prices and "input_audio_mtok" in prices and "cache_audio_read_mtok" not in prices:
-        # Providers bill tokens that are both cached and audio as cached.
-        prices = {**prices, "cache_audio_read_mtok": prices["cache_read_mtok"]}
     keys = [key for key in UNITS if key in prices]
     lines = []
     for key in keys:
@@ -173,6 +193,7 @@ def _compile_lines(prices: Mapping[str, Price]) -> tuple[Line, ...]:
         base, tiers = (price.base, price.tiers) if isinstance(price, TieredPrices) else (price, [])
         lines.append(
             Line(
+                key=key,
                 counted=unit.counted,
                 usd_each=EXACT.divide(base, unit.per),
                 # genai-prices keeps them in ascending order.
@@ -185,8 +206,8 @@ def _compile_lines(prices: Mapping[str, Price]) -> tuple[Line, ...]:
     return tuple(lines)
 
 
-def bill(lines: tuple[Line, ...], usage: TokenUsage, prompt_tokens: int | None = None) -> Cost:
-    """Return what a usage costs.
+def bill(lines: tuple[Line, ...], usage: TokenUsage, prompt_tokens: int | None = None) -> tuple[Cost, tuple[str, ...]]:
+    """Return what a usage costs, and the price keys of the lines that were billed.
 
     Args:
         lines: As compiled.
@@ -200,9 +221,10 @@ def bill(lines: tuple[Line, ...], usage: TokenUsage, prompt_tokens: int | None =
     input_usd = output_usd = _ZERO
     parts: dict[str, Decimal] = {}
     counts: list[int] = []
+    billed: list[str] = []
     if prompt_tokens is None:
         prompt_tokens = usage.input_tokens
-    for name, base_usd, tiers, holds, is_input, part in lines:
+    for key, name, base_usd, tiers, holds, is_input, part in lines:
         total = count = getattr(usage, name) if name else 1
         for index in holds:
             count -= counts[index]
@@ -211,6 +233,7 @@ def bill(lines: tuple[Line, ...], usage: TokenUsage, prompt_tokens: int | None =
             continue
         if count < 0:
             raise UsageError(name, total, total - count)
+        billed.append(key)
         usd_each = base_usd
         for start, tier_usd in tiers:
             if prompt_tokens > start:
@@ -227,7 +250,24 @@ def bill(lines: tuple[Line, ...], usage: TokenUsage, prompt_tokens: int | None =
             parts["reasoning"] = reasoning_usd
             usd = _subtract(usd, reasoning_usd)
         parts[part] = _add(parts[part], usd) if part in parts else usd
-    return Cost(input_usd=input_usd, output_usd=output_usd, parts=parts)
+    return Cost(input_usd=input_usd, output_usd=output_usd, parts=parts), tuple(billed)
+
+
+def rates_used(sheet: PriceSheet, billed: tuple[str, ...], prompt_tokens: int) -> RatesUsed:
+    """Return the prices of the billed lines, as they hold for a prompt of this length."""
+    long_prompt = sheet.long_prompt
+    is_long = long_prompt is not None and prompt_tokens > long_prompt
+    # Beyond the first tier the prompt's length itself is in the key: a further tier may hold.
+    remembered: tuple[object, ...] = (prompt_tokens, *billed) if is_long else billed
+    used = sheet.used.get(remembered)
+    if used is None:
+        sources = dict.fromkeys(source for key in billed for source in sheet.sources.get(key, ()))
+        usd = {key: _usd_of(sheet.prices[key], prompt_tokens) for key in billed}
+        used = RatesUsed(version=sheet.version, source="; ".join(sources), checked_on=checked_on(sources), usd=usd)
+        if len(sheet.used) >= _MAX_REMEMBERED:
+            sheet.used.clear()
+        sheet.used[remembered] = used
+    return used
 
 
 def round_tokens(cost: Cost, step: Decimal) -> Cost:
@@ -268,3 +308,10 @@ def cache_effect(sheet: PriceSheet, usage: TokenUsage, prompt_tokens: int) -> tu
 
 def _usd_each(line: Line, prompt_tokens: int) -> Decimal:
     return next((usd for start, usd in line.tiers if prompt_tokens > start), line.usd_each)
+
+
+def _usd_of(price: Price, prompt_tokens: int) -> Decimal:
+    if isinstance(price, TieredPrices):
+        # genai-prices keeps them in ascending order.
+        return next((tier.price for tier in reversed(price.tiers) if prompt_tokens > tier.start), price.base)
+    return price

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from genai_prices.data_snapshot import DataSnapshot, find_provider_by_id, get_snapshot
-from genai_prices.types import ModelInfo, Tier, TieredPrices, TimeOfDateConstraint
+from genai_prices.types import ModelInfo, TimeOfDateConstraint
 
 from eco2_callbacks.errors import UnknownModelError
-from eco2_callbacks.pricing.bill import UNITS, PriceSheet, bill, cache_effect, compile_sheet, round_tokens
-from eco2_callbacks.pricing.cost import EXACT, Cost
+from eco2_callbacks.pricing.bill import UNITS, PriceSheet, bill, cache_effect, compile_sheet, rates_used, round_tokens
+from eco2_callbacks.pricing.cost import Cost
 from eco2_callbacks.pricing.rates import Price, Rate, read_rates
+from eco2_callbacks.pricing.rates_used import RatesUsed
+from eco2_callbacks.pricing.sourced_prices import SourcedPrices
 from eco2_callbacks.usage import TokenUsage
 
 __all__ = ["Context", "PriceBook", "Quote"]
@@ -40,6 +42,9 @@ _PROVIDER_IDS = {
 }
 _ZERO = Decimal(0)
 _STANDARD = ()
+# How a source is named in RatesUsed.
+_PUBLIC = "genai-prices"
+_BUILTIN = "built-in fees: "
 
 # What can change a price besides model and date, as sorted pairs: ``(("service_tier", "flex"),)``.
 Context = tuple[tuple[str, str], ...]
@@ -55,6 +60,7 @@ class Quote(NamedTuple):
         is_certain: False where it is unknown which of two rates applies.
         cache_savings_usd: What prompt-cache reads saved.
         cache_surcharge_usd: What prompt-cache writes cost above the plain input rate.
+        rates: The prices that made ``cost``.
     """
 
     cost: Cost
@@ -63,6 +69,7 @@ class Quote(NamedTuple):
     is_certain: bool = True
     cache_savings_usd: Decimal = _ZERO
     cache_surcharge_usd: Decimal = _ZERO
+    rates: RatesUsed | None = None
 
 
 class PriceBook:
@@ -94,8 +101,13 @@ class PriceBook:
 
     @property
     def version(self) -> str:
-        """The version of the price data, and the number of custom rates if there are any."""
+        """The version of the price data, and the number of custom rates if there are any.
+
+        ``0.2.3``, ``0.2.3+2`` with two custom rates, ``0.2.3@2026-11-29`` with data fetched on that day.
+        """
         public = version("genai-prices")
+        if self._snapshot.from_auto_update:
+            public = f"{public}@{self._snapshot.timestamp.date()}"
         return f"{public}+{len(self._custom_rates)}" if self._custom_rates else public
 
     def price(
@@ -177,7 +189,8 @@ class PriceBook:
             if prompt_tokens > sheet.long_prompt:
                 # Some sampling may have been long, or none.
                 prompt_tokens, is_certain = usage.input_tokens // samplings, False
-        cost = bill(sheet.lines, usage, prompt_tokens)
+        cost, billed = bill(sheet.lines, usage, prompt_tokens)
+        rates = rates_used(sheet, billed, prompt_tokens)
         if sheet.token_cost_step is not None:
             cost = round_tokens(cost, sheet.token_cost_step)
         unpriced: tuple[str, ...] = (f"service tier {sheet.unpriced_tier!r}",) if sheet.unpriced_tier else ()
@@ -186,8 +199,8 @@ class PriceBook:
                 unpriced = (*unpriced, name)
         if usage.cache_read_tokens or usage.cache_creation_tokens:
             saved, extra = cache_effect(sheet, usage, prompt_tokens)
-            return Quote(cost, sheet.is_custom, unpriced, is_certain, saved, extra)
-        return Quote(cost, sheet.is_custom, unpriced, is_certain)
+            return Quote(cost, sheet.is_custom, unpriced, is_certain, saved, extra, rates)
+        return Quote(cost, sheet.is_custom, unpriced, is_certain, rates=rates)
 
     def _find(self, snapshot: DataSnapshot, provider: str, model: str) -> _PricedModel | None:
         seller = find_provider_by_id(snapshot.providers, _PROVIDER_IDS.get(provider, provider)) if provider else None
@@ -209,7 +222,7 @@ class PriceBook:
             return None
         # As in genai-prices: a provider that sells another one's model does not sell the other's tiers.
         has_tiers = info is not None and seller is not None and any(info is sold for sold in seller.models)
-        return _PricedModel(info, has_tiers, builtin, custom)
+        return _PricedModel(info, has_tiers, builtin, custom, self.version)
 
 
 class _PricedModel:
@@ -221,11 +234,13 @@ class _PricedModel:
         has_tiers: bool,
         builtin: tuple[Rate, ...],
         custom: tuple[Rate, ...],
+        version: str,
     ) -> None:
         self._info = info
         self._has_tiers = has_tiers
         self._builtin = builtin
         self._custom = custom
+        self._version = version
         variants = info.price_variants or [] if info is not None else []
         self._public_keys = {key for variant in variants for key in variant.when} if has_tiers else set()
         tiers = {variant.when.get("service_tier") for variant in variants} if has_tiers else set()
@@ -250,29 +265,33 @@ class _PricedModel:
             found = self._info.get_prices(at, context if context and self._has_tiers else None).__dict__
             public = {key: price for key in UNITS if (price := found.get(key)) is not None}
         custom = self._in_force(self._custom, context, at)
-        custom_prices = _merged(custom)
+        has_custom_price = any(rate.prices for rate in custom)
         rows = self._in_force(self._builtin, context, at)
         prices = self._with_builtin(public, rows)
-        if "input_mtok" not in prices and not public and not custom_prices:
-            return PriceSheet(())  # fees alone are no price
-        if "image_each" in custom_prices:
-            # Priced by the piece, an image has paid for its tokens, which lie inside the output.
-            prices["output_image_mtok"] = _ZERO
-        prices = _with_factors({**prices, **custom_prices}, custom)
+        if "input_mtok" not in prices.usd and not public and not has_custom_price:
+            return compile_sheet({}, sources={}, version=self._version)  # fees alone are no price
+        for rate in custom:
+            if "image_each" in rate.prices:
+                # Priced by the piece, an image has paid for its tokens, which lie inside the output.
+                prices.add({"output_image_mtok": _ZERO}, rate.source)
+        prices.add_rates(custom)
+        prices.apply_factors(custom)
         window = None if self._info is None else self._info.context_window
         steps = [row.token_cost_step for row in (custom or rows) if row.token_cost_step is not None]
         step = steps[-1] if steps else None
         tier = context.get("service_tier", "")
         is_known = bool(custom) or tier in self._public_tiers or any(row.service_tier == tier for row in rows)
         return compile_sheet(
-            prices,
+            prices.usd,
+            sources=prices.sources,
+            version=self._version,
             is_custom=bool(custom),
             window=window,
             token_cost_step=step,
             unpriced_tier=tier if tier in _PRICED_TIERS and not is_known else "",
         )
 
-    def _with_builtin(self, public: Mapping[str, Price], rows: Iterable[Rate]) -> dict[str, Price]:
+    def _with_builtin(self, public: Mapping[str, Price], rows: Iterable[Rate]) -> SourcedPrices:
         """Return the public prices with the built-in rows.
 
         A row without conditions fills in what the public prices lack. A row for a context wins over them, unless they
@@ -281,7 +300,12 @@ class _PricedModel:
         special = [row for row in rows if row.context or row.service_tier is not None]
         special = [row for row in special if not self._knows(row)]
         plain = [row for row in rows if not row.context and row.service_tier is None]
-        return _with_factors({**_merged(plain), **public, **_merged(special)}, [*plain, *special])
+        prices = SourcedPrices()
+        prices.add_rates(plain, prefix=_BUILTIN)
+        prices.add(public, _PUBLIC)
+        prices.add_rates(special, prefix=_BUILTIN)
+        prices.apply_factors([*plain, *special], prefix=_BUILTIN)
+        return prices
 
     def _knows(self, row: Rate) -> bool:
         keys = row.context.keys() | ({"service_tier"} if row.service_tier is not None else set())
@@ -301,28 +325,3 @@ class _PricedModel:
         if service_tier is not None:
             found += [rate for rate in begun if rate.service_tier == service_tier]
         return found
-
-
-def _merged(rates: Iterable[Rate]) -> dict[str, Price]:
-    merged: dict[str, Price] = {}
-    for rate in rates:
-        merged.update(rate.prices)
-    return merged
-
-
-def _with_factors(prices: dict[str, Price], rates: Iterable[Rate]) -> dict[str, Price]:
-    """Return prices with the factors of rates: the price of cached input first, then that of all tokens."""
-    for rate in rates:
-        if rate.cache_read_factor is not None and "input_mtok" in prices and "cache_read_mtok" not in prices:
-            prices = {**prices, "cache_read_mtok": _scaled(prices["input_mtok"], rate.cache_read_factor)}
-        if rate.token_factor is not None:
-            factor = rate.token_factor
-            prices = {key: _scaled(usd, factor) if key.endswith("_mtok") else usd for key, usd in prices.items()}
-    return prices
-
-
-def _scaled(price: Price, factor: Decimal) -> Price:
-    if isinstance(price, TieredPrices):
-        tiers = [Tier(start=tier.start, price=EXACT.multiply(tier.price, factor)) for tier in price.tiers]
-        return TieredPrices(base=EXACT.multiply(price.base, factor), tiers=tiers)
-    return EXACT.multiply(price, factor)

@@ -1,0 +1,43 @@
+"""RatesUsed: the prices behind one cost, with where they come from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import date
+from decimal import Decimal
+
+import msgspec
+
+__all__ = ["RatesUsed", "checked_on"]
+
+_CHECKED = re.compile(r"\bchecked (\d{4}-\d{2}-\d{2})\b")
+
+
+class RatesUsed(msgspec.Struct, frozen=True, kw_only=True):
+    """The prices that made one cost.
+
+    Attributes:
+        version: Version of the price data, as ``PriceBook.version``.
+        source: Where the prices come from, joined by ``"; "``: ``genai-prices``, ``built-in fees: <page>``, or the
+            source of a custom rate.
+        checked_on: The oldest day on which one of these sources was checked; None where none states a day.
+        usd: Prices as applied, by price key (``input_mtok``, ``web_searches_kcount``, ...): long-context tiers and
+            factors are included. Only what was billed is listed.
+    """
+
+    version: str
+    source: str
+    checked_on: date | None = None
+    usd: Mapping[str, Decimal] = msgspec.field(default_factory=dict)
+
+
+def checked_on(sources: Iterable[str]) -> date | None:
+    """Return the oldest day that these sources state as ``checked YYYY-MM-DD``; None where none states one."""
+    days = []
+    for source in sources:
+        for day in _CHECKED.findall(source):
+            with suppress(ValueError):  # 2026-02-31
+                days.append(date.fromisoformat(day))
+    return min(days, default=None)
