@@ -23,12 +23,13 @@ from eco2_callbacks.records import (
     UnpricedReason,
 )
 from eco2_callbacks.run_config import Identifier, LangSmithTelemetry, NoTelemetry, TelemetryConfig, run_config
-from eco2_callbacks.runs import Feedback
+from eco2_callbacks.runs import AttributionKeys, Feedback
 from eco2_callbacks.settings import Settings
 from eco2_callbacks.sinks import Sink
 from eco2_callbacks.usage import Estimator, TokenUsage
 
 __all__ = [
+    "AttributionKeys",
     "Budget",
     "ConfigError",
     "Cost",

@@ -22,7 +22,7 @@ from eco2_callbacks.errors import UnknownModelError
 from eco2_callbacks.log_once import is_first
 from eco2_callbacks.pricing import Context, Cost, PriceBook, Quote, RatesUsed
 from eco2_callbacks.records import CostSource, EstimateReason, LLMCall, UnpricedReason
-from eco2_callbacks.runs import OpenLLMCall
+from eco2_callbacks.runs import OpenLLMCall, text_of
 from eco2_callbacks.usage import (
     Answer,
     Estimator,
@@ -40,6 +40,7 @@ __all__ = ["CallBiller"]
 _logger = logging.getLogger(__name__)
 _FREE = Cost()
 _ZERO = Decimal(0)
+_MAX_PURPOSE = 120
 
 
 class _Bill(NamedTuple):
@@ -62,13 +63,11 @@ class CallBiller:
 
     Args:
         prices: Prices of the models.
-        agent_name: As the handler's.
         on_failure: Called, while the exception is handled, with the callback's name and the run id.
     """
 
-    def __init__(self, prices: PriceBook, *, agent_name: str, on_failure: Callable[[str, UUID], None]) -> None:
+    def __init__(self, prices: PriceBook, *, on_failure: Callable[[str, UUID], None]) -> None:
         self._prices = prices
-        self._agent_name = agent_name
         self._on_failure = on_failure
 
     def record(self, call: OpenLLMCall) -> LLMCall:
@@ -87,8 +86,10 @@ class CallBiller:
             operation=call.operation,
             node=call.node_name,
             intent=call.intent,
-            tenant_id=call.tenant_id,
-            agent_name=self._agent_name,
+            agent_name=call.place.agent_name,
+            path=call.place.path,
+            purpose=text_of(call.metadata.get("lc_source"))[:_MAX_PURPOSE] or None,
+            **call.identity.fields(call.tenant_id),
             provider=call.provider,
             model=answer.model,
             request_model=call.request_model,

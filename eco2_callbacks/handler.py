@@ -20,10 +20,21 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from eco2_callbacks.billing import CallBiller
 from eco2_callbacks.langsmith import Features, LangSmithObserver, release_langsmith_key, withhold_langsmith_key
+from eco2_callbacks.log_once import is_first
 from eco2_callbacks.pricing import PriceBook
 from eco2_callbacks.prometheus import PrometheusExporter, StreamMetrics
 from eco2_callbacks.records import Record, validate_record
-from eco2_callbacks.runs import SUCCESS, Feedback, Recorder, Tracker, outcome_of
+from eco2_callbacks.runs import (
+    SUCCESS,
+    AttributionKeys,
+    Feedback,
+    IdentityReader,
+    PlaceFinder,
+    Recorder,
+    Tracker,
+    outcome_of,
+    read_keys,
+)
 from eco2_callbacks.sinks import Sink, SinkObserver
 
 __all__ = ["Budget", "Eco2CallbackHandler"]
@@ -37,7 +48,7 @@ _CALLBACKS = (
     *("on_chat_model_start", "on_llm_start", "on_llm_new_token", "on_stream_event", "on_llm_end", "on_llm_error"),
     *("on_tool_start", "on_tool_end", "on_tool_error"),
     *("on_retriever_start", "on_retriever_end", "on_retriever_error"),
-    *("emit", "overflow", "langsmith", "feedback", "stream_metrics", "close"),
+    *("emit", "overflow", "langsmith", "feedback", "stream_metrics", "attribution", "close"),
 )
 
 
@@ -55,12 +66,17 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         registry: Registry of the Prometheus metrics; handlers on one registry share them.
         prices: A price book, or the path of a file of custom rates; None for public rates.
         sinks: Further outputs for the records. ``Sink`` says on which thread each is called.
-        agent_name: Label of this application's requests and tools.
-        subagents: Names of nodes that are also counted as subagents.
+        agent_name: This application's name: the label of its requests, and the agent of what no other agent does.
+        subagents: Names of nodes and agents that are also counted as subagents.
+        tenants: Tenants that keep their label whatever ``max_tenants`` is; those with a budget do as well.
         features: What serves each intent (or node), for the tags of a trace: a ``Feature``, or its name.
         feedback: Quality scores that nodes return: node -> key of the score -> dotted path in the node's output.
         budgets: What tenants may spend, by tenant.
         state_labels: Keys of the graph's state that the handler follows; ``intent`` and ``tenant_id`` become labels.
+        attribution_keys: Where ``tenant_id``, ``user_id``, ``session_id``, ``job_id``, ``feature`` and
+            ``prompt_version`` are read from: field -> key of metadata, ``configurable`` and runtime context, or a list
+            of keys, of which the first with a value counts. By default the field's own name; for ``session_id`` then
+            ``thread_id``.
         max_label_values: Number of values that a label takes; later ones become ``other``.
         max_tenants: The same for tenants; None is ``max_label_values``.
         clock: Monotonic seconds, for durations.
@@ -84,10 +100,12 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         sinks: Sequence[Sink] = (),
         agent_name: str = "",
         subagents: Sequence[str] = (),
+        tenants: Sequence[str] = (),
         features: Features | None = None,
         feedback: Feedback | None = None,
         budgets: Mapping[str, Budget] | None = None,
         state_labels: Sequence[str] = ("intent",),
+        attribution_keys: AttributionKeys | None = None,
         max_label_values: int = 100,
         max_tenants: int | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -110,11 +128,13 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             registry,
             agent_name=agent_name,
             subagents=subagents,
+            tenants=[*tenants, *(budgets or {})],
             scores=[(node, key) for node, keys in (feedback or {}).items() for key in keys],
             max_label_values=max_label_values,
             max_tenants=max_tenants,
         )
         exporter.set_info(version("eco2-callbacks"), book.version)
+        exporter.watch_prices_age(partial(_age_seconds, book, now))
         for tenant_id, budget in (budgets or {}).items():
             exporter.set_budget(tenant_id, monthly_usd=budget.get("monthly_usd"), daily_usd=budget.get("daily_usd"))
         for callback in _CALLBACKS:
@@ -128,13 +148,13 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             features=features,
             on_failure=exporter.count_error,
         )
-        biller = CallBiller(book, agent_name=agent_name, on_failure=self._failed)
+        biller = CallBiller(book, on_failure=self._failed)
         self._tracker = Tracker(
-            recorder=Recorder(
-                bill=biller.record, agent_name=agent_name, feedback=feedback or {}, on_failure=self._failed
-            ),
+            recorder=Recorder(bill=biller.record, feedback=feedback or {}),
             observers=(exporter, *([self._sinks] if sinks else []), self._langsmith),
             on_failure=self._failed,
+            places=PlaceFinder(agent_name),
+            identities=IdentityReader(read_keys(attribution_keys), self._on_unreadable),
             state_labels=tuple(state_labels),
             clock=clock,
             now=now,
@@ -442,9 +462,23 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         except Exception:
             self._failed("on_retriever_error", run_id)
 
+    def _on_unreadable(self, key: str, came: str) -> None:
+        if is_first("attribution", key, came):
+            _logger.warning(
+                "%s is %s, wanted a text, an integer or a UUID; it is left out. Each is counted in "
+                'eco2_callbacks_errors_total{callback="attribution"}.',
+                key,
+                came,
+            )
+        self._exporter.count_error("attribution")
+
     def _failed(self, callback: str, run_id: UUID | None) -> None:
         _logger.exception("%s failed for run %s; the application is not affected.", callback, run_id)
         self._exporter.count_error(callback)
+
+
+def _age_seconds(book: PriceBook, now: Callable[[], datetime]) -> float:
+    return (now() - book.updated_at).total_seconds()
 
 
 def _name(serialized: Mapping[str, Any] | None, kwargs: Mapping[str, Any]) -> str:

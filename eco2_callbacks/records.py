@@ -34,7 +34,7 @@ Status: TypeAlias = Literal["success", "error", "cancelled", "interrupted"]
 EstimateReason: TypeAlias = Literal["cancelled", "error", "no_usage", "media", "lost_usage"]
 UnpricedReason: TypeAlias = Literal["unknown_model", "no_usage", "unpriced_unit", "self_hosted"]
 CostSource: TypeAlias = Literal["rates", "custom", "provider"]
-RetryReason: TypeAlias = Literal["retry", "fallback"]
+RetryReason: TypeAlias = Literal["retry", "fallback", "sdk"]
 
 _ZERO = Decimal(0)
 _SPAN_IDS = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
@@ -96,7 +96,8 @@ class LLMCall(_Event, frozen=True, kw_only=True):
             ``self_hosted`` where that is unknown.
         model: The model that answered, or the requested model where the answer names none.
         error_type: Class name of the exception; None on success.
-        retry: Why this call repeats another one; None for a first attempt.
+        retry: Why this call repeats another one; ``sdk`` where the provider's own client repeats it. None for a first
+            attempt.
         rate_limited: Whether the provider answered with HTTP status 429.
         started_at: Wall time with a time zone.
         time_to_first_token_seconds: None unless the answer was streamed.
@@ -209,6 +210,7 @@ class GraphRun(_Event, frozen=True, kw_only=True):
         resumed: Whether the request continues an interrupted one.
         provider: Provider of the last model call.
         model: Model of the last model call.
+        request_model: What that call had requested.
         cost: USD; leaves out what ``unpriced_calls`` calls have no price for.
     """
 
@@ -219,6 +221,7 @@ class GraphRun(_Event, frozen=True, kw_only=True):
     duration_seconds: float
     provider: str = ""
     model: str = ""
+    request_model: str = ""
     llm_calls: int = 0
     tool_calls: int = 0
     usage: TokenUsage = msgspec.field(default_factory=TokenUsage)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import Enum
 from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
@@ -11,7 +10,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 
 from eco2_callbacks.errors import ConfigError
-from eco2_callbacks.runs import identifier
+from eco2_callbacks.runs import UnreadableError, identifier
 
 __all__ = ["LangSmithTelemetry", "NoTelemetry", "TelemetryConfig", "run_config"]
 
@@ -44,7 +43,7 @@ def run_config(
         metadata: Further metadata of every run; the arguments above win over the same keys.
 
     Raises:
-        ConfigError: If ``tags`` is a single string.
+        ConfigError: If an id is no text, integer or UUID, or ``tags`` is a single string.
     """
     config = _bare(metadata, job_id=job_id, session_id=session_id, user_id=user_id, tenant_id=tenant_id, intent=intent)
     config["callbacks"] = [handler]
@@ -137,15 +136,18 @@ class NoTelemetry:
 
 
 def _bare(metadata: Mapping[str, Any] | None, **named: Identifier | None) -> RunnableConfig:
-    texts = {key: text for key, value in named.items() if (text := _text(value)) is not None}
+    texts = {key: text for key, value in named.items() if (text := _text(key, value)) is not None}
     config = RunnableConfig(run_name=f"chat:{texts.get('job_id', '')}", metadata=_copy(metadata or {}) | texts)
     if "session_id" in texts:
         config["configurable"] = {"thread_id": texts["session_id"]}
     return config
 
 
-def _text(value: object) -> str | None:
-    return identifier(value.value if isinstance(value, Enum) else value)
+def _text(key: str, value: object) -> str | None:
+    try:
+        return identifier(value)
+    except UnreadableError as error:
+        raise ConfigError(f"{key} is {error}, wanted a text, an integer or a UUID.") from None
 
 
 def _tags(tags: Sequence[str] | None) -> list[str]:

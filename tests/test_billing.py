@@ -107,7 +107,7 @@ async def test_a_stream_without_usage_is_estimated_and_warned_about_once(
     assert call.usage == TokenUsage(input_tokens=12, output_tokens=7)
     assert call.cost is not None
     usd = float(2 * call.cost.total_usd)
-    labels = {"provider": "openai", "model": "gpt-5.2-2025-12-11"}
+    labels = {"provider": "openai", "model": "gpt-5.2"}
     estimated = sample(registry, "llm_estimated_cost_dollars_total", reason="no_usage", **labels)
     assert estimated == pytest.approx(usd, abs=1e-12)
     (warning,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
@@ -129,9 +129,11 @@ async def test_an_answer_from_the_llm_cache_is_a_hit_and_costs_nothing(
     paid, hit = records.calls
     assert (paid.from_cache, hit.from_cache) == (False, True)
     assert (hit.usage, hit.cost) == (TokenUsage(), Cost())
-    labels = {"node": "", "provider": "openai", "model": "gpt-5.2-2025-12-11"}
+    labels = {"node": "", "provider": "openai", "model": "gpt-5.2"}
     assert sample(registry, "llm_cache_hits_total", **labels) == 1
-    assert sample(registry, "llm_calls_total", intent="unclassified", status="success", **labels) == 2
+    assert (
+        sample(registry, "llm_calls_total", agent_name="eco2", intent="unclassified", status="success", **labels) == 2
+    )
     del labels["node"]
     assert sample(registry, "llm_tokens_total", tenant_id="", token_type="input", **labels) == 1000
     assert sample(registry, "llm_cost_dollars_total", tenant_id="", **labels) == float(COST)

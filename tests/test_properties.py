@@ -106,12 +106,17 @@ def counters() -> dict[Any, float]:
         (sample.name, *sorted(sample.labels.items())): sample.value
         for family in registry.collect()
         for sample in family.samples
-        if family.type == "counter" and not sample.name.endswith("_created")
+        if family.type == "counter"
     }
 
 
 def failures(state: dict[Any, float]) -> float:
-    return sum(value for (name, *_), value in state.items() if name == "eco2_callbacks_errors_total")
+    """Return the failures inside the handler; a value that is no identifier is none."""
+    return sum(
+        value
+        for (name, *labels), value in state.items()
+        if name == "eco2_callbacks_errors_total" and "attribution" not in str(labels)
+    )
 
 
 def calls(state: dict[Any, float]) -> float:

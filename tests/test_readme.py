@@ -141,7 +141,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[Any]]:
 
 def test_the_examples_run_and_move_the_metrics(request: pytest.FixtureRequest) -> None:
     """The first six lines attach the handler, and the default registry counts what they cost."""
-    labels = {"provider": "openai", "model": "gpt-5.2-2025-12-11", "tenant_id": "acme"}
+    labels = {"provider": "openai", "model": "gpt-5.2", "tenant_id": "acme"}
     before = REGISTRY.get_sample_value("llm_cost_dollars_total", labels) or 0
 
     request.getfixturevalue("ran")

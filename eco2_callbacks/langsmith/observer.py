@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -45,7 +45,7 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
 
     Args:
         is_open: Returns whether a run of the handler is open: its end is then held back until its record exists.
-        subagents: Nodes whose runs are tagged ``subagent:<node>``.
+        subagents: Nodes and agents whose runs are tagged ``subagent:<name>``.
         features: What serves an intent: the runs of its nodes are tagged ``feature:<feature>``.
         on_failure: Called with ``langsmith`` for each run that leaves without the cost that the handler knows, and with
             ``feedback`` for each quality score that did not reach LangSmith.
@@ -181,13 +181,25 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
             metadata["intent"] = intent
         if tenant_id:
             metadata["tenant_id"] = tenant_id
+        if agent_name := run.place.agent_name:
+            metadata["agent_name"] = agent_name
         tags = self._tags_of_nodes(run if isinstance(run, OpenNodeRun) else run.node, intent)
+        if self._subagents:
+            tags = list(dict.fromkeys([*tags, *self._tags_of_agents(run)]))
         if not isinstance(record, LLMCall | NodeRun | GraphRun):
             return RunUpdate(metadata, tags)
         metadata |= _cost_metadata(record)
         # Never on a node or request: LangSmith adds up the model runs by itself.
         usage = record.usage if isinstance(record, LLMCall) else None
         return RunUpdate(metadata, tags, None if usage is None else usage_metadata(usage, record.cost))
+
+    def _tags_of_agents(self, run: OpenRun) -> Iterator[str]:
+        """Yield the tags of the subagents around a run that are agents and no nodes."""
+        above: OpenRun | None = run
+        while above is not None:
+            if above.agent is not None and above.agent in self._subagents:
+                yield f"subagent:{above.agent}"
+            above = above.parent
 
     def _tags_of_nodes(self, node: OpenNodeRun | None, intent: str) -> list[str]:
         """Return the tags of a node and of the nodes around it: runs below a node carry them too."""

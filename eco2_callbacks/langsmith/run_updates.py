@@ -10,6 +10,9 @@ from langsmith.run_trees import RunTree
 
 __all__ = ["RunUpdate"]
 
+# Metadata that also becomes a tag, and the tag's prefix.
+_TAGGED = {"intent": "intent:", "agent_name": "agent:"}
+
 
 class RunUpdate(NamedTuple):
     """What to write on a run; ``usage`` of None leaves the tracer's own."""
@@ -27,11 +30,12 @@ class RunUpdate(NamedTuple):
                 run.outputs = _with_usage(run.outputs or {}, self.usage)
         run.extra["metadata"] = metadata
         kept, tags = run.tags or [], list(self.tags)
-        if intent := self.metadata.get("intent"):
-            # The intent can have changed since the start.
-            kept = [tag for tag in kept if not tag.startswith("intent:")]
-            if sent := _as_sent(run.client, "intent", intent):
-                tags.append(f"intent:{sent}")
+        for key, prefix in _TAGGED.items():
+            if value := self.metadata.get(key):
+                # The intent can have changed since the start; runs above hand their agent's tag down.
+                kept = [tag for tag in kept if not tag.startswith(prefix)]
+                if sent := _as_sent(run.client, key, value):
+                    tags.append(f"{prefix}{sent}")
         run.tags = list(dict.fromkeys([*kept, *tags]))
 
 

@@ -17,6 +17,7 @@ from genai_prices.types import ModelInfo, TimeOfDateConstraint
 from eco2_callbacks.errors import UnknownModelError
 from eco2_callbacks.pricing.bill import UNITS, PriceSheet, bill, cache_effect, compile_sheet, rates_used, round_tokens
 from eco2_callbacks.pricing.cost import Cost
+from eco2_callbacks.pricing.data_age import updated_at
 from eco2_callbacks.pricing.rates import Price, Rate, read_rates
 from eco2_callbacks.pricing.rates_used import RatesUsed
 from eco2_callbacks.pricing.sourced_prices import SourcedPrices
@@ -88,6 +89,7 @@ class PriceBook:
         self._custom_rates = tuple(rates)
         # Loaded here, so that no callback has to wait for it.
         self._snapshot: DataSnapshot = get_snapshot()
+        self._updated_at: tuple[DataSnapshot, datetime] | None = None
         self._models: dict[tuple[str, str], _PricedModel | None] = {}
 
     @classmethod
@@ -109,6 +111,14 @@ class PriceBook:
         if self._snapshot.from_auto_update:
             public = f"{public}@{self._snapshot.timestamp.date()}"
         return f"{public}+{len(self._custom_rates)}" if self._custom_rates else public
+
+    @property
+    def updated_at(self) -> datetime:
+        """When the public price data was current: the time of the fetch, or the start of its latest price."""
+        snapshot, known = get_snapshot(), self._updated_at
+        if known is None or known[0] is not snapshot:
+            known = self._updated_at = snapshot, updated_at(snapshot, datetime.now(UTC).date())
+        return known[1]
 
     def price(
         self,

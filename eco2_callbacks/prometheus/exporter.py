@@ -12,7 +12,10 @@ from weakref import WeakMethod
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from eco2_callbacks.prometheus.instruments import instruments_of
+from eco2_callbacks.prometheus.label_limiter import exposable
+from eco2_callbacks.prometheus.model_labels import model_label
 from eco2_callbacks.prometheus.series import (
+    AgentRun,
     CallSeries,
     NodeSeries,
     PublishSeries,
@@ -51,8 +54,9 @@ class PrometheusExporter(RunObserver):
 
     Args:
         registry: Registry of the metrics.
-        agent_name: Agent whose requests are counted as open.
-        subagents: Nodes that are also counted as subagents.
+        agent_name: Agent whose requests are counted.
+        subagents: Nodes and agents that are also counted as subagents.
+        tenants: Tenants that keep their label whatever the cap.
         scores: Node and key of each quality score, initialised at 0.
         max_label_values: Number of values that a label takes; later ones become ``other``.
         max_tenants: The same for tenants; None is ``max_label_values``.
@@ -64,6 +68,7 @@ class PrometheusExporter(RunObserver):
         *,
         agent_name: str = "",
         subagents: Sequence[str] = (),
+        tenants: Sequence[str] = (),
         scores: Sequence[tuple[str, str]] = (),
         max_label_values: int = 100,
         max_tenants: int | None = None,
@@ -71,10 +76,16 @@ class PrometheusExporter(RunObserver):
         self._instruments = instruments_of(registry)
         self._agent_name = agent_name
         self._subagents = frozenset(subagents)
+        # Values that the application has named: they are names, and keep their label.
+        self._declared = {
+            "tenant_id": frozenset(map(exposable, tenants)),
+            "agent_name": frozenset(map(exposable, (agent_name, *subagents))),
+        }
         self._cap = max_label_values
         self._tenant_cap = max_label_values if max_tenants is None else max_tenants
         self._series: defaultdict[type, dict[tuple[str, ...], object]] = defaultdict(dict)
         self._open_run_count: WeakMethod[Callable[[], int]] | None = None
+        self._prices_age_seconds: Callable[[], float] | None = None
         self._shown_open_runs = 0
         self._open_runs = self._instruments.gauge("eco2_callbacks_open_runs")
         # Label values that were seen at a start; the series of most of them exist.
@@ -100,14 +111,17 @@ class PrometheusExporter(RunObserver):
     def on_start(self, run: OpenRun) -> None:
         """Initialise the run's series at 0, so that a ratio over them is 0 and not missing; count open requests."""
         if isinstance(run, OpenLLMCall):
-            self._init(CallSeries, run.node_name, run.intent, run.provider, run.request_model, run.tenant_id)
+            self._init(
+                CallSeries,
+                *(run.node_name, run.place.agent_name, run.intent, run.provider, run.request_model, run.tenant_id),
+            )
         elif isinstance(run, OpenNodeRun):
-            self._init(NodeSeries, run.name)
+            self._init(NodeSeries, run.name, run.place.agent_name)
         elif isinstance(run, OpenToolCall):
             if run.is_retriever:
                 self._init(RetrieverSeries, run.name, run.node_name)
             else:
-                self._init(ToolSeries, run.name, self._agent_name)
+                self._init(ToolSeries, run.name, run.place.agent_name)
         elif isinstance(run, OpenGraphRun):
             self._instruments.enqueue(self._move_open, (run.own_context.intent, run.own_context.tenant_id, 1))
 
@@ -133,7 +147,12 @@ class PrometheusExporter(RunObserver):
         elif isinstance(run, OpenGraphRun):
             context = run.own_context
             enqueue(self._move_open, (context.intent, context.tenant_id, -1), may_count=may_count)
-        if record is not None:
+        if run.agent is not None and run.agent in self._subagents:
+            agent_run = run.agent, AgentRun(run.outcome.status, run.duration_seconds)
+            enqueue(self._count_agents, agent_run, may_count=may_count)
+        if isinstance(record, GraphRun):
+            enqueue(self._count_requests, record, may_count=may_count)
+        elif record is not None:
             enqueue(self._count, record, may_count=may_count)
 
     def on_evicted(self) -> None:
@@ -162,16 +181,31 @@ class PrometheusExporter(RunObserver):
                 _logger.exception("A record of type %s could not be counted.", type(record).__name__)
                 self._count_errors([("emit", 1)])
 
+    def _count_requests(self, records: Sequence[GraphRun]) -> None:
+        """Count own requests under the handler's ``agent_name``, whichever agent is at their root."""
+        for record in records:
+            self._request_series(record, self._agent_name).count((record,))
+
+    def _count_agents(self, runs: Sequence[tuple[str, AgentRun]]) -> None:
+        for name, run in runs:
+            self._series_for(SubagentSeries, name).count((run,))
+
+    def _request_series(self, run: GraphRun, agent_name: str) -> RequestSeries:
+        model = model_label(run.model, run.request_model)
+        return self._series_for(RequestSeries, agent_name, run.intent, run.provider, model, run.tenant_id)
+
     def _dispatch(self, record: Record) -> None:
         """Requeue a record for its series, which counts it together with others."""
         requeue = self._instruments.requeue
         if isinstance(record, LLMCall):
+            model = model_label(record.model, record.request_model)
             calls = self._series_for(
-                CallSeries, record.node, record.intent, record.provider, record.model, record.tenant_id
+                CallSeries,
+                *(record.node, record.agent_name, record.intent, record.provider, model, record.tenant_id),
             )
             requeue(calls.count, record)
         elif isinstance(record, NodeRun):
-            requeue(self._series_for(NodeSeries, record.node).count, record)
+            requeue(self._series_for(NodeSeries, record.node, record.agent_name).count, record)
             for key, score in record.feedback.items():
                 requeue(self._series_for(ScoreSeries, record.node, key).count, score)
             if record.node in self._subagents:
@@ -181,10 +215,7 @@ class PrometheusExporter(RunObserver):
         elif isinstance(record, RetrieverCall):
             requeue(self._series_for(RetrieverSeries, record.retriever, record.node).count, record)
         elif isinstance(record, GraphRun):
-            requests = self._series_for(
-                RequestSeries, record.agent_name, record.intent, record.provider, record.model, record.tenant_id
-            )
-            requeue(requests.count, record)
+            requeue(self._request_series(record, record.agent_name).count, record)
 
     def _move_active(self, moves: Sequence[int]) -> None:
         self._active_streams.inc(sum(moves))
@@ -231,6 +262,14 @@ class PrometheusExporter(RunObserver):
             if usd is not None:
                 self._instruments.gauge(name).labels(tenant_id=self._label("tenant_id", tenant_id)).set(usd)
 
+    def watch_prices_age(self, age_seconds: Callable[[], float]) -> None:
+        """Take what returns the age of the price data; it is shown from now on, and anew at each flush."""
+        self._prices_age_seconds = age_seconds
+        self._instruments.enqueue(self._show_prices_age, age_seconds())
+
+    def _show_prices_age(self, ages: Sequence[float]) -> None:
+        self._instruments.gauge("eco2_callbacks_prices_age_seconds").set(ages[-1])
+
     def init_error(self, callback: str) -> None:
         """Initialise the error counter of a callback at 0."""
         self._instruments.enqueue(self._count_errors, (callback, 0))
@@ -272,6 +311,8 @@ class PrometheusExporter(RunObserver):
         open_runs = 0 if count is None else count()
         if open_runs != self._shown_open_runs:
             self._instruments.enqueue(self._update_open_runs, open_runs)
+        if self._prices_age_seconds is not None:
+            self._instruments.enqueue(self._show_prices_age, self._prices_age_seconds())
         for stream in list(self._streams):
             if stream.has_uncounted:
                 self._instruments.enqueue(self._count_chunks, stream)
@@ -301,4 +342,6 @@ class PrometheusExporter(RunObserver):
         return cast("_S", series)
 
     def _label(self, label: str, value: str) -> str:
+        if (declared := self._declared.get(label)) is not None and exposable(value) in declared:
+            return exposable(value)
         return self._instruments.limiter.admit(label, value, self._tenant_cap if label == "tenant_id" else self._cap)

@@ -18,8 +18,9 @@ class Family(NamedTuple):
     is_setting: bool = False
 
 
-_NODE_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.3, 0.5, 1, 2, 5, 10, 30, 60)
+_NODE_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30, 60)
 _WHERE = ("node", "provider", "model")
+_SPENT = ("node", "agent_name", "intent", "provider", "model")
 # Labels whose values are ours to choose; every other one is free, and bounded.
 CLOSED_LABELS = frozenset(
     {"callback", "direction", "kind", "label", "modality", "part", "prices_version", "reason", "status", "token_type"}
@@ -27,7 +28,7 @@ CLOSED_LABELS = frozenset(
 )
 
 FAMILIES: tuple[Family, ...] = (
-    Family("llm_calls_total", "counter", ("node", "intent", "provider", "model", "status"), "Model calls."),
+    Family("llm_calls_total", "counter", (*_SPENT, "status"), "Model calls."),
     Family(
         "llm_tokens_total",
         "counter",
@@ -38,13 +39,13 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "graph_node_tokens_total",
         "counter",
-        ("node", "intent", "provider", "model", "token_type"),
+        (*_SPENT, "token_type"),
         "The same tokens by where they were spent.",
     ),
     Family(
         "graph_node_cost_dollars_total",
         "counter",
-        ("node", "intent", "provider", "model"),
+        _SPENT,
         "The same US dollars by where they were spent.",
     ),
     Family(
@@ -113,7 +114,7 @@ FAMILIES: tuple[Family, ...] = (
         "histogram",
         _WHERE,
         "Seconds from a model call's start to its end.",
-        (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120),
+        (0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 5, 7.5, 10, 15, 20, 30, 60, 120),
     ),
     Family(
         "llm_time_to_first_token_seconds",
@@ -164,7 +165,7 @@ FAMILIES: tuple[Family, ...] = (
         "histogram",
         ("intent", "provider"),
         "Seconds from a request's start to its end.",
-        (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60),
+        (0.1, 0.25, 0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 10, 12.5, 15, 20, 30, 45, 60, 120),
     ),
     Family("chat_requests_resumed_total", "counter", ("intent",), "Requests that continue an interrupted one."),
     Family(
@@ -176,9 +177,20 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family("chat_intent_total", "counter", ("intent",), "Finished requests by intent."),
     Family("chat_errors_total", "counter", ("intent", "error_type"), "Failed requests by exception class."),
-    Family("graph_node_runs_total", "counter", ("node", "status"), "Runs of a graph's nodes."),
-    Family("graph_node_duration_seconds", "histogram", ("node",), "Seconds of one run of a node.", _NODE_SECONDS),
-    Family("chat_subagent_calls_total", "counter", ("subagent", "status"), "Runs of the nodes named as subagents."),
+    Family("graph_node_runs_total", "counter", ("node", "agent_name", "status"), "Runs of a graph's nodes."),
+    Family(
+        "graph_node_duration_seconds",
+        "histogram",
+        ("node", "agent_name"),
+        "Seconds of one run of a node.",
+        _NODE_SECONDS,
+    ),
+    Family(
+        "chat_subagent_calls_total",
+        "counter",
+        ("subagent", "status"),
+        "Runs of the nodes and agents named as subagents.",
+    ),
     Family(
         "chat_subagent_duration_seconds", "histogram", ("subagent",), "Seconds of one run of a subagent.", _NODE_SECONDS
     ),
@@ -187,7 +199,7 @@ FAMILIES: tuple[Family, ...] = (
         "histogram",
         ("agent_name", "model", "tenant_id"),
         "Seconds of one request of an agent.",
-        (0.1, 0.5, 1, 2, 5, 10, 30, 60),
+        (0.1, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 60),
     ),
     Family("agent_errors_total", "counter", ("agent_name", "error_type", "tenant_id"), "Failed requests of an agent."),
     Family("agent_active_sessions", "gauge", ("agent_name", "tenant_id"), "Requests open now."),
@@ -249,6 +261,16 @@ FAMILIES: tuple[Family, ...] = (
         "Runs closed as too many were open, or one for too long.",
     ),
     Family(
-        "eco2_callbacks_label_overflow_total", "counter", ("label",), "Label values replaced by 'other' past the cap."
+        "eco2_callbacks_label_overflow_total",
+        "counter",
+        ("label",),
+        "Label values replaced by 'other': past the cap, or a text.",
+    ),
+    Family(
+        "eco2_callbacks_prices_age_seconds",
+        "gauge",
+        (),
+        "Age of the price data in use.",
+        is_setting=True,
     ),
 )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-__all__ = ["OTHER", "LabelLimiter"]
+from eco2_callbacks.prometheus.label_texts import is_text
+
+__all__ = ["OTHER", "LabelLimiter", "exposable"]
 
 OTHER = "other"
 _MAX_REMEMBERED = 10_000
@@ -13,7 +15,7 @@ _MAX_LENGTH = 120
 
 
 class LabelLimiter:
-    """Admits the first values of a label; later ones become ``other``.
+    """Admits the first values of a label; later ones, and texts, become ``other``.
 
     Args:
         on_overflow: Called with the label's name for each rejected value, once per value while it is remembered.
@@ -30,14 +32,15 @@ class LabelLimiter:
 
         The value is made fit for the exposition: cut to 120 characters, lone surrogates replaced.
         """
-        value = value[:_MAX_LENGTH].encode("utf-8", "replace").decode("utf-8")
+        is_refused = is_text(label, value[: 2 * _MAX_LENGTH])
+        value = exposable(value)
         if not value or value == OTHER:
             return value
         with self._lock:
             admitted = self._admitted.setdefault(label, set())
-            if value in admitted:
+            if value in admitted and not is_refused:
                 return value
-            if len(admitted) < cap:
+            if len(admitted) < cap and not is_refused:
                 admitted.add(value)
                 return value
             rejected = self._rejected.setdefault(label, set())
@@ -47,3 +50,8 @@ class LabelLimiter:
                 rejected.add(value)
         self._on_overflow(label)
         return OTHER
+
+
+def exposable(value: str) -> str:
+    """Return a value fit for the exposition: cut to 120 characters, lone surrogates replaced."""
+    return value[:_MAX_LENGTH].encode("utf-8", "replace").decode("utf-8")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import ClassVar, get_args
+from typing import ClassVar, NamedTuple, TypeAlias, get_args
 
 from eco2_callbacks.pricing import COST_PARTS, EXACT
 from eco2_callbacks.prometheus.instruments import Instruments, observe_all
@@ -19,12 +19,14 @@ from eco2_callbacks.records import (
     Record,
     RetrieverCall,
     RetryReason,
+    Status,
     ToolCall,
     UnpricedReason,
 )
 from eco2_callbacks.runs import Stream
 
 __all__ = [
+    "AgentRun",
     "CallSeries",
     "NodeSeries",
     "PublishSeries",
@@ -67,16 +69,16 @@ class Series:
 
 
 class CallSeries(Series):
-    """A model's calls in one node, for one intent and tenant."""
+    """A model's calls in one node of one agent, for one intent and tenant."""
 
-    LABELS = ("node", "intent", "provider", "model", "tenant_id")
+    LABELS = ("node", "agent_name", "intent", "provider", "model", "tenant_id")
 
     def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
         super().__init__(instruments, labels, label)
         self._label = label
         self._place = place = selector(labels, "node", "provider", "model")
         model = selector(labels, "provider", "model")
-        spent = selector(labels, "node", "intent", "provider", "model")
+        spent = selector(labels, "node", "agent_name", "intent", "provider", "model")
         payer = selector(labels, "provider", "model", "tenant_id")
         counter = instruments.counter
         calls, tokens = counter("llm_calls_total"), counter("llm_tokens_total")
@@ -234,6 +236,16 @@ class PublishSeries(Series):
         observe_all(self._latency, seconds)
 
 
+class AgentRun(NamedTuple):
+    """A run of an agent that is no node's."""
+
+    status: Status
+    duration_seconds: float
+
+
+CountedRun: TypeAlias = NodeRun | ToolCall | AgentRun
+
+
 class _RunSeries(Series):
     """Runs that are counted by status and timed."""
 
@@ -246,23 +258,24 @@ class _RunSeries(Series):
         self._runs = {status: runs.labels(status=status, **labels) for status in _RUN_STATUSES}
         self._duration = instruments.histogram(self.SECONDS).labels(**labels)
 
-    def count(self, runs: Sequence[NodeRun | ToolCall]) -> None:
+    def count(self, runs: Sequence[CountedRun]) -> None:
         """Count runs."""
         for run in runs:
             self._runs[run.status].inc()
-            self._duration.observe(run.duration_seconds, exemplar_of(run))
+            exemplar = None if isinstance(run, AgentRun) else exemplar_of(run)
+            self._duration.observe(run.duration_seconds, exemplar)
 
 
 class NodeSeries(_RunSeries):
-    """A node's runs."""
+    """A node's runs, by agent."""
 
-    LABELS = ("node",)
+    LABELS = ("node", "agent_name")
     RUNS = "graph_node_runs_total"
     SECONDS = "graph_node_duration_seconds"
 
 
 class SubagentSeries(_RunSeries):
-    """Runs of a node named as subagent."""
+    """Runs of a node or agent named as subagent."""
 
     LABELS = ("subagent",)
     RUNS = "chat_subagent_calls_total"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from eco2_callbacks.runs.attribution import UNCLASSIFIED, identifier
+from eco2_callbacks.runs.attribution import UNCLASSIFIED
 from eco2_callbacks.runs.feedback import Feedback
+from eco2_callbacks.runs.identities import AttributionKeys, IdentityReader, read_keys
 from eco2_callbacks.runs.observers import RunObserver
 from eco2_callbacks.runs.open_runs import (
     OpenGraphRun,
@@ -14,25 +15,33 @@ from eco2_callbacks.runs.open_runs import (
     RequestContext,
 )
 from eco2_callbacks.runs.outcomes import SUCCESS, Outcome, outcome_of
+from eco2_callbacks.runs.places import PlaceFinder
 from eco2_callbacks.runs.recorder import Recorder
 from eco2_callbacks.runs.streams import Stream
+from eco2_callbacks.runs.text_values import UnreadableError, identifier, text_of
 from eco2_callbacks.runs.tracker import Tracker
 
 __all__ = [
     "SUCCESS",
     "UNCLASSIFIED",
+    "AttributionKeys",
     "Feedback",
+    "IdentityReader",
     "OpenGraphRun",
     "OpenLLMCall",
     "OpenNodeRun",
     "OpenRun",
     "OpenToolCall",
     "Outcome",
+    "PlaceFinder",
     "Recorder",
     "RequestContext",
     "RunObserver",
     "Stream",
     "Tracker",
+    "UnreadableError",
     "identifier",
     "outcome_of",
+    "read_keys",
+    "text_of",
 ]

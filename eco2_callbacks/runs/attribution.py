@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 from typing import Any
 
+from eco2_callbacks.runs.identities import Identity
 from eco2_callbacks.runs.open_runs import RequestContext
+from eco2_callbacks.runs.text_values import UnreadableError, identifier, text_of
 
 __all__ = [
     "UNCLASSIFIED",
-    "identifier",
     "labels_of_run",
     "state_values",
-    "text_of",
     "updates_of",
     "value_at",
 ]
@@ -22,29 +21,17 @@ UNCLASSIFIED = "unclassified"
 _NO_STATE: Mapping[str, str] = {}
 
 
-def labels_of_run(context: RequestContext | None, metadata: Mapping[str, Any]) -> tuple[str, str, str]:
+def labels_of_run(
+    context: RequestContext | None, metadata: Mapping[str, Any], identity: Identity
+) -> tuple[str, str, str]:
     """Return node, intent and tenant of a run; the state's intent and tenant win over those of the metadata."""
     state = _NO_STATE if context is None else context.state
     intent = state.get("intent") or text_of(metadata.get("intent"))
-    tenant_id = state.get("tenant_id") or text_of(metadata.get("tenant_id"))
+    tenant_id = state.get("tenant_id") or identity.tenant_id
     if context is not None:
         # Work that starts after its request ended may have lost the metadata.
-        intent, tenant_id = intent or context.intent, tenant_id or context.tenant_id
+        intent, tenant_id = intent or context.intent, tenant_id or context.current_tenant_id()
     return text_of(metadata.get("langgraph_node")), intent or UNCLASSIFIED, tenant_id
-
-
-def text_of(value: object) -> str:
-    """Return a metadata or state value as text: a string or string enum; ``""`` for anything else."""
-    if value is None or type(value) is str:
-        return value or ""
-    if isinstance(value, Enum):
-        value = value.value
-    return str(value) if isinstance(value, str) else ""
-
-
-def identifier(value: object) -> str | None:
-    """Return the identifier of a user, session or job as text; None if there is none."""
-    return None if value is None or value == "" else str(value)
 
 
 def state_values(outputs: object, keys: tuple[str, ...]) -> dict[str, str]:
@@ -52,7 +39,8 @@ def state_values(outputs: object, keys: tuple[str, ...]) -> dict[str, str]:
     values = {}
     for update in updates_of(outputs):
         for key in keys:
-            if text := text_of(value_at(update, key)):
+            value = value_at(update, key)
+            if text := text_of(value) or (_identifier(value) if key == "tenant_id" else ""):
                 values[key] = text
     return values
 
@@ -91,3 +79,10 @@ def value_at(update: object, key: str) -> Any:
         return getattr(update, key, None)
     except Exception:  # a property of the application's state may raise anything
         return None
+
+
+def _identifier(value: object) -> str:
+    try:
+        return identifier(value) or ""
+    except UnreadableError:
+        return ""

@@ -10,7 +10,9 @@ from uuid import UUID
 
 from langchain_core.runnables.config import var_child_runnable_config
 
+from eco2_callbacks.runs.identities import Identity
 from eco2_callbacks.runs.open_runs import OpenRun, RequestContext
+from eco2_callbacks.runs.places import Place
 from eco2_callbacks.runs.run_table import OpenRunTable
 
 __all__ = ["Enclosing", "EnclosingRuns", "run_of_context"]
@@ -24,6 +26,12 @@ class Enclosing(NamedTuple):
 
     parent: OpenRun | None = None
     context: RequestContext | None = None
+    place: Place | None = None
+    identity: Identity | None = None
+
+
+def _below(run: OpenRun) -> Enclosing:
+    return Enclosing(run, run.context, run.place, run.identity)
 
 
 _NONE = Enclosing()
@@ -52,25 +60,25 @@ class EnclosingRuns:
 
     def __init__(self, runs: OpenRunTable) -> None:
         self._runs = runs
-        self._ended: dict[UUID, RequestContext] = {}
+        self._ended: dict[UUID, Enclosing] = {}
 
     def find(self, parent_run_id: UUID | None) -> Enclosing:
         """Return where a run with this parent id starts."""
         if parent_run_id is not None and (run := self._runs.get(parent_run_id)) is not None:
-            return Enclosing(run, run.context)
+            return _below(run)
         context_run_id = _context_run_id()
         if context_run_id is not None and (run := self._runs.get(context_run_id)) is not None:
-            return Enclosing(run, run.context)
+            return _below(run)
         if parent_run_id is None and context_run_id is None:
             return _NONE
         ancestors = list(_ancestors(parent_run_id)) if parent_run_id is not None else []
         for run_id in ancestors:
             if (run := self._runs.get(run_id)) is not None:
-                return Enclosing(run, run.context)
+                return _below(run)
         if self._ended:
             for ended_id in (parent_run_id, context_run_id, *ancestors):
-                if ended_id is not None and (context := self._ended.get(ended_id)) is not None:
-                    return Enclosing(None, context)
+                if ended_id is not None and (ended := self._ended.get(ended_id)) is not None:
+                    return ended
         return _NONE
 
     def remember_ended(self, run: OpenRun) -> None:
@@ -78,7 +86,7 @@ class EnclosingRuns:
         if run.context is None:
             return
         ended = self._ended
-        ended[run.run_id] = run.context
+        ended[run.run_id] = Enclosing(None, run.context, run.place, run.identity)
         if len(ended) > _MAX_ENDED:
             # Another thread may have removed it first.
             with suppress(KeyError, RuntimeError, StopIteration):

@@ -12,7 +12,9 @@ from uuid import UUID
 from langchain_core.messages import BaseMessage
 
 from eco2_callbacks.records import RetryReason
+from eco2_callbacks.runs.identities import NOTHING_SHARED, Identity, merge_shared
 from eco2_callbacks.runs.outcomes import Outcome
+from eco2_callbacks.runs.places import Place
 from eco2_callbacks.runs.spans import SpanIds, current_span
 from eco2_callbacks.runs.streams import Stream
 from eco2_callbacks.runs.totals import RunTotals
@@ -44,25 +46,29 @@ class RequestContext:
     Attributes:
         trace_id: Run id of the request.
         intent: From the request's metadata.
-        tenant_id: From the request's metadata.
+        tenant_id: From the request's metadata, known at its start.
         state: Labels that nodes put into the graph's state; they take precedence over the metadata.
+        shared: What runs of the request found in ``configurable`` and in the runtime context.
+        last_identity: The identity that was read last.
     """
 
-    __slots__ = ("intent", "state", "tenant_id", "trace_id")
+    __slots__ = ("intent", "last_identity", "shared", "state", "tenant_id", "trace_id")
 
-    def __init__(self, trace_id: UUID, intent: str, tenant_id: str) -> None:
+    def __init__(self, trace_id: UUID, intent: str, identity: Identity) -> None:
         self.trace_id = trace_id
         self.intent = intent
-        self.tenant_id = tenant_id
+        self.tenant_id = identity.tenant_id
         self.state: dict[str, str] = {}
+        self.shared = merge_shared(NOTHING_SHARED, identity)
+        self.last_identity = identity
 
     def current_intent(self) -> str:
         """Return the state's intent, or the metadata's."""
         return self.state.get("intent", self.intent)
 
     def current_tenant_id(self) -> str:
-        """Return the state's tenant, or the metadata's."""
-        return self.state.get("tenant_id", self.tenant_id)
+        """Return the state's tenant, or the metadata's, or one that a run found in the config."""
+        return self.state.get("tenant_id") or self.tenant_id or self.shared[0] or ""
 
 
 class Fallback:
@@ -84,6 +90,10 @@ class OpenRun:
         graph_run: The request; None below no request, or where the request has ended.
         node: The nearest enclosing node.
         tool: The nearest enclosing tool.
+        place: The agent, and the chain of agents and nodes.
+        identity: On whose behalf it runs.
+        name: Of a node's run, its node; of a link between runs, the run's free name.
+        agent: The agent whose own run this is; None for any other run.
         retry: Why this run repeats a failed one.
         fallback: On the run of a ``with_fallbacks``: its attempts.
         attempt_of: On each attempt: the ``with_fallbacks`` it belongs to.
@@ -91,6 +101,7 @@ class OpenRun:
         children: The open runs directly below.
         has_nodes: Whether a node ran below.
         defers_inputs: Whether LangSmith's tracer sends this run as a whole when it ends.
+        started: Seconds of the handler's clock.
         thread_id: Thread in which it started.
         task: Task in which it started.
         outcome: How the run ended, set with the next two when it ends.
@@ -99,6 +110,7 @@ class OpenRun:
     """
 
     __slots__ = (
+        "agent",
         "attempt_of",
         "children",
         "context",
@@ -108,12 +120,16 @@ class OpenRun:
         "fallback",
         "graph_run",
         "has_nodes",
+        "identity",
+        "name",
         "node",
         "outcome",
         "output",
         "parent",
+        "place",
         "retry",
         "run_id",
+        "started",
         "task",
         "thread_id",
         "tool",
@@ -122,8 +138,13 @@ class OpenRun:
     outcome: Outcome
     duration_seconds: float
 
-    def __init__(self, run_id: UUID) -> None:
+    def __init__(self, run_id: UUID, *, started: float, place: Place, identity: Identity, name: object = None) -> None:
         self.run_id = run_id
+        self.started = started
+        self.place = place
+        self.identity = identity
+        self.name = name
+        self.agent: str | None = None
         self.trace_id = run_id
         self.context: RequestContext | None = None
         self.parent: OpenRun | None = None
@@ -169,19 +190,18 @@ class TimedRun(OpenRun):
             that is current at the end may be another one.
     """
 
-    __slots__ = ("metadata", "span", "started", "started_at", "tags")
+    __slots__ = ("metadata", "span", "started_at", "tags")
 
     def __init__(
         self,
         run_id: UUID,
         *,
-        started: float,
         started_at: datetime,
         metadata: Mapping[str, Any],
         tags: tuple[str, ...] = (),
+        **placed: Any,
     ) -> None:
-        super().__init__(run_id)
-        self.started = started
+        super().__init__(run_id, **placed)
         self.started_at = started_at
         self.metadata = metadata
         self.tags = tags
@@ -220,13 +240,13 @@ class OpenNodeRun(TimedRun):
         parallel: Whether a node of another nested graph ran beside this one.
     """
 
-    __slots__ = ("name", "parallel", "step", "task_namespace", "tasks", "totals")
+    __slots__ = ("parallel", "step", "task_namespace", "tasks", "totals")
+    name: str
 
     def __init__(
         self, run_id: UUID, *, name: str, step: int | None, task_namespace: str, tasks: set[str], **timed: Any
     ) -> None:
-        super().__init__(run_id, **timed)
-        self.name = name
+        super().__init__(run_id, name=name, **timed)
         self.step = step
         self.task_namespace = task_namespace
         self.tasks = tasks
@@ -242,7 +262,8 @@ class OpenNodeRun(TimedRun):
 class OpenToolCall(TimedRun):
     """A tool's or retriever's run."""
 
-    __slots__ = ("input_text", "intent", "is_retriever", "name", "node_name", "tenant_id")
+    __slots__ = ("input_text", "intent", "is_retriever", "node_name", "tenant_id")
+    name: str
 
     def __init__(
         self,
@@ -256,8 +277,7 @@ class OpenToolCall(TimedRun):
         tenant_id: str,
         **timed: Any,
     ) -> None:
-        super().__init__(run_id, **timed)
-        self.name = name
+        super().__init__(run_id, name=name, **timed)
         self.is_retriever = is_retriever
         self.input_text = input_text
         self.node_name = node_name

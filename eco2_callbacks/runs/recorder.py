@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from uuid import UUID
 
 from eco2_callbacks.records import GraphRun, LLMCall, NodeRun, Record, RetrieverCall, ToolCall
-from eco2_callbacks.runs.attribution import identifier, labels_of_run
+from eco2_callbacks.runs.attribution import labels_of_run
 from eco2_callbacks.runs.feedback import Feedback, read_scores
+from eco2_callbacks.runs.identities import NOTHING_SHARED
 from eco2_callbacks.runs.open_runs import OpenGraphRun, OpenLLMCall, OpenNodeRun, OpenRun, OpenToolCall
 
 __all__ = ["Recorder"]
@@ -24,22 +24,16 @@ class Recorder:
 
     Args:
         bill: Returns the record of a model call.
-        agent_name: As the handler's.
         feedback: As the handler's.
-        on_failure: Called, while the exception is handled, with the callback's name and the run id.
     """
 
     def __init__(
         self,
         *,
         bill: Callable[[OpenLLMCall], LLMCall],
-        agent_name: str,
         feedback: Feedback,
-        on_failure: Callable[[str, UUID], None],
     ) -> None:
         self._bill = bill
-        self._on_failure = on_failure
-        self._agent_name = agent_name
         self._feedback = feedback
 
     def record(self, run: OpenRun) -> Record | None:
@@ -67,8 +61,9 @@ class Recorder:
     def _record_node(self, node: OpenNodeRun) -> NodeRun:
         outcome = node.outcome
         paths = self._feedback.get(node.name)
-        _, intent, tenant_id = labels_of_run(node.context, node.metadata)
-        totals = node.totals
+        context = node.context
+        _, intent, tenant_id = labels_of_run(context, node.metadata, node.identity)
+        totals, place = node.totals, node.place
         return NodeRun(
             run_id=node.run_id,
             trace_id=node.trace_id,
@@ -76,7 +71,9 @@ class Recorder:
             step=node.step,
             parallel=node.is_parallel,
             intent=intent,
-            tenant_id=tenant_id,
+            agent_name=place.agent_name,
+            path=place.path,
+            **node.identity.fields(tenant_id, NOTHING_SHARED if context is None else context.shared),
             status=outcome.status,
             error_type=outcome.error_type,
             started_at=node.started_at,
@@ -94,9 +91,10 @@ class Recorder:
             "run_id": tool.run_id,
             "trace_id": tool.trace_id,
             "node": tool.node_name,
-            "agent_name": self._agent_name,
+            "agent_name": tool.place.agent_name,
+            "path": tool.place.path,
             "intent": tool.intent,
-            "tenant_id": tool.tenant_id,
+            **tool.identity.fields(tool.tenant_id),
             "status": tool.outcome.status,
             "error_type": tool.outcome.error_type,
             "started_at": tool.started_at,
@@ -117,12 +115,10 @@ class Recorder:
         run.graph_run = None  # it refers to itself: without the cycle it is freed at once
         return GraphRun(
             trace_id=run.run_id,
-            agent_name=self._agent_name,
+            agent_name=run.place.agent_name,
+            path=run.place.path,
             intent=context.current_intent(),
-            tenant_id=context.current_tenant_id(),
-            user_id=self._identifier(run, metadata.get("user_id")),
-            session_id=self._identifier(run, metadata.get("session_id", metadata.get("thread_id"))),
-            job_id=self._identifier(run, metadata.get("job_id")),
+            **run.identity.fields(context.current_tenant_id(), context.shared),
             status="interrupted" if run.interrupted and status == "success" else status,
             error_type=run.outcome.error_type,
             resumed=run.resumed,
@@ -130,6 +126,7 @@ class Recorder:
             duration_seconds=run.duration_seconds,
             provider=totals.provider,
             model=totals.model,
+            request_model=totals.request_model,
             llm_calls=totals.llm_calls,
             tool_calls=totals.tool_calls,
             usage=totals.usage(),
@@ -140,11 +137,3 @@ class Recorder:
             metadata=metadata,
             **run.span,
         )
-
-    def _identifier(self, run: OpenGraphRun, value: object) -> str | None:
-        """Return an identifier as text; None, counted, where the application's object cannot be shown."""
-        try:
-            return identifier(value)
-        except Exception:
-            self._on_failure("emit", run.run_id)
-            return None

@@ -12,7 +12,17 @@ __all__ = ["RunTotals"]
 class RunTotals:
     """Keeps the model calls below a run one by one; adds them up once, when the run ends."""
 
-    __slots__ = ("_costs", "_usages", "estimated", "llm_calls", "model", "provider", "tool_calls", "unpriced_calls")
+    __slots__ = (
+        "_costs",
+        "_usages",
+        "estimated",
+        "llm_calls",
+        "model",
+        "provider",
+        "request_model",
+        "tool_calls",
+        "unpriced_calls",
+    )
 
     def __init__(self) -> None:
         self._usages: list[TokenUsage] = []
@@ -23,11 +33,12 @@ class RunTotals:
         self.estimated = False
         self.provider = ""
         self.model = ""
+        self.request_model = ""
 
     def add_call(self, call: LLMCall) -> None:
         """Add one model call."""
         self.llm_calls += 1
-        self.provider, self.model = call.provider, call.model
+        self.provider, self.model, self.request_model = call.provider, call.model, call.request_model
         if call.usage is not None:
             self._usages.append(call.usage)
         if call.cost is not None:

@@ -16,9 +16,9 @@ from eco2_callbacks.runs.attribution import (
     UNCLASSIFIED,
     labels_of_run,
     state_values,
-    text_of,
 )
 from eco2_callbacks.runs.enclosing import Enclosing, EnclosingRuns
+from eco2_callbacks.runs.identities import Identity, IdentityReader, merge_shared
 from eco2_callbacks.runs.observers import RunObserver
 from eco2_callbacks.runs.open_runs import (
     OpenGraphRun,
@@ -29,10 +29,12 @@ from eco2_callbacks.runs.open_runs import (
     RequestContext,
 )
 from eco2_callbacks.runs.outcomes import ABANDONED, Outcome
+from eco2_callbacks.runs.places import Place, PlaceFinder
 from eco2_callbacks.runs.recorder import Recorder
 from eco2_callbacks.runs.retries import RetryDetector
 from eco2_callbacks.runs.run_table import OpenRunTable
 from eco2_callbacks.runs.streams import Stream
+from eco2_callbacks.runs.text_values import text_of
 from eco2_callbacks.usage import request_model, served_model
 
 __all__ = ["Tracker"]
@@ -55,6 +57,8 @@ class Tracker(forks.ForkAware):
         recorder: Makes the records.
         observers: Follow the runs; called in this order.
         on_failure: Called, while the exception is handled, with the callback's name and the run id.
+        places: Finds the place of a run.
+        identities: Reads on whose behalf a run spends.
         state_labels: As the handler's.
         clock: As the handler's.
         now: As the handler's.
@@ -66,6 +70,8 @@ class Tracker(forks.ForkAware):
         recorder: Recorder,
         observers: Sequence[RunObserver],
         on_failure: Callable[[str, UUID | None], None],
+        places: PlaceFinder,
+        identities: IdentityReader,
         state_labels: tuple[str, ...],
         clock: Callable[[], float],
         now: Callable[[], datetime],
@@ -73,6 +79,8 @@ class Tracker(forks.ForkAware):
         self._recorder = recorder
         self._observers = tuple(observers)
         self._on_failure = on_failure
+        self._places = places
+        self._identities = identities
         self._state_labels = state_labels
         self._clock = clock
         self._now = now
@@ -124,7 +132,7 @@ class Tracker(forks.ForkAware):
         elif enclosing.parent is None and enclosing.context is None:
             run = self._new_request(run_id, inputs, tags, metadata)
         else:
-            run = OpenRun(run_id)
+            run = self._new_link(run_id, enclosing, name, metadata)
         run.defers_inputs = defers_inputs
         self._start(run, enclosing, name, tags)
 
@@ -147,13 +155,16 @@ class Tracker(forks.ForkAware):
         metadata = metadata or _NO_METADATA
         params = params if isinstance(params, dict) else _NO_METADATA
         enclosing = self._enclosing.find(parent_run_id)
-        node, intent, tenant_id = labels_of_run(enclosing.context, metadata)
+        identity = self._identity_of(enclosing, metadata)
+        node, intent, tenant_id = labels_of_run(enclosing.context, metadata, identity)
         call = OpenLLMCall(
             run_id,
             parent_run_id=parent_run_id,
             node_name=node,
             intent=intent,
             tenant_id=tenant_id,
+            place=self._places.place_of(enclosing.place, metadata),
+            identity=identity,
             operation="text_completion" if prompts else "chat",
             served=served_model(metadata, serialized),
             request_model=request_model(metadata, params),
@@ -185,7 +196,8 @@ class Tracker(forks.ForkAware):
             return  # attached twice
         metadata = metadata or _NO_METADATA
         enclosing = self._enclosing.find(parent_run_id)
-        node, intent, tenant_id = labels_of_run(enclosing.context, metadata)
+        identity = self._identity_of(enclosing, metadata)
+        node, intent, tenant_id = labels_of_run(enclosing.context, metadata, identity)
         run = OpenToolCall(
             run_id,
             name=name,
@@ -194,6 +206,8 @@ class Tracker(forks.ForkAware):
             node_name=node,
             intent=intent,
             tenant_id=tenant_id,
+            place=self._places.place_of(enclosing.place, metadata),
+            identity=identity,
             metadata=metadata,
             started_at=self._now(),
             started=self._clock(),
@@ -242,10 +256,13 @@ class Tracker(forks.ForkAware):
     def _new_request(
         self, run_id: UUID, inputs: object, tags: Sequence[str] | None, metadata: Mapping[str, Any]
     ) -> OpenGraphRun:
-        intent, tenant_id = text_of(metadata.get("intent")) or UNCLASSIFIED, text_of(metadata.get("tenant_id"))
+        intent = text_of(metadata.get("intent")) or UNCLASSIFIED
+        identity = self._identities.identity_of(None, None, metadata, in_graph="langgraph_node" in metadata)
         request = OpenGraphRun(
             run_id,
-            own_context=RequestContext(run_id, intent, tenant_id),
+            own_context=RequestContext(run_id, intent, identity),
+            place=self._places.place_of(None, metadata),
+            identity=identity,
             # A resumed graph gets no input, or a Command. What nodes put into the state before still holds.
             resumed=inputs is None or type(inputs).__name__ == "Command",
             tags=tuple(tags or ()),
@@ -275,6 +292,8 @@ class Tracker(forks.ForkAware):
         tasks.add(task_namespace)
         return OpenNodeRun(
             run_id,
+            place=self._place_of_node(enclosing, name, metadata),
+            identity=self._identity_of(enclosing, metadata),
             name=name,
             step=step,
             task_namespace=task_namespace,
@@ -284,8 +303,38 @@ class Tracker(forks.ForkAware):
             started=self._clock(),
         )
 
+    def _new_link(self, run_id: UUID, enclosing: Enclosing, name: object, metadata: Mapping[str, Any]) -> OpenRun:
+        around = enclosing.place
+        place = self._places.place_of(around, metadata)
+        identity = enclosing.identity or self._identity_of(enclosing, metadata)
+        run = OpenRun(run_id, started=self._clock(), place=place, identity=identity, name=name)
+        if around is not None and place is not around:
+            run.agent = place.agent_name
+        return run
+
+    def _place_of_node(self, enclosing: Enclosing, name: str, metadata: Mapping[str, Any]) -> Place:
+        """Return the place of a node's run. That the run above is a graph shows when its first node starts."""
+        graph, around = enclosing.parent, enclosing.place
+        if graph is not None and graph.agent is None and graph.parent is not None and type(graph) is OpenRun:
+            inside = self._places.in_graph(graph.place, graph.name, None if graph.node is None else graph.node.name)
+            if inside is not graph.place:
+                graph.place = around = inside
+                graph.agent = inside.agent_name
+        place = self._places.place_of(around, metadata)
+        # Without a run above, the namespace of the metadata ends with the node itself.
+        return place if around is None and place.last == name else place.at_node(name)
+
+    def _identity_of(self, enclosing: Enclosing, metadata: Mapping[str, Any]) -> Identity:
+        context, around = enclosing.context, enclosing.identity
+        sibling = None if context is None else context.last_identity
+        identity = self._identities.identity_of(around, sibling, metadata, in_graph="langgraph_node" in metadata)
+        if context is not None and identity is not sibling and identity is not around:
+            context.last_identity = identity
+            context.shared = merge_shared(context.shared, identity)
+        return identity
+
     def _start(self, run: OpenRun, enclosing: Enclosing, name: object, tags: Sequence[str] | None) -> None:
-        parent, context = enclosing
+        parent, context = enclosing.parent, enclosing.context
         if parent is not None:
             run.parent, run.graph_run, run.trace_id = parent, parent.graph_run, parent.trace_id
             run.node = parent if isinstance(parent, OpenNodeRun) else parent.node
@@ -329,9 +378,8 @@ class Tracker(forks.ForkAware):
             run.output = None
 
     def _update_tree(self, run: OpenRun, outcome: Outcome, output: Any) -> None:
-        started = getattr(run, "started", None)
         left_at = getattr(run, "left_at", None) if outcome is ABANDONED else None
-        run.duration_seconds = 0.0 if started is None else (self._clock() if left_at is None else left_at) - started
+        run.duration_seconds = (self._clock() if left_at is None else left_at) - run.started
         self._retries.on_end(run, outcome)
         if isinstance(run, OpenNodeRun):
             if outcome.status == "interrupted" and run.graph_run is not None:

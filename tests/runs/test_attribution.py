@@ -20,7 +20,8 @@ from pydantic import BaseModel
 
 from eco2_callbacks import PriceBook, TokenUsage
 from eco2_callbacks.prometheus.label_limiter import OTHER, LabelLimiter
-from eco2_callbacks.runs.attribution import identifier, state_values, text_of
+from eco2_callbacks.runs.attribution import state_values
+from eco2_callbacks.runs.text_values import identifier, text_of
 from eco2_callbacks.usage import provider_of, request_model
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
@@ -303,7 +304,7 @@ def test_a_state_may_have_a_field_named_update() -> None:
 @pytest.mark.parametrize("value", ["waste\ud83d", "x" * 500], ids=["lone_surrogate", "long"])
 def test_an_invalid_label_value_is_sanitised(value: str) -> None:
     """A lone surrogate is replaced and a long value is cut, so that every scrape works."""
-    admitted = LabelLimiter(lambda label: None).admit("intent", value, 10)
+    admitted = LabelLimiter(lambda label: None).admit("model", value, 10)
 
     assert admitted.encode() == (value.replace("\ud83d", "?")[:120]).encode()
 

@@ -35,7 +35,7 @@ async def test_an_interrupt_is_no_error_and_marks_the_request(
         ("NodeRun", "success"),
         ("GraphRun", "success"),
     ]
-    assert sample(registry, "graph_node_runs_total", node="ask", status="error") == 0
+    assert sample(registry, "graph_node_runs_total", node="ask", agent_name="eco2", status="error") == 0
     assert sample(registry, "chat_requests_total", intent="unclassified", status="interrupted", provider="") == 1
 
 

@@ -43,7 +43,7 @@ async def test_with_retry_marks_the_second_attempt(
     await model.ainvoke("hello", config={"callbacks": [handler]})
 
     assert [(call.status, call.retry) for call in records.calls] == [("error", None), ("success", "retry")]
-    labels = {"node": "", "provider": "openai", "model": "gpt-5.2-2025-12-11"}
+    labels = {"node": "", "provider": "openai", "model": "gpt-5.2"}
     assert sample(registry, "llm_retries_total", reason="retry", **labels) == 1
 
 
