@@ -308,8 +308,8 @@ class Tracker(forks.ForkAware):
         place = self._places.place_of(around, metadata)
         identity = enclosing.identity or self._identity_of(enclosing, metadata)
         run = OpenRun(run_id, started=self._clock(), place=place, identity=identity, name=name)
-        if around is not None and place is not around:
-            run.agent = place.agent_name
+        if around is not None and place.path != around.path:
+            run.agent = place.agent_name  # else the node around it has the same name, and counts
         return run
 
     def _place_of_node(self, enclosing: Enclosing, name: str, metadata: Mapping[str, Any]) -> Place:
@@ -318,8 +318,9 @@ class Tracker(forks.ForkAware):
         if graph is not None and graph.agent is None and graph.parent is not None and type(graph) is OpenRun:
             inside = self._places.in_graph(graph.place, graph.name, None if graph.node is None else graph.node.name)
             if inside is not graph.place:
+                if inside.path != graph.place.path:
+                    graph.agent = inside.agent_name
                 graph.place = around = inside
-                graph.agent = inside.agent_name
         place = self._places.place_of(around, metadata)
         # Without a run above, the namespace of the metadata ends with the node itself.
         return place if around is None and place.last == name else place.at_node(name)

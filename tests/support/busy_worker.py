@@ -53,7 +53,7 @@ def trouble(registry: CollectorRegistry, during_stream: Callable[[], None]) -> R
     - An answer gets a low score.
     - A tool and its node fail.
     - Readers come back, and a publisher reports an invalid duration.
-    - One tenant exceeds the limit.
+    - One tenant is a text.
     - A run never ends.
 
     ``during_stream`` is called in the middle of a stream, inside a span.
@@ -74,12 +74,12 @@ def trouble(registry: CollectorRegistry, during_stream: Callable[[], None]) -> R
 
     graph = StateGraph(_State).add_sequence([feedback, answer, location]).add_edge(START, "feedback").compile()
     records = Records()
-    with make_handler(registry, max_tenants=len(_TENANTS), sinks=[records]) as handler:
+    with make_handler(registry, sinks=[records]) as handler:
         handler.stream_metrics.recovered("catch_up", "success")
         handler.stream_metrics.recovered("snapshot", "error")
         handler.stream_metrics.published("answer", -1.0)
         with TracerProvider().get_tracer("busy").start_as_current_span("job"), suppress(ConnectionError):
-            graph.invoke({}, {"callbacks": [handler], "metadata": {"tenant_id": str(uuid4())}})
+            graph.invoke({}, {"callbacks": [handler], "metadata": {"tenant_id": f"text {uuid4()}"}})
     hours = iter((0, 7))
     with make_handler(registry, clock=lambda: next(hours, 7) * 3600.0) as handler:
         handler.on_chain_start({}, {}, run_id=uuid4())

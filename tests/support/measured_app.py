@@ -117,6 +117,12 @@ class Measured:
         usd = round(float(_usd(answered)), 9)
         for name in ("llm_cost_dollars_total", "graph_node_cost_dollars_total"):
             yield from _differ(name, usd, round(self.total(name), 9))
+        spent: dict[Any, float] = defaultdict(float)
+        for call in self.calls:
+            if call.cost is not None and call.cost.total_usd:
+                spent[call.agent_name, call.node] += float(call.cost.total_usd)
+        counted = self.metric("graph_node_cost_dollars_total", "agent_name", "node")
+        yield from _differ("dollars by agent and node", _rounded(spent), _rounded(counted))
         for kind in ("input", "output"):
             tokens = sum(getattr(served, f"{kind}_tokens") for served in answered)
             yield from _differ(f"llm_tokens_total {kind}", tokens, self.total("llm_tokens_total", token_type=kind))
@@ -163,6 +169,7 @@ class Measured:
 _SHAPE = (
     *("node", "tool_name", "model", "status", "error_type", "retry", "parallel", "intent", "tenant_id", "resumed"),
     *("llm_calls", "tool_calls", "estimated", "unpriced_reason", "session_id"),
+    *("agent_name", "path", "purpose", "user_id", "job_id", "feature", "prompt_version"),
 )
 
 
@@ -249,6 +256,10 @@ def _usd(answered: list[Served]) -> Decimal:
 
 def _tokens(answered: list[Served]) -> int:
     return sum(served.input_tokens + served.output_tokens for served in answered)
+
+
+def _rounded(spent: Mapping[Any, float]) -> dict[Any, float]:
+    return {key: round(usd, 9) for key, usd in spent.items()}
 
 
 def _metadata(run: Mapping[str, Any]) -> Mapping[str, Any]:
