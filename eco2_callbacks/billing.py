@@ -79,6 +79,8 @@ class CallBiller:
             bill = _Bill(Answer(call.request_model), unpriced_reason="no_usage")
         answer, outcome = bill.answer, call.outcome
         arrivals = call.stream.arrivals if call.stream is not None else ()
+        purpose = call.metadata.get("lc_source")
+        _, user_id, session_id, job_id, feature, prompt_version = call.identity.texts
         return LLMCall(
             run_id=call.run_id,
             trace_id=call.trace_id,
@@ -88,8 +90,13 @@ class CallBiller:
             intent=call.intent,
             agent_name=call.place.agent_name,
             path=call.place.path,
-            purpose=text_of(call.metadata.get("lc_source"))[:_MAX_PURPOSE] or None,
-            **call.identity.fields(call.tenant_id),
+            purpose=None if purpose is None else text_of(purpose)[:_MAX_PURPOSE] or None,
+            tenant_id=call.tenant_id,
+            user_id=user_id,
+            session_id=session_id,
+            job_id=job_id,
+            feature=feature,
+            prompt_version=prompt_version,
             provider=call.provider,
             model=answer.model,
             request_model=call.request_model,

@@ -19,6 +19,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generati
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from eco2_callbacks.billing import CallBiller
+from eco2_callbacks.errors import ConfigError
 from eco2_callbacks.langsmith import Features, LangSmithObserver, release_langsmith_key, withhold_langsmith_key
 from eco2_callbacks.log_once import is_first
 from eco2_callbacks.pricing import PriceBook
@@ -32,6 +33,8 @@ from eco2_callbacks.runs import (
     PlaceFinder,
     Recorder,
     Tracker,
+    UnreadableError,
+    identifier,
     outcome_of,
     read_keys,
 )
@@ -100,7 +103,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         sinks: Sequence[Sink] = (),
         agent_name: str = "",
         subagents: Sequence[str] = (),
-        tenants: Sequence[str] = (),
+        tenants: Sequence[str | int | UUID] = (),
         features: Features | None = None,
         feedback: Feedback | None = None,
         budgets: Mapping[str, Budget] | None = None,
@@ -128,7 +131,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             registry,
             agent_name=agent_name,
             subagents=subagents,
-            tenants=[*tenants, *(budgets or {})],
+            tenants=[*_tenants(tenants), *(budgets or {})],
             scores=[(node, key) for node, keys in (feedback or {}).items() for key in keys],
             max_label_values=max_label_values,
             max_tenants=max_tenants,
@@ -475,6 +478,17 @@ class Eco2CallbackHandler(BaseCallbackHandler):
     def _failed(self, callback: str, run_id: UUID | None) -> None:
         _logger.exception("%s failed for run %s; the application is not affected.", callback, run_id)
         self._exporter.count_error(callback)
+
+
+def _tenants(tenants: Sequence[str | int | UUID]) -> list[str]:
+    if isinstance(tenants, str):
+        raise ConfigError(f"tenants is {tenants!r}, wanted a list of tenants; pass [{tenants!r}].")
+    try:
+        return [text for tenant in tenants if (text := identifier(tenant)) is not None]
+    except UnreadableError as error:
+        raise ConfigError(f"tenants holds {error}, wanted texts, integers or UUIDs.") from None
+    except TypeError:
+        raise ConfigError(f"tenants is {tenants!r}, wanted a list of tenants.") from None
 
 
 def _age_seconds(book: PriceBook, now: Callable[[], datetime]) -> float:

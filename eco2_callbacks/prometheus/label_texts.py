@@ -13,7 +13,7 @@ _PHONE_DIGITS = 7
 _SPACE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f@]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # A tenant's id may be a number, so only what is written as a phone number counts as one.
-_PHONE = re.compile(r"[+(]\d|0\d{1,3}[-.)/]\d{3,4}[-.]?\d{4}$")
+_PHONE = re.compile(r"(?<![\w.-])(?:\+\(?\d[\d ().-]{5,}|\(?0\d{1,3}[-.)/ ]+\d{3,4}[-. ]?\d{4})(?!\w)")
 
 
 def is_text(label: str, value: str) -> bool:
@@ -24,13 +24,14 @@ def is_text(label: str, value: str) -> bool:
     =============================  ==============================================================================
     ``intent``, ``agent_name``     over 64 characters, or has a space, ``@`` or seven digits
     ``tenant_id``                  over 64 characters, or has a space or ``@``, or is written as a phone number
-    any other                      more than four words, or has a line break or another control character
+    any other                      more than four words, or has a control character or a phone number
     =============================  ==============================================================================
     """
     if label not in ("intent", "agent_name", "tenant_id"):
-        return len(value.split(maxsplit=_MAX_WORDS)) > _MAX_WORDS or _CONTROL.search(value) is not None
+        words = value.split(maxsplit=_MAX_WORDS)
+        return len(words) > _MAX_WORDS or _CONTROL.search(value) is not None or _PHONE.search(value) is not None
     if len(value) > _MAX_LENGTH or _SPACE_OR_CONTROL.search(value) is not None:
         return True
     if label == "tenant_id":
-        return _PHONE.match(value) is not None
+        return _PHONE.search(value) is not None
     return sum(map(str.isdigit, value)) >= _PHONE_DIGITS

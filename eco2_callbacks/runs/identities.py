@@ -66,9 +66,7 @@ class Identity:
 
     __slots__ = ("inherited", "key_texts", "raws", "shared", "texts")
 
-    def __init__(
-        self, raws: tuple[object, ...], key_texts: Texts, texts: Texts, *, shared: Texts, inherited: Texts
-    ) -> None:
+    def __init__(self, raws: list[object], key_texts: Texts, texts: Texts, *, shared: Texts, inherited: Texts) -> None:
         self.raws = raws
         self.key_texts = key_texts
         self.texts = texts
@@ -114,6 +112,7 @@ class IdentityReader:
         pairs = [(index, key) for index, field in enumerate(_FIELDS) for key in keys[field]]
         self._fields_of_keys = tuple(index for index, _ in pairs)
         self._keys = tuple(key for _, key in pairs)
+        self._indexed = tuple(enumerate(self._keys))
         self._on_unreadable = on_unreadable
 
     def identity_of(
@@ -127,36 +126,37 @@ class IdentityReader:
             metadata: The run's own.
             in_graph: Whether LangGraph runs it: then there may be a runtime context.
         """
-        own = tuple(map(metadata.get, self._keys))
-        raws = self._with_config(own, in_graph=in_graph)
-        inherited = NOTHING_SHARED if around is None else around.texts
+        own = list(map(metadata.get, self._keys))
+        raws = own
+        config = var_child_runnable_config.get()
+        if config is not None and type(configurable := config.get("configurable")) is dict:
+            raws = self._with_config(own, configurable, _runtime_context() if in_graph else None)
         # By identity: an object's own comparison is the application's code.
         if around is not None and all(map(is_, raws, around.raws)):
             return around
+        inherited = NOTHING_SHARED if around is None else around.texts
         if sibling is not None and sibling.inherited is inherited and all(map(is_, raws, sibling.raws)):
             return sibling
         return self._read(own, raws, inherited, (around, sibling))
 
-    def _with_config(self, own: tuple[object, ...], *, in_graph: bool) -> tuple[object, ...]:
+    def _with_config(self, own: list[object], configurable: dict[str, Any], context: object) -> list[object]:
         """Return the values of the metadata, with those of the config where the metadata has none."""
-        config = var_child_runnable_config.get()
-        configurable = None if config is None else config.get("configurable")
-        if not configurable or type(configurable) is not dict:
-            return own
-        context = _runtime_context() if in_graph else None
-        return tuple(
-            raw
-            if raw is not None
-            else value
-            if (value := configurable.get(key)) is not None or context is None
-            else field_of(context, key)
-            for key, raw in zip(self._keys, own, strict=True)
-        )
+        raws = own
+        for index, key in self._indexed:
+            if own[index] is None:
+                value = configurable.get(key)
+                if value is None and context is not None:
+                    value = field_of(context, key)
+                if value is not None:
+                    if raws is own:
+                        raws = own.copy()
+                    raws[index] = value
+        return raws
 
     def _read(
         self,
-        own: tuple[object, ...],
-        raws: tuple[object, ...],
+        own: list[object],
+        raws: list[object],
         inherited: Texts,
         known: tuple[Identity | None, ...],
     ) -> Identity:

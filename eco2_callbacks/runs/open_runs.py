@@ -196,12 +196,15 @@ class TimedRun(OpenRun):
         self,
         run_id: UUID,
         *,
+        started: float,
         started_at: datetime,
+        place: Place,
+        identity: Identity,
         metadata: Mapping[str, Any],
+        name: object = None,
         tags: tuple[str, ...] = (),
-        **placed: Any,
     ) -> None:
-        super().__init__(run_id, **placed)
+        super().__init__(run_id, started=started, place=place, identity=identity, name=name)
         self.started_at = started_at
         self.metadata = metadata
         self.tags = tags

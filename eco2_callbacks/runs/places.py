@@ -16,10 +16,11 @@ _MAX_PART = 120
 _MAX_PATH = 1000
 # What a graph is called that the application did not name.
 _UNNAMED = "LangGraph"
-# A name that stands in code: words without spaces. A number of its own, three digits in a row or more signs than a
-# name needs are the marks of an id.
-_CODE_NAME = re.compile(r"(?!.*\d{3})(?!.*(?:^|[^A-Za-z])\d)[^\W\d][\w.-]{0,63}")
-_HEX_ID = re.compile(r"(?=[a-f]*\d)[0-9a-f]{8,}", re.IGNORECASE)
+# A name that stands in code: words of letters, with two digits at most at their end, as in "planner_v2". The digits of
+# an id stand alone, in a row or inside a word: "job-99", "run1234", "V1StGXR8".
+_WORD = r"[^\W\d_]+\d{0,2}"
+_CODE_NAME = re.compile(rf"_*{_WORD}(?:[_.-]{_WORD}){{0,7}}")
+_MAX_CODE_NAME = 64
 
 
 class Place:
@@ -125,4 +126,4 @@ def _joined(path: str, name: str) -> str:
 
 
 def _is_code_name(name: str) -> bool:
-    return _CODE_NAME.fullmatch(name) is not None and _HEX_ID.search(name) is None
+    return len(name) <= _MAX_CODE_NAME and _CODE_NAME.fullmatch(name) is not None

@@ -234,7 +234,7 @@ def _telemetry() -> Row:
             ),
             stat(
                 "Label overflow",
-                "Label values above the limit, counted as 'other'.",
+                "Label values above the limit, and texts, counted as 'other'.",
                 Query(total("eco2_callbacks_label_overflow_total"), "values"),
                 "count",
                 limits=Limits(1, 100),
