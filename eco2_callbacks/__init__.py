@@ -7,6 +7,7 @@ from importlib.metadata import version
 from eco2_callbacks.errors import ConfigError, Eco2CallbacksError, RatesFileError, UnknownModelError, UsageError
 from eco2_callbacks.handler import Budget, Eco2CallbackHandler
 from eco2_callbacks.langsmith import Feature, Features, Otel
+from eco2_callbacks.own_runs import SDKCall, ToolRun
 from eco2_callbacks.pricing import Cost, Price, PriceBook, Quote, Rate, RatesUsed
 from eco2_callbacks.prometheus import Recovery, RecoveryStatus, StreamMetrics
 from eco2_callbacks.records import (
@@ -59,6 +60,7 @@ __all__ = [
     "RecoveryStatus",
     "RetrieverCall",
     "RetryReason",
+    "SDKCall",
     "Settings",
     "Sink",
     "Status",
@@ -66,6 +68,7 @@ __all__ = [
     "TelemetryConfig",
     "TokenUsage",
     "ToolCall",
+    "ToolRun",
     "UnknownModelError",
     "UnpricedReason",
     "UsageError",

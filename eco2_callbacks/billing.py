@@ -130,7 +130,7 @@ class CallBiller:
 
     def _bill(self, call: OpenLLMCall) -> _Bill:
         """Reported usage or an estimate, then the units that no count reports, then the price."""
-        result, succeeded, served = call.output, call.outcome.status == "success", call.served
+        result, succeeded, served = call.output, call.is_answered or call.outcome.status == "success", call.served
         if not succeeded and not any(getattr(choice, "text", "") for choice in choices_of(result)):
             # LangChain may pass on nothing of a stream that was cut short.
             result = streamed_result(call) or result

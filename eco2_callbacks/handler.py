@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,10 +19,28 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, GenerationChunk, LLMResult
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from eco2_callbacks.arguments import (
+    check_budgets,
+    check_callable,
+    check_count,
+    check_instance,
+    check_mapping,
+    check_seconds,
+    check_text,
+    check_texts,
+)
 from eco2_callbacks.billing import CallBiller
 from eco2_callbacks.errors import ConfigError
-from eco2_callbacks.langsmith import Features, LangSmithObserver, release_langsmith_key, withhold_langsmith_key
+from eco2_callbacks.installation import install, uninstall
+from eco2_callbacks.langsmith import (
+    Features,
+    LangSmithObserver,
+    read_features,
+    release_langsmith_key,
+    withhold_langsmith_key,
+)
 from eco2_callbacks.log_once import is_first
+from eco2_callbacks.own_runs import OwnRunHost, SDKCall, ToolRun
 from eco2_callbacks.pricing import PriceBook
 from eco2_callbacks.prometheus import PrometheusExporter, StreamMetrics
 from eco2_callbacks.records import Record, validate_record
@@ -34,11 +53,13 @@ from eco2_callbacks.runs import (
     Recorder,
     Tracker,
     UnreadableError,
+    check_feedback,
     identifier,
     outcome_of,
     read_keys,
 )
-from eco2_callbacks.sinks import Sink, SinkObserver
+from eco2_callbacks.settings import prices_of
+from eco2_callbacks.sinks import Sink, SinkObserver, check_sinks
 
 __all__ = ["Budget", "Eco2CallbackHandler"]
 
@@ -51,7 +72,7 @@ _CALLBACKS = (
     *("on_chat_model_start", "on_llm_start", "on_llm_new_token", "on_stream_event", "on_llm_end", "on_llm_error"),
     *("on_tool_start", "on_tool_end", "on_tool_error"),
     *("on_retriever_start", "on_retriever_end", "on_retriever_error"),
-    *("emit", "overflow", "langsmith", "feedback", "stream_metrics", "attribution", "close"),
+    *("emit", "call", "tool", "overflow", "langsmith", "feedback", "stream_metrics", "attribution", "close"),
 )
 
 
@@ -67,7 +88,8 @@ class Eco2CallbackHandler(BaseCallbackHandler):
 
     Args:
         registry: Registry of the Prometheus metrics; handlers on one registry share them.
-        prices: A price book, or the path of a file of custom rates; None for public rates.
+        prices: A price book, or the path of a file of custom rates. None reads the file that the environment variable
+            ``ECO2_PRICES`` names, and takes public rates without one; ``PriceBook()`` takes them in any case.
         sinks: Further outputs for the records. ``Sink`` says on which thread each is called.
         agent_name: This application's name: the label of its requests, and the agent of what no other agent does.
         subagents: Names of nodes and agents that are also counted as subagents.
@@ -90,6 +112,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
 
     Raises:
         ConfigError: If an argument cannot be used.
+        RatesFileError: If the file of custom rates cannot be read.
     """
 
     # LangChain's async managers call an inline handler at once, in order, and on the event's own thread.
@@ -116,29 +139,30 @@ class Eco2CallbackHandler(BaseCallbackHandler):
     ) -> None:
         super().__init__()
         self._withholds_key = False
-        try:
-            # The only change outside this object, made where LangSmith's key would really leave: its client reads the
-            # environment before the first callback. close() takes it back.
-            self._withholds_key = withhold_langsmith_key()
-        except Exception:
-            _logger.exception(
-                "The OTLP settings could not be read; LangSmith's key may be sent to an OTLP endpoint. Correct them."
-            )
-        book = (
-            prices if isinstance(prices, PriceBook) else PriceBook() if prices is None else PriceBook.from_toml(prices)
-        )
+        check_instance("registry", registry, CollectorRegistry, "leave it out for prometheus_client.REGISTRY")
+        sinks = check_sinks(sinks)
+        check_text("agent_name", agent_name, may_be_empty=True)
+        subagents, state_labels = check_texts("subagents", subagents), check_texts("state_labels", state_labels)
+        features, feedback = read_features(features), check_feedback(feedback)
+        limits, declared_tenants, keys = check_budgets(budgets), _tenants(tenants), read_keys(attribution_keys)
+        check_count("max_label_values", max_label_values)
+        if max_tenants is not None:
+            check_count("max_tenants", max_tenants)
+        check_callable("clock", clock, "time.monotonic")
+        _check_now(check_callable("now", now, "lambda: datetime.now(UTC)"))
+        book = _price_book(prices)
         exporter = PrometheusExporter(
             registry,
             agent_name=agent_name,
             subagents=subagents,
-            tenants=[*_tenants(tenants), *(budgets or {})],
-            scores=[(node, key) for node, keys in (feedback or {}).items() for key in keys],
+            tenants=[*declared_tenants, *limits],
+            scores=[(node, key) for node, keys in feedback.items() for key in keys],
             max_label_values=max_label_values,
             max_tenants=max_tenants,
         )
         exporter.set_info(version("eco2-callbacks"), book.version)
         exporter.watch_prices_age(partial(_age_seconds, book, now))
-        for tenant_id, budget in (budgets or {}).items():
+        for tenant_id, budget in limits.items():
             exporter.set_budget(tenant_id, monthly_usd=budget.get("monthly_usd"), daily_usd=budget.get("daily_usd"))
         for callback in _CALLBACKS:
             exporter.init_error(callback)
@@ -153,19 +177,28 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         )
         biller = CallBiller(book, on_failure=self._failed)
         self._tracker = Tracker(
-            recorder=Recorder(bill=biller.record, feedback=feedback or {}),
+            recorder=Recorder(bill=biller.record, feedback=feedback),
             observers=(exporter, *([self._sinks] if sinks else []), self._langsmith),
             on_failure=self._failed,
             places=PlaceFinder(agent_name),
-            identities=IdentityReader(read_keys(attribution_keys), self._on_unreadable),
-            state_labels=tuple(state_labels),
+            identities=IdentityReader(keys, self._on_unreadable),
+            state_labels=state_labels,
             clock=clock,
             now=now,
         )
         exporter.watch_open_runs(self._tracker.open_run_count)
         self._clock = clock
+        try:
+            # The only change outside this object, made where LangSmith's key would really leave: its client reads the
+            # environment before the first callback. close() takes it back.
+            self._withholds_key = withhold_langsmith_key()
+        except Exception:
+            _logger.exception(
+                "The OTLP settings could not be read; LangSmith's key may be sent to an OTLP endpoint. Correct them."
+            )
         # Bound once: this look-up happens for every streamed token.
         self._open_call = self._tracker.open_call
+        self._own_runs = OwnRunHost(self._tracker, self._on_own_chunk, self._failed, self._faulted)
 
     def _is_open(self, run_id: UUID) -> bool:
         return self._tracker.is_open(run_id)
@@ -190,14 +223,31 @@ class Eco2CallbackHandler(BaseCallbackHandler):
 
         Returns:
             Whether the time sufficed.
+
+        Raises:
+            ConfigError: If the time is no number of 0 or more.
         """
-        until = time.monotonic() + timeout_seconds
+        until = time.monotonic() + check_seconds("timeout_seconds", timeout_seconds)
         self._exporter.flush()
         flushed = self._sinks.flush(max(0.0, until - time.monotonic()))
         return self._langsmith.flush(max(0.0, until - time.monotonic())) and flushed
 
+    def install(self) -> None:
+        """Attach the handler to every run that starts in the process from now on.
+
+        It then measures the calls that no config reaches: those with ``callbacks=[]``, in plain threads and thread
+        pools. Several handlers can be installed. A handler that is also in a config still sees each run once. A forked
+        child keeps what is installed.
+        """
+        install(self)
+
+    def uninstall(self) -> None:
+        """Undo ``install()``, in all threads; runs that are open are measured to their end."""
+        uninstall(self)
+
     def close(self) -> None:
-        """Close the open runs as cancelled, then every output."""
+        """Uninstall the handler, close the open runs as cancelled, then every output."""
+        uninstall(self)
         self._tracker.close()
         for close in (self._sinks.close, self._langsmith.close, self._exporter.close):
             try:
@@ -219,6 +269,76 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             return
         self._exporter.emit(record)
         self._sinks.emit(record)
+
+    def call(
+        self,
+        *,
+        provider: str,
+        model: str,
+        base_url: str | None = None,
+        request: Mapping[str, Any] | None = None,
+        tags: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> SDKCall:
+        """Return a block that measures one model call made with a provider's own SDK.
+
+        It counts in the node and request around it, and is a run on LangSmith where they are traced::
+
+            with handler.call(provider="openai", model="gpt-5.2") as call:
+                call.answered(client.responses.create(model="gpt-5.2", input="Where does glass go?"))
+
+        Args:
+            provider: Who is paid: ``openai``, ``azure``, ``google_genai``, ``google_vertexai``, ``anthropic``, or
+                another of LangChain's ``ls_provider`` names.
+            model: The requested model.
+            base_url: The client's address, where it is not the provider's own; it decides who is paid.
+            request: What is passed to the SDK (``messages``, ``tools``, ...): for estimates, retries and LangSmith.
+            tags: Tags of the call.
+            metadata: Metadata of the call.
+
+        Raises:
+            ConfigError: If an argument cannot be used.
+        """
+        check_text("provider", provider)
+        check_text("model", model)
+        if base_url is not None:
+            check_text("base_url", base_url)
+        return SDKCall(
+            self._own_runs,
+            provider=provider,
+            model=model,
+            base_url=base_url,
+            request=check_mapping("request", request),
+            metadata=check_mapping("metadata", metadata),
+            tags=check_texts("tags", tags),
+        )
+
+    def tool(
+        self,
+        name: str,
+        *,
+        inputs: Mapping[str, Any] | str = "",
+        tags: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> ToolRun:
+        """Return a block that measures one run of a tool that is no LangChain tool.
+
+        Args:
+            name: The tool's name.
+            inputs: What the tool gets, for LangSmith and to find retries.
+            tags: Tags of the run.
+            metadata: Metadata of the run.
+
+        Raises:
+            ConfigError: If an argument cannot be used.
+        """
+        return ToolRun(
+            self._own_runs,
+            name=check_text("name", name),
+            inputs=inputs if isinstance(inputs, str) else check_mapping("inputs", inputs),
+            metadata=check_mapping("metadata", metadata),
+            tags=check_texts("tags", tags),
+        )
 
     def on_chain_start(
         self,
@@ -337,6 +457,8 @@ class Eco2CallbackHandler(BaseCallbackHandler):
                 return
             stream = call.stream or self._tracker.start_stream(call)
             if chunk is None:
+                if call.is_repeated_token():
+                    return  # attached twice
                 call.texts.append(str(token))
             elif call.chunks and call.chunks[-1] is chunk:
                 return  # attached twice
@@ -475,6 +597,16 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             )
         self._exporter.count_error("attribution")
 
+    def _on_own_chunk(self, run_id: UUID, chunk: ChatGenerationChunk) -> None:
+        self.on_llm_new_token(chunk.text, chunk=chunk, run_id=run_id)
+
+    def _faulted(self, fault: str, callback: str) -> None:
+        """Log once what the application passed that cannot be used, and count it under a callback if one is named."""
+        if is_first("fault", fault):
+            _logger.warning("%s.", fault)
+        if callback:
+            self._exporter.count_error(callback)
+
     def _failed(self, callback: str, run_id: UUID | None) -> None:
         _logger.exception("%s failed for run %s; the application is not affected.", callback, run_id)
         self._exporter.count_error(callback)
@@ -493,6 +625,21 @@ def _tenants(tenants: Sequence[str | int | UUID]) -> list[str]:
 
 def _age_seconds(book: PriceBook, now: Callable[[], datetime]) -> float:
     return (now() - book.updated_at).total_seconds()
+
+
+def _price_book(prices: PriceBook | str | Path | None) -> PriceBook:
+    if isinstance(prices, PriceBook):
+        return prices
+    if prices is None:
+        path = prices_of(os.environ)
+        return PriceBook() if path is None else PriceBook.from_toml(path)
+    return PriceBook.from_toml(prices)
+
+
+def _check_now(now: Callable[[], Any]) -> None:
+    moment = now()
+    if not isinstance(moment, datetime) or moment.utcoffset() is None:
+        raise ConfigError(f"now= returns {moment!r}, wanted a datetime with a time zone; pass datetime.now(UTC).")
 
 
 def _name(serialized: Mapping[str, Any] | None, kwargs: Mapping[str, Any]) -> str:

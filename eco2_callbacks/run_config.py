@@ -9,6 +9,7 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 
+from eco2_callbacks.arguments import check_instance, check_mapping, check_text, check_texts
 from eco2_callbacks.errors import ConfigError
 from eco2_callbacks.runs import UnreadableError, identifier
 
@@ -43,8 +44,9 @@ def run_config(
         metadata: Further metadata of every run; the arguments above win over the same keys.
 
     Raises:
-        ConfigError: If an id is no text, integer or UUID, or ``tags`` is a single string.
+        ConfigError: If an argument cannot be used.
     """
+    _check_handler(handler)
     config = _bare(metadata, job_id=job_id, session_id=session_id, user_id=user_id, tenant_id=tenant_id, intent=intent)
     config["callbacks"] = [handler]
     config["tags"] = _tags(tags)
@@ -79,11 +81,12 @@ class LangSmithTelemetry:
         tags: Further tags of every run; a request's own tags follow them.
 
     Raises:
-        ConfigError: If ``tags`` is a single string.
+        ConfigError: If an argument cannot be used.
     """
 
     def __init__(self, handler: BaseCallbackHandler, *, environment: str = "", tags: Sequence[str] = ()) -> None:
-        self._handler = handler
+        self._handler = _check_handler(handler)
+        check_text("environment", environment, may_be_empty=True)
         self._tags = (*([f"env:{environment}"] if environment else []), *_tags(tags))
 
     def run_config(
@@ -137,23 +140,28 @@ class NoTelemetry:
 
 def _bare(metadata: Mapping[str, Any] | None, **named: Identifier | None) -> RunnableConfig:
     texts = {key: text for key, value in named.items() if (text := _text(key, value)) is not None}
-    config = RunnableConfig(run_name=f"chat:{texts.get('job_id', '')}", metadata=_copy(metadata or {}) | texts)
+    given = check_mapping("metadata", metadata)
+    config = RunnableConfig(run_name=f"chat:{texts.get('job_id', '')}", metadata=_copy(given) | texts)
     if "session_id" in texts:
         config["configurable"] = {"thread_id": texts["session_id"]}
     return config
 
 
-def _text(key: str, value: object) -> str | None:
+def _check_handler(handler: object) -> BaseCallbackHandler:
+    if isinstance(handler, type):
+        raise ConfigError(f"handler is the class {handler!r}, wanted an object; pass {handler.__name__}().")
+    return check_instance("handler", handler, BaseCallbackHandler, "pass one Eco2CallbackHandler")
+
+
+def _text(name: str, value: object) -> str | None:
     try:
         return identifier(value)
     except UnreadableError as error:
-        raise ConfigError(f"{key} is {error}, wanted a text, an integer or a UUID.") from None
+        raise ConfigError(f"{name}= is {error}, wanted a text, an integer or a UUID; pass its id as text.") from None
 
 
 def _tags(tags: Sequence[str] | None) -> list[str]:
-    if isinstance(tags, str):
-        raise ConfigError(f"tags is {tags!r}, wanted a list of strings; pass [{tags!r}].")
-    return list(tags or ())
+    return [] if tags is None else list(check_texts("tags", tags))
 
 
 def _copy(value: Any) -> Any:

@@ -7,7 +7,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
+from eco2_callbacks.arguments import check_instance, check_mapping, check_text
 from eco2_callbacks.errors import ConfigError
 from eco2_callbacks.langsmith import (
     HOSTED,
@@ -23,7 +25,7 @@ from eco2_callbacks.langsmith import (
     traces_url,
 )
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "prices_of"]
 
 _logger = logging.getLogger(__name__)
 
@@ -43,6 +45,9 @@ class Settings:
         project: LangSmith project of the runs.
         otel: Whether traced runs also (``hybrid``) or only (``only``) go over OTLP.
         otlp_endpoint: OTLP address of spans; None for LangSmith's own.
+
+    Raises:
+        ConfigError: If a value cannot be used.
     """
 
     prices: Path | None = None
@@ -54,6 +59,20 @@ class Settings:
     otel: Otel = "off"
     otlp_endpoint: str | None = field(default=None, repr=False)
 
+    def __post_init__(self) -> None:
+        if self.prices is not None and not isinstance(self.prices, str | Path):
+            raise ConfigError(f"prices= is {self.prices!r}, wanted a path; pass a pathlib.Path or leave it out.")
+        check_text("environment", self.environment, may_be_empty=True)
+        check_instance("tracing", self.tracing, bool, "pass True or False")
+        check_text("project", self.project)
+        # Never shown: they can hold a secret.
+        for name in ("langsmith_api_key", "langsmith_endpoint", "otlp_endpoint"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (value is not None or name == "langsmith_endpoint"):
+                raise ConfigError(f"{name}= is a {type(value).__name__}, wanted a text; pass one or leave it out.")
+        if self.otel not in get_args(Otel):
+            raise ConfigError(f"otel= is {self.otel!r}, wanted one of {list(get_args(Otel))!r}; correct it.")
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read the settings and log what is on and what is missing; a blank variable counts as unset.
@@ -61,10 +80,8 @@ class Settings:
         Raises:
             ConfigError: If a variable names a file that does not exist.
         """
-        environ = os.environ if environ is None else environ
-        prices = Path(value) if (value := environ.get("ECO2_PRICES", "").strip()) else None
-        if prices is not None and not prices.is_file():
-            raise ConfigError(f"ECO2_PRICES is {str(prices)!r}, wanted an existing file; correct it or unset it.")
+        environ = os.environ if environ is None else check_mapping("environ", environ)
+        prices = prices_of(environ)
         settings = cls(
             prices=prices,
             environment=environ.get("ECO2_ENVIRONMENT", "").strip(),
@@ -84,6 +101,18 @@ class Settings:
         for warning in check_environment(environ):
             _logger.warning("%s", warning)
         return settings
+
+
+def prices_of(environ: Mapping[str, str]) -> Path | None:
+    """Return the file of custom rates that ``ECO2_PRICES`` names; None where it is unset or blank.
+
+    Raises:
+        ConfigError: If there is no such file.
+    """
+    prices = Path(value) if (value := environ.get("ECO2_PRICES", "").strip()) else None
+    if prices is not None and not prices.is_file():
+        raise ConfigError(f"ECO2_PRICES is {str(prices)!r}, wanted an existing file; correct it or unset it.")
+    return prices
 
 
 def _destination(settings: Settings) -> str:

@@ -154,7 +154,7 @@ def test_a_single_string_is_no_list_of_tags(handler: Eco2CallbackHandler, make: 
     with pytest.raises(ConfigError) as raised:
         make(handler, tags="beta", **arguments)
 
-    assert str(raised.value) == "tags is 'beta', wanted a list of strings; pass ['beta']."
+    assert str(raised.value) == "tags= is 'beta', wanted a list of texts; pass ['beta']."
 
 
 async def test_metadata_and_tags_reach_every_run(handler: Eco2CallbackHandler, records: Records) -> None:

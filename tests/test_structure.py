@@ -23,6 +23,7 @@ _FRAME_NAMES = frozenset(
         *("gc", "settrace", "setprofile"),
     }
 )
+_MADE_BY_THE_HANDLER = frozenset({"SDKCall", "StreamMetrics", "ToolRun"})
 MODULES = sorted(
     module.name for module in pkgutil.walk_packages([str(PACKAGE)], "eco2_callbacks.") if "__" not in module.name
 )
@@ -70,9 +71,7 @@ def _public_signatures() -> list[tuple[str, object]]:
             methods = [
                 method
                 for label, method in inspect.getmembers(public, inspect.isfunction)
-                if (
-                    not label.startswith("_") or (label == "__init__" and name != "StreamMetrics")
-                )  # made by the handler
+                if (not label.startswith("_") or (label == "__init__" and name not in _MADE_BY_THE_HANDLER))
                 and method.__module__.startswith("eco2_callbacks")
             ]
             found += [(f"{name}.{method.__name__}", method) for method in methods]

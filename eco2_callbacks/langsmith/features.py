@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
+from eco2_callbacks.arguments import check_instance, check_mapping, check_text, check_texts
 from eco2_callbacks.errors import ConfigError
 
 __all__ = ["Feature", "Features", "read_features"]
@@ -32,20 +33,22 @@ class Feature:
             raise ConfigError(f"A feature's name is {self.feature!r}, wanted a text such as 'rag'.")
         if isinstance(self.subagents, str):
             raise ConfigError(f"subagents of {self.feature!r} is {self.subagents!r}, wanted a list of node names.")
-        object.__setattr__(self, "subagents", tuple(self.subagents))
+        object.__setattr__(self, "subagents", check_texts(f"subagents of {self.feature!r}", self.subagents))
+        check_instance(f"parallel of {self.feature!r}", self.parallel, bool, "pass True or False")
+        check_text(f"description of {self.feature!r}", self.description, may_be_empty=True)
 
 
 # intent, or a node that always serves the feature -> the feature: whole, as a mapping of its fields, or its name alone
 Features: TypeAlias = Mapping[str, Feature | Mapping[str, Any] | str]
 
 
-def read_features(features: Features) -> dict[str, Feature]:
-    """Return the features by intent or node.
+def read_features(features: Features | None) -> dict[str, Feature]:
+    """Return the features by intent or node; none for None.
 
     Raises:
         ConfigError: If an entry is no feature, or has an unknown field.
     """
-    return {key: _read(key, entry) for key, entry in features.items()}
+    return {key: _read(key, entry) for key, entry in check_mapping("features", features).items()}
 
 
 def _read(key: str, entry: object) -> Feature:

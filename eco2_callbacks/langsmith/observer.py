@@ -14,7 +14,14 @@ from langsmith.run_trees import RunTree
 from eco2_callbacks import forks
 from eco2_callbacks.langsmith.features import Features, read_features
 from eco2_callbacks.langsmith.feedback_sender import FeedbackSender
-from eco2_callbacks.langsmith.run_tree_hooks import Send, add_listener, remove_listener, send_end, started_run
+from eco2_callbacks.langsmith.run_tree_hooks import (
+    Send,
+    Written,
+    add_listener,
+    remove_listener,
+    send_end,
+    started_run,
+)
 from eco2_callbacks.langsmith.run_updates import RunUpdate
 from eco2_callbacks.langsmith.usage_payload import usage_metadata
 from eco2_callbacks.log_once import is_first
@@ -61,7 +68,7 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
     ) -> None:
         self._is_open = is_open
         self._subagents = frozenset(subagents)
-        self._features = read_features(features or {})
+        self._features = read_features(features)
         self._on_failure = on_failure
         self._feedback = FeedbackSender(partial(on_failure, "feedback"))
         self._pending: dict[UUID, _Pending] = {}
@@ -114,27 +121,39 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
             tree.end(error=reason)
         tree.patch()
 
-    def before_end(self, run: RunTree, send: Send) -> bool:
-        """Write on a run whose end is sent, or hold the end back until the handler has its record."""
+    def must_hold(self, run: RunTree, send: Send) -> bool:
+        """Return whether the end must wait for the handler's record; then ``on_end`` sends it."""
+        with self._lock:
+            if run.id in self._pending or not self._is_open(run.id):
+                return False
+            self._held[run.id] = run, send
+            return True
+
+    def before_end(self, run: RunTree, written: Written) -> None:
+        """Write on a run whose end is sent what another handler has not written yet."""
         with self._lock:
             pending = self._pending.pop(run.id, None)
             if pending is None:
-                if not self._is_open(run.id):
-                    return False
-                self._held[run.id] = run, send
-                return True
+                return
             if (unsent := self._unsent.get(pending.trace_id)) is not None:
                 unsent.discard(run.id)
                 if not unsent:
                     del self._unsent[pending.trace_id]
         try:
-            pending.update.apply(run)
-            if pending.scores:
-                self._feedback.send(run, pending.scores)
+            update = pending.update
+            if written.metadata_keys:
+                metadata = {key: value for key, value in update.metadata.items() if key not in written.metadata_keys}
+                update = RunUpdate(metadata, update.tags, None if written.has_usage else update.usage)
+            update.apply(run)
+            written.has_usage = written.has_usage or update.usage is not None
+            written.metadata_keys.update(update.metadata)
+            scores = {key: score for key, score in pending.scores.items() if key not in written.score_keys}
+            written.score_keys.update(scores)
+            if scores:
+                self._feedback.send(run, scores)
         except Exception:
             _logger.exception("Run %s could not be written on; LangSmith gets it without its cost.", run.id)
             self._on_failure("langsmith")
-        return False
 
     def after_fork_in_child(self) -> None:
         """Leave the updates and ends that wait to the parent."""

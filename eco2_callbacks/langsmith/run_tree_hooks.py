@@ -22,18 +22,38 @@ from langsmith.run_trees import RunTree
 
 from eco2_callbacks.langsmith.log_throttle import add_throttle, remove_throttle
 
-__all__ = ["RunTreeListener", "Send", "add_listener", "remove_listener", "send_end", "started_run"]
+__all__ = ["RunTreeListener", "Send", "Written", "add_listener", "remove_listener", "send_end", "started_run"]
 
 Send = Callable[[], None]
 # Runs whose start was sent and whose end was not; beyond this number the oldest is forgotten.
 _MAX_STARTED = 10_000
 
 
+class Written:
+    """What listeners have written on one run so far: of two handlers on a run, one writes each thing.
+
+    Attributes:
+        has_usage: Whether usage and cost are written.
+        metadata_keys: The keys of the metadata that is written.
+        score_keys: The keys of the quality scores that are sent.
+    """
+
+    __slots__ = ("has_usage", "metadata_keys", "score_keys")
+
+    def __init__(self) -> None:
+        self.has_usage = False
+        self.metadata_keys: set[str] = set()
+        self.score_keys: set[str] = set()
+
+
 class RunTreeListener(Protocol):
     """Writes on run trees before their end is sent."""
 
-    def before_end(self, run: RunTree, send: Send) -> bool:
+    def must_hold(self, run: RunTree, send: Send) -> bool:
         """Called before the end of a run is sent; return True to hold it back and pass it to ``send_end`` later."""
+
+    def before_end(self, run: RunTree, written: Written) -> None:
+        """Called when no listener holds the end back: write on the run what earlier listeners have not."""
 
 
 _lock = threading.RLock()
@@ -93,10 +113,13 @@ def started_run(run_id: UUID) -> RunTree | None:
 
 def send_end(run: RunTree, send: Send) -> None:
     """Send the end of a run, unless a listener holds it back."""
-    for reference in _listeners:
-        listener = reference()
-        if listener is not None and listener.before_end(run, send):
+    listeners = [listener for reference in _listeners if (listener := reference()) is not None]
+    for listener in listeners:
+        if listener.must_hold(run, send):
             return
+    written = Written()
+    for listener in listeners:
+        listener.before_end(run, written)
     _started.pop(run.id, None)
     send()
 

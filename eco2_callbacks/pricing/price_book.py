@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
+from fnmatch import fnmatchcase
 from importlib.metadata import version
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -14,17 +16,20 @@ from typing import NamedTuple
 from genai_prices.data_snapshot import DataSnapshot, find_provider_by_id, get_snapshot
 from genai_prices.types import ModelInfo, TimeOfDateConstraint
 
-from eco2_callbacks.errors import UnknownModelError
+from eco2_callbacks.arguments import check_instance, check_mapping, check_text
+from eco2_callbacks.errors import ConfigError, UnknownModelError
+from eco2_callbacks.log_once import is_first
 from eco2_callbacks.pricing.bill import UNITS, PriceSheet, bill, cache_effect, compile_sheet, rates_used, round_tokens
 from eco2_callbacks.pricing.cost import Cost
 from eco2_callbacks.pricing.data_age import updated_at
 from eco2_callbacks.pricing.rates import Price, Rate, read_rates
 from eco2_callbacks.pricing.rates_used import RatesUsed
 from eco2_callbacks.pricing.sourced_prices import SourcedPrices
-from eco2_callbacks.usage import TokenUsage
+from eco2_callbacks.usage import TokenUsage, is_known_provider
 
 __all__ = ["Context", "PriceBook", "Quote"]
 
+_logger = logging.getLogger(__name__)
 # Models that one book remembers, and tiers and days that one model remembers. A full cache starts anew.
 _MAX_CACHED = 2048
 _STANDARD_TIERS = frozenset({None, "", "auto", "default", "standard", "on_demand"})
@@ -79,6 +84,9 @@ class PriceBook:
     Args:
         rates: Custom rates. Of two for the same price key the later start holds.
 
+    Raises:
+        ConfigError: If an item is no rate.
+
     A book never uses the network. If the application keeps genai-prices' data fresh with its ``UpdatePrices``, the
     book uses the fresh data. The prices of a model, context and day are looked up once.
     """
@@ -86,11 +94,19 @@ class PriceBook:
     def __init__(self, rates: Iterable[Rate] = ()) -> None:
         with as_file(files("eco2_callbacks.pricing") / "builtin_fees.toml") as path:
             self._builtin_fees = read_rates(path)
-        self._custom_rates = tuple(rates)
+        self._custom_rates = _check_rates(rates)
         # Loaded here, so that no callback has to wait for it.
         self._snapshot: DataSnapshot = get_snapshot()
         self._updated_at: tuple[DataSnapshot, datetime] | None = None
         self._models: dict[tuple[str, str], _PricedModel | None] = {}
+        for provider in dict.fromkeys(rate.provider for rate in self._custom_rates):
+            if not _is_provider(self._snapshot, provider) and is_first("rate", provider):
+                _logger.warning(
+                    "Unknown provider %r in the custom rates: the rate is not used, unless a model names exactly this "
+                    "provider. Known are %s; correct the name.",
+                    provider,
+                    ", ".join(sorted(known.id for known in self._snapshot.providers)),
+                )
 
     @classmethod
     def from_toml(cls, path: str | Path) -> PriceBook:
@@ -147,8 +163,14 @@ class PriceBook:
         Raises:
             UnknownModelError: If no price is known.
             UsageError: If counts inside another one exceed it.
+            ConfigError: If an argument has the wrong type.
         """
-        pairs = dict(context or {})
+        check_instance("usage", usage, TokenUsage, "pass TokenUsage(input_tokens=..., output_tokens=...)")
+        check_text("provider", provider, may_be_empty=True)
+        check_text("model", model, may_be_empty=True)
+        if at is not None:
+            check_instance("at", at, datetime, "pass one with a time zone")
+        pairs = dict(check_mapping("context", context))
         if service_tier not in _STANDARD_TIERS:
             pairs["service_tier"] = str(service_tier)
         return self.quote(usage, provider=provider, model=model, context=tuple(sorted(pairs.items())), at=at).cost
@@ -335,3 +357,21 @@ class _PricedModel:
         if service_tier is not None:
             found += [rate for rate in begun if rate.service_tier == service_tier]
         return found
+
+
+def _check_rates(rates: Iterable[Rate]) -> tuple[Rate, ...]:
+    if isinstance(rates, str | bytes | Path | Mapping) or not isinstance(rates, Iterable):
+        raise ConfigError(f"rates= is {rates!r}, wanted a list of Rate; PriceBook.from_toml() reads a file.")
+    found = tuple(rates)
+    for rate in found:
+        check_instance("rates", rate, Rate, "make each with Rate(...)")
+    return found
+
+
+def _is_provider(snapshot: DataSnapshot, name: str) -> bool:
+    """Return whether genai-prices or this package knows a provider, or one that a pattern matches."""
+    if is_known_provider(name) or name in _PROVIDER_IDS:
+        return True
+    if find_provider_by_id(snapshot.providers, name) is not None:
+        return True
+    return any(fnmatchcase(known.id.lower(), name.lower()) for known in snapshot.providers)

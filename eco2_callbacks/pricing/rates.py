@@ -14,11 +14,15 @@ from typing import Any
 
 from genai_prices.types import Tier, TieredPrices
 
-from eco2_callbacks.errors import RatesFileError
+from eco2_callbacks.arguments import check_mapping, check_text
+from eco2_callbacks.errors import ConfigError, RatesFileError
 
 __all__ = ["CONTEXT_KEYS", "PRICE_KEYS", "Price", "Rate", "read_rates"]
 
 Price = Decimal | TieredPrices
+# No unit costs as much. A larger price would be infinite as the float of a metric.
+_MAX_USD = 1_000_000_000
+_MAX_SHOWN = 80
 
 # genai-prices' own price keys, so that an entry of its data can be pasted, and keys for the units it lacks.
 PRICE_KEYS = frozenset(
@@ -77,6 +81,9 @@ class Rate:
         token_factor: Multiplies every price of tokens.
         cache_read_factor: Price of a cached input token as a share of the input price, where it has no price.
         token_cost_step: The dollars of input and of output tokens are each rounded to a multiple of it.
+
+    Raises:
+        ConfigError: If a value cannot be used.
     """
 
     provider: str
@@ -89,6 +96,25 @@ class Rate:
     token_factor: Decimal | None = None
     cache_read_factor: Decimal | None = None
     token_cost_step: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("provider", "model", "source"):
+            check_text(name, getattr(self, name))
+        if type(self.start) is not date:
+            raise ConfigError(f"start= is {self.start!r}, wanted the first day; pass a datetime.date.")
+        if self.service_tier is not None:
+            check_text("service_tier", self.service_tier)
+        for name, known in (("prices", PRICE_KEYS), ("context", CONTEXT_KEYS)):
+            if unknown := check_mapping(name, getattr(self, name)).keys() - known:
+                raise ConfigError(f"{name}= has unknown keys {sorted(unknown)!r}; known are {sorted(known)!r}.")
+        for key, price in self.prices.items():
+            if not (isinstance(price, TieredPrices) or _is_usd(price)):
+                raise ConfigError(f"prices[{key!r}] is {_shown(price)}, wanted a Decimal of 0 or more; pass one.")
+        for key, value in self.context.items():
+            check_text(f"context[{key!r}]", value)
+        for name in ("token_factor", "cache_read_factor", "token_cost_step"):
+            if (factor := getattr(self, name)) is not None and not _is_usd(factor):
+                raise ConfigError(f"{name}= is {_shown(factor)}, wanted a Decimal of 0 or more; pass one.")
 
     def is_for(self, provider: str, model: str) -> bool:
         """Return whether the rate is for this provider and model name; case does not matter."""
@@ -103,14 +129,19 @@ def read_rates(path: str | Path) -> tuple[Rate, ...]:
     """Read a TOML file of ``[[rates]]`` tables.
 
     Raises:
+        ConfigError: If it is no path.
         RatesFileError: If the file is missing or not TOML, or an entry lacks a field or has an unknown one.
     """
+    if not isinstance(path, str | Path):
+        raise ConfigError(f"prices= is {path!r}, wanted a PriceBook or the path of a rates file; pass one.")
     try:
         with open(path, "rb") as file:
             document = tomllib.load(file, parse_float=Decimal)
     except OSError as error:
         raise RatesFileError(path, f"{error.strerror or error}; name an existing file.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise RatesFileError(path, "no rates: brackets are nested too deep; write [[rates]] tables.") from error
+    except (ValueError, ArithmeticError) as error:  # not TOML, not UTF-8, or a number with too many digits
         raise RatesFileError(path, f"no valid TOML ({error}).") from error
     entries = document.get("rates")
     if not isinstance(entries, list) or set(document) != {"rates"}:
@@ -157,6 +188,19 @@ def _usd(path: str | Path, number: int, key: str, value: Any) -> Decimal:
     if isinstance(value, int | str | Decimal) and not isinstance(value, bool):
         with suppress(InvalidOperation):
             usd = Decimal(value)
-    if not usd.is_finite() or usd < 0:
-        raise RatesFileError(path, f"entry {number} has {key} = {value!r}, wanted dollars of 0 or more.")
+    if not _is_usd(usd):
+        most = f", {_MAX_USD:,} at most" if usd.is_finite() and usd > _MAX_USD else ""
+        raise RatesFileError(path, f"entry {number} has {key} = {_shown(value)}, wanted dollars of 0 or more{most}.")
     return usd
+
+
+def _is_usd(value: object) -> bool:
+    return isinstance(value, Decimal) and value.is_finite() and 0 <= value <= _MAX_USD
+
+
+def _shown(value: object) -> str:
+    try:
+        shown = repr(value)
+    except ValueError:  # an int with too many digits
+        shown = "a number with thousands of digits"
+    return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}..."

@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal, TypeAlias, TypeVar, cast, get_args
-from weakref import WeakMethod
+from uuid import UUID
+from weakref import WeakMethod, finalize
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
@@ -50,7 +51,7 @@ _STREAM_STATUSES = ("success", "error", "cancelled", "recovered")
 
 
 class PrometheusExporter(RunObserver):
-    """Counts records on a registry; exporters on one registry share its instruments.
+    """Counts records on a registry; exporters on one registry share its instruments, and each run counts once there.
 
     Args:
         registry: Registry of the metrics.
@@ -74,6 +75,10 @@ class PrometheusExporter(RunObserver):
         max_tenants: int | None = None,
     ) -> None:
         self._instruments = instruments_of(registry)
+        self._claims = self._instruments.claims.new_claimant()
+        finalize(self, self._claims.release_all).atexit = False
+        # Requests that this exporter has counted as open.
+        self._open_requests: set[UUID] = set()
         self._agent_name = agent_name
         self._subagents = frozenset(subagents)
         # Values that the application has named: they are names, and keep their label.
@@ -109,7 +114,12 @@ class PrometheusExporter(RunObserver):
     # --- runs ---
 
     def on_start(self, run: OpenRun) -> None:
-        """Initialise the run's series at 0, so that a ratio over them is 0 and not missing; count open requests."""
+        """Initialise the run's series at 0, so that a ratio over them is 0 and not missing; count open requests.
+
+        A run that another exporter on the registry counts is left to that one.
+        """
+        if not self._claims.claim(run.run_id, None if run.parent is None else run.parent.run_id):
+            return
         if isinstance(run, OpenLLMCall):
             self._init(
                 CallSeries,
@@ -123,12 +133,13 @@ class PrometheusExporter(RunObserver):
             else:
                 self._init(ToolSeries, run.name, run.place.agent_name)
         elif isinstance(run, OpenGraphRun):
+            self._open_requests.add(run.run_id)
             self._instruments.enqueue(self._move_open, (run.own_context.intent, run.own_context.tenant_id, 1))
 
     def on_stream_start(self, call: OpenLLMCall) -> None:
         """Count one more open stream; its chunks are counted whenever the registry is read."""
         stream = call.stream
-        if stream is None:
+        if stream is None or not self._claims.holds(call.run_id):
             return
         if not self._instruments.waits:
             # Another process reads the metrics, so the chunks are counted as they arrive.
@@ -137,16 +148,20 @@ class PrometheusExporter(RunObserver):
         self._instruments.enqueue(self._move_active, 1)
 
     def on_end(self, run: OpenRun, record: Record | None) -> None:
-        """Count a run that ended."""
+        """Count a run that ended, unless another exporter on the registry does."""
+        is_counted = self._claims.release(run.run_id)
         # A garbage collection may have closed a generator.
         may_count = run.outcome.error_type != _CLOSED_GENERATOR
         enqueue = self._instruments.enqueue
         if isinstance(run, OpenLLMCall) and run.stream in self._streams:
             enqueue(self._move_active, -1, may_count=False)
             enqueue(self._count_last_chunks, run.stream, may_count=may_count)
-        elif isinstance(run, OpenGraphRun):
+        elif isinstance(run, OpenGraphRun) and run.run_id in self._open_requests:
+            self._open_requests.discard(run.run_id)
             context = run.own_context
             enqueue(self._move_open, (context.intent, context.tenant_id, -1), may_count=may_count)
+        if not is_counted:
+            return
         if run.agent is not None and run.agent in self._subagents:
             agent_run = run.agent, AgentRun(run.outcome.status, run.duration_seconds)
             enqueue(self._count_agents, agent_run, may_count=may_count)
@@ -279,7 +294,7 @@ class PrometheusExporter(RunObserver):
         self._instruments.enqueue(self._count_errors, (callback, 1))
 
     def watch_open_runs(self, count: Callable[[], int]) -> None:
-        """Take a bound method that returns how many runs are open; it is called before each flush."""
+        """Take a bound method that closes the runs that their callers have left; it is called before each flush."""
         # Weak: the threads of sinks and instruments keep the exporter, and must not keep the handler.
         self._open_run_count = WeakMethod(count)
         self._instruments.before_flush(self._update_live)
@@ -308,7 +323,9 @@ class PrometheusExporter(RunObserver):
     def _update_live(self) -> None:
         """Enqueue the number of open runs and the chunks of open streams."""
         count = None if self._open_run_count is None else self._open_run_count()
-        open_runs = 0 if count is None else count()
+        if count is not None:
+            count()  # closes the runs that their callers have left
+        open_runs = len(self._claims)
         if open_runs != self._shown_open_runs:
             self._instruments.enqueue(self._update_open_runs, open_runs)
         if self._prices_age_seconds is not None:

@@ -24,6 +24,7 @@ from eco2_callbacks import forks
 from eco2_callbacks.errors import ConfigError
 from eco2_callbacks.prometheus.families import CLOSED_LABELS, FAMILIES, Family
 from eco2_callbacks.prometheus.label_limiter import LabelLimiter
+from eco2_callbacks.prometheus.run_claims import RunClaims
 from eco2_callbacks.sinks import BatchWorker
 
 __all__ = ["Instruments", "instruments_of", "observe_all"]
@@ -68,6 +69,7 @@ class Instruments(Collector, forks.ForkAware):
         self._is_scheduled = False
         self._counting_thread: int | None = None
         self._worker = _new_worker()
+        self.claims = RunClaims()
         self._families = {family.name: _build(family) for family in FAMILIES}
         try:
             registry.register(self)
@@ -218,6 +220,7 @@ class Instruments(Collector, forks.ForkAware):
         self._waiting.clear()
         self._is_scheduled = False
         self._counting_thread = None
+        self.claims.clear()
 
     def counter(self, name: str) -> Counter:
         """Return a counter family by its name in the exposition."""

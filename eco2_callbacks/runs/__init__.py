@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from eco2_callbacks.runs.attribution import UNCLASSIFIED
-from eco2_callbacks.runs.feedback import Feedback
+from eco2_callbacks.runs.enclosing import context_metadata, context_run_id
+from eco2_callbacks.runs.feedback import Feedback, check_feedback
 from eco2_callbacks.runs.identities import AttributionKeys, IdentityReader, read_keys
 from eco2_callbacks.runs.observers import RunObserver
 from eco2_callbacks.runs.open_runs import (
@@ -40,6 +41,9 @@ __all__ = [
     "Stream",
     "Tracker",
     "UnreadableError",
+    "check_feedback",
+    "context_metadata",
+    "context_run_id",
     "identifier",
     "outcome_of",
     "read_keys",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from langchain_core.runnables.config import var_child_runnable_config
@@ -15,7 +15,7 @@ from eco2_callbacks.runs.open_runs import OpenRun, RequestContext
 from eco2_callbacks.runs.places import Place
 from eco2_callbacks.runs.run_table import OpenRunTable
 
-__all__ = ["Enclosing", "EnclosingRuns", "run_of_context"]
+__all__ = ["Enclosing", "EnclosingRuns", "context_metadata", "context_run_id", "run_of_context"]
 
 # Chain runs remembered after their end, for work that outlives its request.
 _MAX_ENDED = 10_000
@@ -39,7 +39,7 @@ _NONE = Enclosing()
 
 def run_of_context(runs: OpenRunTable) -> OpenRun | None:
     """Return the open run that LangChain's context variable names, None if there is none."""
-    run_id = _context_run_id()
+    run_id = context_run_id()
     return None if run_id is None else runs.get(run_id)
 
 
@@ -66,17 +66,17 @@ class EnclosingRuns:
         """Return where a run with this parent id starts."""
         if parent_run_id is not None and (run := self._runs.get(parent_run_id)) is not None:
             return _below(run)
-        context_run_id = _context_run_id()
-        if context_run_id is not None and (run := self._runs.get(context_run_id)) is not None:
+        context_id = context_run_id()
+        if context_id is not None and (run := self._runs.get(context_id)) is not None:
             return _below(run)
-        if parent_run_id is None and context_run_id is None:
+        if parent_run_id is None and context_id is None:
             return _NONE
         ancestors = list(_ancestors(parent_run_id)) if parent_run_id is not None else []
         for run_id in ancestors:
             if (run := self._runs.get(run_id)) is not None:
                 return _below(run)
         if self._ended:
-            for ended_id in (parent_run_id, context_run_id, *ancestors):
+            for ended_id in (parent_run_id, context_id, *ancestors):
                 if ended_id is not None and (ended := self._ended.get(ended_id)) is not None:
                     return ended
         return _NONE
@@ -93,12 +93,22 @@ class EnclosingRuns:
                 del ended[next(iter(ended))]
 
 
-def _context_run_id() -> UUID | None:
+def context_run_id() -> UUID | None:
+    """Return the id of the run that LangChain's context variable names; None outside a run."""
     config = var_child_runnable_config.get()
     if config is None:
         return None
     run_id = getattr(config.get("callbacks"), "parent_run_id", None)
     return run_id if isinstance(run_id, UUID) else None
+
+
+def context_metadata() -> dict[str, Any]:
+    """Return the metadata that LangChain would pass to a run started here; empty outside a run."""
+    config = var_child_runnable_config.get()
+    if config is None:
+        return {}
+    inherited = getattr(config.get("callbacks"), "inheritable_metadata", None)
+    return {**(inherited or {}), **(config.get("metadata") or {})}
 
 
 def _ancestors(parent_run_id: UUID) -> Iterator[UUID]:

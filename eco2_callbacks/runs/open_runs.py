@@ -303,12 +303,17 @@ class OpenLLMCall(TimedRun):
         texts: What was streamed as text, where there were no chunks.
         last_event: The last event of a v3 stream.
         reported_usage: The last usage that an event of a v3 stream reported.
+        is_answered: Whether the whole answer has come, although the code around it may have failed later.
+        attachments: How often the handler is attached to it.
+        tokens: Token callbacks without a chunk so far.
         left_at: When its thread or task went on without it, in seconds of the handler's clock.
     """
 
     __slots__ = (
+        "attachments",
         "chunks",
         "intent",
+        "is_answered",
         "last_event",
         "left_at",
         "messages",
@@ -325,6 +330,7 @@ class OpenLLMCall(TimedRun):
         "stream",
         "tenant_id",
         "texts",
+        "tokens",
     )
 
     def __init__(
@@ -363,3 +369,11 @@ class OpenLLMCall(TimedRun):
         self.last_event: Any = None
         self.reported_usage: Any = None
         self.left_at: float | None = None
+        self.is_answered = False
+        self.attachments = 1
+        self.tokens = 0
+
+    def is_repeated_token(self) -> bool:
+        """Count a token callback without a chunk; return whether another attachment of the handler had it already."""
+        self.tokens += 1
+        return self.attachments > 1 and self.tokens % self.attachments != 1

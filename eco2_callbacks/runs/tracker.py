@@ -150,8 +150,10 @@ class Tracker(forks.ForkAware):
         watched: bool = False,
     ) -> None:
         """Open a model's call; ``watched`` where LangChain's own model runs it, so that it can be found abandoned."""
-        if self._runs.get(run_id) is not None:
-            return  # attached twice
+        if (known := self._runs.get(run_id)) is not None:
+            if isinstance(known, OpenLLMCall):
+                known.attachments += 1
+            return
         metadata = metadata or _NO_METADATA
         params = params if isinstance(params, dict) else _NO_METADATA
         enclosing = self._enclosing.find(parent_run_id)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from eco2_callbacks.sinks.batch_processor import SinkObserver
+from eco2_callbacks.sinks.batch_processor import SinkObserver, check_sinks
 from eco2_callbacks.sinks.batch_worker import BatchWorker
 from eco2_callbacks.sinks.protocol import Sink
 
-__all__ = ["BatchWorker", "Sink", "SinkObserver"]
+__all__ = ["BatchWorker", "Sink", "SinkObserver", "check_sinks"]

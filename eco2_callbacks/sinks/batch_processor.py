@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import iscoroutinefunction
 
+from eco2_callbacks.arguments import check_sequence
 from eco2_callbacks.errors import ConfigError
 from eco2_callbacks.records import Record
 from eco2_callbacks.runs import OpenRun, RunObserver
 from eco2_callbacks.sinks.batch_worker import BatchWorker
 from eco2_callbacks.sinks.protocol import Sink
 
-__all__ = ["BatchSinkProcessor", "SinkObserver"]
+__all__ = ["BatchSinkProcessor", "SinkObserver", "check_sinks"]
 
 _logger = logging.getLogger(__name__)
 _MAX_WAITING = 10_000
@@ -75,9 +76,8 @@ class BatchSinkProcessor:
     """
 
     def __init__(self, sink: Sink, *, on_failure: Callable[[str], None]) -> None:
-        emit, close = getattr(sink, "emit", None), getattr(sink, "close", None)
-        if not callable(emit) or iscoroutinefunction(emit) or iscoroutinefunction(close):
-            raise ConfigError(f"sinks= holds {sink!r}, wanted objects with a plain method emit(record); pass those.")
+        _check_sink(sink)
+        close = getattr(sink, "close", None)
         self._guard = guard = _SinkGuard(sink, on_failure)
         self._worker = None
         if close is not None:
@@ -113,6 +113,27 @@ class BatchSinkProcessor:
         self.begin_shutdown()
         if self._worker is not None:
             self._worker.close(timeout_seconds)
+
+
+def check_sinks(sinks: Sequence[Sink]) -> tuple[Sink, ...]:
+    """Return the application's sinks.
+
+    Raises:
+        ConfigError: If they are no list, or one of them is no sink.
+    """
+    found = check_sequence("sinks", sinks, "a list of sinks")
+    for sink in found:
+        _check_sink(sink)
+    return found
+
+
+def _check_sink(sink: object) -> None:
+    if isinstance(sink, type):
+        raise ConfigError(f"sinks= holds the class {sink!r}, wanted an object; pass {sink.__name__}().")
+    emit, close = getattr(sink, "emit", None), getattr(sink, "close", None)
+    is_plain = callable(emit) and not iscoroutinefunction(emit) and not iscoroutinefunction(close)
+    if not is_plain or not (close is None or callable(close)):
+        raise ConfigError(f"sinks= holds {sink!r}, wanted objects with a plain method emit(record); pass those.")
 
 
 class _SinkGuard:

@@ -9,12 +9,21 @@ from eco2_callbacks.usage.providers import (
     ProviderRules,
     Sampling,
     ServedModel,
+    is_known_provider,
     provider_of,
     request_model,
     rules_for,
     served_model,
 )
 from eco2_callbacks.usage.reported import Answer, choices_of, messages_of, read_answer, read_counts, read_usage
+from eco2_callbacks.usage.sdk_answers import (
+    SDKStream,
+    combined,
+    plain,
+    prompt_messages,
+    read_sdk_answer,
+    stream_of,
+)
 from eco2_callbacks.usage.token_usage import TokenUsage
 from eco2_callbacks.usage.tokenizers import Estimator, token_counter
 
@@ -24,18 +33,25 @@ __all__ = [
     "Estimator",
     "Exchange",
     "ProviderRules",
+    "SDKStream",
     "Sampling",
     "ServedModel",
     "TokenUsage",
     "choices_of",
+    "combined",
     "estimate_usage",
+    "is_known_provider",
     "messages_of",
+    "plain",
+    "prompt_messages",
     "provider_of",
     "read_answer",
     "read_counts",
+    "read_sdk_answer",
     "read_usage",
     "request_model",
     "rules_for",
     "served_model",
+    "stream_of",
     "token_counter",
 ]

@@ -27,6 +27,7 @@ __all__ = [
     "ProviderRules",
     "Sampling",
     "ServedModel",
+    "is_known_provider",
     "provider_of",
     "request_model",
     "rules_for",
@@ -69,6 +70,11 @@ _served: dict[tuple[int, str], tuple[Mapping[str, Any], ServedModel]] = {}
 def rules_for(provider: str) -> ProviderRules:
     """Return the rules of a provider, the defaults for one that has none."""
     return _RULES.get(provider, ProviderRules)(provider)
+
+
+def is_known_provider(provider: str) -> bool:
+    """Return whether a provider has rules here."""
+    return provider in _RULES
 
 
 def served_model(metadata: Mapping[str, Any], serialized: Mapping[str, Any] | None) -> ServedModel:

@@ -66,7 +66,7 @@ class AnthropicRules(ProviderRules):
         """
         iterations = exchange.answer.reported.get("iterations")
         if not isinstance(iterations, list):
-            return ()
+            return super().samplings(usage, exchange)
         return [_sampling(iteration, exchange.answer.model) for iteration in iterations if isinstance(iteration, dict)]
 
     def sampling_limit(self, exchange: Exchange) -> tuple[int, int | None]:

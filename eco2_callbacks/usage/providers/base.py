@@ -26,7 +26,7 @@ from msgspec.structs import replace
 
 from eco2_callbacks.usage.content import as_mapping
 from eco2_callbacks.usage.media import image_pixels
-from eco2_callbacks.usage.reported import Answer, Reading, count_of
+from eco2_callbacks.usage.reported import Answer, Reading, count_of, read_usage
 from eco2_callbacks.usage.server_tools import add_server_tools, server_tool_calls
 from eco2_callbacks.usage.token_usage import TokenUsage
 
@@ -144,8 +144,15 @@ class ProviderRules:
         return Reading(usage, is_certain)
 
     def samplings(self, usage: TokenUsage, exchange: Exchange) -> Sequence[Sampling]:
-        """Return the samplings behind an answer where they are priced apart; by default there are none."""
-        return ()
+        """Return the samplings behind an answer where they are priced apart.
+
+        By default these are the answers of a provider's SDK that were read as one.
+        """
+        usages = exchange.answer.metadata.get("samplings")
+        if not isinstance(usages, list):
+            return ()
+        model = exchange.answer.model
+        return [Sampling(model, one, is_main=True) for raw in usages if (one := read_usage(raw)) is not None]
 
     def sampling_limit(self, exchange: Exchange) -> tuple[int, int | None]:
         """Return how often the model was sampled at most, and the longest prompt that the request allows."""

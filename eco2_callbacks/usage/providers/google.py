@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from eco2_callbacks.usage.content import as_list, as_mapping, blocks_of
 from eco2_callbacks.usage.media import audio_seconds, block_bytes, image_class, image_pixels
-from eco2_callbacks.usage.providers.base import ProviderRules, pixels_of
+from eco2_callbacks.usage.providers.base import Exchange, ProviderRules, pixels_of
+from eco2_callbacks.usage.reported import Reading, count_of
 from eco2_callbacks.usage.token_usage import TokenUsage
 
 __all__ = ["GoogleRules"]
@@ -42,6 +43,22 @@ class GoogleRules(ProviderRules):
     # "Gemini represents each second of audio as 32 tokens": https://ai.google.dev/gemini-api/docs/audio
     audio_tokens_per_second: ClassVar[int] = 32
 
+    def read_usage(self, usage: TokenUsage, exchange: Exchange) -> Reading:
+        """Return the counts with their modalities, where the answer still holds Gemini's own usage."""
+        usage, is_certain = super().read_usage(usage, exchange)
+        reported = exchange.answer.reported
+        sent = _modalities(reported, "prompt_tokens_details", "tool_use_prompt_tokens_details")
+        cached = _modalities(reported, "cache_tokens_details")
+        answered = _modalities(reported, "candidates_tokens_details", "response_tokens_details")
+        changes = {
+            "input_audio_tokens": min(sent.get("AUDIO", 0), usage.input_tokens - usage.cache_creation_tokens),
+            "cache_read_audio_tokens": min(cached.get("AUDIO", 0), usage.cache_read_tokens, sent.get("AUDIO", 0)),
+            "output_audio_tokens": min(answered.get("AUDIO", 0), usage.output_tokens),
+            "output_image_tokens": min(answered.get("IMAGE", 0), usage.output_tokens),
+        }
+        changes = {name: count for name, count in changes.items() if count}
+        return Reading(replace(usage, **changes) if changes else usage, is_certain)
+
     def add_unreported_usage(
         self,
         usage: TokenUsage,
@@ -69,10 +86,18 @@ class GoogleRules(ProviderRules):
             whole_bill = tokens <= room
             changes["images"], changes["image_sizes"] = len(sizes), tuple(sizes)
             changes["output_image_tokens"] = min(tokens, room)
-        if "-tts" in model:
+            if usage.output_image_tokens:
+                # Gemini's own count.
+                del changes["output_image_tokens"]
+                whole_bill = True
+        if "-tts" in model and not usage.output_audio_tokens:
             silent = usage.reasoning_tokens + changes.get("output_image_tokens", 0)
             changes["output_audio_tokens"] = usage.output_tokens - silent
-        if prompt and (audio := [block for block in blocks_of(prompt) if _has_audio(block)]):
+        if (
+            prompt
+            and not usage.input_audio_tokens
+            and (audio := [block for block in blocks_of(prompt) if _has_audio(block)])
+        ):
             whole_bill = False
             changes |= self._audio_input(usage, audio)
         grounding = [metadata for message in answers if (metadata := _grounding(message))]
@@ -110,6 +135,16 @@ class GoogleRules(ProviderRules):
             "input_audio_tokens": tokens,
             "cache_read_audio_tokens": max(0, usage.cache_read_tokens + tokens - room),
         }
+
+
+def _modalities(reported: Mapping[str, Any], *keys: str) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for key in keys:
+        for detail in as_list(reported.get(key)):
+            modality, count = as_mapping(detail).get("modality"), count_of(as_mapping(detail).get("token_count"))
+            if isinstance(modality, str) and count:
+                counts[modality] = counts.get(modality, 0) + count
+    return counts
 
 
 def _generation(model: str) -> int | None:
