@@ -30,13 +30,12 @@ class FeedbackSender:
     """
 
     def __init__(self, on_lost: Callable[[], None]) -> None:
-        self._on_lost = on_lost
-        self._quiet_until = 0.0
-        self._projects: WeakKeyDictionary[Client, dict[str | None, tuple[Any, float]]] = WeakKeyDictionary()
+        # Apart from the sender: the worker's thread keeps it, and must not keep the worker's owner.
+        self._delivery = delivery = _Delivery(on_lost)
         self._worker = BatchWorker(
             "eco2-langsmith-feedback",
-            on_failure=lambda: self._lost(repr(sys.exception())),
-            on_dropped=lambda: self._lost("too many wait, or the handler was closed"),
+            on_failure=lambda: delivery.lost(repr(sys.exception())),
+            on_dropped=lambda: delivery.lost("too many wait, or the handler was closed"),
         )
 
     def send(self, run: RunTree, scores: Mapping[str, float]) -> None:
@@ -47,7 +46,7 @@ class FeedbackSender:
         for key, score in scores.items():
             # Only the ids are queued: the run itself holds its inputs and outputs.
             about = {"run_id": run.id, "trace_id": run.trace_id, "start_time": run.start_time}
-            self._worker.submit(partial(self._send, client, run.session_name, key=key, score=score, **about))
+            self._worker.submit(partial(self._delivery.send, client, run.session_name, key=key, score=score, **about))
 
     def close(self, timeout_seconds: float) -> None:
         """Send what waits, as far as the time allows."""
@@ -57,7 +56,17 @@ class FeedbackSender:
         """Wait until everything queued so far was sent; return whether the time sufficed."""
         return self._worker.flush(timeout_seconds)
 
-    def _send(self, client: Client, project: str | None, **feedback: Any) -> None:
+
+class _Delivery:
+    """Sends single scores, and pauses after a failure."""
+
+    def __init__(self, on_lost: Callable[[], None]) -> None:
+        self._on_lost = on_lost
+        self._quiet_until = 0.0
+        self._projects: WeakKeyDictionary[Client, dict[str | None, tuple[Any, float]]] = WeakKeyDictionary()
+
+    def send(self, client: Client, project: str | None, **feedback: Any) -> None:
+        """Send one score."""
         if time.monotonic() < self._quiet_until:
             self._on_lost()
             return
@@ -75,7 +84,8 @@ class FeedbackSender:
             projects[project] = project_id, time.monotonic()
         return project_id
 
-    def _lost(self, why: str) -> None:
+    def lost(self, why: str) -> None:
+        """Count a score that did not reach LangSmith, and send none for a minute."""
         self._on_lost()
         if time.monotonic() >= self._quiet_until:
             self._quiet_until = time.monotonic() + _QUIET_SECONDS
