@@ -38,6 +38,26 @@ async def test_a_handler_attached_twice_counts_once(
     assert sample(registry, "chat_intent_total", intent="unclassified") == 1
 
 
+def test_tokens_without_chunks_of_a_handler_attached_twice_count_once(
+    handler: Eco2CallbackHandler, records: Records
+) -> None:
+    """A model that passes no chunks tells each attachment of every token; the estimate counts each token once."""
+    texts = {}
+    for attachments in (1, 2):
+        run_id = uuid.uuid4()
+        for _ in range(attachments):
+            handler.on_llm_start({}, ["hello"], run_id=run_id)
+        for token in ("well ", "well ", "sorted"):
+            for _ in range(attachments):
+                handler.on_llm_new_token(token, run_id=run_id)
+        for _ in range(attachments):
+            handler.on_llm_error(KeyboardInterrupt(), run_id=run_id)
+        texts[attachments] = records.calls[-1].usage, records.calls[-1].streamed_tokens
+
+    assert texts[1] == texts[2]
+    assert texts[1][1] == 3
+
+
 async def test_two_handlers_with_registries_of_their_own_stay_apart() -> None:
     """Each handler counts only the calls it is attached to."""
     first, second = CollectorRegistry(), CollectorRegistry()

@@ -37,7 +37,7 @@ def _counted(registry: CollectorRegistry) -> str:
     return "\n".join(line for line in lines if "_seconds" not in line and "_created" not in line)
 
 
-@pytest.mark.parametrize("how", ["both_in_config", "one_installed", "both_installed", "one_on_the_model"])
+@pytest.mark.parametrize("how", ["both_in_config", "one_installed", "both_installed"])
 async def test_two_handlers_on_one_registry_count_a_run_once(registry: CollectorRegistry, how: str) -> None:
     """The exposition of two attached handlers is that of one; each handler's sinks have each record once."""
     alone = CollectorRegistry()
@@ -47,17 +47,13 @@ async def test_two_handlers_on_one_registry_count_a_run_once(registry: Collector
     graph = graph_of(work).compile()
     await graph.ainvoke({"answers": []}, {"callbacks": [single]})
 
-    configured = {"both_in_config": [one, two], "one_installed": [one], "both_installed": [], "one_on_the_model": [one]}
-    if how in ("one_installed", "both_installed"):
+    callbacks = {"both_in_config": [one, two], "one_installed": [one], "both_installed": []}[how]
+    if how != "both_in_config":
         two.install()
     if how == "both_installed":
         one.install()
     try:
-        if how == "one_on_the_model":
-            bound = graph.with_config(callbacks=[two])
-            await bound.ainvoke({"answers": []}, {"callbacks": [one]})
-        else:
-            await graph.ainvoke({"answers": []}, {"callbacks": configured[how]})
+        await graph.ainvoke({"answers": []}, {"callbacks": callbacks})
     finally:
         one.uninstall()
         two.uninstall()
@@ -65,6 +61,26 @@ async def test_two_handlers_on_one_registry_count_a_run_once(registry: Collector
     assert _counted(registry) == _counted(alone)
     assert [len(sink.calls) for sink in sinks] == [1, 1]
     assert [len(sink.of(GraphRun)) for sink in sinks] == [1, 1]
+
+
+async def test_a_second_handler_on_the_model_counts_nothing_twice(registry: CollectorRegistry) -> None:
+    """A handler of the model's own beside one in the config has its record; the call counts once."""
+    alone = CollectorRegistry()
+    sink = Records()
+    inner = Eco2CallbackHandler(registry=registry, sinks=[sink])
+
+    def graph(*callbacks: Eco2CallbackHandler) -> Any:
+        async def work(state: State) -> State:
+            await FakeModel(callbacks=list(callbacks)).ainvoke("hello")
+            return {}
+
+        return graph_of(work).compile()
+
+    await graph().ainvoke({"answers": []}, {"callbacks": [Eco2CallbackHandler(registry=alone)]})
+    await graph(inner).ainvoke({"answers": []}, {"callbacks": [Eco2CallbackHandler(registry=registry)]})
+
+    assert _counted(registry) == _counted(alone)
+    assert len(sink.calls) == 1
 
 
 async def test_handlers_on_different_registries_both_count(registry: CollectorRegistry) -> None:
