@@ -200,6 +200,9 @@ class PrometheusExporter(RunObserver):
         """Count own requests under the handler's ``agent_name``, whichever agent is at their root."""
         for record in records:
             self._request_series(record, self._agent_name).count((record,))
+        if not self._instruments.waits and self._prices_age_seconds is not None:
+            # Another process reads the metrics, so that no flush updates it.
+            self._show_prices_age((self._prices_age_seconds(),))
 
     def _count_agents(self, runs: Sequence[tuple[str, AgentRun]]) -> None:
         for name, run in runs:

@@ -53,11 +53,20 @@ class IdentityFields(TypedDict):
     prompt_version: str | None
 
 
+class _Unreadable:
+    """Stands for a value that is no identifier, so that nothing keeps the application's object, which may be large."""
+
+    __slots__ = ("address",)
+
+    def __init__(self, raw: object) -> None:
+        self.address = id(raw)
+
+
 class Identity:
     """On whose behalf a run spends; runs with the same values share the object.
 
     Attributes:
-        raws: The values as found, by key.
+        raws: The values as found, by key; an ``_Unreadable`` in place of one that is no identifier.
         key_texts: The same as texts.
         texts: The fields' texts; None where nothing is known.
         shared: Those of the texts that ``configurable`` or the runtime context holds: they belong to the whole request.
@@ -160,12 +169,14 @@ class IdentityReader:
         inherited: Texts,
         known: tuple[Identity | None, ...],
     ) -> Identity:
+        kept: list[object] = []
         key_texts: list[str | None] = []
         texts: list[str | None] = [None] * len(_FIELDS)
         shared: list[str | None] = [None] * len(_FIELDS)
         for index, (field, key, raw) in enumerate(zip(self._fields_of_keys, self._keys, raws, strict=True)):
             text = None if raw is None else self._text(index, raw, known)
             key_texts.append(text)
+            kept.append(raw if text is not None or raw is None else _Unreadable(raw))
             if key == _THREAD and inherited[field] is not None:
                 text = inherited[field]  # a nested graph's own thread belongs to the conversation around it
             if texts[field] is None and text is not None:
@@ -173,12 +184,14 @@ class IdentityReader:
                 if own[index] is None:
                     shared[field] = text
         merged = _merged(tuple(texts), inherited)
-        return Identity(raws, tuple(key_texts), merged, shared=tuple(shared), inherited=inherited)
+        return Identity(kept, tuple(key_texts), merged, shared=tuple(shared), inherited=inherited)
 
     def _text(self, index: int, raw: object, known: tuple[Identity | None, ...]) -> str | None:
         for seen in known:
-            if seen is not None and seen.raws[index] is raw:
-                return seen.key_texts[index]
+            if seen is not None:
+                before = seen.raws[index]
+                if before is raw or (type(before) is _Unreadable and before.address == id(raw)):
+                    return seen.key_texts[index]
         try:
             return identifier(raw)
         except UnreadableError as error:

@@ -86,6 +86,19 @@ def test_three_subagents_are_three_series_with_their_dollars(*, is_async: bool) 
     assert measured.metric("chat_subagent_duration_seconds_count", "subagent") == dict.fromkeys(SUBAGENTS, 1)
 
 
+def test_requests_are_counted_under_the_handler_s_agent() -> None:
+    """The ``agent_*`` families have the handler's name; the records say which agent is at the root."""
+    measured = measure(
+        lambda app: create_agent(app.model(), [], name="boss").invoke(QUESTION, app.config()), agent_name="eco2"
+    )
+
+    (request,) = measured.requests
+    assert (request.agent_name, request.path) == ("boss", "boss")
+    assert measured.metric("agent_llm_calls_per_request_count", "agent_name") == {"eco2": 1}
+    assert measured.metric("agent_request_duration_seconds_count", "agent_name") == {"eco2": 1}
+    assert measured.metric("llm_calls_total", "agent_name") == {"boss": 1}
+
+
 def test_the_tags_on_langsmith_name_the_same_agents() -> None:
     """LangSmith: each run has the tag of its agent, and a subagent's runs that of the subagent."""
     script = delegates(("task", {"description": "go", "subagent_type": "researcher"}))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections import namedtuple
 from dataclasses import dataclass
 from enum import Enum
@@ -180,6 +182,22 @@ def test_any_other_value_is_left_out_warned_about_and_counted_once(
     assert sample(registry, "eco2_callbacks_errors_total", callback="attribution") == counted
     assert [line for line in caplog.messages if "user_id is" in line and "wanted a text" in line] == caplog.messages
     assert len(caplog.messages) == 1
+
+
+def test_no_unreadable_value_is_kept_alive(handler: Eco2CallbackHandler) -> None:
+    """An object that is no identifier is free once its request has ended, however many ended runs are remembered."""
+
+    class Large:
+        pass
+
+    large = Large()
+    reference = weakref.ref(large)
+    asking().invoke({"messages": []}, {"callbacks": [handler], "configurable": {"user_id": large}})
+    handler.flush()
+    del large
+    gc.collect()
+
+    assert reference() is None
 
 
 def test_a_text_of_a_class_of_its_own_is_read_without_its_code(handler: Eco2CallbackHandler, records: Records) -> None:
