@@ -130,11 +130,11 @@ def test_what_is_no_handler_is_refused(make: Callable[[Any], Any], handler: Any)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"job_id": object()}, "job_id= is a object, wanted a text, an int or a UUID; pass its id as text."),
-        ({"job_id": "j1", "tenant_id": 1.5}, "tenant_id= is a float, wanted a text, an int or a UUID"),
-        ({"job_id": "j1", "user_id": True}, "user_id= is a bool, wanted a text, an int or a UUID"),
-        ({"job_id": "j1", "session_id": ["s"]}, "session_id= is a list, wanted a text, an int or a UUID"),
-        ({"job_id": "j1", "intent": 7}, "intent= is a int, wanted a text; pass"),
+        ({"job_id": object()}, "job_id= is a object, wanted a text, an integer or a UUID; pass its id as text."),
+        ({"job_id": "j1", "tenant_id": 1.5}, "tenant_id= is a float, wanted a text, an integer or a UUID"),
+        ({"job_id": "j1", "user_id": True}, "user_id= is a bool, wanted a text, an integer or a UUID"),
+        ({"job_id": "j1", "session_id": ["s"]}, "session_id= is a list, wanted a text, an integer or a UUID"),
+        ({"job_id": "j1", "intent": 7.5}, "intent= is a float, wanted a text"),
         ({"job_id": "j1", "tags": [1]}, "tags= holds 1, wanted texts that are not empty; correct that item."),
         ({"job_id": "j1", "metadata": ["a"]}, "metadata= is ['a'], wanted a mapping; pass a dict."),
     ],

@@ -77,6 +77,7 @@ async def test_a_call_counts_in_its_node_and_request(
     assert call.cost.total_usd == USD
     assert call.trace_id == records.request.trace_id
     assert call.parent_run_id == records.nodes[node.__name__].run_id
+    assert (call.path, call.agent_name) == (records.nodes[node.__name__].path, "eco2")
     assert records.nodes[node.__name__].cost.total_usd == records.request.cost.total_usd == USD
     assert records.request.llm_calls == 1
     assert exposed(registry, "llm_cost_dollars_total") == pytest.approx(float(USD))
@@ -367,6 +368,24 @@ def test_blocks_inside_langchain_runs_find_the_nearest_one(handler: Eco2Callback
     (inner,) = [run for run in records.of(ToolCall) if run.tool_name == "look_up"]
     assert records.call.parent_run_id == inner.run_id
     assert records.call.node == "raw"
+
+
+def test_a_call_inside_an_agent_belongs_to_it(handler: Eco2CallbackHandler, records: Records) -> None:
+    """An SDK's call and a tool below an agent have the agent's name and its path, as LangChain's own calls have."""
+
+    def model(state: State) -> State:
+        FakeModel().invoke("hello")
+        with handler.tool("look_up"), handler.call(**CALL) as call:
+            call.answered(ANSWER)
+        return {}
+
+    agent = graph_of(model).compile(name="researcher")
+    agent.invoke({"answers": []}, {"callbacks": [handler], "metadata": {"lc_agent_name": "researcher"}})
+
+    of_langchain, of_sdk = records.calls
+    (run,) = records.of(ToolCall)
+    assert of_langchain.agent_name == "researcher"
+    assert {(each.agent_name, each.path) for each in (of_langchain, of_sdk, run)} == {("researcher", of_langchain.path)}
 
 
 def test_langchain_and_sdk_calls_mix_in_a_node(handler: Eco2CallbackHandler, records: Records) -> None:
