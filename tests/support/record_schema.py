@@ -20,6 +20,8 @@ def record_schema() -> dict[str, Any]:
     ):
         schema["$defs"][name]["properties"] |= total
     for definition in schema["$defs"].values():
+        # The class's whole docstring, which stands in the code.
+        definition.pop("description", None)
         if definition.get("type") == "object":
             definition["additionalProperties"] = False
             definition["required"] = sorted(definition["properties"])
