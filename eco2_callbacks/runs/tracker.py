@@ -125,7 +125,7 @@ class Tracker(forks.ForkAware):
             return  # attached twice
         metadata = metadata or _NO_METADATA
         enclosing = self._enclosing.find(parent_run_id)
-        node = metadata.get("langgraph_node")
+        node = text_of(metadata.get("langgraph_node"))
         run: OpenRun
         if isinstance(name, str) and node == name != _START and _is_node(tags, metadata):
             run = self._new_node(run_id, enclosing, name, _step(tags, metadata), inputs, metadata)
@@ -284,7 +284,7 @@ class Tracker(forks.ForkAware):
         inputs: object,
         metadata: Mapping[str, Any],
     ) -> OpenNodeRun:
-        task_namespace = str(metadata.get("langgraph_checkpoint_ns", run_id))
+        task_namespace = text_of(metadata.get("langgraph_checkpoint_ns")) or str(run_id)
         tasks: set[str] = set()
         parent = enclosing.parent
         if parent is not None and (request := parent.graph_run) is not None:
@@ -440,7 +440,7 @@ def _is_node(tags: Sequence[str] | None, metadata: Mapping[str, Any]) -> bool:
                 return True
             if tag.startswith(_TASK_STEP_TAG):
                 path = metadata.get("langgraph_path")
-                return isinstance(path, list | tuple) and bool(path) and path[0] == _TASK_PATH
+                return isinstance(path, list | tuple) and bool(path) and text_of(path[0]) == _TASK_PATH
     return False
 
 

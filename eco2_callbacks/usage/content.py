@@ -36,10 +36,12 @@ def as_list(value: object) -> list[Any]:
 
 
 def as_text(value: object) -> str:
-    """Return a string or the value of a string enum, ``""`` for anything else."""
+    """Return a string or the value of a string enum, ``""`` for anything else; a subclass's own code does not run."""
+    if type(value) is str:
+        return value
     if isinstance(value, Enum):
         value = value.value
-    return value if isinstance(value, str) else ""
+    return str.__str__(value) if isinstance(value, str) else ""
 
 
 def blocks_of(messages: Iterable[BaseMessage]) -> Iterator[Mapping[str, Any]]:

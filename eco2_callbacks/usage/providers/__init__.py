@@ -105,8 +105,9 @@ def provider_of(metadata: Mapping[str, Any], serialized: Mapping[str, Any] | Non
 
 def request_model(metadata: Mapping[str, Any], params: Mapping[str, Any]) -> str:
     """Return the model that the request named."""
-    model = metadata.get("ls_model_name") or params.get("model") or params.get("model_name") or params.get("_type")
-    return as_text(model).removeprefix("models/")
+    model = as_text(metadata.get("ls_model_name"))  # first as text: its truth can be the application's code
+    model = model or as_text(params.get("model") or params.get("model_name") or params.get("_type"))
+    return model.removeprefix("models/")
 
 
 @lru_cache(maxsize=256)
