@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from uuid import UUID
+from weakref import WeakSet
 
 __all__ = ["RunClaimant", "RunClaims"]
 
@@ -24,31 +25,37 @@ class RunClaims:
     for topmost: it knows the request.
 
     Without a lock: the handlers of one run see its start one after another, on one thread, and each step is atomic.
+    A run whose claim an interrupt cut off counts: only what another handler is known to count does not.
     """
 
     def __init__(self) -> None:
         # By the integer of the run id: hashing a UUID itself runs Python code.
         self._claims: dict[int, _Claim] = {}
+        self._claimants: WeakSet[RunClaimant] = WeakSet()
 
     def new_claimant(self) -> RunClaimant:
         """Return the claimant of one more handler."""
-        return RunClaimant(self._claims)
+        claimant = RunClaimant(self._claims)
+        self._claimants.add(claimant)
+        return claimant
 
     def clear(self) -> None:
         """Forget all claims, as in a forked child: the parent counts these runs."""
-        for claim in list(self._claims.values()):
-            claim.claimant.forget()
+        for claimant in list(self._claimants):
+            claimant.forget()
         self._claims.clear()
 
 
 class RunClaimant:
     """The runs that one handler counts."""
 
-    __slots__ = ("_above", "_below", "_claims", "_runs")
+    __slots__ = ("__weakref__", "_above", "_below", "_claims", "_of_others", "_runs")
 
     def __init__(self, claims: dict[int, _Claim]) -> None:
         self._claims = claims
         self._runs: set[int] = set()
+        # Open runs of this handler that another one counts.
+        self._of_others: set[int] = set()
         self._above = _Claim(self, is_below=False)
         self._below = _Claim(self, is_below=True)
 
@@ -69,32 +76,40 @@ class RunClaimant:
             if first.claimant is self:
                 return True
             if first.is_below or not claim.is_below:
+                self._of_others.add(key)
                 return False
             self._claims[key] = claim
-            first.claimant._runs.discard(key)
+            first.claimant._give_up(key)
         self._runs.add(key)
         return True
 
     def holds(self, run_id: UUID) -> bool:
         """Return whether this handler counts an open run."""
-        return run_id.int in self._runs
+        return run_id.int not in self._of_others
 
     def release(self, run_id: UUID) -> bool:
         """Give up a run that ended; return whether this handler counts it."""
         key = run_id.int
-        if key not in self._runs:
+        if key in self._of_others:
+            self._of_others.discard(key)
             return False
         self._runs.discard(key)
-        self._claims.pop(key, None)
+        if (claim := self._claims.get(key)) is not None and claim.claimant is self:
+            del self._claims[key]
         return True
 
     def release_all(self) -> None:
         """Give up all runs: the handler is gone."""
-        for key in list(self._runs):
-            if (claim := self._claims.get(key)) is not None and claim.claimant is self:
-                del self._claims[key]
-        self._runs.clear()
+        for key, claim in list(self._claims.items()):
+            if claim.claimant is self:
+                self._claims.pop(key, None)
+        self.forget()
 
     def forget(self) -> None:
-        """Hold no run any more, without touching the claims of others."""
+        """Hold no run any more, without touching the claims."""
         self._runs.clear()
+        self._of_others.clear()
+
+    def _give_up(self, key: int) -> None:
+        self._of_others.add(key)
+        self._runs.discard(key)

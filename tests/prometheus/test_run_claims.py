@@ -159,5 +159,18 @@ def test_the_first_handler_wins_unless_a_later_one_counts_the_run_above() -> Non
     assert two.release(call)
     assert two.release(inner)
     assert (len(one), len(two)) == (0, 1)
+    assert not one.release(request)
     claims.clear()
-    assert not two.release(request)
+    assert (len(two), claims._claims) == (0, {})
+
+
+def test_a_run_whose_claim_was_cut_off_counts(registry: CollectorRegistry) -> None:
+    """An interrupt inside the start of a run may leave it without a claim; its record counts all the same."""
+    claims = RunClaims()
+    one = claims.new_claimant()
+    half_claimed, unclaimed = uuid4(), uuid4()
+    claims._claims[half_claimed.int] = one._above
+
+    assert one.release(half_claimed)
+    assert one.release(unclaimed)
+    assert claims._claims == {}
