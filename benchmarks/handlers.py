@@ -1,33 +1,30 @@
-"""The handlers that overhead.py compares, with their deferred work, so that it is measured too."""
+"""The handlers that the benchmark compares, each with a function that completes its deferred work."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler
 from langchain_core.tracers import LangChainTracer
 from langsmith import Client
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from eco2_callbacks import Eco2CallbackHandler
-from eco2_callbacks.records import Record
+from eco2_callbacks import Eco2CallbackHandler, Record
 
-__all__ = ["HANDLERS", "NOT_INSTALLED", "Subject"]
+__all__ = ["PEERS", "Subject", "counted", "eco2", "eco2_with_queued_sink", "floor", "nothing", "traced"]
 
 
-def _nothing() -> None: ...
+def _done() -> None: ...
 
 
 class Subject(NamedTuple):
     """Handlers, and a function that completes their deferred work."""
 
     handlers: list[BaseCallbackHandler]
-    settle: Callable[[], object] = _nothing
+    settle: Callable[[], object] = _done
 
 
 class Floor(BaseCallbackHandler):
@@ -58,41 +55,11 @@ class LabelsPerToken(Floor):
         self.last = now
 
 
-class _CountingSink:
-    """A sink that only counts its records."""
-
-    def __init__(self) -> None:
-        self.received = 0
-
-    def emit(self, record: Record) -> None:
-        self.received += 1
-
-
-class _QueuedSink(_CountingSink):
+class _QueuedSink:
     """A sink with a close(), so it receives its records on a thread of its own."""
 
+    def emit(self, record: Record) -> None: ...
     def close(self) -> None: ...
-
-
-def _eco2_callbacks() -> Subject:
-    registry = CollectorRegistry()
-    return Subject([Eco2CallbackHandler(registry=registry)], lambda: _count(registry))
-
-
-def _eco2_callbacks_with_sinks() -> Subject:
-    registry, direct, queued = CollectorRegistry(), _CountingSink(), _QueuedSink()
-
-    def settle() -> None:
-        _count(registry)
-        while queued.received < direct.received:
-            time.sleep(0.01)
-
-    return Subject([Eco2CallbackHandler(registry=registry, sinks=[direct, queued])], settle)
-
-
-def _count(registry: CollectorRegistry) -> None:
-    # Reading one metric makes the handler count every record.
-    list(registry.restricted_registry(["eco2_callbacks_open_runs"]).collect())
 
 
 class _OfflineClient(Client):
@@ -102,28 +69,60 @@ class _OfflineClient(Client):
     def update_run(self, *args: Any, **kwargs: Any) -> None: ...
 
 
-def _langsmith() -> Subject:
+def nothing() -> Subject:
+    """Return no handler."""
+    return Subject([])
+
+
+def floor() -> Subject:
+    """Return the handler that does nothing."""
+    return Subject([Floor()])
+
+
+def counted(registry: CollectorRegistry | None = None, **options: Any) -> Eco2CallbackHandler:
+    """Return the handler with all its features on."""
+    return Eco2CallbackHandler(
+        registry=registry or CollectorRegistry(),
+        agent_name="benchmark",
+        subagents=["answer"],
+        features={"waste": "rag"},
+        feedback={"answer_3": {"quality": "scores.quality"}},
+        budgets={"acme": {"monthly_usd": 100.0}},
+        state_labels=("intent", "tenant_id"),
+        **options,
+    )
+
+
+def eco2() -> Subject:
+    """Return the handler."""
+    handler = counted()
+    return Subject([handler], handler.flush)
+
+
+def eco2_with_queued_sink() -> Subject:
+    """Return the handler with a sink behind a queue."""
+    handler = counted(sinks=[_QueuedSink()])
+    return Subject([handler], handler.flush)
+
+
+def traced(subject: Subject | None = None) -> Subject:
+    """Return LangSmith's tracer behind the handlers of a subject."""
+    subject = subject or nothing()
     client = _OfflineClient(api_url="http://127.0.0.1:9", api_key="none", auto_batch_tracing=False)
-    return Subject([LangChainTracer(client=client)])
-
-
-class _OfflineExporter(SpanExporter):
-    """An exporter that accepts spans and sends nothing, so only creating them is measured."""
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        return SpanExportResult.SUCCESS
+    return Subject([*subject.handlers, LangChainTracer(client=client)], subject.settle)
 
 
 def _langfuse() -> Subject:
     from langfuse import Langfuse
     from langfuse.langchain import CallbackHandler
+    from opentelemetry.sdk.trace import TracerProvider
 
     client = Langfuse(
         public_key="none",
         secret_key="none",
         base_url="http://127.0.0.1:9",
         tracer_provider=TracerProvider(),
-        span_exporter=_OfflineExporter(),
+        span_exporter=_offline_exporter(),
     )
     return Subject([CallbackHandler(public_key="none")], client.flush)
 
@@ -131,29 +130,40 @@ def _langfuse() -> Subject:
 def _openinference() -> Subject:
     from openinference.instrumentation import OITracer, TraceConfig
     from openinference.instrumentation.langchain._tracer import OpenInferenceTracer
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     provider = TracerProvider()
-    provider.add_span_processor(BatchSpanProcessor(_OfflineExporter()))
+    provider.add_span_processor(BatchSpanProcessor(_offline_exporter()))
     # Created directly, because its instrumentor would attach it to every run of the process.
     tracer = OITracer(provider.get_tracer("benchmark"), config=TraceConfig())
     return Subject([OpenInferenceTracer(tracer, False)], provider.force_flush)
 
 
-HANDLERS: dict[str, Callable[[], Subject]] = {
-    "none": lambda: Subject([]),
-    "floor": lambda: Subject([Floor()]),
-    "eco2_callbacks": _eco2_callbacks,
-    "eco2_callbacks, two more sinks": _eco2_callbacks_with_sinks,
-    "UsageMetadataCallbackHandler": lambda: Subject([UsageMetadataCallbackHandler()]),
-    "labels per token": lambda: Subject([LabelsPerToken()]),
-    "LangChainTracer": _langsmith,
-}
-NOT_INSTALLED: list[str] = []
-for _name, _module, _build in (
-    ("Langfuse", "langfuse", _langfuse),
-    ("OpenInference", "openinference", _openinference),
-):
-    if find_spec(_module) is None:
-        NOT_INSTALLED.append(_name)
-    else:
-        HANDLERS[_name] = _build
+def _offline_exporter() -> Any:
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+    class OfflineExporter(SpanExporter):
+        """Accepts spans and sends nothing, so only creating them is measured."""
+
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            return SpanExportResult.SUCCESS
+
+    return OfflineExporter()
+
+
+def _peers() -> dict[str, Callable[[], Subject]]:
+    peers: dict[str, Callable[[], Subject]] = {
+        "UsageMetadataCallbackHandler": lambda: Subject([UsageMetadataCallbackHandler()]),
+        "labels per token": lambda: Subject([LabelsPerToken()]),
+        "LangChainTracer": traced,
+    }
+    if find_spec("langfuse") is not None:
+        peers["Langfuse"] = _langfuse
+    if find_spec("openinference") is not None:
+        peers["OpenInference"] = _openinference
+    return peers
+
+
+PEERS: Mapping[str, Callable[[], Subject]] = _peers()

@@ -1,169 +1,110 @@
-"""Measures what a handler adds to a LangChain program, in microseconds and relative to a handler that does nothing.
+"""Measures what the handler adds to a LangChain program, as multiples of a handler that does nothing.
 
-    uv run python benchmarks/overhead.py [--rounds 7] [--repeat 200]
-    uv run --with openinference-instrumentation-langchain python benchmarks/overhead.py  # compares one more handler
+    uv run python benchmarks/overhead.py                        # everything, about two minutes
+    uv run python benchmarks/overhead.py --rows call "traced call" --blocks 60
+    uv run python benchmarks/overhead.py --peers                # other handlers too; add more with uv run --with
+    uv run python benchmarks/overhead.py --growth               # how a call's cost grows with open runs and streams
+    uv run python benchmarks/overhead.py --instructions call    # counts instructions under valgrind, minutes a row
 
-Every round runs all handlers one after another, so that a slow moment of the machine affects all of them. A figure is
-the minimum of all rounds, less the minimum without a handler: other work on the machine disturbs minima least. Absolute
-times differ between machines; ratios hardly do.
-A handler's deferred work is part of the measured time: records are counted, queues drained, spans flushed.
+Times are CPU time of one operation: the lower quartile of blocks in which the handlers take turns, less the same
+without a handler. "caller" is the calling thread; "total" holds the deferred work of all threads, settled after each
+block. Absolute times differ between machines; multiples hardly do. Figures of a fresh process are medians.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
-import operator
-import time
-from collections.abc import AsyncIterator, Iterator
-from typing import Annotated, Any, TypedDict
+from collections.abc import Mapping
 
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.messages.ai import UsageMetadata
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langgraph.graph import END, START, StateGraph
+from blocks import Cost, measure
+from handlers import PEERS, Subject, eco2, eco2_with_queued_sink, floor, nothing, traced
+from instructions import SUBJECTS, count
+from single_events import flush_slice, growth, memory, new_label_values, scrape
+from startup import startup
+from workloads import WORKLOADS
 
-from handlers import HANDLERS, NOT_INSTALLED, Subject
-
-GOALS = {"async token": 1.25, "sync token": 1.9, "call": 2.0, "graph": 1.75}
-_TOKENS = 1000
-_NODES = 8
-_USAGE: UsageMetadata = {
-    "input_tokens": 1200,
-    "output_tokens": 350,
-    "total_tokens": 1550,
-    "input_token_details": {"cache_read": 1024},
-    "output_token_details": {"reasoning": 128},
-}
-_RESPONSE_METADATA = {"model_name": "gpt-5.2-2025-12-11", "service_tier": "default", "model_provider": "openai"}
-
-
-class Model(BaseChatModel):
-    """Answers immediately, or streams a thousand tokens, with the usage and metadata of a real answer."""
-
-    @property
-    def _llm_type(self) -> str:
-        return "benchmark"
-
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> Any:
-        return {"ls_provider": "openai", "ls_model_name": "gpt-5.2", "ls_model_type": "chat"}
-
-    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
-        message = AIMessage(content="answer", usage_metadata=_USAGE, response_metadata=dict(_RESPONSE_METADATA))
-        return ChatResult(generations=[ChatGeneration(message=message)])
-
-    async def _agenerate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
-        return self._generate(messages)
-
-    def _stream(
-        self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
-    ) -> Iterator[ChatGenerationChunk]:
-        for chunk in _chunks():
-            if run_manager:
-                run_manager.on_llm_new_token("word ", chunk=chunk)
-            yield chunk
-
-    async def _astream(
-        self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
-    ) -> AsyncIterator[ChatGenerationChunk]:
-        for chunk in _chunks():
-            if run_manager:
-                await run_manager.on_llm_new_token("word ", chunk=chunk)
-            yield chunk
-
-
-def _chunks() -> Iterator[ChatGenerationChunk]:
-    for _ in range(_TOKENS - 1):
-        yield ChatGenerationChunk(message=AIMessageChunk(content="word "))
-    yield ChatGenerationChunk(
-        message=AIMessageChunk(content="word ", usage_metadata=_USAGE, response_metadata=dict(_RESPONSE_METADATA))
-    )
-
-
-class _State(TypedDict):
-    intent: str
-    answers: Annotated[list[str], operator.add]
-
-
-def _graph(model: Model) -> Any:
-    graph = StateGraph(_State)
-    names = [f"node_{number}" for number in range(_NODES)]
-    for name in names:
-
-        async def node(state: _State) -> dict[str, Any]:
-            answer = await model.ainvoke("question")
-            return {"intent": "waste", "answers": [str(answer.content)]}
-
-        graph.add_node(name, node)
-    for before, after in zip([START, *names], [*names, END], strict=True):
-        graph.add_edge(before, after)
-    return graph.compile()
-
-
-async def _measure(kind: str, subject: Subject, model: Model, graph: Any, repeat: int) -> float:
-    """Return seconds for one token, call or graph run."""
-    config: Any = {"callbacks": subject.handlers}
-    started = time.perf_counter()
-    if kind == "async token":
-        times = _TOKENS
-        async for _ in model.astream("question", config=config):
-            pass
-    elif kind == "sync token":
-        times = _TOKENS
-        for _ in model.stream("question", config=config):
-            pass
-    elif kind == "call":
-        times = repeat
-        for _ in range(times):
-            await model.ainvoke("question", config=config)
-    else:
-        times = repeat // 10
-        for _ in range(times):
-            await graph.ainvoke({"intent": "", "answers": []}, config=config)
-    seconds = time.perf_counter() - started
-    # CPU time of all threads: the rest of the wall time is waiting.
-    started = time.process_time()
-    subject.settle()
-    return (seconds + time.process_time() - started) / times
-
-
-async def compare(rounds: int, repeat: int) -> dict[str, dict[str, float]]:
-    """Return the added microseconds by kind of measurement and by handler."""
-    model = Model()
-    graph = _graph(model)
-    measured = {name: build() for name, build in HANDLERS.items()}
-    added: dict[str, dict[str, float]] = {}
-    for kind in GOALS:
-        seconds: dict[str, list[float]] = {name: [] for name in measured}
-        for round_number in range(rounds + 1):
-            for name, subject in measured.items():
-                gc.collect()
-                gc.disable()
-                taken = [await _measure(kind, subject, model, graph, repeat) for _ in range(3)]
-                gc.enable()
-                if round_number:  # the first round warms up
-                    seconds[name].append(min(taken))
-        none = seconds.pop("none")
-        added[kind] = {name: 1e6 * (min(taken) - min(none)) for name, taken in seconds.items()}
-    return added
+_NAME = 38
+_OURS = {"eco2_callbacks": eco2, "eco2_callbacks, queued sink": eco2_with_queued_sink}
+_TRACED = "traced call"
+_TRACED_GOAL = 2.5
 
 
 def main() -> None:
-    """Measure and print a table."""
+    """Measure and print tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds, at least 7 for a claim (default: 7)")
-    parser.add_argument("--repeat", type=int, default=200, help="calls in a round (default: 200)")
+    rows = [*WORKLOADS, _TRACED]
+    parser.add_argument("--rows", nargs="+", choices=rows, default=rows, help="operations to measure (default: all)")
+    parser.add_argument("--blocks", type=int, default=40, help="blocks for each handler (default: 40)")
+    parser.add_argument("--peers", action="store_true", help="measure other handlers that are installed")
+    parser.add_argument("--growth", action="store_true", help="measure only how the cost of a call grows")
+    parser.add_argument("--instructions", nargs="+", choices=list(WORKLOADS), help="count instructions of these only")
     arguments = parser.parse_args()
-    added = asyncio.run(compare(arguments.rounds, arguments.repeat))
-    print(f"{'added microseconds (times the floor)':36}" + "".join(f"{kind:>20}" for kind in added))
-    for name in list(HANDLERS)[1:]:
-        cells = (f"{us[name]:9.1f} ({us[name] / us['floor']:5.2f})" for us in added.values())
-        print(f"{name:36}" + "".join(f"{cell:>20}" for cell in cells))
-    print(f"{'goal':36}" + "".join(f"{f'({goal:5.2f})':>20}" for goal in GOALS.values()))
-    for name in NOT_INSTALLED:
-        print(f"{name} is not installed and was skipped.")
+    if arguments.instructions:
+        _print_instructions(arguments.instructions)
+    elif arguments.growth:
+        _print_growth()
+    else:
+        _print_operations(arguments.rows, arguments.blocks, with_peers=arguments.peers)
+        if arguments.rows == rows:
+            _print_single_events()
+
+
+def _print_operations(rows: list[str], blocks: int, *, with_peers: bool) -> None:
+    print(f"{'one operation, added':{_NAME}}{'caller us':>10}{'(floors)':>9}{'total us':>10}{'(floors)':>9}   goal")
+    for row in rows:
+        if row == _TRACED:
+            _print_traced(blocks)
+            continue
+        makers = {"none": nothing, "floor": floor, **_OURS, **(PEERS if with_peers else {})}
+        costs = asyncio.run(measure(WORKLOADS[row], {name: make() for name, make in makers.items()}, blocks))
+        floor_cost = costs["floor"].above(costs["none"])
+        goal = f"{WORKLOADS[row].goal_caller} / {WORKLOADS[row].goal_total}"
+        for name in list(makers)[1:]:
+            _print_row(f"{row}: {name}", costs[name].above(costs["none"]), floor_cost, goal if name in _OURS else "")
+
+
+def _print_traced(blocks: int) -> None:
+    """Print what a call costs on top of LangSmith's tracer, in floors of an untraced call."""
+    subjects: dict[str, Subject] = {
+        "none": nothing(),
+        "floor": floor(),
+        "tracer": traced(),
+        "tracer and eco2_callbacks": traced(eco2()),
+    }
+    costs = asyncio.run(measure(WORKLOADS["call"], subjects, blocks))
+    added = costs["tracer and eco2_callbacks"].above(costs["tracer"])
+    _print_row("traced call: on top of the tracer", added, costs["floor"].above(costs["none"]), f"{_TRACED_GOAL}")
+
+
+def _print_row(name: str, added: Cost, floor_cost: Cost, goal: str) -> None:
+    figures = f"{added.caller:10.1f}{added.caller / floor_cost.caller:9.2f}"
+    figures += f"{added.total:10.1f}{added.total / floor_cost.caller:9.2f}"
+    print(f"{name:{_NAME}}{figures}   {goal}")
+
+
+def _print_single_events() -> None:
+    print(f"\n{'one event':{_NAME}}{'measured':>18}")
+    events: Mapping[str, str] = {**startup(), **new_label_values(), **flush_slice(), **scrape(), **memory()}
+    for name, measured in events.items():
+        print(f"{name:{_NAME}}{measured:>18}")
+
+
+def _print_growth() -> None:
+    print(f"{'while open':{_NAME}}{'a call more, us':>18}")
+    for name, microseconds in growth().items():
+        print(f"{name:{_NAME}}{microseconds:18.1f}")
+
+
+def _print_instructions(rows: list[str]) -> None:
+    print(f"{'thousand instructions of one operation':{_NAME}}{'added':>12}{'(floors)':>9}")
+    for row in rows:
+        counts = {subject: count(row, subject) for subject in SUBJECTS}
+        floor_count = counts["floor"] - counts["none"]
+        for subject in SUBJECTS:
+            base = "tracer" if subject == "tracer and eco2_callbacks" else "none"
+            added = counts[subject] - counts[base]
+            print(f"{row + ': ' + subject:{_NAME}}{added / 1000:12.1f}{added / floor_count:9.2f}")
 
 
 if __name__ == "__main__":

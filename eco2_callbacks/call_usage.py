@@ -26,6 +26,7 @@ from eco2_callbacks.usage import (
 __all__ = [
     "chunks_since_usage",
     "estimate_call",
+    "reports_usage_once",
     "streamed_result",
     "usage_of_unfinished",
     "with_last_of_cumulative",
@@ -88,8 +89,7 @@ def with_last_of_cumulative(answer: Answer, chunks: Sequence[Any]) -> Answer:
     LangChain adds them up. Counts that never fall show it; parts that do add up (Anthropic's) fall. Two usages with
     different inputs may be those of two samplings: they add up.
     """
-    near_ends = chunks if len(chunks) < 6 else (*chunks[:2], *chunks[-3:])
-    if sum(_has_usage(chunk) for chunk in near_ends) < 2:
+    if reports_usage_once(chunks):
         return answer
     last: Mapping[str, Any] | None = None
     input_tokens = output_tokens = reports = 0
@@ -107,6 +107,12 @@ def with_last_of_cumulative(answer: Answer, chunks: Sequence[Any]) -> Answer:
     if reading is None or last is None or (reports < 3 and not has_same_input):
         return answer
     return answer._replace(usage=reading.usage, is_consistent=reading.is_consistent, raw_usage=last)
+
+
+def reports_usage_once(chunks: Sequence[Any]) -> bool:
+    """Return whether at most one chunk near the ends of a stream reports a usage, so that it is not cumulative."""
+    near_ends = chunks if len(chunks) < 6 else (*chunks[:2], *chunks[-3:])
+    return sum(_has_usage(chunk) for chunk in near_ends) < 2
 
 
 def with_streamed_details(usage: TokenUsage, streamed: LLMResult | None) -> TokenUsage:

@@ -41,6 +41,7 @@ from eco2_callbacks.langsmith import (
 )
 from eco2_callbacks.log_once import is_first
 from eco2_callbacks.own_runs import OwnRunHost, SDKCall, ToolRun
+from eco2_callbacks.plain_runs import is_plain
 from eco2_callbacks.pricing import PriceBook
 from eco2_callbacks.prometheus import PrometheusExporter, StreamMetrics
 from eco2_callbacks.records import Record, validate_record
@@ -51,6 +52,7 @@ from eco2_callbacks.runs import (
     IdentityReader,
     PlaceFinder,
     Recorder,
+    RecordQueue,
     Tracker,
     UnreadableError,
     check_feedback,
@@ -169,23 +171,33 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         self._exporter = exporter
         self.stream_metrics = StreamMetrics(exporter)
         self._sinks = SinkObserver(sinks, on_failure=exporter.count_error)
-        self._langsmith = LangSmithObserver(
-            is_open=self._is_open,
-            subagents=subagents,
-            features=features,
-            on_failure=exporter.count_error,
+        self._langsmith = LangSmithObserver(subagents=subagents, features=features, on_failure=exporter.count_error)
+        # Not a method of the handler: what waits to be recorded must not keep it.
+        self._failed = failed = partial(_count_failure, exporter)
+        biller = CallBiller(book, on_failure=failed)
+        recorder = Recorder(bill=biller.record, feedback=feedback)
+        observers = (exporter, *([self._sinks] if sinks else []), self._langsmith)
+        queue = RecordQueue(
+            recorder=recorder,
+            observers=observers,
+            is_plain=is_plain,
+            is_immediate=exporter.is_immediate or self._sinks.is_inline,
+            settler=exporter,
+            run_soon=self._sinks.run_soon if sinks else None,
+            on_failure=failed,
         )
-        biller = CallBiller(book, on_failure=self._failed)
         self._tracker = Tracker(
-            recorder=Recorder(bill=biller.record, feedback=feedback),
-            observers=(exporter, *([self._sinks] if sinks else []), self._langsmith),
-            on_failure=self._failed,
+            recorder=recorder,
+            queue=queue,
+            observers=observers,
+            on_failure=failed,
             places=PlaceFinder(agent_name),
-            identities=IdentityReader(keys, self._on_unreadable),
+            identities=IdentityReader(keys, partial(_count_unreadable, exporter)),
             state_labels=state_labels,
             clock=clock,
             now=now,
         )
+        self._langsmith.follow(is_open=self._tracker.is_open, settle=queue.settle)
         exporter.watch_open_runs(self._tracker.open_run_count)
         self._clock = clock
         try:
@@ -199,9 +211,6 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         # Bound once: this look-up happens for every streamed token.
         self._open_call = self._tracker.open_call
         self._own_runs = OwnRunHost(self._tracker, self._on_own_chunk, self._failed, self._faulted)
-
-    def _is_open(self, run_id: UUID) -> bool:
-        return self._tracker.is_open(run_id)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Return the handler itself: a copied config or model goes on reporting to it."""
@@ -587,16 +596,6 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         except Exception:
             self._failed("on_retriever_error", run_id)
 
-    def _on_unreadable(self, key: str, came: str) -> None:
-        if is_first("attribution", key, came):
-            _logger.warning(
-                "%s is %s, wanted a text, an integer or a UUID; it is left out. Each is counted in "
-                'eco2_callbacks_errors_total{callback="attribution"}.',
-                key,
-                came,
-            )
-        self._exporter.count_error("attribution")
-
     def _on_own_chunk(self, run_id: UUID, chunk: ChatGenerationChunk) -> None:
         self.on_llm_new_token(chunk.text, chunk=chunk, run_id=run_id)
 
@@ -607,9 +606,21 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         if callback:
             self._exporter.count_error(callback)
 
-    def _failed(self, callback: str, run_id: UUID | None) -> None:
-        _logger.exception("%s failed for run %s; the application is not affected.", callback, run_id)
-        self._exporter.count_error(callback)
+
+def _count_unreadable(exporter: PrometheusExporter, key: str, came: str) -> None:
+    if is_first("attribution", key, came):
+        _logger.warning(
+            "%s is %s, wanted a text, an integer or a UUID; it is left out. Each is counted in "
+            'eco2_callbacks_errors_total{callback="attribution"}.',
+            key,
+            came,
+        )
+    exporter.count_error("attribution")
+
+
+def _count_failure(exporter: PrometheusExporter, callback: str, run_id: UUID | None) -> None:
+    _logger.exception("%s failed for run %s; the application is not affected.", callback, run_id)
+    exporter.count_error(callback)
 
 
 def _tenants(tenants: Sequence[str | int | UUID]) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
+from weakref import WeakMethod
 
 from langsmith.run_trees import RunTree
 
@@ -51,7 +52,6 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
     The hooks on LangSmith's run trees are installed with the first run that starts, and removed by ``close()``.
 
     Args:
-        is_open: Returns whether a run of the handler is open: its end is then held back until its record exists.
         subagents: Nodes and agents whose runs are tagged ``subagent:<name>``.
         features: What serves an intent: the runs of its nodes are tagged ``feature:<feature>``.
         on_failure: Called with ``langsmith`` for each run that leaves without the cost that the handler knows, and with
@@ -61,12 +61,13 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
     def __init__(
         self,
         *,
-        is_open: Callable[[UUID], bool],
         subagents: Sequence[str] = (),
         features: Features | None = None,
         on_failure: Callable[[str], None],
     ) -> None:
-        self._is_open = is_open
+        # Weak: no cycle keeps the outputs of a handler that is gone.
+        self._is_open: WeakMethod[Callable[[UUID], bool]] | None = None
+        self._settle: WeakMethod[Callable[[], None]] | None = None
         self._subagents = frozenset(subagents)
         self._features = read_features(features)
         self._on_failure = on_failure
@@ -81,6 +82,15 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
         self._is_installed = False
         forks.register(self)
 
+    def follow(self, *, is_open: Callable[[UUID], bool], settle: Callable[[], None]) -> None:
+        """Follow the runs of one handler.
+
+        Args:
+            is_open: A method that returns whether a run is open: its end is then held back until its record exists.
+            settle: A method that makes the records of the ended runs that wait for theirs.
+        """
+        self._is_open, self._settle = WeakMethod(is_open), WeakMethod(settle)
+
     def on_start(self, run: OpenRun) -> None:
         """Install the hooks with the first run."""
         if not self._is_installed:
@@ -89,10 +99,17 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
                     self._is_installed = True
                     add_listener(self)
 
+    def needs_record(self, run: OpenRun) -> bool:
+        """Return whether the end of a run is held back until its record exists."""
+        return run.run_id in self._held
+
+    def follows_link(self, run: OpenRun) -> bool:
+        """Return whether LangSmith traces a run: links have tags too."""
+        return run.run_id in self._held or run.defers_inputs or started_run(run.run_id) is not None
+
     def on_end(self, run: OpenRun, record: Record | None) -> None:
         """Keep what is to be written until the end is sent; send it now if it was held back."""
-        held = self._held.get(run.run_id)
-        if held is None and not run.defers_inputs and started_run(run.run_id) is None:
+        if not self.follows_link(run):
             return  # LangSmith does not trace this run
         update, scores = RunUpdate({}), _NO_SCORES
         try:
@@ -124,13 +141,16 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
     def must_hold(self, run: RunTree, send: Send) -> bool:
         """Return whether the end must wait for the handler's record; then ``on_end`` sends it."""
         with self._lock:
-            if run.id in self._pending or not self._is_open(run.id):
+            is_open = None if self._is_open is None else self._is_open()
+            if run.id in self._pending or is_open is None or not is_open(run.id):
                 return False
             self._held[run.id] = run, send
             return True
 
     def before_end(self, run: RunTree, written: Written) -> None:
         """Write on a run whose end is sent what another handler has not written yet."""
+        if self._settle is not None and (settle := self._settle()) is not None:
+            settle()
         with self._lock:
             pending = self._pending.pop(run.id, None)
             if pending is None:

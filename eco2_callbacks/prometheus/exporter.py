@@ -35,6 +35,7 @@ from eco2_callbacks.runs import (
     OpenNodeRun,
     OpenRun,
     OpenToolCall,
+    RecordQueue,
     RunObserver,
     Stream,
 )
@@ -181,6 +182,23 @@ class PrometheusExporter(RunObserver):
     def flush(self) -> None:
         """Count what waits."""
         self._instruments.flush()
+
+    @property
+    def is_immediate(self) -> bool:
+        """Whether another process reads the metrics, so that each record is counted at once."""
+        return not self._instruments.waits
+
+    def add_waiting(self, queue: RecordQueue) -> None:
+        """Have the ended runs in a queue recorded before the next count."""
+        self._instruments.add_waiting(queue)
+
+    def remove_waiting(self, queue: RecordQueue) -> None:
+        """Let go of a queue in which nothing waits."""
+        self._instruments.remove_waiting(queue)
+
+    def settle_soon(self) -> None:
+        """Have ended runs recorded and counted on another thread."""
+        self._instruments.settle_soon()
 
     def close(self) -> None:
         """Count what waits, and end the thread that counts."""

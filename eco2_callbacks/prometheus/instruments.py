@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import threading
+import time
 import weakref
 from bisect import bisect_left
 from collections import Counter as Tally
@@ -25,14 +26,22 @@ from eco2_callbacks.errors import ConfigError
 from eco2_callbacks.prometheus.families import CLOSED_LABELS, FAMILIES, Family
 from eco2_callbacks.prometheus.label_limiter import LabelLimiter
 from eco2_callbacks.prometheus.run_claims import RunClaims
+from eco2_callbacks.runs import RecordQueue
 from eco2_callbacks.sinks import BatchWorker
 
 __all__ = ["Instruments", "instruments_of", "observe_all"]
 
 _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
-# Records that wait before the worker counts them; a slice of so many is counted before another thread may run.
+# Records that wait before the worker counts them.
 _MAX_WAITING = 64
+# Queues with ended runs before the worker begins: an application can make a handler for each request.
+_MAX_QUEUES = 16
+# Records counted, and families collected, before another thread may run: a thread that works without a pause stops an
+# event loop for up to 5 ms, the interpreter's switch interval.
+_SLICE = 16
+# A sleep of 0 can return before a waiting thread has woken up.
+_PAUSE_SECONDS = 5e-5
 _EXIT_SECONDS = 5.0
 _IDLE_SECONDS = 5.0
 _OWNER = "eco2_instruments"
@@ -63,10 +72,12 @@ class Instruments(Collector, forks.ForkAware):
         self._waiting: deque[tuple[Callable[[Any], None], Any]] = deque()
         self.waits = "PROMETHEUS_MULTIPROC_DIR" not in os.environ
         self._before_flush: list[WeakMethod[Callable[[], None]]] = []
+        self._queues: dict[weakref.ref[RecordQueue], None] = {}
         self._lock = threading.RLock()
         self._registry = weakref.ref(registry)
         self._held_lock: Any = None
         self._is_scheduled = False
+        self._requeued: dict[Callable[[Any], None], list[Any]] = {}
         self._counting_thread: int | None = None
         self._worker = _new_worker()
         self.claims = RunClaims()
@@ -129,8 +140,22 @@ class Instruments(Collector, forks.ForkAware):
                 self._is_scheduled = False
 
     def requeue(self, count: Callable[[Sequence[_T]], None], record: _T) -> None:
-        """Queue a record to be counted by the flush that is running."""
-        self._waiting.append((count, record))
+        """Queue a record to be counted by the slice that is running."""
+        self._requeued.setdefault(count, []).append(record)
+
+    def add_waiting(self, queue: RecordQueue) -> None:
+        """Have the ended runs in a queue recorded before the next count."""
+        self._queues[weakref.ref(queue)] = None
+        if len(self._queues) >= _MAX_QUEUES:
+            self._schedule()
+
+    def remove_waiting(self, queue: RecordQueue) -> None:
+        """Let go of a queue in which nothing waits."""
+        self._queues.pop(weakref.ref(queue), None)
+
+    def settle_soon(self) -> None:
+        """Have the worker record and count what waits."""
+        self._schedule()
 
     def before_flush(self, update: Callable[[], None]) -> None:
         """Call a bound method before each reading of the registry, as long as its object lives."""
@@ -143,7 +168,7 @@ class Instruments(Collector, forks.ForkAware):
                 self._before_flush.remove(reference)
             else:
                 self._guarded(update)
-        if not self._waiting:
+        if not self._waiting and not self._queues:
             return
         if threading.current_thread() is threading.main_thread():
             # A lock, not an Event: an interrupt inside Event.wait() can surface as a RuntimeError.
@@ -164,19 +189,38 @@ class Instruments(Collector, forks.ForkAware):
     def _count_waiting(self) -> None:
         self._is_scheduled = False
         # Counting can enqueue more, and so can a finaliser.
-        while self._waiting:
-            with self._lock:
-                groups: dict[Callable[[Any], None], list[Any]] = {}
-                with suppress(IndexError):
-                    for _ in range(_MAX_WAITING):
-                        count, record = self._waiting.popleft()
-                        groups.setdefault(count, []).append(record)
-                self._counting_thread = threading.get_ident()
-                try:
+        while self._settle_slice() or self._waiting:
+            self._count_slice()
+            pause()
+
+    def _settle_slice(self) -> bool:
+        """Have some ended runs recorded; return whether there were any."""
+        for reference in list(self._queues):
+            queue = reference()
+            if queue is None:
+                self._queues.pop(reference, None)
+            elif queue.settle_slice():
+                return True
+            else:
+                queue.settle()
+        return False
+
+    def _count_slice(self) -> None:
+        with self._lock:
+            groups: dict[Callable[[Any], None], list[Any]] = {}
+            with suppress(IndexError):
+                for _ in range(_SLICE):
+                    count, record = self._waiting.popleft()
+                    groups.setdefault(count, []).append(record)
+            self._counting_thread = threading.get_ident()
+            try:
+                # Counts that these enqueue, of the series of a record, belong to the same slice.
+                while groups:
                     for count, records in groups.items():
                         self._guarded(partial(count, records))
-                finally:
-                    self._counting_thread = None
+                    groups, self._requeued = self._requeued, {}
+            finally:
+                self._counting_thread = None
 
     def _count_and_release(self, counted: threading.Lock) -> None:
         try:
@@ -218,6 +262,8 @@ class Instruments(Collector, forks.ForkAware):
         self._release_registry()
         self._lock = threading.RLock()
         self._waiting.clear()
+        self._queues.clear()
+        self._requeued.clear()
         self._is_scheduled = False
         self._counting_thread = None
         self.claims.clear()
@@ -251,6 +297,11 @@ def observe_all(histogram: Histogram, amounts: Sequence[float]) -> None:
     for place, times in places.items():
         buckets[place].inc(times)
     total.inc(sum(amounts))
+
+
+def pause() -> None:
+    """Let other threads run."""
+    time.sleep(_PAUSE_SECONDS)
 
 
 def _new_worker() -> BatchWorker:

@@ -17,6 +17,7 @@ from eco2_callbacks.runs.open_runs import (
 )
 from eco2_callbacks.runs.outcomes import SUCCESS, Outcome, outcome_of
 from eco2_callbacks.runs.places import PlaceFinder
+from eco2_callbacks.runs.record_queue import RecordQueue
 from eco2_callbacks.runs.recorder import Recorder
 from eco2_callbacks.runs.streams import Stream
 from eco2_callbacks.runs.text_values import UnreadableError, identifier, text_of
@@ -35,6 +36,7 @@ __all__ = [
     "OpenToolCall",
     "Outcome",
     "PlaceFinder",
+    "RecordQueue",
     "Recorder",
     "RequestContext",
     "RunObserver",

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
-from uuid import UUID
 
 from eco2_callbacks.runs.open_runs import OpenLLMCall, OpenRun, current_task
 from eco2_callbacks.runs.outcomes import Outcome
@@ -43,7 +42,6 @@ class AbandonedCallDetector:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._abandoned: deque[OpenLLMCall] = deque()
-        self._watched: dict[UUID, tuple[OpenLLMCall, Callable[[Any], None] | None]] = {}
         # The watched calls by the task or thread in which they started.
         self._calls_by_place: dict[asyncio.Task[Any] | int, list[OpenLLMCall]] = {}
 
@@ -54,24 +52,33 @@ class AbandonedCallDetector:
 
     def watch(self, call: OpenLLMCall) -> None:
         """Watch a call that has just opened."""
-        callback = None
-        if call.task is not None:
-            callback = partial(self._on_task_done, call)
-            call.task.add_done_callback(callback)
-        self._watched[call.run_id] = call, callback
-        self._calls_by_place.setdefault(_place(call), []).append(call)
+        call.watch = self._abandoned
+        task = call.task
+        if task is None:
+            place: asyncio.Task[Any] | int = call.thread_id
+        else:
+            place = task
+            task.add_done_callback(call.on_task_done)
+        if (calls := self._calls_by_place.get(place)) is None:
+            self._calls_by_place[place] = [call]
+        else:
+            calls.append(call)
 
     def unwatch(self, call: OpenLLMCall) -> None:
         """Stop watching a call."""
-        watched = self._watched.pop(call.run_id, None)
-        if watched is None:
+        if call.watch is None:
             return
-        if watched[1] is not None and call.task is not None:
-            call.task.remove_done_callback(watched[1])
-        place = _place(call)
+        call.watch = None
+        task = call.task
+        if task is None:
+            place: asyncio.Task[Any] | int = call.thread_id
+        else:
+            place = task
+            task.remove_done_callback(call.on_task_done)
         calls = self._calls_by_place.get(place)
         if calls is not None:
-            if call in calls:
+            # Another thread can have closed the call, and removed it, too.
+            with suppress(ValueError):
                 calls.remove(call)
             if not calls:
                 self._calls_by_place.pop(place, None)
@@ -86,15 +93,15 @@ class AbandonedCallDetector:
 
     def on_start(self, run: OpenRun) -> None:
         """Check, before a new run opens, which calls its task or thread has left."""
-        if self._calls_by_place:
-            self._check_place(_place(run), run)
+        if self._calls_by_place and (calls := self._calls_by_place.get(_place(run))):
+            self._check(calls, run)
 
     def on_read(self) -> None:
         """Check, when the metrics are read, the calls of this task or thread, and those of threads that have ended."""
         if not self._calls_by_place:
             return
         task = current_task()
-        self._check_place(threading.get_ident() if task is None else task, None)
+        self._check(self._calls_by_place.get(threading.get_ident() if task is None else task, ()), None)
         alive = {thread.ident for thread in threading.enumerate()}
         for place in list(self._calls_by_place):
             if isinstance(place, int) and place not in alive:
@@ -103,29 +110,27 @@ class AbandonedCallDetector:
     def clear_after_fork(self) -> None:
         """Watch no call of the parent of a forked child."""
         self._abandoned.clear()
-        self._watched.clear()
+        for calls in self._calls_by_place.values():
+            for call in calls:
+                call.watch = None
         self._calls_by_place.clear()
 
     def pop_abandoned(self) -> Iterator[OpenLLMCall]:
         """Yield each abandoned call and stop watching it."""
         while self._abandoned:
             call = self._abandoned.popleft()
-            if call.run_id in self._watched:
+            if call.watch is not None:
                 self.unwatch(call)
                 yield call
 
-    def _check_place(self, place: asyncio.Task[Any] | int, run: OpenRun | None) -> None:
-        for call in tuple(self._calls_by_place.get(place, ())):
+    def _check(self, calls: Sequence[OpenLLMCall], run: OpenRun | None) -> None:
+        for call in tuple(calls):
             if call.stream is not None or call is run or (run is not None and _is_part_of(run, call)):
                 continue
             if call.left_at is None:
                 call.left_at = self._clock()
             if call.parent is None:
                 self._abandoned.append(call)
-
-    def _on_task_done(self, call: OpenLLMCall, _: object) -> None:
-        # The loop calls this at any time: only queue the call here.
-        self._abandoned.append(call)
 
 
 def _place(run: OpenRun) -> asyncio.Task[Any] | int:

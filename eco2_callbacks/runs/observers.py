@@ -21,8 +21,16 @@ class RunObserver:
     def on_stream_start(self, call: OpenLLMCall) -> None:
         """Called when the first chunk of a call has arrived; ``call.stream`` is set."""
 
+    def needs_record(self, run: OpenRun) -> bool:
+        """Return whether ``on_end`` must come before the end callback of a run returns."""
+        return False
+
+    def follows_link(self, run: OpenRun) -> bool:
+        """Return whether ``on_end`` is needed for a link between runs, which has no record."""
+        return False
+
     def on_end(self, run: OpenRun, record: Record | None) -> None:
-        """Called once when a run has ended; a link between runs has no record."""
+        """Called once for a run that has ended: when it is recorded, or for a link that the observer follows."""
 
     def on_unfinished(self, run: OpenRun, reason: str) -> None:
         """Called after ``on_end`` for a run that was closed without an end callback."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+from asyncio import _get_running_loop
+from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from threading import get_ident
 from typing import Any
 from uuid import UUID
 
 from langchain_core.messages import BaseMessage
 
 from eco2_callbacks.records import RetryReason
-from eco2_callbacks.runs.identities import NOTHING_SHARED, Identity, merge_shared
+from eco2_callbacks.runs.identities import NOTHING_SHARED, Identity, Texts, merge_shared
 from eco2_callbacks.runs.outcomes import Outcome
 from eco2_callbacks.runs.places import Place
 from eco2_callbacks.runs.spans import SpanIds, current_span
@@ -32,11 +34,15 @@ __all__ = [
     "current_task",
 ]
 
+_NO_SCORES: Mapping[str, float] = {}
+# Shared by all calls that do not stream; ``start_stream`` replaces it.
+_NOTHING_STREAMED: list[Any] = []
+
 
 def current_task() -> asyncio.Task[Any] | None:
     """Return the asyncio task that this code runs in; None outside a loop."""
     # `asyncio.current_task()` raises outside a loop, which costs ten times as much as this check.
-    loop = asyncio._get_running_loop()
+    loop = _get_running_loop()
     return None if loop is None else asyncio.current_task(loop)
 
 
@@ -83,6 +89,11 @@ class Fallback:
 class OpenRun:
     """A run between its start and its end. A plain chain run is only a link in the tree.
 
+    Args:
+        run_id: LangChain's.
+        parent: The run above; None for a topmost run.
+        context: What the request's runs share; None below no request.
+
     Attributes:
         trace_id: Run id of the topmost run above that the handler saw.
         context: What the request's runs share; None below no request.
@@ -105,7 +116,7 @@ class OpenRun:
         thread_id: Thread in which it started.
         task: Task in which it started.
         outcome: How the run ended, set with the next two when it ends.
-        output: What LangChain passed to the end callback.
+        output: What LangChain passed to the end callback, until the run is recorded.
         duration_seconds: From start to end.
     """
 
@@ -138,20 +149,36 @@ class OpenRun:
     outcome: Outcome
     duration_seconds: float
 
-    def __init__(self, run_id: UUID, *, started: float, place: Place, identity: Identity, name: object = None) -> None:
+    def __init__(
+        self,
+        run_id: UUID,
+        parent: OpenRun | None,
+        context: RequestContext | None,
+        started: float,
+        place: Place,
+        identity: Identity,
+        name: object = None,
+    ) -> None:
         self.run_id = run_id
+        self.trace_id: UUID = run_id
         self.started = started
         self.place = place
         self.identity = identity
         self.name = name
-        self.agent: str | None = None
-        self.trace_id = run_id
-        self.context: RequestContext | None = None
-        self.parent: OpenRun | None = None
+        self.parent = parent
+        self.context = context
         self.graph_run: OpenGraphRun | None = None
         self.node: OpenNodeRun | None = None
         self.tool: OpenToolCall | None = None
         self.retry: RetryReason | None = None
+        if parent is not None:
+            self.trace_id = parent.trace_id
+            self.graph_run = parent.graph_run
+            self.node = parent if isinstance(parent, OpenNodeRun) else parent.node
+            self.tool = parent if isinstance(parent, OpenToolCall) else parent.tool
+        elif context is not None:
+            self.trace_id = context.trace_id
+        self.agent: str | None = None
         self.fallback: Fallback | None = None
         self.attempt_of: Fallback | None = None
         self.failed_attempts: list[Any] | None = None
@@ -159,8 +186,10 @@ class OpenRun:
         self.has_nodes = False
         self.defers_inputs = False
         self.output: Any = None
-        self.thread_id = threading.get_ident()
-        self.task = current_task()
+        self.thread_id = get_ident()
+        # As current_task(): a function of our own would cost as much again.
+        loop = _get_running_loop()
+        self.task = None if loop is None else asyncio.current_task(loop)
 
     def may_still_end(self) -> bool:
         """Return whether this run's end callback can still fire although the run above ends now.
@@ -175,14 +204,13 @@ class OpenRun:
         """
         if self.task is not None:
             return self.task is not current_task() and not self.task.done() and not self.task.cancelling()
-        return self.thread_id != threading.get_ident()
+        return self.thread_id != get_ident()
 
 
 class TimedRun(OpenRun):
     """A run that becomes a record.
 
     Attributes:
-        started: Seconds of the handler's clock.
         started_at: Wall time.
         metadata: As LangChain passed it.
         tags: As LangChain passed them.
@@ -191,24 +219,10 @@ class TimedRun(OpenRun):
     """
 
     __slots__ = ("metadata", "span", "started_at", "tags")
-
-    def __init__(
-        self,
-        run_id: UUID,
-        *,
-        started: float,
-        started_at: datetime,
-        place: Place,
-        identity: Identity,
-        metadata: Mapping[str, Any],
-        name: object = None,
-        tags: tuple[str, ...] = (),
-    ) -> None:
-        super().__init__(run_id, started=started, place=place, identity=identity, name=name)
-        self.started_at = started_at
-        self.metadata = metadata
-        self.tags = tags
-        self.span: SpanIds = current_span()
+    metadata: Mapping[str, Any]
+    span: SpanIds
+    started_at: datetime
+    tags: tuple[str, ...]
 
 
 class OpenGraphRun(TimedRun):
@@ -220,18 +234,50 @@ class OpenGraphRun(TimedRun):
         interrupted: Whether a node of the request was interrupted.
         tasks: Task namespaces seen so far, by graph namespace and step.
         failed_tasks: Task namespaces and steps whose run failed.
+        intent: Set when it ends, with the next two.
+        shared: What is known of the whole request.
     """
 
-    __slots__ = ("failed_tasks", "interrupted", "own_context", "resumed", "tasks", "totals")
+    __slots__ = (
+        "failed_tasks",
+        "intent",
+        "interrupted",
+        "own_context",
+        "resumed",
+        "shared",
+        "tasks",
+        "tenant_id",
+        "totals",
+    )
+    intent: str
+    tenant_id: str
+    shared: Texts
 
-    def __init__(self, run_id: UUID, *, own_context: RequestContext, resumed: bool, **timed: Any) -> None:
-        super().__init__(run_id, **timed)
-        self.context = self.own_context = own_context
+    def __init__(
+        self,
+        run_id: UUID,
+        *,
+        own_context: RequestContext,
+        started: float,
+        started_at: datetime,
+        place: Place,
+        identity: Identity,
+        metadata: Mapping[str, Any],
+        tags: tuple[str, ...],
+        resumed: bool,
+    ) -> None:
+        super().__init__(run_id, None, own_context, started, place, identity)
+        self.started_at = started_at
+        self.metadata = metadata
+        self.tags = tags
+        self.span = current_span()
+        self.own_context = own_context
         self.resumed = resumed
         self.interrupted = False
         self.totals = RunTotals()
         self.tasks: dict[tuple[str, object], set[str]] = {}
         self.failed_tasks: set[tuple[str, object]] | None = None
+        self.graph_run = self
 
 
 class OpenNodeRun(TimedRun):
@@ -240,19 +286,43 @@ class OpenNodeRun(TimedRun):
     Attributes:
         task_namespace: LangGraph's checkpoint namespace of the task; a retry keeps it.
         tasks: Task namespaces seen in the same step, shared by all its runs.
-        parallel: Whether a node of another nested graph ran beside this one.
+        parallel: Whether a node of another nested graph ran beside this one; at its end, any other node.
+        intent: Set when it ends, with the next two.
+        shared: What is known of the whole request.
+        scores: Quality scores in its output.
     """
 
-    __slots__ = ("parallel", "step", "task_namespace", "tasks", "totals")
+    __slots__ = ("intent", "parallel", "scores", "shared", "step", "task_namespace", "tasks", "tenant_id", "totals")
     name: str
+    intent: str
+    tenant_id: str
+    shared: Texts
 
     def __init__(
-        self, run_id: UUID, *, name: str, step: int | None, task_namespace: str, tasks: set[str], **timed: Any
+        self,
+        run_id: UUID,
+        parent: OpenRun | None,
+        context: RequestContext | None,
+        *,
+        started: float,
+        started_at: datetime,
+        place: Place,
+        identity: Identity,
+        metadata: Mapping[str, Any],
+        name: str,
+        step: int | None,
+        task_namespace: str,
+        tasks: set[str],
     ) -> None:
-        super().__init__(run_id, name=name, **timed)
+        super().__init__(run_id, parent, context, started, place, identity, name)
+        self.started_at = started_at
+        self.metadata = metadata
+        self.tags = ()
+        self.span = current_span()
         self.step = step
         self.task_namespace = task_namespace
         self.tasks = tasks
+        self.scores: Mapping[str, float] = _NO_SCORES
         self.parallel = False
         self.totals = RunTotals()
 
@@ -271,16 +341,26 @@ class OpenToolCall(TimedRun):
     def __init__(
         self,
         run_id: UUID,
+        parent: OpenRun | None,
+        context: RequestContext | None,
         *,
+        started: float,
+        started_at: datetime,
+        place: Place,
+        identity: Identity,
+        metadata: Mapping[str, Any],
         name: str,
         is_retriever: bool,
         input_text: str,
         node_name: str,
         intent: str,
         tenant_id: str,
-        **timed: Any,
     ) -> None:
-        super().__init__(run_id, name=name, **timed)
+        super().__init__(run_id, parent, context, started, place, identity, name)
+        self.started_at = started_at
+        self.metadata = metadata
+        self.tags = ()
+        self.span = current_span()
         self.is_retriever = is_retriever
         self.input_text = input_text
         self.node_name = node_name
@@ -298,7 +378,7 @@ class OpenLLMCall(TimedRun):
         params: LangChain's invocation parameters.
         messages: What was sent to a chat model.
         prompts: What was sent to a text-completion model.
-        stream: Set from the first chunk on.
+        stream: Set from the first chunk on, with the next two.
         chunks: What was streamed, kept in case the call is cut short.
         texts: What was streamed as text, where there were no chunks.
         last_event: The last event of a v3 stream.
@@ -307,6 +387,7 @@ class OpenLLMCall(TimedRun):
         attachments: How often the handler is attached to it.
         tokens: Token callbacks without a chunk so far.
         left_at: When its thread or task went on without it, in seconds of the handler's clock.
+        watch: Where it is put when its task is done, while it is watched; None while it is not.
     """
 
     __slots__ = (
@@ -331,12 +412,21 @@ class OpenLLMCall(TimedRun):
         "tenant_id",
         "texts",
         "tokens",
+        "watch",
     )
 
     def __init__(
         self,
         run_id: UUID,
+        parent: OpenRun | None,
+        context: RequestContext | None,
         *,
+        started: float,
+        started_at: datetime,
+        place: Place,
+        identity: Identity,
+        metadata: Mapping[str, Any],
+        tags: tuple[str, ...],
         parent_run_id: UUID | None,
         node_name: str,
         intent: str,
@@ -346,11 +436,14 @@ class OpenLLMCall(TimedRun):
         request_model: str,
         serialized: Mapping[str, Any] | None,
         params: Mapping[str, Any],
-        messages: Sequence[BaseMessage] = (),
-        prompts: Sequence[str] = (),
-        **timed: Any,
+        messages: Sequence[BaseMessage],
+        prompts: Sequence[str],
     ) -> None:
-        super().__init__(run_id, **timed)
+        super().__init__(run_id, parent, context, started, place, identity)
+        self.started_at = started_at
+        self.metadata = metadata
+        self.tags = tags
+        self.span = current_span()
         self.parent_run_id = parent_run_id
         self.node_name = node_name
         self.intent = intent
@@ -364,16 +457,28 @@ class OpenLLMCall(TimedRun):
         self.messages = messages
         self.prompts = prompts
         self.stream: Stream | None = None
-        self.chunks: list[Any] = []
-        self.texts: list[str] = []
+        self.chunks: list[Any] = _NOTHING_STREAMED
+        self.texts: list[str] = _NOTHING_STREAMED
         self.last_event: Any = None
         self.reported_usage: Any = None
         self.left_at: float | None = None
         self.is_answered = False
         self.attachments = 1
         self.tokens = 0
+        self.watch: deque[OpenLLMCall] | None = None
 
     def is_repeated_token(self) -> bool:
         """Count a token callback without a chunk; return whether another attachment of the handler had it already."""
         self.tokens += 1
         return self.attachments > 1 and self.tokens % self.attachments != 1
+
+    def start_stream(self) -> Stream:
+        """Begin to keep what is streamed."""
+        self.chunks, self.texts = [], []
+        self.stream = stream = Stream()
+        return stream
+
+    def on_task_done(self, _: object) -> None:
+        """Called by the loop, at any time: only note that the task is done."""
+        if self.watch is not None:
+            self.watch.append(self)

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from eco2_callbacks.records import GraphRun, LLMCall, NodeRun, Record, RetrieverCall, ToolCall
 from eco2_callbacks.runs.attribution import labels_of_run
 from eco2_callbacks.runs.feedback import Feedback, read_scores
 from eco2_callbacks.runs.identities import NOTHING_SHARED
-from eco2_callbacks.runs.open_runs import OpenGraphRun, OpenLLMCall, OpenNodeRun, OpenRun, OpenToolCall
+from eco2_callbacks.runs.open_runs import OpenGraphRun, OpenLLMCall, OpenNodeRun, OpenRun, OpenToolCall, RequestContext
 
 __all__ = ["Recorder"]
-
-_NO_SCORES: Mapping[str, float] = {}
 
 
 class Recorder:
     """Makes records, and adds each model call to the nodes and the request around it.
 
-    A record is made from the ended run alone: ``outcome``, ``output`` and ``duration_seconds`` are set on it. So it can
-    be made later than the callback, as long as a request's runs are recorded in the order in which they ended.
+    A record is made from the ended run alone: ``outcome``, ``duration_seconds`` and what ``capture`` notes are set on
+    it. So it can be made later than the callback, as long as a request's runs are recorded in the order in which they
+    ended.
 
     Args:
         bill: Returns the record of a model call.
@@ -35,6 +34,23 @@ class Recorder:
     ) -> None:
         self._bill = bill
         self._feedback = feedback
+
+    def capture(self, run: OpenRun) -> None:
+        """Note on a run that ends what later events can change: labels of its state, runs beside it, its output."""
+        context: RequestContext | None
+        if isinstance(run, OpenNodeRun):
+            context = run.context
+            _, run.intent, run.tenant_id = labels_of_run(context, run.metadata, run.identity)
+            run.shared = NOTHING_SHARED if context is None else context.shared
+            run.parallel = run.is_parallel
+            if (paths := self._feedback.get(run.name)) is not None:
+                run.scores = read_scores(paths, run.output)
+            run.output = None
+        elif isinstance(run, OpenGraphRun):
+            context = run.own_context
+            run.intent, run.tenant_id = context.current_intent(), context.current_tenant_id()
+            run.shared = context.shared
+            run.output = None
 
     def record(self, run: OpenRun) -> Record | None:
         """Return the record of an ended run; None for a link between runs."""
@@ -60,20 +76,17 @@ class Recorder:
 
     def _record_node(self, node: OpenNodeRun) -> NodeRun:
         outcome = node.outcome
-        paths = self._feedback.get(node.name)
-        context = node.context
-        _, intent, tenant_id = labels_of_run(context, node.metadata, node.identity)
         totals, place = node.totals, node.place
         return NodeRun(
             run_id=node.run_id,
             trace_id=node.trace_id,
             node=node.name,
             step=node.step,
-            parallel=node.is_parallel,
-            intent=intent,
+            parallel=node.parallel,
+            intent=node.intent,
             agent_name=place.agent_name,
             path=place.path,
-            **node.identity.fields(tenant_id, NOTHING_SHARED if context is None else context.shared),
+            **node.identity.fields(node.tenant_id, node.shared),
             status=outcome.status,
             error_type=outcome.error_type,
             started_at=node.started_at,
@@ -82,7 +95,7 @@ class Recorder:
             cost=totals.cost(),
             estimated=totals.estimated,
             unpriced_calls=totals.unpriced_calls,
-            feedback=read_scores(paths, node.output) if paths else _NO_SCORES,
+            feedback=node.scores,
             **node.span,
         )
 
@@ -111,14 +124,14 @@ class Recorder:
 
     def _record_request(self, run: OpenGraphRun) -> GraphRun:
         status = run.outcome.status
-        totals, metadata, context = run.totals, run.metadata, run.own_context
+        totals, metadata = run.totals, run.metadata
         run.graph_run = None  # it refers to itself: without the cycle it is freed at once
         return GraphRun(
             trace_id=run.run_id,
             agent_name=run.place.agent_name,
             path=run.place.path,
-            intent=context.current_intent(),
-            **run.identity.fields(context.current_tenant_id(), context.shared),
+            intent=run.intent,
+            **run.identity.fields(run.tenant_id, run.shared),
             status="interrupted" if run.interrupted and status == "success" else status,
             error_type=run.outcome.error_type,
             resumed=run.resumed,

@@ -55,6 +55,8 @@ class RetryDetector:
     def __init__(self, runs: OpenRunTable) -> None:
         self._runs = runs
         self._fallbacks: set[UUID] = set()
+        # Whether an end has to be looked at although it is a success: a fallback was seen, or a failure.
+        self.has_attempts = False
 
     def __len__(self) -> int:
         return len(self._fallbacks)
@@ -73,6 +75,7 @@ class RetryDetector:
                 run.retry = "fallback"
         if isinstance(name, str) and name.startswith(_FALLBACKS):
             run.fallback = Fallback()
+            self.has_attempts = True
             self._fallbacks.add(run.run_id)
         if run.retry is None:
             run.retry = self._repeats(run)
@@ -80,6 +83,7 @@ class RetryDetector:
     def on_end(self, run: OpenRun, outcome: Outcome) -> None:
         """Remember a failed attempt; forget a fallback that ended, and the failures of a call that now succeeded."""
         failed = outcome.status == "error"
+        self.has_attempts = self.has_attempts or failed
         if failed and run.attempt_of is not None:
             run.attempt_of.failed = True
         if run.fallback is not None:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import threading
+from typing import TypeVar
 from uuid import UUID
 
 from eco2_callbacks.runs.open_runs import OpenRun, TimedRun
 
 __all__ = ["OpenRunTable"]
 
+_R = TypeVar("_R", bound=OpenRun)
+
 
 class OpenRunTable:
     """The open runs by run id.
+
+    Every change is one operation on a dictionary, which the interpreter does not interrupt, and removing a run from
+    ``_runs`` decides who closes it. So only the first run below another one takes a lock. A finaliser can end an
+    abandoned stream at any point.
 
     Args:
         max_open: Number of open runs; beyond it the oldest is evicted.
@@ -24,7 +31,7 @@ class OpenRunTable:
         self._max_age_seconds = max_age_seconds
         self._runs: dict[UUID, OpenRun] = {}
         self._topmost: dict[UUID, TimedRun] = {}
-        # Reentrant: a garbage collection can end an abandoned stream while this thread holds the lock.
+        # Reentrant: a garbage collection can run the application's code while this thread holds the lock.
         self._lock = threading.RLock()
         # Bound once: this look-up happens for every streamed token.
         self.get = self._runs.get
@@ -34,30 +41,34 @@ class OpenRunTable:
 
     def add(self, run: OpenRun) -> OpenRun | None:
         """Add a run; return the run to be closed in its place if too many are open or one is too old."""
-        parent, evicted = run.parent, None
-        with self._lock:
-            if len(self._runs) >= self._max_open:
-                evicted = self._runs[next(iter(self._runs))]
-            self._runs[run.run_id] = run
-            if parent is not None and parent.run_id in self._runs:
-                if parent.children is None:
-                    parent.children = {}
-                parent.children[run.run_id] = run
-            elif isinstance(run, TimedRun):
-                oldest = next(iter(self._topmost.values()), run)
-                if run.started - oldest.started > self._max_age_seconds:
-                    evicted = oldest
-                self._topmost[run.run_id] = run
+        runs, parent, evicted = self._runs, run.parent, None
+        if len(runs) >= self._max_open:
+            evicted = _first(runs)
+        runs[run.run_id] = run
+        if parent is not None:
+            if parent.children is None:
+                with self._lock:
+                    if parent.children is None:
+                        parent.children = {}
+            parent.children[run.run_id] = run
+            # Asked after the run is among the children: whoever closes the parent now finds it there.
+            if parent.run_id in runs:
+                return evicted
+        if isinstance(run, TimedRun):
+            topmost = self._topmost
+            oldest = _first(topmost) if topmost else None
+            if oldest is not None and run.started - oldest.started > self._max_age_seconds:
+                evicted = oldest
+            topmost[run.run_id] = run
         return evicted
 
     def close(self, run_id: UUID) -> OpenRun | None:
         """Remove a run and return it; None if it is not open (never seen, or closed before)."""
-        with self._lock:
-            run = self._runs.pop(run_id, None)
-            if run is not None:
-                self._topmost.pop(run_id, None)
-                if run.parent is not None and run.parent.children is not None:
-                    run.parent.children.pop(run_id, None)
+        run = self._runs.pop(run_id, None)
+        if run is not None:
+            self._topmost.pop(run_id, None)
+            if run.parent is not None and run.parent.children is not None:
+                run.parent.children.pop(run_id, None)
         return run
 
     def close_unfinished_below(self, run: OpenRun) -> list[OpenRun]:
@@ -67,10 +78,7 @@ class OpenRunTable:
         """
         below, unfinished = [run], []
         while below:
-            parent = below.pop()
-            with self._lock:
-                children = list((parent.children or {}).values())
-            for child in children:
+            for child in _children(below.pop()):
                 if child.may_still_end():
                     self._make_topmost(child)
                 # A run that another thread just closed makes its own record.
@@ -81,15 +89,14 @@ class OpenRunTable:
 
     def release_children(self, run: OpenRun) -> None:
         """Let the runs below a closed one go on without it."""
-        with self._lock:
-            children = list((run.children or {}).values())
-        for child in children:
+        for child in _children(run):
             self._make_topmost(child)
 
     def _make_topmost(self, run: OpenRun) -> None:
-        with self._lock:
-            if isinstance(run, TimedRun) and run.run_id in self._runs:
-                self._topmost[run.run_id] = run
+        if isinstance(run, TimedRun):
+            self._topmost[run.run_id] = run
+            if run.run_id not in self._runs:  # closed meanwhile
+                self._topmost.pop(run.run_id, None)
 
     def clear_after_fork(self) -> list[OpenRun]:
         """Return the runs that the parent of a forked child goes on with, and start with an empty table."""
@@ -101,5 +108,27 @@ class OpenRunTable:
 
     def newest(self) -> OpenRun | None:
         """Return the run opened last; None if none is open."""
-        with self._lock:
-            return next(reversed(self._runs.values()), None)
+        while self._runs:
+            try:
+                return next(reversed(self._runs.values()))
+            except (RuntimeError, StopIteration):
+                continue  # another thread opened or closed one
+        return None
+
+
+def _first(runs: dict[UUID, _R]) -> _R | None:
+    while runs:
+        try:
+            return next(iter(runs.values()))
+        except (RuntimeError, StopIteration):
+            continue  # another thread opened or closed one
+    return None
+
+
+def _children(run: OpenRun) -> list[OpenRun]:
+    while run.children:
+        try:
+            return list(run.children.values())
+        except RuntimeError:
+            continue  # another thread opened or closed one
+    return []

@@ -10,7 +10,6 @@ from uuid import UUID
 from langchain_core.messages import BaseMessage
 
 from eco2_callbacks import forks
-from eco2_callbacks.records import Record
 from eco2_callbacks.runs.abandoned import AbandonedCallDetector
 from eco2_callbacks.runs.attribution import (
     UNCLASSIFIED,
@@ -28,8 +27,9 @@ from eco2_callbacks.runs.open_runs import (
     OpenToolCall,
     RequestContext,
 )
-from eco2_callbacks.runs.outcomes import ABANDONED, Outcome
+from eco2_callbacks.runs.outcomes import ABANDONED, SUCCESS, Outcome
 from eco2_callbacks.runs.places import Place, PlaceFinder
+from eco2_callbacks.runs.record_queue import RecordQueue
 from eco2_callbacks.runs.recorder import Recorder
 from eco2_callbacks.runs.retries import RetryDetector
 from eco2_callbacks.runs.run_table import OpenRunTable
@@ -54,8 +54,9 @@ class Tracker(forks.ForkAware):
     """Knows every open run of one handler.
 
     Args:
-        recorder: Makes the records.
-        observers: Follow the runs; called in this order.
+        recorder: Notes what a record needs of a run that ends.
+        queue: Takes the ended runs.
+        observers: Follow the starts; called in this order.
         on_failure: Called, while the exception is handled, with the callback's name and the run id.
         places: Finds the place of a run.
         identities: Reads on whose behalf a run spends.
@@ -68,6 +69,7 @@ class Tracker(forks.ForkAware):
         self,
         *,
         recorder: Recorder,
+        queue: RecordQueue,
         observers: Sequence[RunObserver],
         on_failure: Callable[[str, UUID | None], None],
         places: PlaceFinder,
@@ -77,7 +79,11 @@ class Tracker(forks.ForkAware):
         now: Callable[[], datetime],
     ) -> None:
         self._recorder = recorder
+        self._queue = queue
         self._observers = tuple(observers)
+        self._on_start = tuple(
+            observer.on_start for observer in observers if type(observer).on_start is not RunObserver.on_start
+        )
         self._on_failure = on_failure
         self._places = places
         self._identities = identities
@@ -134,7 +140,7 @@ class Tracker(forks.ForkAware):
         else:
             run = self._new_link(run_id, enclosing, name, metadata)
         run.defers_inputs = defers_inputs
-        self._start(run, enclosing, name, tags)
+        self._start(run, name, tags)
 
     def start_call(
         self,
@@ -157,10 +163,13 @@ class Tracker(forks.ForkAware):
         metadata = metadata or _NO_METADATA
         params = params if isinstance(params, dict) else _NO_METADATA
         enclosing = self._enclosing.find(parent_run_id)
+        parent, context = enclosing.parent, enclosing.context
         identity = self._identity_of(enclosing, metadata)
-        node, intent, tenant_id = labels_of_run(enclosing.context, metadata, identity)
+        node, intent, tenant_id = labels_of_run(context, metadata, identity)
         call = OpenLLMCall(
             run_id,
+            parent,
+            context,
             parent_run_id=parent_run_id,
             node_name=node,
             intent=intent,
@@ -179,7 +188,7 @@ class Tracker(forks.ForkAware):
             started_at=self._now(),
             started=self._clock(),
         )
-        self._start(call, enclosing, None, tags)
+        self._start(call, None, tags)
         if watched:
             self._abandoned.watch(call)
 
@@ -202,6 +211,8 @@ class Tracker(forks.ForkAware):
         node, intent, tenant_id = labels_of_run(enclosing.context, metadata, identity)
         run = OpenToolCall(
             run_id,
+            enclosing.parent,
+            enclosing.context,
             name=name,
             is_retriever=is_retriever,
             input_text=input_text,
@@ -214,11 +225,11 @@ class Tracker(forks.ForkAware):
             started_at=self._now(),
             started=self._clock(),
         )
-        self._start(run, enclosing, None, None)
+        self._start(run, None, None)
 
     def start_stream(self, call: OpenLLMCall) -> Stream:
         """Return the stream of a call whose first chunk arrived."""
-        call.stream = stream = Stream()
+        stream = call.start_stream()
         for observer in self._observers:
             self._guard(call, observer.on_stream_start, call)
         return stream
@@ -228,7 +239,7 @@ class Tracker(forks.ForkAware):
         run = self._runs.close(run_id)
         if run is None:
             return  # attached twice, or closed by the run above
-        if isinstance(run, OpenLLMCall):
+        if isinstance(run, OpenLLMCall) and run.watch is not None:
             self._abandoned.on_end(run, outcome)
         if run.children:
             unfinished = Outcome("cancelled", outcome.error_type)
@@ -248,6 +259,7 @@ class Tracker(forks.ForkAware):
             if isinstance(run, OpenLLMCall):
                 for observer in self._observers:
                     self._guard(run, observer.on_unfinished, run, "Cancelled: the handler was closed before this call")
+        self._queue.settle()
 
     def after_fork_in_child(self) -> None:
         """Leave the open runs to the parent; work below them keeps their trace, intent and tenant."""
@@ -260,7 +272,7 @@ class Tracker(forks.ForkAware):
     ) -> OpenGraphRun:
         intent = text_of(metadata.get("intent")) or UNCLASSIFIED
         identity = self._identities.identity_of(None, None, metadata, in_graph="langgraph_node" in metadata)
-        request = OpenGraphRun(
+        return OpenGraphRun(
             run_id,
             own_context=RequestContext(run_id, intent, identity),
             place=self._places.place_of(None, metadata),
@@ -272,8 +284,6 @@ class Tracker(forks.ForkAware):
             started_at=self._now(),
             started=self._clock(),
         )
-        request.graph_run = request
-        return request
 
     def _new_node(
         self,
@@ -294,6 +304,8 @@ class Tracker(forks.ForkAware):
         tasks.add(task_namespace)
         return OpenNodeRun(
             run_id,
+            parent,
+            enclosing.context,
             place=self._place_of_node(enclosing, name, metadata),
             identity=self._identity_of(enclosing, metadata),
             name=name,
@@ -309,7 +321,7 @@ class Tracker(forks.ForkAware):
         around = enclosing.place
         place = self._places.place_of(around, metadata)
         identity = enclosing.identity or self._identity_of(enclosing, metadata)
-        run = OpenRun(run_id, started=self._clock(), place=place, identity=identity, name=name)
+        run = OpenRun(run_id, enclosing.parent, enclosing.context, self._clock(), place, identity, name)
         if around is not None and place.path != around.path:
             run.agent = place.agent_name  # else the node around it has the same name, and counts
         return run
@@ -336,25 +348,16 @@ class Tracker(forks.ForkAware):
             context.shared = merge_shared(context.shared, identity)
         return identity
 
-    def _start(self, run: OpenRun, enclosing: Enclosing, name: object, tags: Sequence[str] | None) -> None:
-        parent, context = enclosing.parent, enclosing.context
-        if parent is not None:
-            run.parent, run.graph_run, run.trace_id = parent, parent.graph_run, parent.trace_id
-            run.node = parent if isinstance(parent, OpenNodeRun) else parent.node
-            run.tool = parent if isinstance(parent, OpenToolCall) else parent.tool
-        elif context is not None:
-            run.trace_id = context.trace_id
-        if context is not None:
-            run.context = context
-        if parent is not None or tags or name is not None:
+    def _start(self, run: OpenRun, name: object, tags: Sequence[str] | None) -> None:
+        if run.parent is not None or tags or name is not None:
             self._retries.on_start(run, name, tags)
         self._abandoned.on_start(run)
         evicted = self._runs.add(run)
         if isinstance(run, OpenNodeRun):
             _mark_parallel(run)
-        for observer in self._observers:
+        for on_start in self._on_start:
             try:  # guarded in place: these calls happen for every run
-                observer.on_start(run)
+                on_start(run)
             except Exception:
                 self._on_failure("emit", run.run_id)
         if evicted is not None:
@@ -365,32 +368,27 @@ class Tracker(forks.ForkAware):
             self._close_abandoned()
 
     def _finish(self, run: OpenRun, outcome: Outcome, output: Any) -> None:
-        """Update what other runs can see, make the record, and pass both to the observers."""
+        """Update what other runs can see, and have the run recorded and passed to the observers."""
         run.outcome, run.output = outcome, output
-        record: Record | None = None
-        try:
-            self._update_tree(run, outcome, output)
-            record = self._recorder.record(run)
-        finally:
-            # Whatever went wrong: an observer may hold something back until the run ends.
-            for observer in self._observers:
-                try:
-                    observer.on_end(run, record)
-                except Exception:
-                    self._on_failure("emit", run.run_id)
-            run.output = None
-
-    def _update_tree(self, run: OpenRun, outcome: Outcome, output: Any) -> None:
         left_at = getattr(run, "left_at", None) if outcome is ABANDONED else None
         run.duration_seconds = (self._clock() if left_at is None else left_at) - run.started
-        self._retries.on_end(run, outcome)
+        try:
+            if outcome is not SUCCESS or self._retries.has_attempts:
+                self._retries.on_end(run, outcome)
+            if not isinstance(run, OpenLLMCall | OpenToolCall):
+                self._update_tree(run, outcome, output)
+                self._recorder.capture(run)
+        finally:
+            # Whatever went wrong: an observer may hold something back until the run ends.
+            self._queue.submit(run)
+
+    def _update_tree(self, run: OpenRun, outcome: Outcome, output: Any) -> None:
         if isinstance(run, OpenNodeRun):
             if outcome.status == "interrupted" and run.graph_run is not None:
                 run.graph_run.interrupted = True
             if output is not None and run.context is not None:
                 run.context.state.update(state_values(output, self._state_labels))
-        if not isinstance(run, OpenLLMCall | OpenToolCall):
-            self._enclosing.remember_ended(run)
+        self._enclosing.remember_ended(run)
 
     def _finish_without_callback(self, run: OpenRun, outcome: Outcome, reason: str) -> None:
         """Finish a run whose end callback did not fire."""

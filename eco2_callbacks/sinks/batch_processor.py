@@ -39,6 +39,16 @@ class SinkObserver(RunObserver):
     def __init__(self, sinks: Sequence[Sink], *, on_failure: Callable[[str], None]) -> None:
         self._processors = [BatchSinkProcessor(sink, on_failure=on_failure) for sink in sinks]
 
+    @property
+    def is_inline(self) -> bool:
+        """Whether a sink is called inline, so that its record must exist when a call returns."""
+        return any(processor.is_inline for processor in self._processors)
+
+    def run_soon(self, job: Callable[[], None]) -> None:
+        """Run a job on the thread of the first sink that has one, before the records that come later; else at once."""
+        if not any(processor.run_soon(job) for processor in self._processors):
+            job()
+
     def on_end(self, run: OpenRun, record: Record | None) -> None:
         """Hand over the record of a run that ended."""
         if record is not None:
@@ -96,6 +106,15 @@ class BatchSinkProcessor:
             self._guard.emit(record)
         else:
             self._worker.submit(partial(self._guard.emit, record))
+
+    @property
+    def is_inline(self) -> bool:
+        """Whether the sink is called on the thread of the event."""
+        return self._worker is None
+
+    def run_soon(self, job: Callable[[], None]) -> bool:
+        """Have a job run on the sink's thread; return whether it will be."""
+        return self._worker is not None and self._worker.try_submit(job)
 
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until the sink has every record handed over so far; return whether the time sufficed."""

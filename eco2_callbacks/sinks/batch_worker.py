@@ -58,6 +58,7 @@ class BatchWorker:
         self._queue = _Queue(name, on_failure, on_dropped, last, max_waiting, exit_seconds, rest_seconds, idle_seconds)
         weakref.finalize(self, self._queue.begin_shutdown).atexit = False
         self.submit = self._queue.submit
+        self.try_submit = self._queue.try_submit
 
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until every job submitted so far was run; return whether the time sufficed."""
@@ -106,12 +107,18 @@ class _Queue:
         self._is_closing = False
 
     def submit(self, job: Job) -> bool:
+        """Queue a job and return whether it will be run; one that will not is reported as dropped. Never waits."""
+        if self.try_submit(job):
+            return True
+        self._on_dropped()
+        return False
+
+    def try_submit(self, job: Job) -> bool:
         """Queue a job and return whether it will be run; never waits."""
         with self._lock:
             if not self._is_closed and self._jobs.qsize() < self._max_waiting and self._start():
                 self._jobs.put(job)
                 return True
-        self._on_dropped()
         return False
 
     def flush(self, timeout_seconds: float) -> bool:

@@ -28,8 +28,6 @@ from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from eco2_callbacks.usage.script_rule import count_by_script
-
 __all__ = ["Estimator", "TokenCounter", "count_tokens", "token_counter"]
 
 _logger = logging.getLogger(__name__)
@@ -132,7 +130,6 @@ def _slices(text: str) -> Iterator[str]:
 
 @cache
 def _choose(encoding: _Encoding) -> TokenCounter:
-    counter = TokenCounter("script", count_by_script)
     loaders: tuple[tuple[Estimator, Callable[[_Encoding], _Count | None]], ...]
     loaders = (("bpe-openai", _bpe_openai), ("tiktoken", _tiktoken))
     for name, load in loaders:
@@ -144,6 +141,11 @@ def _choose(encoding: _Encoding) -> TokenCounter:
         if count is not None:
             counter = TokenCounter(name, count)
             break
+    else:
+        # Imported only where it counts: compiling its patterns takes 5 ms.
+        from eco2_callbacks.usage.script_rule import count_by_script  # noqa: PLC0415
+
+        counter = TokenCounter("script", count_by_script)
     _logger.debug("Token estimates by %s use %s.", encoding, counter.name)
     return counter
 

@@ -113,6 +113,7 @@ class ProviderRules:
         details_beside: Whether cached or reasoning tokens that exceed their count lie beside it.
         streams_parts: Whether the usages of a stream's chunks are parts that add up, in every official client.
         total_holds_reasoning: Whether the part of the total that no count explains is reasoning, as documented.
+        bills_prompt_blocks: Whether ``add_unreported_usage`` reads the prompt.
     """
 
     names: ClassVar[frozenset[str]] = frozenset()
@@ -120,6 +121,7 @@ class ProviderRules:
     details_beside: ClassVar[bool] = False
     streams_parts: ClassVar[bool] = False
     total_holds_reasoning: ClassVar[bool] = False
+    bills_prompt_blocks: ClassVar[bool] = False
 
     def __init__(self, provider: str) -> None:
         self.provider = provider

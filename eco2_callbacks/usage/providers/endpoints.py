@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from genai_prices.data_snapshot import find_provider_by_id, get_snapshot
-
 __all__ = ["SELF_HOSTED", "Endpoint", "base_url_of", "endpoint_at", "is_sold_by"]
 
 SELF_HOSTED = "self_hosted"
@@ -82,6 +80,9 @@ def endpoint_at(url: str, provider: str) -> Endpoint:
         if pattern.match(url):
             region = _OPENAI_REGION.match(url)
             return Endpoint(_name_of(name, provider), region=region[1] if region is not None else "")
+    # Imported where it is needed: most models have no address of their own.
+    from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
+
     for known in get_snapshot().providers:
         if re.match(known.api_pattern, url) is not None:
             return Endpoint(_name_of(known.id, provider))
@@ -95,6 +96,8 @@ def is_sold_by(provider: str, model: str) -> bool:
     """Return whether only this provider can have served the model, wherever the address points."""
     if provider != "openai" or model.startswith(_FINE_TUNED):
         return True  # Azure's deployments have any name
+    from genai_prices.data_snapshot import find_provider_by_id, get_snapshot  # noqa: PLC0415
+
     seller = find_provider_by_id(get_snapshot().providers, "openai")
     return seller is not None and _OPEN_MODEL not in model and seller.find_model(model) is not None
 

@@ -40,6 +40,7 @@ class GoogleRules(ProviderRules):
     names: ClassVar[frozenset[str]] = frozenset({"google_genai", "google_vertexai"})
     streams_parts: ClassVar[bool] = True
     total_holds_reasoning: ClassVar[bool] = True
+    bills_prompt_blocks: ClassVar[bool] = True
     # "Gemini represents each second of audio as 32 tokens": https://ai.google.dev/gemini-api/docs/audio
     audio_tokens_per_second: ClassVar[int] = 32
 

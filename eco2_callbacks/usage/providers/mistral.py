@@ -20,6 +20,7 @@ class MistralRules(ProviderRules):
     """Mistral's API."""
 
     names: ClassVar[frozenset[str]] = frozenset({"mistral", "mistralai"})
+    bills_prompt_blocks: ClassVar[bool] = True
 
     def read_usage(self, usage: TokenUsage, exchange: Exchange) -> Reading:
         """Return the counts; what the total holds beside them is audio input."""
