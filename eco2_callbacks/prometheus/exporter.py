@@ -148,6 +148,10 @@ class PrometheusExporter(RunObserver):
         self._streams[stream] = call.node_name, call.provider
         self._instruments.enqueue(self._move_active, 1)
 
+    def follows_link(self, run: OpenRun) -> bool:
+        """Return whether a link is the run of an agent that is counted as a subagent."""
+        return run.agent is not None and run.agent in self._subagents
+
     def on_end(self, run: OpenRun, record: Record | None) -> None:
         """Count a run that ended, unless another exporter on the registry does."""
         is_counted = self._claims.release(run.run_id)

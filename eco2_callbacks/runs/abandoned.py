@@ -37,22 +37,20 @@ class AbandonedCallDetector:
 
     Args:
         clock: The handler's clock.
+
+    Attributes:
+        abandoned: The calls that wait in ``pop_abandoned()``.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._abandoned: deque[OpenLLMCall] = deque()
+        self.abandoned: deque[OpenLLMCall] = deque()
         # The watched calls by the task or thread in which they started.
         self._calls_by_place: dict[asyncio.Task[Any] | int, list[OpenLLMCall]] = {}
 
-    @property
-    def has_abandoned(self) -> bool:
-        """Whether calls wait in ``pop_abandoned()``."""
-        return bool(self._abandoned)
-
     def watch(self, call: OpenLLMCall) -> None:
         """Watch a call that has just opened."""
-        call.watch = self._abandoned
+        call.watch = self.abandoned
         task = call.task
         if task is None:
             place: asyncio.Task[Any] | int = call.thread_id
@@ -88,7 +86,7 @@ class AbandonedCallDetector:
         if outcome.status == "error" and call.task is None:
             for other in self._calls_by_place.get(call.thread_id, ()):
                 if other.parent is None and other.params is call.params and other is not call:
-                    self._abandoned.append(other)
+                    self.abandoned.append(other)
         self.unwatch(call)
 
     def on_start(self, run: OpenRun) -> None:
@@ -105,11 +103,11 @@ class AbandonedCallDetector:
         alive = {thread.ident for thread in threading.enumerate()}
         for place in list(self._calls_by_place):
             if isinstance(place, int) and place not in alive:
-                self._abandoned.extend(call for call in self._calls_by_place.get(place, ()) if call.stream is None)
+                self.abandoned.extend(call for call in self._calls_by_place.get(place, ()) if call.stream is None)
 
     def clear_after_fork(self) -> None:
         """Watch no call of the parent of a forked child."""
-        self._abandoned.clear()
+        self.abandoned.clear()
         for calls in self._calls_by_place.values():
             for call in calls:
                 call.watch = None
@@ -117,8 +115,8 @@ class AbandonedCallDetector:
 
     def pop_abandoned(self) -> Iterator[OpenLLMCall]:
         """Yield each abandoned call and stop watching it."""
-        while self._abandoned:
-            call = self._abandoned.popleft()
+        while self.abandoned:
+            call = self.abandoned.popleft()
             if call.watch is not None:
                 self.unwatch(call)
                 yield call
@@ -130,7 +128,7 @@ class AbandonedCallDetector:
             if call.left_at is None:
                 call.left_at = self._clock()
             if call.parent is None:
-                self._abandoned.append(call)
+                self.abandoned.append(call)
 
 
 def _place(run: OpenRun) -> asyncio.Task[Any] | int:

@@ -37,6 +37,9 @@ _DEFAULT_KEYS: Mapping[str, tuple[str, ...]] = {
     "prompt_version": ("prompt_version",),
 }
 _FIELDS = tuple(_DEFAULT_KEYS)
+# Identities that a reader remembers. A full memory starts anew.
+_MAX_KNOWN = 1024
+_TEXTS = frozenset({str, type(None)})
 # By field of the identity.
 Texts: TypeAlias = tuple[str | None, ...]
 NOTHING_SHARED: Texts = (None,) * len(_FIELDS)
@@ -123,6 +126,8 @@ class IdentityReader:
         self._keys = tuple(key for _, key in pairs)
         self._indexed = tuple(enumerate(self._keys))
         self._on_unreadable = on_unreadable
+        # By the values found and the texts around them. Only of texts: the hash of another object is its own code.
+        self._known: dict[tuple[tuple[object, ...], Texts], Identity] = {}
 
     def identity_of(
         self, around: Identity | None, sibling: Identity | None, metadata: Mapping[str, Any], *, in_graph: bool
@@ -146,7 +151,14 @@ class IdentityReader:
         inherited = NOTHING_SHARED if around is None else around.texts
         if sibling is not None and sibling.inherited is inherited and all(map(is_, raws, sibling.raws)):
             return sibling
-        return self._read(own, raws, inherited, (around, sibling))
+        if own is not raws or not _TEXTS.issuperset(map(type, raws)):
+            return self._read(own, raws, inherited, (around, sibling))
+        known = self._known.get((raws, inherited))
+        if known is None:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            known = self._known[raws, inherited] = self._read(own, raws, inherited, (around, sibling))
+        return known
 
     def _with_config(self, own: list[object], configurable: dict[str, Any], context: object) -> list[object]:
         """Return the values of the metadata, with those of the config where the metadata has none."""

@@ -113,13 +113,13 @@ class RecordQueue(forks.ForkAware):
 
     def submit(self, run: OpenRun) -> None:
         """Take an ended run."""
-        if type(run) is OpenRun and not any(follows(run) for follows in self._link_followers):
+        if type(run) is OpenRun and not self._is_followed(run):
             return
         if self._is_immediate:
             self._record(run)
             return
         waiting = self._waiting
-        if self._is_plain(run) and not any(needs(run) for needs in self._needs_record):
+        if self._is_plain(run) and not self._is_needed(run):
             waiting.append(run)
             if not self._is_added:
                 self._is_added = True
@@ -148,6 +148,15 @@ class RecordQueue(forks.ForkAware):
         else:
             self._settler.add_waiting(self)
             self._settler.settle_soon()
+
+    def _is_followed(self, link: OpenRun) -> bool:
+        return any(follows(link) for follows in self._link_followers)
+
+    def _is_needed(self, run: OpenRun) -> bool:
+        for needs in self._needs_record:  # noqa: SIM110  a generator would cost as much as the rest
+            if needs(run):
+                return True
+        return False
 
     def _on_called(self) -> None:
         # Reset first: a run that comes from now on needs a call of its own.

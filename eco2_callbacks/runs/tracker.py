@@ -248,7 +248,7 @@ class Tracker(forks.ForkAware):
                     child, unfinished, f"{unfinished.error_type or 'Cancelled'}: the run above ended before this one"
                 )
         self._finish(run, outcome, output)
-        if self._abandoned.has_abandoned:
+        if self._abandoned.abandoned:
             self._close_abandoned()
 
     def close(self) -> None:
@@ -364,7 +364,7 @@ class Tracker(forks.ForkAware):
             for observer in self._observers:
                 self._guard(run, observer.on_evicted)
             self._evict(evicted)
-        if self._abandoned.has_abandoned:
+        if self._abandoned.abandoned:
             self._close_abandoned()
 
     def _finish(self, run: OpenRun, outcome: Outcome, output: Any) -> None:
