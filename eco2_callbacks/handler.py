@@ -50,6 +50,7 @@ from eco2_callbacks.runs import (
     AttributionKeys,
     Feedback,
     IdentityReader,
+    OpenLLMCall,
     PlaceFinder,
     Recorder,
     RecordQueue,
@@ -209,7 +210,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
                 "The OTLP settings could not be read; LangSmith's key may be sent to an OTLP endpoint. Correct them."
             )
         # Bound once: this look-up happens for every streamed token.
-        self._open_call = self._tracker.open_call
+        self._open_run = self._tracker.open_run
         self._own_runs = OwnRunHost(self._tracker, self._on_own_chunk, self._failed, self._faulted)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -381,7 +382,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """Close a request, a node's run or a link."""
         try:
-            if self._open_call(run_id) is not None:
+            if isinstance(self._open_run(run_id.int), OpenLLMCall):
                 outputs = _decision_result(outputs)
             self._tracker.end(run_id, SUCCESS, outputs)
         except Exception:
@@ -461,8 +462,8 @@ class Eco2CallbackHandler(BaseCallbackHandler):
     ) -> None:
         """Add one streamed chunk; guarded in place, because a wrapper would cost as much as the work."""
         try:
-            call = self._open_call(run_id)
-            if call is None:
+            call = self._open_run(run_id.int)
+            if not isinstance(call, OpenLLMCall):
                 return
             stream = call.stream or self._tracker.start_stream(call)
             if chunk is None:
@@ -489,8 +490,8 @@ class Eco2CallbackHandler(BaseCallbackHandler):
     ) -> None:
         """Add one event of a v3 stream; of a model that also fires tokens, only those are counted."""
         try:
-            call = self._open_call(run_id)
-            if call is None or call.last_event is event:
+            call = self._open_run(run_id.int)
+            if not isinstance(call, OpenLLMCall) or call.last_event is event:
                 return  # not open, or attached twice
             call.last_event = event
             if "usage" in event:

@@ -103,13 +103,13 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
         """Return whether the end of a run is held back until its record exists."""
         return run.run_id in self._held
 
-    def follows_link(self, run: OpenRun) -> bool:
-        """Return whether LangSmith traces a run: links have tags too."""
-        return run.run_id in self._held or run.defers_inputs or started_run(run.run_id) is not None
+    def on_link_end(self, run: OpenRun) -> None:
+        """Keep the tags of a link, as of any other run."""
+        self.on_end(run, None)
 
     def on_end(self, run: OpenRun, record: Record | None) -> None:
         """Keep what is to be written until the end is sent; send it now if it was held back."""
-        if not self.follows_link(run):
+        if run.run_id not in self._held and not run.defers_inputs and started_run(run.run_id) is None:
             return  # LangSmith does not trace this run
         update, scores = RunUpdate({}), _NO_SCORES
         try:

@@ -148,9 +148,10 @@ class PrometheusExporter(RunObserver):
         self._streams[stream] = call.node_name, call.provider
         self._instruments.enqueue(self._move_active, 1)
 
-    def follows_link(self, run: OpenRun) -> bool:
-        """Return whether a link is the run of an agent that is counted as a subagent."""
-        return run.agent is not None and run.agent in self._subagents
+    def on_link_end(self, run: OpenRun) -> None:
+        """Count an agent's own run where the agent is a subagent."""
+        if self._claims.release(run.run_id):
+            self._count_agent_run(run)
 
     def on_end(self, run: OpenRun, record: Record | None) -> None:
         """Count a run that ended, unless another exporter on the registry does."""
@@ -167,13 +168,17 @@ class PrometheusExporter(RunObserver):
             enqueue(self._move_open, (context.intent, context.tenant_id, -1), may_count=may_count)
         if not is_counted:
             return
-        if run.agent is not None and run.agent in self._subagents:
-            agent_run = run.agent, AgentRun(run.outcome.status, run.duration_seconds)
-            enqueue(self._count_agents, agent_run, may_count=may_count)
+        self._count_agent_run(run)
         if isinstance(record, GraphRun):
             enqueue(self._count_requests, record, may_count=may_count)
         elif record is not None:
             enqueue(self._count, record, may_count=may_count)
+
+    def _count_agent_run(self, run: OpenRun) -> None:
+        if run.agent is not None and run.agent in self._subagents:
+            agent_run = run.agent, AgentRun(run.outcome.status, run.duration_seconds)
+            may_count = run.outcome.error_type != _CLOSED_GENERATOR
+            self._instruments.enqueue(self._count_agents, agent_run, may_count=may_count)
 
     def on_evicted(self) -> None:
         """Count a run that was closed because too many were open, or because it was open too long."""

@@ -60,7 +60,7 @@ class EnclosingRuns:
 
     def __init__(self, runs: OpenRunTable) -> None:
         self._runs = runs
-        self._ended: dict[UUID, Enclosing] = {}
+        self._ended: dict[int, Enclosing] = {}
 
     def find(self, parent_run_id: UUID | None) -> Enclosing:
         """Return where a run with this parent id starts."""
@@ -77,7 +77,7 @@ class EnclosingRuns:
                 return _below(run)
         if self._ended:
             for ended_id in (parent_run_id, context_id, *ancestors):
-                if ended_id is not None and (ended := self._ended.get(ended_id)) is not None:
+                if ended_id is not None and (ended := self._ended.get(ended_id.int)) is not None:
                     return ended
         return _NONE
 
@@ -86,7 +86,7 @@ class EnclosingRuns:
         if run.context is None:
             return
         ended = self._ended
-        ended[run.run_id] = Enclosing(None, run.context, run.place, run.identity)
+        ended[run.run_id.int] = Enclosing(None, run.context, run.place, run.identity)
         if len(ended) > _MAX_ENDED:
             # Another thread may have removed it first.
             with suppress(KeyError, RuntimeError, StopIteration):

@@ -153,11 +153,12 @@ class IdentityReader:
             return sibling
         if own is not raws or not _TEXTS.issuperset(map(type, raws)):
             return self._read(own, raws, inherited, (around, sibling))
-        known = self._known.get((raws, inherited))
+        key = (tuple(raws), inherited)
+        known = self._known.get(key)
         if known is None:
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
-            known = self._known[raws, inherited] = self._read(own, raws, inherited, (around, sibling))
+            known = self._known[key] = self._read(own, raws, inherited, (around, sibling))
         return known
 
     def _with_config(self, own: list[object], configurable: dict[str, Any], context: object) -> list[object]:

@@ -25,12 +25,11 @@ class RunObserver:
         """Return whether ``on_end`` must come before the end callback of a run returns."""
         return False
 
-    def follows_link(self, run: OpenRun) -> bool:
-        """Return whether ``on_end`` is needed for a link between runs, which has no record."""
-        return False
+    def on_link_end(self, run: OpenRun) -> None:
+        """Called once, in its end callback, for a link between runs: it has no record."""
 
     def on_end(self, run: OpenRun, record: Record | None) -> None:
-        """Called once for a run that has ended: when it is recorded, or for a link that the observer follows."""
+        """Called once for any other run that has ended, when its record exists; None if making it failed."""
 
     def on_unfinished(self, run: OpenRun, reason: str) -> None:
         """Called after ``on_end`` for a run that was closed without an end callback."""

@@ -109,7 +109,7 @@ class OpenRun:
         fallback: On the run of a ``with_fallbacks``: its attempts.
         attempt_of: On each attempt: the ``with_fallbacks`` it belongs to.
         failed_attempts: Failed model and tool calls directly inside this run; see ``RetryDetector``.
-        children: The open runs directly below.
+        children: The open runs directly below, by the integer of their ids.
         has_nodes: Whether a node ran below.
         defers_inputs: Whether LangSmith's tracer sends this run as a whole when it ends.
         started: Seconds of the handler's clock.
@@ -182,7 +182,7 @@ class OpenRun:
         self.fallback: Fallback | None = None
         self.attempt_of: Fallback | None = None
         self.failed_attempts: list[Any] | None = None
-        self.children: dict[UUID, OpenRun] | None = None
+        self.children: dict[int, OpenRun] | None = None
         self.has_nodes = False
         self.defers_inputs = False
         self.output: Any = None

@@ -80,11 +80,6 @@ class RecordQueue(forks.ForkAware):
     ) -> None:
         self._recorder = recorder
         self._observers = tuple(observers)
-        self._link_followers = tuple(
-            observer.follows_link
-            for observer in observers
-            if type(observer).follows_link is not RunObserver.follows_link
-        )
         self._needs_record = tuple(
             observer.needs_record
             for observer in observers
@@ -113,8 +108,6 @@ class RecordQueue(forks.ForkAware):
 
     def submit(self, run: OpenRun) -> None:
         """Take an ended run."""
-        if type(run) is OpenRun and not self._is_followed(run):
-            return
         if self._is_immediate:
             self._record(run)
             return
@@ -148,9 +141,6 @@ class RecordQueue(forks.ForkAware):
         else:
             self._settler.add_waiting(self)
             self._settler.settle_soon()
-
-    def _is_followed(self, link: OpenRun) -> bool:
-        return any(follows(link) for follows in self._link_followers)
 
     def _is_needed(self, run: OpenRun) -> bool:
         for needs in self._needs_record:  # noqa: SIM110  a generator would cost as much as the rest

@@ -29,46 +29,53 @@ class OpenRunTable:
     def __init__(self, *, max_open: int, max_age_seconds: float) -> None:
         self._max_open = max_open
         self._max_age_seconds = max_age_seconds
-        self._runs: dict[UUID, OpenRun] = {}
-        self._topmost: dict[UUID, TimedRun] = {}
+        self._runs: dict[int, OpenRun] = {}
+        self._topmost: dict[int, TimedRun] = {}
         # Reentrant: a garbage collection can run the application's code while this thread holds the lock.
         self._lock = threading.RLock()
-        # Bound once: this look-up happens for every streamed token.
-        self.get = self._runs.get
+        # By ``UUID.int``: hashing a UUID itself runs Python code. Bound once, since every streamed token needs it.
+        self.by_int = self._runs.get
 
     def __len__(self) -> int:
         return len(self._runs)
+
+    def get(self, run_id: UUID) -> OpenRun | None:
+        """Return an open run."""
+        return self._runs.get(run_id.int)
 
     def add(self, run: OpenRun) -> OpenRun | None:
         """Add a run; return the run to be closed in its place if too many are open or one is too old."""
         runs, parent, evicted = self._runs, run.parent, None
         if len(runs) >= self._max_open:
             evicted = _first(runs)
-        runs[run.run_id] = run
+        key = run.run_id.int
+        runs[key] = run
         if parent is not None:
             if parent.children is None:
                 with self._lock:
                     if parent.children is None:
                         parent.children = {}
-            parent.children[run.run_id] = run
+            parent.children[key] = run
             # Asked after the run is among the children: whoever closes the parent now finds it there.
-            if parent.run_id in runs:
+            if parent.run_id.int in runs:
                 return evicted
         if isinstance(run, TimedRun):
             topmost = self._topmost
             oldest = _first(topmost) if topmost else None
             if oldest is not None and run.started - oldest.started > self._max_age_seconds:
                 evicted = oldest
-            topmost[run.run_id] = run
+            topmost[key] = run
         return evicted
 
     def close(self, run_id: UUID) -> OpenRun | None:
         """Remove a run and return it; None if it is not open (never seen, or closed before)."""
-        run = self._runs.pop(run_id, None)
+        key = run_id.int
+        run = self._runs.pop(key, None)
         if run is not None:
-            self._topmost.pop(run_id, None)
+            # A topmost run can have a parent that ended before it.
+            self._topmost.pop(key, None)
             if run.parent is not None and run.parent.children is not None:
-                run.parent.children.pop(run_id, None)
+                run.parent.children.pop(key, None)
         return run
 
     def close_unfinished_below(self, run: OpenRun) -> list[OpenRun]:
@@ -94,9 +101,10 @@ class OpenRunTable:
 
     def _make_topmost(self, run: OpenRun) -> None:
         if isinstance(run, TimedRun):
-            self._topmost[run.run_id] = run
-            if run.run_id not in self._runs:  # closed meanwhile
-                self._topmost.pop(run.run_id, None)
+            key = run.run_id.int
+            self._topmost[key] = run
+            if key not in self._runs:  # closed meanwhile
+                self._topmost.pop(key, None)
 
     def clear_after_fork(self) -> list[OpenRun]:
         """Return the runs that the parent of a forked child goes on with, and start with an empty table."""
@@ -116,7 +124,7 @@ class OpenRunTable:
         return None
 
 
-def _first(runs: dict[UUID, _R]) -> _R | None:
+def _first(runs: dict[int, _R]) -> _R | None:
     while runs:
         try:
             return next(iter(runs.values()))

@@ -84,6 +84,9 @@ class Tracker(forks.ForkAware):
         self._on_start = tuple(
             observer.on_start for observer in observers if type(observer).on_start is not RunObserver.on_start
         )
+        self._on_link_end = tuple(
+            observer.on_link_end for observer in observers if type(observer).on_link_end is not RunObserver.on_link_end
+        )
         self._on_failure = on_failure
         self._places = places
         self._identities = identities
@@ -91,6 +94,8 @@ class Tracker(forks.ForkAware):
         self._clock = clock
         self._now = now
         self._runs = OpenRunTable(max_open=_MAX_OPEN_RUNS, max_age_seconds=_MAX_AGE_SECONDS)
+        # Returns the open run with an integer of a run id; for the path of every streamed token.
+        self.open_run = self._runs.by_int
         self._enclosing = EnclosingRuns(self._runs)
         self._retries = RetryDetector(self._runs)
         self._abandoned = AbandonedCallDetector(clock)
@@ -380,7 +385,12 @@ class Tracker(forks.ForkAware):
                 self._recorder.capture(run)
         finally:
             # Whatever went wrong: an observer may hold something back until the run ends.
-            self._queue.submit(run)
+            if type(run) is OpenRun:
+                for on_link_end in self._on_link_end:
+                    self._guard(run, on_link_end, run)
+                run.output = None
+            else:
+                self._queue.submit(run)
 
     def _update_tree(self, run: OpenRun, outcome: Outcome, output: Any) -> None:
         if isinstance(run, OpenNodeRun):
