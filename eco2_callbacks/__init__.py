@@ -1,33 +1,38 @@
-"""Cost and token telemetry for LangChain and LangGraph: one handler, attached once."""
+"""Cost and token telemetry for LangChain and LangGraph: one handler, attached once.
+
+A public name is imported with its first use, so that a program loads only what it uses.
+"""
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from eco2_callbacks.errors import ConfigError, Eco2CallbacksError, RatesFileError, UnknownModelError, UsageError
-from eco2_callbacks.handler import Budget, Eco2CallbackHandler
-from eco2_callbacks.langsmith import Feature, Features, Otel
-from eco2_callbacks.own_runs import SDKCall, ToolRun
-from eco2_callbacks.pricing import Cost, Price, PriceBook, Quote, Rate, RatesUsed
-from eco2_callbacks.prometheus import Recovery, RecoveryStatus, StreamMetrics
-from eco2_callbacks.records import (
-    CostSource,
-    EstimateReason,
-    GraphRun,
-    LLMCall,
-    NodeRun,
-    Record,
-    RetrieverCall,
-    RetryReason,
-    Status,
-    ToolCall,
-    UnpricedReason,
-)
-from eco2_callbacks.run_config import Identifier, LangSmithTelemetry, NoTelemetry, TelemetryConfig, run_config
-from eco2_callbacks.runs import AttributionKeys, Feedback
-from eco2_callbacks.settings import Settings
-from eco2_callbacks.sinks import Sink
-from eco2_callbacks.usage import Estimator, TokenUsage
+if TYPE_CHECKING:
+    from eco2_callbacks.errors import ConfigError, Eco2CallbacksError, RatesFileError, UnknownModelError, UsageError
+    from eco2_callbacks.handler import Budget, Eco2CallbackHandler
+    from eco2_callbacks.langsmith import Feature, Features, Otel
+    from eco2_callbacks.own_runs import SDKCall, ToolRun
+    from eco2_callbacks.pricing import Cost, Price, PriceBook, Quote, Rate, RatesUsed
+    from eco2_callbacks.prometheus import Recovery, RecoveryStatus, StreamMetrics
+    from eco2_callbacks.records import (
+        CostSource,
+        EstimateReason,
+        GraphRun,
+        LLMCall,
+        NodeRun,
+        Record,
+        RetrieverCall,
+        RetryReason,
+        Status,
+        ToolCall,
+        UnpricedReason,
+    )
+    from eco2_callbacks.request_config import Identifier, LangSmithTelemetry, NoTelemetry, TelemetryConfig, run_config
+    from eco2_callbacks.runs import AttributionKeys, Feedback
+    from eco2_callbacks.settings import Settings
+    from eco2_callbacks.sinks import Sink
+    from eco2_callbacks.usage import Estimator, TokenUsage
 
 __all__ = [
     "AttributionKeys",
@@ -75,4 +80,53 @@ __all__ = [
     "run_config",
 ]
 
-__version__ = version("eco2-callbacks")
+_MODULES = {
+    "eco2_callbacks.errors": ("ConfigError", "Eco2CallbacksError", "RatesFileError", "UnknownModelError", "UsageError"),
+    "eco2_callbacks.handler": ("Budget", "Eco2CallbackHandler"),
+    "eco2_callbacks.langsmith": ("Feature", "Features", "Otel"),
+    "eco2_callbacks.own_runs": ("SDKCall", "ToolRun"),
+    "eco2_callbacks.pricing": ("Cost", "Price", "PriceBook", "Quote", "Rate", "RatesUsed"),
+    "eco2_callbacks.prometheus": ("Recovery", "RecoveryStatus", "StreamMetrics"),
+    "eco2_callbacks.records": (
+        "CostSource",
+        "EstimateReason",
+        "GraphRun",
+        "LLMCall",
+        "NodeRun",
+        "Record",
+        "RetrieverCall",
+        "RetryReason",
+        "Status",
+        "ToolCall",
+        "UnpricedReason",
+    ),
+    "eco2_callbacks.request_config": (
+        "Identifier",
+        "LangSmithTelemetry",
+        "NoTelemetry",
+        "TelemetryConfig",
+        "run_config",
+    ),
+    "eco2_callbacks.runs": ("AttributionKeys", "Feedback"),
+    "eco2_callbacks.settings": ("Settings",),
+    "eco2_callbacks.sinks": ("Sink",),
+    "eco2_callbacks.usage": ("Estimator", "TokenUsage"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415
+
+        value: Any = version("eco2-callbacks")
+    elif name in _MODULE_OF:
+        value = getattr(import_module(_MODULE_OF[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

@@ -163,10 +163,14 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             max_label_values=max_label_values,
             max_tenants=max_tenants,
         )
-        exporter.set_info(version("eco2-callbacks"), book.version)
-        exporter.watch_prices_age(partial(_age_seconds, book, now))
         for tenant_id, budget in limits.items():
             exporter.set_budget(tenant_id, monthly_usd=budget.get("monthly_usd"), daily_usd=budget.get("daily_usd"))
+        exporter.watch_prices(
+            version("eco2-callbacks"),
+            partial(_version_of, book),
+            partial(_age_seconds, book, now),
+            is_loaded=book.is_loaded,
+        )
         for callback in _CALLBACKS:
             exporter.init_error(callback)
         self._exporter = exporter
@@ -195,6 +199,8 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             places=PlaceFinder(agent_name),
             identities=IdentityReader(keys, partial(_count_unreadable, exporter)),
             state_labels=state_labels,
+            # In the shadow of the first call: by its end the prices are there.
+            on_first_call=None if book.is_loaded else partial(exporter.run_soon, book.load),
             clock=clock,
             now=now,
         )
@@ -633,6 +639,10 @@ def _tenants(tenants: Sequence[str | int | UUID]) -> list[str]:
         raise ConfigError(f"tenants holds {error}, wanted texts, integers or UUIDs.") from None
     except TypeError:
         raise ConfigError(f"tenants is {tenants!r}, wanted a list of tenants.") from None
+
+
+def _version_of(book: PriceBook) -> str:
+    return book.version
 
 
 def _age_seconds(book: PriceBook, now: Callable[[], datetime]) -> float:

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Literal, NamedTuple
 
-from genai_prices.types import TieredPrices
-
 from eco2_callbacks.errors import UsageError
 from eco2_callbacks.pricing.cost import EXACT, Cost
 from eco2_callbacks.pricing.rates import Price
@@ -190,7 +188,7 @@ def _compile_lines(prices: Mapping[str, Price]) -> tuple[Line, ...]:
     lines = []
     for key in keys:
         unit, price = UNITS[key], prices[key]
-        base, tiers = (price.base, price.tiers) if isinstance(price, TieredPrices) else (price, [])
+        base, tiers = (price, ()) if isinstance(price, Decimal) else (price.base, price.tiers)
         lines.append(
             Line(
                 key=key,
@@ -311,7 +309,7 @@ def _usd_each(line: Line, prompt_tokens: int) -> Decimal:
 
 
 def _usd_of(price: Price, prompt_tokens: int) -> Decimal:
-    if isinstance(price, TieredPrices):
-        # genai-prices keeps them in ascending order.
-        return next((tier.price for tier in reversed(price.tiers) if prompt_tokens > tier.start), price.base)
-    return price
+    if isinstance(price, Decimal):
+        return price
+    # genai-prices keeps them in ascending order.
+    return next((tier.price for tier in reversed(price.tiers) if prompt_tokens > tier.start), price.base)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time
+from typing import TYPE_CHECKING
 
-from genai_prices.data_snapshot import DataSnapshot
-from genai_prices.types import StartDateConstraint
+if TYPE_CHECKING:
+    from genai_prices.data_snapshot import DataSnapshot
 
 __all__ = ["updated_at"]
 
@@ -16,6 +17,8 @@ def updated_at(snapshot: DataSnapshot, today: date) -> datetime:
     Fetched data names its time. The data inside genai-prices has no date: it is at least as new as its latest price,
     so its age is never understated.
     """
+    from genai_prices.types import StartDateConstraint  # noqa: PLC0415
+
     if snapshot.from_auto_update:
         return snapshot.timestamp.astimezone(UTC)
     starts = [

@@ -8,17 +8,16 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
+from functools import cache
 from importlib.metadata import version
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import NamedTuple
-
-from genai_prices.data_snapshot import DataSnapshot, find_provider_by_id, get_snapshot
-from genai_prices.types import ModelInfo, TimeOfDateConstraint
+from typing import TYPE_CHECKING, NamedTuple
 
 from eco2_callbacks.arguments import check_instance, check_mapping, check_text
 from eco2_callbacks.errors import ConfigError, UnknownModelError
 from eco2_callbacks.log_once import is_first
+from eco2_callbacks.pricing import public_prices
 from eco2_callbacks.pricing.bill import UNITS, PriceSheet, bill, cache_effect, compile_sheet, rates_used, round_tokens
 from eco2_callbacks.pricing.cost import Cost
 from eco2_callbacks.pricing.data_age import updated_at
@@ -26,6 +25,10 @@ from eco2_callbacks.pricing.rates import Price, Rate, read_rates
 from eco2_callbacks.pricing.rates_used import RatesUsed
 from eco2_callbacks.pricing.sourced_prices import SourcedPrices
 from eco2_callbacks.usage import TokenUsage, is_known_provider
+
+if TYPE_CHECKING:
+    from genai_prices.data_snapshot import DataSnapshot
+    from genai_prices.types import ModelInfo
 
 __all__ = ["Context", "PriceBook", "Quote"]
 
@@ -92,20 +95,39 @@ class PriceBook:
     """
 
     def __init__(self, rates: Iterable[Rate] = ()) -> None:
-        with as_file(files("eco2_callbacks.pricing") / "builtin_fees.toml") as path:
-            self._builtin_fees = read_rates(path)
         self._custom_rates = _check_rates(rates)
-        # Loaded here, so that no callback has to wait for it.
-        self._snapshot: DataSnapshot = get_snapshot()
+        self._snapshot: DataSnapshot | None = None
         self._updated_at: tuple[DataSnapshot, datetime] | None = None
         self._models: dict[tuple[str, str], _PricedModel | None] = {}
+        if self._custom_rates:
+            self._warn_of_unknown_providers()
+
+    def load(self) -> None:
+        """Load the price data, which the first price would else do: 30 ms, more without cached bytecode."""
+        self._current_snapshot()
+        _builtin_fees()
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the public price data is loaded."""
+        return public_prices.is_loaded()
+
+    def _current_snapshot(self) -> DataSnapshot:
+        snapshot = public_prices.snapshot()
+        if snapshot is not self._snapshot:
+            self._models = {}
+            self._snapshot = snapshot
+        return snapshot
+
+    def _warn_of_unknown_providers(self) -> None:
+        snapshot = self._current_snapshot()
         for provider in dict.fromkeys(rate.provider for rate in self._custom_rates):
-            if not _is_provider(self._snapshot, provider) and is_first("rate", provider):
+            if not _is_provider(snapshot, provider) and is_first("rate", provider):
                 _logger.warning(
                     "Unknown provider %r in the custom rates: the rate is not used, unless a model names exactly this "
                     "provider. Known are %s; correct the name.",
                     provider,
-                    ", ".join(sorted(known.id for known in self._snapshot.providers)),
+                    ", ".join(sorted(known.id for known in snapshot.providers)),
                 )
 
     @classmethod
@@ -119,19 +141,20 @@ class PriceBook:
 
     @property
     def version(self) -> str:
-        """The version of the price data, and the number of custom rates if there are any.
+        """The version of the price data that was used last, and the number of custom rates if there are any.
 
         ``0.2.3``, ``0.2.3+2`` with two custom rates, ``0.2.3@2026-11-29`` with data fetched on that day.
         """
         public = version("genai-prices")
-        if self._snapshot.from_auto_update:
-            public = f"{public}@{self._snapshot.timestamp.date()}"
+        snapshot = self._snapshot or self._current_snapshot()
+        if snapshot.from_auto_update:
+            public = f"{public}@{snapshot.timestamp.date()}"
         return f"{public}+{len(self._custom_rates)}" if self._custom_rates else public
 
     @property
     def updated_at(self) -> datetime:
         """When the public price data was current: the time of the fetch, or the start of its latest price."""
-        snapshot, known = get_snapshot(), self._updated_at
+        snapshot, known = self._current_snapshot(), self._updated_at
         if known is None or known[0] is not snapshot:
             known = self._updated_at = snapshot, updated_at(snapshot, datetime.now(UTC).date())
         return known[1]
@@ -204,8 +227,7 @@ class PriceBook:
         at = datetime.now(UTC) if at is None else at
         if at.tzinfo is not UTC:
             at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-        if (snapshot := get_snapshot()) is not self._snapshot:
-            self._snapshot, self._models = snapshot, {}
+        snapshot = self._current_snapshot()
         try:
             priced = self._models[provider, model]
         except KeyError:
@@ -235,6 +257,8 @@ class PriceBook:
         return Quote(cost, sheet.is_custom, unpriced, is_certain, rates=rates)
 
     def _find(self, snapshot: DataSnapshot, provider: str, model: str) -> _PricedModel | None:
+        from genai_prices.data_snapshot import find_provider_by_id  # noqa: PLC0415
+
         seller = find_provider_by_id(snapshot.providers, _PROVIDER_IDS.get(provider, provider)) if provider else None
         info: ModelInfo | None = None
         if seller is not None:
@@ -249,12 +273,18 @@ class PriceBook:
         def applicable(rates: Iterable[Rate]) -> tuple[Rate, ...]:
             return tuple(rate for rate in rates if any(rate.is_for(p, m) for p in providers for m in names))
 
-        builtin, custom = applicable(self._builtin_fees), applicable(self._custom_rates)
+        builtin, custom = applicable(_builtin_fees()), applicable(self._custom_rates)
         if info is None and not custom and not any("input_mtok" in rate.prices for rate in builtin):
             return None
         # As in genai-prices: a provider that sells another one's model does not sell the other's tiers.
         has_tiers = info is not None and seller is not None and any(info is sold for sold in seller.models)
         return _PricedModel(info, has_tiers, builtin, custom, self.version)
+
+
+@cache
+def _builtin_fees() -> tuple[Rate, ...]:
+    with as_file(files("eco2_callbacks.pricing") / "builtin_fees.toml") as path:
+        return read_rates(path)
 
 
 class _PricedModel:
@@ -278,6 +308,8 @@ class _PricedModel:
         tiers = {variant.when.get("service_tier") for variant in variants} if has_tiers else set()
         self._public_tiers = tiers - _STANDARD_TIERS
         dated = [*(info.prices if info is not None and isinstance(info.prices, list) else ()), *variants]
+        from genai_prices.types import TimeOfDateConstraint  # noqa: PLC0415
+
         self._by_minute = any(isinstance(price.constraint, TimeOfDateConstraint) for price in dated)
         self._compiled: dict[tuple[Context, object], PriceSheet] = {}
 
@@ -372,6 +404,8 @@ def _is_provider(snapshot: DataSnapshot, name: str) -> bool:
     """Return whether genai-prices or this package knows a provider, or one that a pattern matches."""
     if is_known_provider(name) or name in _PROVIDER_IDS:
         return True
+    from genai_prices.data_snapshot import find_provider_by_id  # noqa: PLC0415
+
     if find_provider_by_id(snapshot.providers, name) is not None:
         return True
     return any(fnmatchcase(known.id.lower(), name.lower()) for known in snapshot.providers)

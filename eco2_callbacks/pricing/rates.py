@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
-
-from genai_prices.types import Tier, TieredPrices
+from typing import Any, Protocol, TypeAlias
 
 from eco2_callbacks.arguments import check_mapping, check_text
 from eco2_callbacks.errors import ConfigError, RatesFileError
 
 __all__ = ["CONTEXT_KEYS", "PRICE_KEYS", "Price", "Rate", "read_rates"]
 
-Price = Decimal | TieredPrices
+
+class _Tier(Protocol):
+    @property
+    def start(self) -> int: ...
+    @property
+    def price(self) -> Decimal: ...
+
+
+class _TieredPrices(Protocol):
+    """``genai_prices.types.TieredPrices``, as a type that does not import it."""
+
+    @property
+    def base(self) -> Decimal: ...
+    @property
+    def tiers(self) -> Sequence[_Tier]: ...
+
+
+Price: TypeAlias = Decimal | _TieredPrices
 # No unit costs as much. A larger price would be infinite as the float of a metric.
 _MAX_USD = 1_000_000_000
 _MAX_SHOWN = 80
@@ -108,7 +122,7 @@ class Rate:
             if unknown := check_mapping(name, getattr(self, name)).keys() - known:
                 raise ConfigError(f"{name}= has unknown keys {sorted(unknown)!r}; known are {sorted(known)!r}.")
         for key, price in self.prices.items():
-            if not (isinstance(price, TieredPrices) or _is_usd(price)):
+            if not (_is_usd(price) or _is_tiered(price)):
                 raise ConfigError(f"prices[{key!r}] is {_shown(price)}, wanted a Decimal of 0 or more; pass one.")
         for key, value in self.context.items():
             check_text(f"context[{key!r}]", value)
@@ -132,6 +146,8 @@ def read_rates(path: str | Path) -> tuple[Rate, ...]:
         ConfigError: If it is no path.
         RatesFileError: If the file is missing or not TOML, or an entry lacks a field or has an unknown one.
     """
+    import tomllib  # noqa: PLC0415
+
     if not isinstance(path, str | Path):
         raise ConfigError(f"prices= is {path!r}, wanted a PriceBook or the path of a rates file; pass one.")
     try:
@@ -173,6 +189,8 @@ def _rate(path: str | Path, number: int, entry: Any) -> Rate:
 
 def _price(path: str | Path, number: int, key: str, value: Any) -> Price:
     if isinstance(value, dict) and value.keys() == {"base", "tiers"} and isinstance(value["tiers"], list):
+        from genai_prices.types import Tier, TieredPrices  # noqa: PLC0415
+
         tiers = []
         for tier in value["tiers"]:
             start = tier.get("start") if isinstance(tier, dict) and tier.keys() == {"start", "price"} else None
@@ -192,6 +210,12 @@ def _usd(path: str | Path, number: int, key: str, value: Any) -> Decimal:
         most = f", {_MAX_USD:,} at most" if usd.is_finite() and usd > _MAX_USD else ""
         raise RatesFileError(path, f"entry {number} has {key} = {_shown(value)}, wanted dollars of 0 or more{most}.")
     return usd
+
+
+def _is_tiered(value: object) -> bool:
+    from genai_prices.types import TieredPrices  # noqa: PLC0415
+
+    return isinstance(value, TieredPrices)
 
 
 def _is_usd(value: object) -> bool:

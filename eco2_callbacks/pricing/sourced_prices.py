@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
-from genai_prices.types import Tier, TieredPrices
-
 from eco2_callbacks.pricing.cost import EXACT
 from eco2_callbacks.pricing.rates import Price, Rate
 
@@ -49,7 +47,9 @@ class SourcedPrices:
 
 
 def _scaled(price: Price, factor: Decimal) -> Price:
-    if isinstance(price, TieredPrices):
-        tiers = [Tier(start=tier.start, price=EXACT.multiply(tier.price, factor)) for tier in price.tiers]
-        return TieredPrices(base=EXACT.multiply(price.base, factor), tiers=tiers)
-    return EXACT.multiply(price, factor)
+    if isinstance(price, Decimal):
+        return EXACT.multiply(price, factor)
+    from genai_prices.types import Tier, TieredPrices  # noqa: PLC0415
+
+    tiers = [Tier(start=tier.start, price=EXACT.multiply(tier.price, factor)) for tier in price.tiers]
+    return TieredPrices(base=EXACT.multiply(price.base, factor), tiers=tiers)

@@ -92,6 +92,8 @@ class PrometheusExporter(RunObserver):
         self._series: defaultdict[type, dict[tuple[str, ...], object]] = defaultdict(dict)
         self._open_run_count: WeakMethod[Callable[[], int]] | None = None
         self._prices_age_seconds: Callable[[], float] | None = None
+        # Until they are shown: this package's version, and what returns that of the price data.
+        self._prices_version: tuple[str, Callable[[], str]] | None = None
         self._shown_open_runs = 0
         self._open_runs = self._instruments.gauge("eco2_callbacks_open_runs")
         # Label values that were seen at a start; the series of most of them exist.
@@ -205,6 +207,10 @@ class PrometheusExporter(RunObserver):
         """Let go of a queue in which nothing waits."""
         self._instruments.remove_waiting(queue)
 
+    def run_soon(self, job: Callable[[], None]) -> None:
+        """Run a job on the thread that counts."""
+        self._instruments.run_soon(job)
+
     def settle_soon(self) -> None:
         """Have ended runs recorded and counted on another thread."""
         self._instruments.settle_soon()
@@ -297,20 +303,35 @@ class PrometheusExporter(RunObserver):
 
     # --- the handler itself, and publishers of streams ---
 
-    def set_info(self, version: str, prices_version: str) -> None:
-        """Set which versions are in use."""
-        self._instruments.gauge("eco2_callbacks_info").labels(version=version, prices_version=prices_version).set(1)
-
     def set_budget(self, tenant_id: str, *, monthly_usd: float | None, daily_usd: float | None) -> None:
         """Set what a tenant may spend; None is no limit."""
         for name, usd in (("tenant_monthly_budget_usd", monthly_usd), ("tenant_daily_budget_usd", daily_usd)):
             if usd is not None:
                 self._instruments.gauge(name).labels(tenant_id=self._label("tenant_id", tenant_id)).set(usd)
 
-    def watch_prices_age(self, age_seconds: Callable[[], float]) -> None:
-        """Take what returns the age of the price data; it is shown from now on, and anew at each flush."""
+    def watch_prices(
+        self, version: str, prices_version: Callable[[], str], age_seconds: Callable[[], float], *, is_loaded: bool
+    ) -> None:
+        """Show which versions are in use, and at each flush the age of the price data.
+
+        Where the data is not loaded yet, the first flush loads it. In multiprocess mode none follows.
+        """
         self._prices_age_seconds = age_seconds
-        self._instruments.enqueue(self._show_prices_age, age_seconds())
+        self._prices_version = version, prices_version
+        if is_loaded or not self._instruments.waits:
+            self._show_prices()
+
+    def _show_prices(self) -> None:
+        if self._prices_version is not None:
+            (version, prices_version), self._prices_version = self._prices_version, None
+            self._instruments.enqueue(self._set_info, (version, prices_version()))
+        if self._prices_age_seconds is not None:
+            self._instruments.enqueue(self._show_prices_age, self._prices_age_seconds())
+
+    def _set_info(self, versions: Sequence[tuple[str, str]]) -> None:
+        for version, prices_version in versions:
+            info = self._instruments.gauge("eco2_callbacks_info")
+            info.labels(version=version, prices_version=prices_version).set(1)
 
     def _show_prices_age(self, ages: Sequence[float]) -> None:
         self._instruments.gauge("eco2_callbacks_prices_age_seconds").set(ages[-1])
@@ -328,6 +349,7 @@ class PrometheusExporter(RunObserver):
         # Weak: the threads of sinks and instruments keep the exporter, and must not keep the handler.
         self._open_run_count = WeakMethod(count)
         self._instruments.before_flush(self._update_live)
+        self._instruments.after_settling(self._show_open_runs)
 
     def count_published(self, node: str, seconds: float) -> None:
         """Count one token that a publisher sent to its readers."""
@@ -351,18 +373,20 @@ class PrometheusExporter(RunObserver):
                 self._stream_requests.labels(status="recovered").inc()
 
     def _update_live(self) -> None:
-        """Enqueue the number of open runs and the chunks of open streams."""
+        """Close the runs that their callers have left, and enqueue the chunks of open streams."""
         count = None if self._open_run_count is None else self._open_run_count()
         if count is not None:
-            count()  # closes the runs that their callers have left
-        open_runs = len(self._claims)
-        if open_runs != self._shown_open_runs:
-            self._instruments.enqueue(self._update_open_runs, open_runs)
-        if self._prices_age_seconds is not None:
-            self._instruments.enqueue(self._show_prices_age, self._prices_age_seconds())
+            count()
+        self._show_prices()
         for stream in list(self._streams):
             if stream.has_uncounted:
                 self._instruments.enqueue(self._count_chunks, stream)
+
+    def _show_open_runs(self) -> None:
+        # An ended run is claimed until it is recorded.
+        open_runs = len(self._claims)
+        if open_runs != self._shown_open_runs:
+            self._instruments.enqueue(self._update_open_runs, open_runs)
 
     # --- series ---
 

@@ -72,6 +72,7 @@ class Instruments(Collector, forks.ForkAware):
         self._waiting: deque[tuple[Callable[[Any], None], Any]] = deque()
         self.waits = "PROMETHEUS_MULTIPROC_DIR" not in os.environ
         self._before_flush: list[WeakMethod[Callable[[], None]]] = []
+        self._after_settling: list[WeakMethod[Callable[[], None]]] = []
         self._queues: dict[weakref.ref[RecordQueue], None] = {}
         self._lock = threading.RLock()
         self._registry = weakref.ref(registry)
@@ -157,19 +158,25 @@ class Instruments(Collector, forks.ForkAware):
         """Have the worker record and count what waits."""
         self._schedule()
 
+    def run_soon(self, job: Callable[[], None]) -> None:
+        """Run a job on the worker's thread."""
+        self._worker.submit(job)
+
     def before_flush(self, update: Callable[[], None]) -> None:
-        """Call a bound method before each reading of the registry, as long as its object lives."""
+        """Call a bound method on the reader's thread before each reading of the registry, while its object lives."""
         self._before_flush.append(WeakMethod(update))
+
+    def after_settling(self, update: Callable[[], None]) -> None:
+        """Call a bound method at each reading, once all ended runs are recorded, while its object lives."""
+        self._after_settling.append(WeakMethod(update))
 
     def flush(self) -> None:
         """Count what waits, and return when it is counted."""
-        for reference in list(self._before_flush):
-            if (update := reference()) is None:
-                self._before_flush.remove(reference)
-            else:
-                self._guarded(update)
+        self._call(self._before_flush)
         if not self._waiting and not self._queues:
-            return
+            self._call(self._after_settling)
+            if not self._waiting:
+                return
         if threading.current_thread() is threading.main_thread():
             # A lock, not an Event: an interrupt inside Event.wait() can surface as a RuntimeError.
             counted = threading.Lock()
@@ -177,7 +184,14 @@ class Instruments(Collector, forks.ForkAware):
             if self._worker.submit(partial(self._count_and_release, counted)):
                 counted.acquire()
                 return
-        self._count_waiting()
+        self._count_all()
+
+    def _call(self, hooks: list[WeakMethod[Callable[[], None]]]) -> None:
+        for reference in list(hooks):
+            if (update := reference()) is None:
+                hooks.remove(reference)
+            else:
+                self._guarded(update)
 
     def rest(self) -> None:
         """Count what waits and end the worker's thread; a later record starts a new one."""
@@ -224,9 +238,15 @@ class Instruments(Collector, forks.ForkAware):
 
     def _count_and_release(self, counted: threading.Lock) -> None:
         try:
-            self._count_waiting()
+            self._count_all()
         finally:
             counted.release()
+
+    def _count_all(self) -> None:
+        self._count_waiting()
+        self._call(self._after_settling)
+        if self._waiting:
+            self._count_waiting()
 
     def _guarded(self, count: Callable[[], None]) -> None:
         try:

@@ -158,7 +158,9 @@ class IdentityReader:
         if known is None:
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
-            known = self._known[key] = self._read(own, raws, inherited, (around, sibling))
+            known = self._read(own, raws, inherited, (around, sibling))
+            if known.raws == raws:  # else one of them is no identifier: each such value is counted
+                self._known[key] = known
         return known
 
     def _with_config(self, own: list[object], configurable: dict[str, Any], context: object) -> list[object]:

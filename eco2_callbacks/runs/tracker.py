@@ -61,6 +61,7 @@ class Tracker(forks.ForkAware):
         places: Finds the place of a run.
         identities: Reads on whose behalf a run spends.
         state_labels: As the handler's.
+        on_first_call: Called once, when the first model call starts.
         clock: As the handler's.
         now: As the handler's.
     """
@@ -75,6 +76,7 @@ class Tracker(forks.ForkAware):
         places: PlaceFinder,
         identities: IdentityReader,
         state_labels: tuple[str, ...],
+        on_first_call: Callable[[], None] | None,
         clock: Callable[[], float],
         now: Callable[[], datetime],
     ) -> None:
@@ -91,6 +93,7 @@ class Tracker(forks.ForkAware):
         self._places = places
         self._identities = identities
         self._state_labels = state_labels
+        self._on_first_call = on_first_call
         self._clock = clock
         self._now = now
         self._runs = OpenRunTable(max_open=_MAX_OPEN_RUNS, max_age_seconds=_MAX_AGE_SECONDS)
@@ -193,6 +196,9 @@ class Tracker(forks.ForkAware):
             started_at=self._now(),
             started=self._clock(),
         )
+        if self._on_first_call is not None:
+            on_first_call, self._on_first_call = self._on_first_call, None
+            on_first_call()
         self._start(call, None, tags)
         if watched:
             self._abandoned.watch(call)
