@@ -18,7 +18,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResul
 from prometheus_client import CollectorRegistry, generate_latest
 
 from eco2_callbacks import Eco2CallbackHandler
-from eco2_callbacks.prometheus import instruments
+from eco2_callbacks.prometheus import snapshots
 from handlers import counted, nothing
 from workloads import WORKLOADS
 
@@ -64,7 +64,7 @@ def new_label_values() -> dict[str, str]:
 def _slices() -> Iterator[list[float]]:
     """Yield the list of the seconds that threads work between two pauses in which others can run."""
     found: list[float] = []
-    pause, last = instruments.pause, time.thread_time()
+    pause, last = snapshots.pause, time.thread_time()
 
     def timed_pause() -> None:
         nonlocal last
@@ -77,12 +77,12 @@ def _slices() -> Iterator[list[float]]:
         found.clear()
         last = time.thread_time()
 
-    instruments.pause = timed_pause
+    snapshots.pause = timed_pause
     try:
         begin()
         yield found
     finally:
-        instruments.pause = pause
+        snapshots.pause = pause
 
 
 def flush_slice() -> dict[str, str]:

@@ -6,12 +6,11 @@ import logging
 import os
 import re
 import threading
-import time
 import weakref
 from bisect import bisect_left
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Literal, TypeVar, cast
@@ -23,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from eco2_callbacks import forks
 from eco2_callbacks.errors import ConfigError
+from eco2_callbacks.prometheus import snapshots
 from eco2_callbacks.prometheus.families import CLOSED_LABELS, FAMILIES, Family
 from eco2_callbacks.prometheus.label_limiter import LabelLimiter
 from eco2_callbacks.prometheus.run_claims import RunClaims
@@ -37,11 +37,10 @@ _T = TypeVar("_T")
 _MAX_WAITING = 64
 # Queues with ended runs before the worker begins: an application can make a handler for each request.
 _MAX_QUEUES = 16
-# Records counted, and families collected, before another thread may run: a thread that works without a pause stops an
-# event loop for up to 5 ms, the interpreter's switch interval.
+# Records counted before another thread may run.
 _SLICE = 16
-# A sleep of 0 can return before a waiting thread has woken up.
-_PAUSE_SECONDS = 5e-5
+# Samples that a scrape reads before another thread may run.
+_READ_BEFORE_PAUSE = 500
 _EXIT_SECONDS = 5.0
 _IDLE_SECONDS = 5.0
 _OWNER = "eco2_instruments"
@@ -102,17 +101,21 @@ class Instruments(Collector, forks.ForkAware):
         """Return the families without samples, for the registry's check of names."""
         return [metric for family in self._families.values() for metric in family.describe()]
 
-    def collect(self) -> Iterable[Metric]:
-        """Return all families at one moment, with every record that came before."""
+    def collect(self) -> Iterator[Metric]:
+        """Yield all families at one moment, with every record that came before."""
         self.flush()
+        metrics, read = [], 0
         with self._lock:
-            metrics = [metric for family in self._families.values() for metric in family.collect()]
+            for family in self._families.values():
+                metrics.append(metric := snapshots.snapshot(family))
+                read += len(metric.samples)
+                if read >= _READ_BEFORE_PAUSE:
+                    read = 0
+                    snapshots.pause()
         for metric in metrics:
-            # A third of all samples, which no query reads. prometheus-client's own switch is one for the process.
-            metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
             # So that a second import of the package finds these instruments.
             setattr(metric, _OWNER, self)
-        return metrics
+            yield metric
 
     def enqueue(self, count: Callable[[Sequence[_T]], None], record: _T, *, may_count: bool = True) -> None:
         """Queue a record to be counted together with others that have the same ``count``.
@@ -205,7 +208,7 @@ class Instruments(Collector, forks.ForkAware):
         # Counting can enqueue more, and so can a finaliser.
         while self._settle_slice() or self._waiting:
             self._count_slice()
-            pause()
+            snapshots.pause()
 
     def _settle_slice(self) -> bool:
         """Have some ended runs recorded; return whether there were any."""
@@ -317,11 +320,6 @@ def observe_all(histogram: Histogram, amounts: Sequence[float]) -> None:
     for place, times in places.items():
         buckets[place].inc(times)
     total.inc(sum(amounts))
-
-
-def pause() -> None:
-    """Let other threads run."""
-    time.sleep(_PAUSE_SECONDS)
 
 
 def _new_worker() -> BatchWorker:
