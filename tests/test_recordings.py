@@ -19,6 +19,7 @@ from tests.support.langsmith_server import LangSmithServer
 from tests.support.record_sink import Records, exposed
 from tests.support.recordings import MARKS, player
 from tests.support.tracing_modes import activate
+from tests.support.two_kinds import handlers_of_two_kinds
 
 pytestmark = MARKS
 __all__ = ["player"]  # a fixture
@@ -68,6 +69,16 @@ def play(player: ModuleType, case: Any, handlers: Sequence[BaseCallbackHandler],
     except Exception:
         return True
     return True
+
+
+@pytest.mark.parametrize("mode", ["ainvoke", "stream"])
+def test_a_recorded_exchange_counts_the_same_at_once_and_later(player: ModuleType, mode: str) -> None:
+    """With and without a sink that needs its record at once, the exposition is equal after each exchange."""
+    at_once, later = handlers_of_two_kinds()
+    for case in player.load_cases():
+        play(player, case, [at_once.handler, later.handler], mode)
+
+        assert later.exposition() == at_once.exposition(), case["name"]
 
 
 @pytest.mark.parametrize(

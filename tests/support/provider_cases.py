@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from eco2_callbacks import Eco2CallbackHandler, LLMCall
 from tests.support.record_sink import Records
 
-__all__ = ["CASES", "INVISIBLE", "ProviderCase", "bill"]
+__all__ = ["CASES", "INVISIBLE", "ProviderCase", "bill", "play"]
 
 _AT = datetime(2026, 11, 29, 18, tzinfo=UTC)
 
@@ -63,6 +63,13 @@ def bill(case: ProviderCase) -> LLMCall:
     """Return the record of a case's call."""
     records = Records()
     handler = Eco2CallbackHandler(registry=CollectorRegistry(), sinks=[records], now=lambda: _AT)
+    play(case, handler)
+    handler.flush()
+    return records.call
+
+
+def play(case: ProviderCase, handler: Eco2CallbackHandler) -> None:
+    """Fire the callbacks of a case's call."""
     message = AIMessage(
         content=case.content,  # type: ignore[arg-type]
         usage_metadata=case.usage,  # type: ignore[arg-type]
@@ -80,8 +87,6 @@ def bill(case: ProviderCase) -> LLMCall:
         chunk = ChatGenerationChunk(message=AIMessageChunk("a", usage_metadata=usage or None))  # type: ignore[arg-type]
         handler.on_llm_new_token("a", chunk=chunk, run_id=run_id)
     handler.on_llm_end(LLMResult(generations=[[ChatGeneration(message=message)]]), run_id=run_id)
-    handler.flush()
-    return records.call
 
 
 def tokens(
