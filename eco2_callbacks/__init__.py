@@ -9,9 +9,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eco2_callbacks.errors import ConfigError, Eco2CallbacksError, RatesFileError, UnknownModelError, UsageError
+    from eco2_callbacks.errors import (
+        ConfigError,
+        Eco2CallbacksError,
+        LedgerError,
+        RatesFileError,
+        UnknownModelError,
+        UsageError,
+    )
     from eco2_callbacks.handler import Budget, Eco2CallbackHandler
     from eco2_callbacks.langsmith import Feature, Features, Otel
+    from eco2_callbacks.ledger import LedgerSink, LedgerWatcher
     from eco2_callbacks.own_runs import SDKCall, ToolRun
     from eco2_callbacks.pricing import Cost, Price, PriceBook, Quote, Rate, RatesUsed
     from eco2_callbacks.prometheus import Recovery, RecoveryStatus, StreamMetrics
@@ -51,6 +59,9 @@ __all__ = [
     "Identifier",
     "LLMCall",
     "LangSmithTelemetry",
+    "LedgerError",
+    "LedgerSink",
+    "LedgerWatcher",
     "NoTelemetry",
     "NodeRun",
     "Otel",
@@ -81,9 +92,17 @@ __all__ = [
 ]
 
 _MODULES = {
-    "eco2_callbacks.errors": ("ConfigError", "Eco2CallbacksError", "RatesFileError", "UnknownModelError", "UsageError"),
+    "eco2_callbacks.errors": (
+        "ConfigError",
+        "Eco2CallbacksError",
+        "LedgerError",
+        "RatesFileError",
+        "UnknownModelError",
+        "UsageError",
+    ),
     "eco2_callbacks.handler": ("Budget", "Eco2CallbackHandler"),
     "eco2_callbacks.langsmith": ("Feature", "Features", "Otel"),
+    "eco2_callbacks.ledger": ("LedgerSink", "LedgerWatcher"),
     "eco2_callbacks.own_runs": ("SDKCall", "ToolRun"),
     "eco2_callbacks.pricing": ("Cost", "Price", "PriceBook", "Quote", "Rate", "RatesUsed"),
     "eco2_callbacks.prometheus": ("Recovery", "RecoveryStatus", "StreamMetrics"),

@@ -3,6 +3,7 @@
     Eco2CallbacksError
     ├── ConfigError (ValueError)          a setting or constructor argument that cannot be used
     │   └── RatesFileError                a file of custom rates that cannot be read
+    ├── LedgerError (RuntimeError)        a ledger that cannot be opened, read or changed
     ├── UnknownModelError (LookupError)   a model without a known price
     └── UsageError (ValueError)           token counts that contradict each other
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from typing import Self
 
-__all__ = ["ConfigError", "Eco2CallbacksError", "RatesFileError", "UnknownModelError", "UsageError"]
+__all__ = ["ConfigError", "Eco2CallbacksError", "LedgerError", "RatesFileError", "UnknownModelError", "UsageError"]
 
 
 class Eco2CallbacksError(Exception):
@@ -34,6 +35,10 @@ class RatesFileError(ConfigError):
 
     def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
         return type(self), (self.path, self.problem)
+
+
+class LedgerError(Eco2CallbacksError, RuntimeError):
+    """A ledger cannot be opened, read or changed."""
 
 
 class UnknownModelError(Eco2CallbacksError, LookupError):

@@ -39,11 +39,12 @@ from eco2_callbacks.langsmith import (
     release_langsmith_key,
     withhold_langsmith_key,
 )
+from eco2_callbacks.ledger import LedgerObserver, LedgerSink, ledger_setting
 from eco2_callbacks.log_once import is_first
 from eco2_callbacks.own_runs import OwnRunHost, SDKCall, ToolRun
 from eco2_callbacks.plain_runs import is_plain
 from eco2_callbacks.pricing import PriceBook
-from eco2_callbacks.prometheus import PrometheusExporter, StreamMetrics
+from eco2_callbacks.prometheus import LedgerMetrics, PrometheusExporter, StreamMetrics
 from eco2_callbacks.records import Record, validate_record
 from eco2_callbacks.runs import (
     SUCCESS,
@@ -94,6 +95,8 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         prices: A price book, or the path of a file of custom rates. None reads the file that the environment variable
             ``ECO2_PRICES`` names, and takes public rates without one; ``PriceBook()`` takes them in any case.
         sinks: Further outputs for the records. ``Sink`` says on which thread each is called.
+        ledger: The ledger that keeps every record: a path, a URL, or a ``LedgerSink``, which its owner closes. None is
+            ``ECO2_LEDGER``, or no ledger where that is unset.
         agent_name: This application's name: the label of its requests, and the agent of what no other agent does.
         subagents: Names of nodes and agents that are also counted as subagents.
         tenants: Tenants that keep their label whatever ``max_tenants`` is; those with a budget do as well.
@@ -116,6 +119,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
     Raises:
         ConfigError: If an argument cannot be used.
         RatesFileError: If the file of custom rates cannot be read.
+        LedgerError: If the ledger cannot be opened.
     """
 
     # LangChain's async managers call an inline handler at once, in order, and on the event's own thread.
@@ -127,6 +131,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         registry: CollectorRegistry = REGISTRY,
         prices: PriceBook | str | Path | None = None,
         sinks: Sequence[Sink] = (),
+        ledger: str | Path | LedgerSink | None = None,
         agent_name: str = "",
         subagents: Sequence[str] = (),
         tenants: Sequence[str | int | UUID] = (),
@@ -176,19 +181,22 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         self._exporter = exporter
         self.stream_metrics = StreamMetrics(exporter)
         self._sinks = SinkObserver(sinks, on_failure=exporter.count_error)
+        self._ledger = _open_ledger(ledger_setting() if ledger is None else ledger, registry, exporter)
         self._langsmith = LangSmithObserver(subagents=subagents, features=features, on_failure=exporter.count_error)
         # Not a method of the handler: what waits to be recorded must not keep it.
         self._failed = failed = partial(_count_failure, exporter)
         biller = CallBiller(book, on_failure=failed)
         recorder = Recorder(bill=biller.record, feedback=feedback)
-        observers = (exporter, *([self._sinks] if sinks else []), self._langsmith)
+        # Whoever works on threads of its own, the first of which runs what is recorded later.
+        queued = [*([] if self._ledger is None else [self._ledger]), *([self._sinks] if sinks else [])]
+        observers = (exporter, *queued, self._langsmith)
         queue = RecordQueue(
             recorder=recorder,
             observers=observers,
             is_plain=is_plain,
-            is_immediate=exporter.is_immediate or self._sinks.is_inline,
+            is_immediate=exporter.is_immediate or any(observer.is_inline for observer in queued),
             settler=exporter,
-            run_soon=self._sinks.run_soon if sinks else None,
+            run_soon=queued[0].run_soon if queued else None,
             on_failure=failed,
         )
         self._tracker = Tracker(
@@ -246,6 +254,8 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         until = time.monotonic() + check_seconds("timeout_seconds", timeout_seconds)
         self._exporter.flush()
         flushed = self._sinks.flush(max(0.0, until - time.monotonic()))
+        if self._ledger is not None:
+            flushed = self._ledger.flush(max(0.0, until - time.monotonic())) and flushed
         return self._langsmith.flush(max(0.0, until - time.monotonic())) and flushed
 
     def install(self) -> None:
@@ -265,7 +275,8 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         """Uninstall the handler, close the open runs as cancelled, then every output."""
         uninstall(self)
         self._tracker.close()
-        for close in (self._sinks.close, self._langsmith.close, self._exporter.close):
+        closers = (self._sinks.close, *([] if self._ledger is None else [self._ledger.close]), self._langsmith.close)
+        for close in (*closers, self._exporter.close):
             try:
                 close()
             except Exception:
@@ -285,6 +296,8 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             return
         self._exporter.emit(record)
         self._sinks.emit(record)
+        if self._ledger is not None:
+            self._ledger.emit(record)
 
     def call(
         self,
@@ -667,6 +680,18 @@ def _check_now(now: Callable[[], Any]) -> None:
 def _name(serialized: Mapping[str, Any] | None, kwargs: Mapping[str, Any]) -> str:
     name = kwargs.get("name") or (serialized or {}).get("name")
     return name if isinstance(name, str) else ""
+
+
+def _open_ledger(
+    ledger: str | Path | LedgerSink | None, registry: CollectorRegistry, exporter: PrometheusExporter
+) -> LedgerObserver | None:
+    """Open the ledger, and count on the registry what becomes of its records."""
+    if ledger is None:
+        return None
+    observer = LedgerObserver(ledger)
+    sink = observer.sink
+    observer.watch(LedgerMetrics(registry, sink.backend, lag_seconds=sink.lag_seconds, on_failure=exporter.count_error))
+    return observer
 
 
 def _decision_result(outputs: Any) -> LLMResult:

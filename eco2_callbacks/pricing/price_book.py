@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot
     from genai_prices.types import ModelInfo
 
-__all__ = ["Context", "PriceBook", "Quote"]
+__all__ = ["Context", "PriceBook", "Quote", "standard_sheet"]
 
 _logger = logging.getLogger(__name__)
 # Models that one book remembers, and tiers and days that one model remembers. A full cache starts anew.
@@ -256,6 +256,11 @@ class PriceBook:
             return Quote(cost, sheet.is_custom, unpriced, is_certain, saved, extra, rates)
         return Quote(cost, sheet.is_custom, unpriced, is_certain, rates=rates)
 
+    @property
+    def custom_rates(self) -> tuple[Rate, ...]:
+        """The custom rates."""
+        return self._custom_rates
+
     def _find(self, snapshot: DataSnapshot, provider: str, model: str) -> _PricedModel | None:
         from genai_prices.data_snapshot import find_provider_by_id  # noqa: PLC0415
 
@@ -285,6 +290,13 @@ class PriceBook:
 def _builtin_fees() -> tuple[Rate, ...]:
     with as_file(files("eco2_callbacks.pricing") / "builtin_fees.toml") as path:
         return read_rates(path)
+
+
+def standard_sheet(book: PriceBook, *, provider: str, model: str, at: datetime) -> PriceSheet | None:
+    """Return the standard price sheet of a model at a time in UTC, None where no price holds then."""
+    priced = book._find(book._current_snapshot(), provider, model)
+    sheet = None if priced is None else priced.sheet(_STANDARD, at)
+    return sheet if sheet is not None and sheet.lines else None
 
 
 class _PricedModel:

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from eco2_callbacks.prometheus.exporter import PrometheusExporter, Recovery, RecoveryStatus
 from eco2_callbacks.prometheus.families import FAMILIES, Family
+from eco2_callbacks.prometheus.ledger_metrics import LEDGER_FAMILIES, LedgerMetrics
 from eco2_callbacks.prometheus.stream_metrics import StreamMetrics
 
-__all__ = ["FAMILIES", "Family", "PrometheusExporter", "Recovery", "RecoveryStatus", "StreamMetrics"]
+__all__ = [
+    "FAMILIES",
+    "LEDGER_FAMILIES",
+    "Family",
+    "LedgerMetrics",
+    "PrometheusExporter",
+    "Recovery",
+    "RecoveryStatus",
+    "StreamMetrics",
+]

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from graph.cli.axis import Axis, AxisBar, AxisNote
+from eco2_callbacks.cli import Axis, AxisBar, AxisNote
 from graph.cli.figures import Figures, Row, Trace, group_by_step, saved_seconds
 from graph.cli.summary import totals
 from graph.cli.timeline import Timeline

@@ -1,0 +1,8 @@
+"""The ``eco2`` command: reports on a ledger, traces, prices and the ledger's upkeep."""
+
+from __future__ import annotations
+
+from eco2_callbacks.cli.main import main
+from eco2_callbacks.cli.reporters import Axis, AxisBar, AxisNote
+
+__all__ = ["Axis", "AxisBar", "AxisNote", "main"]

@@ -1,0 +1,13 @@
+"""The verbs of ``eco2``: one file each."""
+
+from __future__ import annotations
+
+from eco2_callbacks.cli.commands.ledger_forget import forget
+from eco2_callbacks.cli.commands.ledger_migrate import migrate
+from eco2_callbacks.cli.commands.ledger_prune import prune_rows
+from eco2_callbacks.cli.commands.ledger_status import status
+from eco2_callbacks.cli.commands.prices import prices
+from eco2_callbacks.cli.commands.report import report
+from eco2_callbacks.cli.commands.trace import trace
+
+__all__ = ["forget", "migrate", "prices", "prune_rows", "report", "status", "trace"]

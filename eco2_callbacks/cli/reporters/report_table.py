@@ -1,0 +1,107 @@
+"""A report on the terminal: a table with bars, the total, and the top movers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+from rich.bar import Bar
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from eco2_callbacks.ledger import Figures, Report, percentile
+
+__all__ = ["print_report", "usd"]
+
+_BAR_CHARACTERS = 16
+_MAX_ROWS = 50
+_MIN_WIDTH = 100
+_MAX_WIDTH = 180
+_COLUMNS = ("USD", "calls", "input", "output", "cached", "saved USD", "USD/request", "USD p50", "p95", "s p50", "p95")
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Print a report; of more than fifty groups the dearest."""
+    if not console.is_terminal:
+        console.width = _MAX_WIDTH
+    console.width = min(max(console.width, _MIN_WIDTH), _MAX_WIDTH)
+    period = report.period
+    console.print(
+        Text.assemble(
+            ("Model calls ", "bold"),
+            f"{period.since:%Y-%m-%d %H:%M} to {period.until:%Y-%m-%d %H:%M} {period.timezone}",
+        )
+    )
+    console.print(_groups(report))
+    for line in _remarks(report):
+        console.print(line)
+
+
+def _groups(report: Report) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False, show_footer=True)
+    total = report.total
+    names = report.by or ("",)
+    for number, name in enumerate(names):
+        table.add_column(name, footer="total" if number == 0 else "", no_wrap=True, max_width=40, footer_style="bold")
+    table.add_column("", width=_BAR_CHARACTERS)
+    for name, cell in zip(_COLUMNS, _cells(total), strict=True):
+        table.add_column(name, footer=cell, justify="right", no_wrap=True, footer_style="bold")
+    greatest = max((group.figures.cost for group in report.groups), default=Decimal(0))
+    for group in report.groups[:_MAX_ROWS]:
+        key = group.key or ("all",)
+        table.add_row(
+            *(Text(value or "(none)") for value in key), _bar(group.figures, greatest), *_cells(group.figures)
+        )
+    return table
+
+
+def _bar(figures: Figures, greatest: Decimal) -> RenderableType:
+    if not greatest or not figures.cost:
+        return Text("")
+    return Bar(float(greatest), 0.0, float(figures.cost), width=_BAR_CHARACTERS, color="green")
+
+
+def _cells(figures: Figures) -> tuple[str, ...]:
+    share = figures.cached_share
+    per_request = figures.cost_per_successful_request
+    dollars = [percentile(figures.cost_buckets, share) for share in (0.5, 0.95)]
+    seconds = [percentile(figures.seconds_buckets, share) for share in (0.5, 0.95)]
+    return (
+        f"{'?' if figures.unpriced_calls else ''}{'~' if figures.estimated_cost else ''}{usd(figures.cost)}",
+        f"{figures.calls:,}",
+        f"{figures.input_tokens:,}",
+        f"{figures.output_tokens:,}",
+        "" if share is None else f"{share:.0%}",
+        usd(figures.cache_savings) if figures.cache_savings else "",
+        "" if per_request is None else usd(per_request),
+        *("" if value is None else f"{value:.2g}" if value else "0" for value in dollars),
+        *("" if value is None else f"{value:.2f}" for value in seconds),
+    )
+
+
+def usd(amount: Decimal) -> str:
+    """Return dollars with two to six decimal places, as many as show something."""
+    places = 2 if abs(amount) >= 100 else 4 if abs(amount) >= 1 else 6
+    return f"{amount:,.{places}f}"
+
+
+def _remarks(report: Report) -> Iterator[Text]:
+    total = report.total
+    if (hidden := len(report.groups) - _MAX_ROWS) > 0:
+        yield Text(f"{hidden:,} more groups; --format csv shows all.", style="dim")
+    if total.unpriced_calls:
+        yield Text(
+            f"? leaves out {total.unpriced_calls:,} calls without a price; eco2 prices MODEL says why", style="dim"
+        )
+    if total.estimated_cost:
+        yield Text(f"~ {usd(total.estimated_cost)} USD rest on an estimate", style="dim")
+    if "tag" in report.by:
+        yield Text("A call with several tags stands in several rows; the total counts it once.", style="dim")
+    if report.movers:
+        yield Text(f"\nTop movers by {', '.join(report.movers_by)}, against the period before", style="bold")
+        for mover in report.movers:
+            change = mover.now.cost - mover.before.cost
+            label = " / ".join(value or "(none)" for value in mover.key)
+            ratio = f" ({change / mover.before.cost:+.0%})" if mover.before.cost else " (new)"
+            yield Text(f"  {'+' if change > 0 else '-'}{usd(abs(change))} USD{ratio}  {label}")

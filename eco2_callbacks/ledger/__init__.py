@@ -1,0 +1,78 @@
+"""The ledger: every record as a durable row, and the reports on them.
+
+What reads a ledger needs SQLAlchemy and is imported when it is used: an application without a ledger loads none of it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from eco2_callbacks.ledger.backends import Backend, backend_of
+from eco2_callbacks.ledger.observer import LedgerObserver, ledger_setting
+from eco2_callbacks.ledger.periods import Period, parse_duration
+from eco2_callbacks.ledger.sink import LedgerSink
+from eco2_callbacks.ledger.watchers import LedgerWatcher
+
+if TYPE_CHECKING:
+    from eco2_callbacks.ledger.figures import Figures, percentile
+    from eco2_callbacks.ledger.maintenance import (
+        Rating,
+        Status,
+        append_ratings,
+        forget_user,
+        models_of,
+        prune,
+        read_status,
+    )
+    from eco2_callbacks.ledger.migrations import Schema
+    from eco2_callbacks.ledger.report import DIMENSIONS, Group, Mover, Report, make_report
+    from eco2_callbacks.ledger.rollups import Progress, Rollups
+    from eco2_callbacks.ledger.trace import Span, Trace, read_traces
+
+__all__ = [
+    "DIMENSIONS",
+    "Backend",
+    "Figures",
+    "Group",
+    "LedgerObserver",
+    "LedgerSink",
+    "LedgerWatcher",
+    "Mover",
+    "Period",
+    "Progress",
+    "Rating",
+    "Report",
+    "Rollups",
+    "Schema",
+    "Span",
+    "Status",
+    "Trace",
+    "append_ratings",
+    "backend_of",
+    "forget_user",
+    "ledger_setting",
+    "make_report",
+    "models_of",
+    "parse_duration",
+    "percentile",
+    "prune",
+    "read_status",
+    "read_traces",
+]
+
+_LAZY = {
+    "figures": ("Figures", "percentile"),
+    "maintenance": ("Rating", "Status", "append_ratings", "forget_user", "models_of", "prune", "read_status"),
+    "migrations": ("Schema",),
+    "report": ("DIMENSIONS", "Group", "Mover", "Report", "make_report"),
+    "rollups": ("Progress", "Rollups"),
+    "trace": ("Span", "Trace", "read_traces"),
+}
+_MODULES = {name: f"{__name__}.{module}" for module, names in _LAZY.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)

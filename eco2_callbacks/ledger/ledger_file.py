@@ -1,0 +1,84 @@
+"""LedgerFile: a SQLite ledger as the place where batches become durable."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import cast
+
+from eco2_callbacks.ledger.backends import Backend
+from eco2_callbacks.ledger.backends.sqlite import SQLiteBackend
+from eco2_callbacks.ledger.local_file import is_corrupt
+from eco2_callbacks.ledger.migrations import Schema
+from eco2_callbacks.ledger.rows import Batch
+from eco2_callbacks.ledger.watchers import Watchers
+
+__all__ = ["LedgerFile"]
+
+
+class LedgerFile:
+    """Writes batches to the ledger itself. A corrupt file is moved aside, and a new one begun.
+
+    Args:
+        backend: The SQLite backend.
+        watchers: Who counts.
+
+    Raises:
+        LedgerError: If the file cannot be written, or its schema is newer than this package.
+    """
+
+    def __init__(self, backend: Backend, watchers: Watchers) -> None:
+        self._backend = cast("SQLiteBackend", backend)
+        self._watchers = watchers
+        self._backend.file.check()
+        try:
+            Schema(backend).open()
+        except Exception as error:
+            if not _is_corrupt(error):
+                raise
+            self._begin_anew()
+
+    def write(self, batch: Batch) -> None:
+        """Store a batch."""
+        try:
+            self._backend.store([batch.rows])
+        except sqlite3.Error as error:
+            if not is_corrupt(error):
+                raise
+            self._begin_anew()
+            self._backend.store([batch.rows])
+        self._watchers.on_stored(batch.records)
+
+    def _begin_anew(self) -> None:
+        # What the file held is unknown to this process: it counts as one record, so that an alert fires.
+        if self._backend.file.move_aside() is not None:
+            self._watchers.on_lost(1, "corrupt")
+        Schema(self._backend).open()
+
+    def oldest(self) -> float | None:
+        """Return None: what is written is in the ledger."""
+        return None
+
+    def resume(self) -> None:
+        """Do nothing: nothing waits in the file."""
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Return True: what is written is in the ledger."""
+        return timeout_seconds >= 0
+
+    def after_fork_in_child(self) -> None:
+        """Leave the parent's connections alone."""
+        self._backend.after_fork_in_child()
+
+    def close(self, timeout_seconds: float) -> None:
+        """Close the file."""
+        del timeout_seconds  # closing takes none
+        self._backend.close()
+
+
+def _is_corrupt(error: BaseException) -> bool:
+    found: BaseException | None = error
+    while found is not None:
+        if is_corrupt(found):
+            return True
+        found = getattr(found, "orig", None) or found.__cause__
+    return False

@@ -1,0 +1,193 @@
+"""LocalFile: a SQLite file that survives crashes, forks, full disks and corruption."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from eco2_callbacks.errors import LedgerError
+
+__all__ = ["FileLock", "LocalFile", "is_corrupt", "is_full", "open_sqlite"]
+
+_logger = logging.getLogger(__name__)
+_BUSY_SECONDS = 30.0
+_CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+_SIDE_FILES = ("", "-wal", "-shm")
+# SQLite's connections must not be closed in a forked child: they are kept for as long as the process lives.
+_open_before_fork: list[sqlite3.Connection] = []
+
+
+def is_corrupt(error: BaseException) -> bool:
+    """Return whether the error says that the file is no sound database."""
+    return _primary_code(error) in _CORRUPT
+
+
+def is_full(error: BaseException) -> bool:
+    """Return whether the error says that the disk takes no more."""
+    return _primary_code(error) in _FULL or isinstance(error, OSError)
+
+
+def _primary_code(error: BaseException) -> int | None:
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def open_sqlite(path: Path) -> sqlite3.Connection:
+    """Open a file in WAL mode; a commit survives the end of the process and of the machine."""
+    # Statements are committed by hand, and the file is used by one thread at a time.
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+class LocalFile:
+    """A SQLite file with one connection per process, opened when it is needed.
+
+    Args:
+        path: The file; its folder is made.
+        schema: Statements that make its tables if they are missing.
+        what: What it is, for messages.
+
+    Raises:
+        LedgerError: If the folder or the file cannot be written.
+    """
+
+    def __init__(self, path: Path, *, schema: str, what: str) -> None:
+        self.path = path
+        self._schema = schema
+        self._what = what
+        self._connection: sqlite3.Connection | None = None
+        self._inode: int | None = None
+        self._pid = os.getpid()
+        self.lock = threading.RLock()
+
+    def check(self) -> None:
+        """Open the file and write to it; a corrupt file is moved aside."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.write_probe()
+        except (OSError, sqlite3.Error) as error:
+            if is_corrupt(error):
+                self.move_aside()
+                return
+            raise LedgerError(
+                f"The {self._what} {str(self.path)!r} cannot be written: {error}. "
+                "Name a file in a folder that this user may write to."
+            ) from error
+
+    def write_probe(self) -> None:
+        """Take the write lock once."""
+        with self.lock:
+            connection = self.connection()
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+
+    def connection(self) -> sqlite3.Connection:
+        """Return this process's connection."""
+        if self._pid != os.getpid():
+            self.after_fork_in_child()
+        if self._connection is None:
+            connection = open_sqlite(self.path)
+            try:
+                if self._schema:
+                    connection.executescript(self._schema)
+                self._inode = self.path.stat().st_ino
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def after_fork_in_child(self) -> None:
+        """Leave the parent's connection alone."""
+        if self._connection is not None:
+            _open_before_fork.append(self._connection)
+        self._connection, self._pid, self.lock = None, os.getpid(), threading.RLock()
+
+    def close(self) -> None:
+        """Close the connection; it is opened again when needed."""
+        with self.lock:
+            connection, self._connection = self._connection, None
+            if connection is not None and self._pid == os.getpid():
+                with suppress(sqlite3.Error):
+                    connection.close()
+
+    def move_aside(self) -> Path | None:
+        """Rename a corrupt file and begin a new one; return its new name, None if another process did it."""
+        with self.lock:
+            seen = self._inode
+            self.close()
+            with FileLock(self.path.with_name(self.path.name + ".lock"), wait_seconds=_BUSY_SECONDS):
+                with suppress(OSError):
+                    if seen is not None and self.path.stat().st_ino != seen:
+                        return None
+                aside = self.path.with_name(f"{self.path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}")
+                for side in _SIDE_FILES:
+                    with suppress(FileNotFoundError):
+                        os.replace(f"{self.path}{side}", f"{aside}{side}")
+                self.connection()
+        _logger.error(
+            "The %s %s is corrupt; it was moved to %s and a new one begun. Recover its rows with sqlite3's .recover.",
+            self._what,
+            self.path,
+            aside,
+        )
+        return aside
+
+
+class FileLock:
+    """A lock between processes, held in a SQLite file: the system releases it when its holder dies.
+
+    Args:
+        path: A file of its own.
+        wait_seconds: How long to wait for it; 0 tries once.
+    """
+
+    def __init__(self, path: Path, *, wait_seconds: float = 0.0) -> None:
+        self._path = path
+        self._wait_seconds = wait_seconds
+        self._connection: sqlite3.Connection | None = None
+
+    def acquire(self) -> bool:
+        """Take the lock, and return whether it was free in time."""
+        connection = sqlite3.connect(
+            self._path, timeout=self._wait_seconds, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            connection.close()
+            return False
+        self._connection = connection
+        return True
+
+    def release(self) -> None:
+        """Give the lock back."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def after_fork_in_child(self) -> None:
+        """Leave the parent's lock alone."""
+        if self._connection is not None:
+            _open_before_fork.append(self._connection)
+            self._connection = None
+
+    def __enter__(self) -> FileLock:
+        if not self.acquire():
+            raise LedgerError(f"Another process holds {str(self._path)!r}; wait for it to end, or delete the file.")
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()

@@ -1,0 +1,206 @@
+"""What the command line does to a ledger: status, migrate, prune, forget; and repricing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from eco2_callbacks.errors import ConfigError, LedgerError
+from eco2_callbacks.ledger.backends import Backend
+from eco2_callbacks.ledger.backends.sqlite import erased
+from eco2_callbacks.ledger.columns import TABLES
+from eco2_callbacks.ledger.migrations import Schema
+from eco2_callbacks.ledger.rows import microseconds, rating_row
+from eco2_callbacks.ledger.schema import table
+from eco2_callbacks.ledger.spool import Spool, default_spool_folder, spool_path
+from eco2_callbacks.pricing import Cost, RatesUsed
+
+__all__ = ["Rating", "Status", "append_ratings", "forget_user", "models_of", "prune", "read_status"]
+
+_COUNTED = ("calls", "ratings", "node_runs", "tool_calls", "retriever_calls", "requests", "feedback")
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The state of a ledger.
+
+    Attributes:
+        revision: Its schema's; None where there is none yet.
+        rows: Number of rows by table.
+        first: Start of the first call, None without calls.
+        last: Start of the last call.
+        changed_hours: Hours that the next report sums up anew.
+        spool: The spool on this machine; None for a file, which needs none.
+        spooled_records: Records that wait in it.
+        lag_seconds: Age of the oldest of them.
+    """
+
+    backend: str
+    url: str
+    revision: str | None
+    newest_revision: str
+    rows: dict[str, int]
+    first: datetime | None
+    last: datetime | None
+    changed_hours: int
+    size_bytes: int | None
+    spool: Path | None
+    spooled_records: int
+    lag_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """A new rating of one call.
+
+    Attributes:
+        started_at: When the call started, as in ``calls``.
+        run_id: The call's run id.
+        cost: What it costs at these prices.
+        rates: The prices.
+        list_usd: What the public price gives; None where it is unknown.
+    """
+
+    started_at: datetime
+    run_id: str
+    cost: Cost
+    rates: RatesUsed | None = None
+    list_usd: Decimal | None = None
+    cache_savings_usd: Decimal = Decimal(0)
+    cache_surcharge_usd: Decimal = Decimal(0)
+
+
+def read_status(backend: Backend, *, spool_folder: Path | None = None) -> Status:
+    """Return the state of a ledger and of this machine's spool.
+
+    Raises:
+        LedgerError: If the backend cannot be reached.
+    """
+    schema = Schema(backend)
+    revision = schema.current()
+    rows: dict[str, int] = {}
+    first = last = None
+    changed = 0
+    if revision is not None:
+        calls, hours = table("calls"), table("changed_hours")
+        with backend.engine().connect() as connection:
+            for name in _COUNTED:
+                rows[name] = connection.execute(sa.select(sa.func.count()).select_from(table(name))).scalar_one()
+            if rows["calls"]:
+                first, last = connection.execute(
+                    sa.select(sa.func.min(calls.c.started_at), sa.func.max(calls.c.started_at))
+                ).one()
+            changed = connection.execute(sa.select(sa.func.count(sa.distinct(hours.c.hour)))).scalar_one()
+    spool = _find_spool(backend, spool_folder)
+    waiting = 0 if spool is None else spool.waiting()
+    oldest = None if spool is None else spool.oldest()
+    path = backend.local_path
+    return Status(
+        backend.name,
+        backend.shown_url,
+        revision,
+        schema.newest(),
+        rows,
+        first,
+        last,
+        changed,
+        path.stat().st_size if path is not None and path.is_file() else None,
+        None if spool is None else spool.path,
+        waiting,
+        0.0 if oldest is None else max(0.0, time.time() - oldest),
+    )
+
+
+def models_of(backend: Backend) -> list[tuple[str, str]]:
+    """Return provider and model of all calls.
+
+    Raises:
+        LedgerError: If there is no ledger.
+    """
+    Schema(backend).require()
+    series = table("series")
+    with backend.engine().connect() as connection:
+        found = connection.execute(sa.select(series.c.provider, series.c.model).distinct())
+        return [(provider, model) for provider, model in found]
+
+
+def prune(backend: Backend, older_than: timedelta, *, now: datetime | None = None) -> tuple[datetime, int]:
+    """Delete all rows, roll-ups too, that started before a moment; return the moment and the number of calls.
+
+    The moment is rounded down to an hour, so that each roll-up stays whole.
+
+    Raises:
+        ConfigError: If the duration is not above 0.
+        LedgerError: If there is no ledger.
+    """
+    if older_than <= timedelta():
+        raise ConfigError(f"--older-than is {older_than}, wanted a duration above 0, such as 400d.")
+    Schema(backend).require()
+    before = ((now or datetime.now(UTC)) - older_than).replace(minute=0, second=0, microsecond=0)
+    return before, backend.delete_before(before)
+
+
+def forget_user(backend: Backend, user_id: str, *, spool_folder: Path | None = None) -> int:
+    """Erase a user's identifiers from the ledger and from this machine's spool; usage and dollars stay.
+
+    Erased are ``user_id``, ``session_id``, ``job_id`` and ``response_id``.
+
+    Returns:
+        The number of calls in the ledger that were the user's.
+
+    Raises:
+        LedgerError: If there is no ledger.
+    """
+    Schema(backend).require()
+    # The spool first: what is shipped meanwhile is found in the ledger.
+    if (spool := _find_spool(backend, spool_folder)) is not None:
+        spool.rewrite(lambda name, row: erased(TABLES[name].names, row, user_id))
+        spool.close()
+    return backend.forget(user_id)
+
+
+def append_ratings(backend: Backend, ratings: Sequence[Rating], *, at: datetime | None = None) -> None:
+    """Append new ratings of calls; the newest one holds. The hours of the calls are summed up anew.
+
+    Args:
+        backend: The ledger's backend.
+        ratings: The ratings.
+        at: When they were computed; None is now.
+
+    Raises:
+        LedgerError: If there is no ledger, or a rating is not newer than the one before.
+    """
+    Schema(backend).require()
+    computed_at = microseconds(at or datetime.now(UTC))
+    rows = []
+    for rating in ratings:
+        started_at = microseconds(rating.started_at)
+        if computed_at <= started_at:
+            raise LedgerError(f"The rating of call {rating.run_id} was computed before the call started; correct at=.")
+        rows.append(
+            rating_row(
+                started_at,
+                rating.run_id,
+                computed_at=computed_at,
+                rates=rating.rates,
+                cost=rating.cost,
+                list_usd=rating.list_usd,
+                cache_savings_usd=rating.cache_savings_usd,
+                cache_surcharge_usd=rating.cache_surcharge_usd,
+            )
+        )
+    backend.store([{"ratings": rows}])
+
+
+def _find_spool(backend: Backend, folder: Path | None) -> Spool | None:
+    """Return this machine's spool, None where there is none."""
+    if backend.local_path is not None:
+        return None
+    path = spool_path(folder or default_spool_folder(), backend.name, backend.shown_url)
+    return Spool(path, max_bytes=2**62) if path.is_file() else None

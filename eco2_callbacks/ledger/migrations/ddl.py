@@ -1,0 +1,106 @@
+"""How a migration makes a table or a view on each backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+from eco2_callbacks.ledger.columns import Column
+from eco2_callbacks.ledger.sql_types import CLICKHOUSE, ColumnType, clickhouse_type
+
+__all__ = ["create_index", "create_newest_view", "create_table"]
+
+
+def create_table(
+    name: str, columns: Sequence[Column], key: Sequence[str], *, time_column: str | None, is_partitioned: bool
+) -> None:
+    """Create a table.
+
+    Args:
+        name: Its name.
+        columns: Its columns.
+        key: The columns of its key: a second row with the same key is not kept.
+        time_column: The column whose months are partitions in ClickHouse; None for one partition.
+        is_partitioned: Whether it is partitioned by the month of that column in PostgreSQL too.
+    """
+    dialect = op.get_bind().dialect.name
+    if dialect == CLICKHOUSE:
+        # Written out: Alembic's operations name no engine.
+        engine, cluster = _clickhouse_options()
+        lines = ", ".join(f"`{column.name}` {clickhouse_type(column.kind, column.is_nullable)}" for column in columns)
+        by_month = f" PARTITION BY toYYYYMM({time_column})" if time_column else ""
+        _execute(
+            f"CREATE TABLE IF NOT EXISTS {name}{cluster} ({lines}) ENGINE = {engine}{by_month} "
+            f"ORDER BY ({', '.join(key)}){_deduplication(engine)}"
+        )
+        return
+    options: dict[str, Any] = {}
+    if dialect == "postgresql" and is_partitioned:
+        options["postgresql_partition_by"] = f"RANGE ({time_column})"
+    op.create_table(
+        name,
+        *(
+            sa.Column(
+                column.name,
+                ColumnType.of(column),
+                primary_key=column.name in key,
+                nullable=column.is_nullable,
+                autoincrement=False,
+            )
+            for column in sorted(columns, key=lambda column: key.index(column.name) if column.name in key else len(key))
+        ),
+        **options,
+    )
+
+
+def create_index(name: str, table: str, *columns: str) -> None:
+    """Create an index; ClickHouse scans a column faster than it would look one up."""
+    if op.get_bind().dialect.name != CLICKHOUSE:
+        op.create_index(name, table, list(columns))
+
+
+def create_newest_view(name: str, table: str, columns: Sequence[str], key: Sequence[str], newest: str) -> None:
+    """Create a view: of each key's rows the one with the greatest value of ``newest``."""
+    dialect = op.get_bind().dialect.name
+    keys, all_columns = ", ".join(key), ", ".join(columns)
+    if dialect == CLICKHOUSE:
+        others = [column for column in columns if column not in (*key, newest)]
+        # As one tuple: argMax would skip a NULL, and mix two ratings.
+        fields = ", ".join(f"tupleElement(row, {number}) AS {other}" for number, other in enumerate(others, start=1))
+        _execute(
+            f"CREATE VIEW IF NOT EXISTS {name}{_clickhouse_options()[1]} AS "
+            f"SELECT {keys}, newest AS {newest}, {fields} "
+            f"FROM (SELECT {keys}, max({newest}) AS newest, argMax(tuple({', '.join(others)}), {newest}) AS row "
+            f"FROM {table} GROUP BY {keys})"
+        )
+    elif dialect == "postgresql":
+        op.execute(
+            f"CREATE VIEW {name} AS SELECT DISTINCT ON ({keys}) {all_columns} FROM {table} "
+            f"ORDER BY {keys}, {newest} DESC"
+        )
+    else:
+        same = " AND ".join(f"newer.{column} = rated.{column}" for column in key)
+        op.execute(
+            f"CREATE VIEW {name} AS SELECT {all_columns} FROM {table} AS rated WHERE NOT EXISTS "
+            f"(SELECT 1 FROM {table} AS newer WHERE {same} AND newer.{newest} > rated.{newest})"
+        )
+
+
+def _deduplication(engine: str) -> str:
+    """Return the setting with which a block that is sent twice is stored once; replicated engines do so already."""
+    return " SETTINGS non_replicated_deduplication_window = 1000" if engine == "ReplacingMergeTree" else ""
+
+
+def _execute(statement: str) -> None:
+    op.execute(sa.text(statement.replace(":", "\\:")))
+
+
+def _clickhouse_options() -> tuple[str, str]:
+    """Return the tables' engine, and the clause that names a cluster."""
+    config = op.get_context().config
+    attributes = {} if config is None else config.attributes
+    cluster = attributes.get("cluster")
+    return attributes.get("table_engine", "ReplacingMergeTree"), f" ON CLUSTER `{cluster}`" if cluster else ""

@@ -1,0 +1,291 @@
+"""Turns records into rows of the ledger's tables: plain numbers and texts, never content."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+
+from eco2_callbacks.ledger.columns import MONEY_DIGITS, TABLES
+from eco2_callbacks.pricing import EXACT, Cost
+from eco2_callbacks.records import GraphRun, LLMCall, NodeRun, Record, RetrieverCall, ToolCall
+from eco2_callbacks.usage import TokenUsage
+
+__all__ = ["BUCKET_BASE", "ZERO_BUCKET", "Batch", "Row", "bucket_of", "microseconds", "picodollars", "rating_row"]
+
+Row = tuple[Any, ...]
+# A percentile is read from buckets whose bounds are 5 % apart, so it is right to 2.5 %.
+BUCKET_BASE = 1.05
+ZERO_BUCKET = -32768
+_LOG_BASE = math.log(BUCKET_BASE)
+_MICROSECOND = timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MAX_CHARACTERS = 1000
+_MAX_SERIES = 20_000
+
+_encode_json = msgspec.json.Encoder(decimal_format="string").encode
+_units = attrgetter(*(name for name in TokenUsage.__struct_fields__ if name != "image_sizes"))
+_NO_UNITS = (None,) * (len(TokenUsage.__struct_fields__) - 1)
+_owner = attrgetter(
+    *("tenant_id", "user_id", "session_id", "job_id", "feature", "prompt_version", "agent_name", "path", "intent")
+)
+
+
+class Batch:
+    """Rows of several records, by table, in the order of ``TABLES``' columns.
+
+    Attributes:
+        rows: The rows by table.
+        records: Number of records.
+        oldest: When the first of them was added, in seconds since 1970.
+    """
+
+    def __init__(self, records: Iterable[Record] = (), *, at: float = 0.0) -> None:
+        self.rows: dict[str, list[Row]] = {name: [] for name in TABLES}
+        self.records = 0
+        self.oldest = at
+        self._series: set[int] = set()
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Record) -> None:
+        """Add the rows of one record."""
+        rows = self.rows
+        match record:
+            case LLMCall():
+                self._add_call(record)
+            case NodeRun():
+                run = self._run(record, record.run_id)
+                node = _clean(record.node)
+                rows["node_runs"].append(
+                    (*run, node, record.step, record.parallel, *_outcome(record), *_totals(record), *_span(record))
+                )
+                for key, score in record.feedback.items():
+                    rows["feedback"].append((*run, node, _clean(key), float(score)))
+            case ToolCall():
+                rows["tool_calls"].append(
+                    (
+                        *self._run(record, record.run_id),
+                        _clean(record.tool_name),
+                        _clean(record.node),
+                        *_outcome(record),
+                        *_span(record),
+                    )
+                )
+            case RetrieverCall():
+                rows["retriever_calls"].append(
+                    (
+                        *self._run(record, record.run_id),
+                        _clean(record.retriever),
+                        _clean(record.node),
+                        *_outcome(record),
+                        *_span(record),
+                    )
+                )
+            case GraphRun():
+                rows["requests"].append(
+                    (
+                        *self._run(record, record.trace_id),
+                        *_outcome(record),
+                        record.resumed,
+                        record.provider,
+                        _clean(record.model),
+                        record.llm_calls,
+                        record.tool_calls,
+                        *_totals(record),
+                        _tags(record.tags),
+                        *_span(record),
+                    )
+                )
+        self.records += 1
+
+    def _run(self, record: Record, run_id: object) -> Row:
+        owner = tuple(map(_clean, _owner(record)))
+        return (microseconds(record.started_at), str(run_id), str(record.trace_id), *owner)
+
+    def _add_call(self, call: LLMCall) -> None:
+        run = self._run(call, call.run_id)
+        usage = call.usage
+        node, purpose, model = _clean(call.node), _clean(call.purpose), _clean(call.model)
+        tenant_id, _, _, _, feature, prompt_version, agent_name, path, intent = run[3:]
+        labels = (tenant_id, feature, prompt_version, agent_name, path, intent, node, purpose, call.provider, model)
+        series = _series_id(labels)
+        if series not in self._series:
+            self._series.add(series)
+            self.rows["series"].append((series, *(label or "" for label in labels)))
+        self.rows["calls"].append(
+            (
+                *run,
+                None if call.parent_run_id is None else str(call.parent_run_id),
+                series,
+                node,
+                purpose,
+                call.provider,
+                model,
+                _clean(call.request_model),
+                call.operation,
+                *_outcome(call),
+                call.retry,
+                call.rate_limited,
+                call.time_to_first_token_seconds,
+                call.streamed,
+                call.streamed_tokens,
+                *(_NO_UNITS if usage is None else _units(usage)),
+                _json(usage.image_sizes) if usage is not None and usage.image_sizes else None,
+                call.estimated,
+                call.estimate_reason,
+                call.unpriced_reason,
+                call.cost_source,
+                call.estimator,
+                _clean(call.service_tier),
+                call.from_cache,
+                _clean(call.response_id),
+                _tags(call.tags),
+                bucket_of(call.duration_seconds),
+                *_span(call),
+            )
+        )
+        if call.cost is not None or call.computed_cost is not None:
+            # A custom rate hides the public one, so that only the other two know their list cost.
+            list_cost = {"rates": call.cost, "provider": call.computed_cost}.get(call.cost_source)
+            self.rows["ratings"].append(
+                rating_row(
+                    run[0],
+                    run[1],
+                    # The same for the same record, so that one sent twice is stored once.
+                    computed_at=run[0] + round(call.duration_seconds * 1e6),
+                    rates=call.rates,
+                    cost=call.cost,
+                    list_usd=None if list_cost is None else list_cost.total_usd,
+                    cache_savings_usd=call.cache_savings_usd,
+                    cache_surcharge_usd=call.cache_surcharge_usd,
+                )
+            )
+
+
+def rating_row(
+    started_at: int,
+    run_id: str,
+    *,
+    computed_at: int,
+    rates: Any,
+    cost: Cost | None,
+    list_usd: Decimal | None,
+    cache_savings_usd: Decimal,
+    cache_surcharge_usd: Decimal,
+) -> Row:
+    """Return one row of ``ratings``.
+
+    Args:
+        started_at: When the call started, in microseconds since 1970.
+        run_id: The call's run id.
+        computed_at: When the cost was computed; of several ratings of a call the newest holds.
+        rates: The prices used, a ``RatesUsed``; None where there are none.
+        cost: What is paid.
+        list_usd: What the public price gives; None where it is unknown.
+        cache_savings_usd: As the record's.
+        cache_surcharge_usd: As the record's.
+    """
+    paid = None if cost is None else cost.total_usd
+    discount = None if paid is None or list_usd is None else EXACT.subtract(list_usd, paid)
+    return (
+        started_at,
+        run_id,
+        computed_at,
+        "" if rates is None else rates.version,
+        None if rates is None else _rates_json(rates),
+        "USD",
+        None if list_usd is None else picodollars(list_usd),
+        None if discount is None else picodollars(discount),
+        None if paid is None else picodollars(paid),
+        _json({} if cost is None else cost.parts),
+        picodollars(cache_savings_usd),
+        picodollars(cache_surcharge_usd),
+        None if paid is None else bucket_of(float(paid)),
+    )
+
+
+def microseconds(at: datetime) -> int:
+    """Return a time as microseconds since 1970 UTC; a time without a zone is UTC."""
+    return (at - _EPOCH if at.tzinfo is not None else at.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+
+
+def picodollars(usd: Decimal) -> int:
+    """Return dollars as a multiple of 1e-12, rounded half to even."""
+    return int(usd.scaleb(MONEY_DIGITS, EXACT).to_integral_value())
+
+
+def bucket_of(amount: float) -> int:
+    """Return the bucket of a cost or a duration in the histograms, ``ZERO_BUCKET`` for 0."""
+    return round(math.log(amount) / _LOG_BASE) if amount > 0 else ZERO_BUCKET
+
+
+def _outcome(record: Record) -> Row:
+    return record.status, _clean(record.error_type), record.duration_seconds
+
+
+def _totals(record: NodeRun | GraphRun) -> Row:
+    usage = record.usage
+    total = picodollars(record.cost.total_usd)
+    return usage.input_tokens, usage.output_tokens, total, record.estimated, record.unpriced_calls
+
+
+def _span(record: Record) -> Row:
+    return record.otel_trace_id, record.otel_span_id
+
+
+def _clean(value: str | None) -> str | None:
+    """Return a text that every backend can store; almost all are fine as they are."""
+    if value is None or (len(value) <= _MAX_CHARACTERS and value.isprintable()):
+        return value
+    text = value[:_MAX_CHARACTERS].encode("utf-8", "replace").decode()
+    return "".join(character for character in text if character.isprintable() or character == "\n")
+
+
+def _json(value: object) -> str:
+    return _encode_json(value).decode()
+
+
+@lru_cache(maxsize=4096)
+def _tags_json(tags: tuple[str, ...]) -> str:
+    return _json(sorted({str(_clean(tag)) for tag in tags}))
+
+
+def _tags(tags: tuple[str, ...]) -> str:
+    return _tags_json(tags) if tags else "[]"
+
+
+_rates_texts: dict[int, tuple[object, str]] = {}
+
+
+def _rates_json(rates: Any) -> str:
+    """Return the rates as JSON; the price book gives the same object for the same prices."""
+    known = _rates_texts.get(id(rates))
+    if known is None or known[0] is not rates:
+        if len(_rates_texts) >= _MAX_SERIES:
+            _rates_texts.clear()
+        # The object is kept, so that its id stays its own.
+        known = _rates_texts[id(rates)] = rates, _json(rates)
+    return known[1]
+
+
+_series_ids: dict[Row, int] = {}
+
+
+def _series_id(labels: Row) -> int:
+    series = _series_ids.get(labels)
+    if series is None:
+        if len(_series_ids) >= _MAX_SERIES:
+            _series_ids.clear()
+        text = "\x1f".join(label or "" for label in labels)
+        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+        # A signed 64-bit integer, as all backends have it; the same in every process.
+        series = _series_ids[labels] = int.from_bytes(digest, signed=True)
+    return series

@@ -1,0 +1,184 @@
+"""RecordWriter: takes records from the callbacks and makes them durable on a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from eco2_callbacks.ledger.local_file import is_full
+from eco2_callbacks.ledger.rows import Batch
+from eco2_callbacks.ledger.spool import SpoolFullError
+from eco2_callbacks.log_once import is_first
+from eco2_callbacks.records import Record
+from eco2_callbacks.sinks import BatchWorker
+
+__all__ = ["LossReason", "RecordWriter"]
+
+_logger = logging.getLogger(__name__)
+LossReason = str
+_BATCH_RECORDS = 2000
+# A quarter of the promised 0.2 seconds: a busy machine is late.
+_REST_SECONDS = 0.05
+_EXIT_SECONDS = 5.0
+_AT_ONCE_SECONDS = 5.0
+_BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+class RecordWriter:
+    """Writes records in batches; a failed batch is written again until it succeeds or the writer is closed.
+
+    Args:
+        name: Name of the thread.
+        write: Makes a batch durable; called on that thread.
+        on_lost: Called with a number of records and the reason why they are lost.
+        max_waiting: Number of records that may wait in memory.
+        is_at_once: Whether ``submit`` returns only when its record is durable.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        write: Callable[[Batch], None],
+        on_lost: Callable[[int, LossReason], None],
+        on_failure: Callable[[], None],
+        max_waiting: int,
+        is_at_once: bool,
+    ) -> None:
+        self._name = name
+        self._write = write
+        self._on_lost = on_lost
+        self._on_failure = on_failure
+        self._max_waiting = max_waiting
+        self._is_at_once = is_at_once
+        self.reset()
+
+    def reset(self) -> None:
+        """Start anew without records, as in a forked child: the parent writes what waited."""
+        self._waiting: deque[tuple[float, Record]] = deque()
+        self._pending: Batch | None = None
+        self._fault: LossReason = "overflow"
+        self._is_scheduled = False
+        self._is_closed = False
+        self._closing = threading.Event()
+        self._writing = threading.Lock()
+        self._worker = BatchWorker(
+            self._name,
+            on_failure=self._on_failure,
+            on_dropped=_ignore,
+            exit_seconds=_EXIT_SECONDS,
+            rest_seconds=0.0 if self._is_at_once else _REST_SECONDS,
+        )
+
+    def submit(self, record: Record) -> None:
+        """Take a record; never waits, unless it has to be durable at once."""
+        if self._is_closed or len(self._waiting) >= self._max_waiting:
+            self._lose(1, self._fault)
+            return
+        self._waiting.append((time.time(), record))
+        if self._is_at_once:
+            written = threading.Lock()
+            written.acquire()
+            if self._worker.submit(lambda: self._write_and_release(written)):
+                # Bounded: a full disk must not stop the application.
+                written.acquire(timeout=_AT_ONCE_SECONDS)
+        elif not self._is_scheduled:
+            # Set before the worker can reset it.
+            self._is_scheduled = True
+            if not self._worker.submit(self._write_waiting):
+                self._is_scheduled = False
+                # The process ends, so that no thread can be started: write here.
+                self._write_waiting()
+
+    def oldest(self) -> float | None:
+        """Return when the oldest record that is not durable was taken, in seconds since 1970."""
+        if (pending := self._pending) is not None:
+            return pending.oldest
+        try:
+            return self._waiting[0][0]
+        except IndexError:
+            return None
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Wait until every record so far is durable; return whether the time sufficed."""
+        until = time.monotonic() + timeout_seconds
+        if self._waiting or self._pending is not None:
+            self._worker.submit(self._write_waiting)
+        return self._worker.flush(max(0.0, until - time.monotonic())) and not self._waiting and self._pending is None
+
+    def close(self, timeout_seconds: float) -> None:
+        """Write what waits, as far as the time allows; the rest is lost and counted."""
+        if self._is_closed:
+            return
+        if self._waiting or self._pending is not None:
+            self._worker.submit(self._write_waiting)
+        self._worker.flush(timeout_seconds)
+        self._is_closed = True
+        self._closing.set()
+        self._worker.close(1.0)
+        left = len(self._waiting) + (0 if self._pending is None else self._pending.records)
+        self._waiting.clear()
+        self._pending = None
+        if left:
+            self._lose(left, self._fault)
+
+    def _write_and_release(self, written: threading.Lock) -> None:
+        try:
+            self._write_waiting()
+        finally:
+            written.release()
+
+    def _write_waiting(self) -> None:
+        """Write batch after batch until none waits."""
+        self._is_scheduled = False
+        with self._writing:
+            failures = 0
+            while not self._closing.is_set():
+                pending = self._pending = self._pending or self._next_batch()
+                if pending is None:
+                    return
+                try:
+                    self._write(pending)
+                except Exception as error:
+                    self._fault = "disk_full" if is_full(error) else "overflow"
+                    if isinstance(error, SpoolFullError):
+                        self._pending = None
+                        self._lose(pending.records, self._fault)
+                        continue
+                    if is_first("ledger", self._name, type(error).__name__, self._fault):
+                        _logger.exception("The ledger could not be written; it is tried again.")
+                    self._closing.wait(_BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)])
+                    failures += 1
+                else:
+                    self._pending = None
+                    self._fault = "overflow"
+                    failures = 0
+
+    def _next_batch(self) -> Batch | None:
+        batch: Batch | None = None
+        while self._waiting and (batch is None or batch.records < _BATCH_RECORDS):
+            taken_at, record = self._waiting.popleft()
+            batch = batch or Batch(at=taken_at)
+            try:
+                batch.add(record)
+            except Exception:
+                self._on_failure()
+                if is_first("ledger", "record", type(record).__name__):
+                    _logger.exception("A record of type %s cannot be written to the ledger.", type(record).__name__)
+        return batch
+
+    def _lose(self, records: int, reason: LossReason) -> None:
+        self._on_lost(records, reason)
+        if is_first("ledger", self._name, "lost", reason):
+            _logger.error(
+                "The ledger lost %d records (%s); the following ones are only counted, in ledger_lost_rows_total.",
+                records,
+                {"disk_full": "the disk is full", "corrupt": "a file was corrupt"}.get(reason, "too many waited"),
+            )
+
+
+def _ignore() -> None:
+    """Do nothing: a job that is not run is found by ``flush`` or ``close``."""
