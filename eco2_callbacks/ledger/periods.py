@@ -12,6 +12,7 @@ from eco2_callbacks.errors import ConfigError
 __all__ = ["DEFAULT_DAYS", "Period", "parse_duration"]
 
 DEFAULT_DAYS = 30
+_CLOCK_SKEW = timedelta(hours=1)
 _DURATION = re.compile(r"(\d{1,6})([hdw])")
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 _WANTED = "a day (2026-11-30), a time (2026-11-30T14:00) or a duration back from now (24h, 7d, 4w)"
@@ -19,11 +20,16 @@ _WANTED = "a day (2026-11-30), a time (2026-11-30T14:00) or a duration back from
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A window of time; ``until`` is the moment after it."""
+    """A window of time; ``until`` is the moment after it.
+
+    Attributes:
+        ahead: How far ``until`` lies in the future, for calls of machines whose clocks are fast.
+    """
 
     since: datetime
     until: datetime
     timezone: str
+    ahead: timedelta = timedelta()
 
     @classmethod
     def parse(cls, since: str | None, until: str | None, timezone: str, *, now: datetime | None = None) -> Period:
@@ -40,10 +46,10 @@ class Period:
         """
         zone = _zone(timezone)
         now = datetime.now(UTC) if now is None else now
-        # A second more, so that what has just ended is inside.
-        end = now + timedelta(seconds=1) if until is None else _moment(until, "until", zone, now, is_end=True)
+        ahead = _CLOCK_SKEW if until is None else timedelta()
+        end = now + ahead if until is None else _moment(until, "until", zone, now, is_end=True)
         begin = (
-            _midnight(end.astimezone(zone).date() - timedelta(days=DEFAULT_DAYS), zone)
+            _midnight((end - ahead).astimezone(zone).date() - timedelta(days=DEFAULT_DAYS), zone)
             if since is None
             else _moment(since, "since", zone, now, is_end=False)
         )
@@ -52,11 +58,11 @@ class Period:
                 f"The period is empty: it begins at {begin.isoformat()} and ends at {end.isoformat()}; "
                 "give a --since before --until."
             )
-        return cls(begin, end, timezone)
+        return cls(begin, end, timezone, ahead)
 
     def before(self) -> Period:
         """Return the period of the same length before this one."""
-        return Period(self.since - (self.until - self.since), self.since, self.timezone)
+        return Period(self.since - (self.until - self.ahead - self.since), self.since, self.timezone)
 
     def has_whole_hours(self) -> bool:
         """Return whether all local days in it begin with an hour of UTC, so that hourly sums can be used."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from graph.cli.chat import run_chat
-from graph.cli.demo import PORT, QUESTIONS, run_demo
+from graph.cli.demo import LEDGER, PORT, QUESTIONS, run_demo
 from graph.runtime import Runtime
 from graph.worker import run_worker
 
@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None, *, runtime: Runtime | None = None) -
             speed=options.speed,
             as_numbers=options.json,
             port=options.serve,
+            ledger=options.ledger,
         )
     except KeyboardInterrupt:
         return 130
@@ -64,6 +65,9 @@ def _parser() -> argparse.ArgumentParser:
         "--speed", type=_speed, metavar="TIMES", help="1 is real time; the default fits into half a minute"
     )
     demo.add_argument("--json", action="store_true", help="print the figures as JSON and nothing else")
+    demo.add_argument(
+        "--ledger", metavar="URL", default=LEDGER, help=f"the ledger that keeps the records: a path or a URL ({LEDGER})"
+    )
     demo.add_argument(
         "--serve", type=_port, nargs="?", const=PORT, metavar="PORT", help=f"serve /metrics until Ctrl-C ({PORT})"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from types import MappingProxyType
 from prometheus_client import CollectorRegistry, start_http_server
 from rich.console import Console
 
-from eco2_callbacks import Eco2CallbackHandler, Settings, run_config
+from eco2_callbacks import ConfigError, Eco2CallbackHandler, LedgerError, Settings, run_config
 from graph.cli.figures import Figures
 from graph.cli.summary import summary
 from graph.cli.timeline import Timeline
@@ -22,8 +23,9 @@ from graph.cli.view import ConversationView, legend, live, totals_table, wide_en
 from graph.replay import DUMMY_KEY, KEYS, CassetteError, ReplayClock, clean_environment
 from graph.runtime import Runtime
 
-__all__ = ["PORT", "QUERIES", "QUESTIONS", "default_speed", "run_demo"]
+__all__ = ["LEDGER", "PORT", "QUERIES", "QUESTIONS", "default_speed", "run_demo"]
 
+LEDGER = "eco2.db"
 PORT = 9464  # the default port of OpenTelemetry's Prometheus exporters
 QUESTIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -66,6 +68,7 @@ def run_demo(
     speed: float | None = None,
     as_numbers: bool = False,
     port: int | None = None,
+    ledger: str = LEDGER,
 ) -> int:
     """Replay the conversations of these intents and return the exit status.
 
@@ -76,6 +79,7 @@ def run_demo(
         speed: 1 is real time; None fits the demo into half a minute.
         as_numbers: Print JSON, and nothing else, to standard output.
         port: Serve the metrics on this port until Ctrl-C.
+        ledger: The ledger that keeps the records: a path or a URL.
     """
     errors = Console(stderr=True)
     folder = runtime.cassettes if provider == "openai" else runtime.cassettes / provider
@@ -103,17 +107,17 @@ def run_demo(
             return 1
         try:
             with (
-                clean_environment(**dict.fromkeys(KEYS, DUMMY_KEY), ECO2_PROVIDER=provider),
+                clean_environment(**dict.fromkeys(KEYS, DUMMY_KEY), ECO2_PROVIDER=provider, ECO2_LEDGER=ledger),
                 runtime.run_services(),
                 runtime.make_handler(
                     Settings.from_env(), sinks=[timeline], registry=registry, clock=clock.seconds, now=clock.now
                 ) as handler,
             ):
                 asyncio.run(_play(runtime, paths, handler, timeline, console, speed))
-        except CassetteError as error:
+        except (CassetteError, ConfigError, LedgerError) as error:
             errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
             return 1
-        _print_summary(console, timeline, as_numbers=as_numbers)
+        _print_summary(console, timeline, ledger, as_numbers=as_numbers)
         if address:
             (errors if as_numbers else console).print(f"\nServing {address} until Ctrl-C.", highlight=False)
             _wait_for_interrupt()
@@ -149,7 +153,7 @@ async def _play(
                 conversation.answer = state.get("answer", "")
 
 
-def _print_summary(console: Console, timeline: Timeline, *, as_numbers: bool) -> None:
+def _print_summary(console: Console, timeline: Timeline, ledger: str, *, as_numbers: bool) -> None:
     if as_numbers:
         json.dump(summary(timeline), sys.stdout, ensure_ascii=False, indent=2)
         print(flush=True)
@@ -158,12 +162,12 @@ def _print_summary(console: Console, timeline: Timeline, *, as_numbers: bool) ->
     console.print(totals_table(timeline))
     if remark := legend(Figures.sum(timeline.requests)):
         console.print(remark, style="dim")
-    for line in _next_lines():
+    for line in _next_lines(timeline, ledger):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _next_lines() -> Iterator[str]:
-    """Yield the commands that show the same figures in Prometheus and LangSmith."""
+def _next_lines(timeline: Timeline, ledger: str) -> Iterator[str]:
+    """Yield the commands that show the same figures in Prometheus, LangSmith and the ledger."""
     yield "\nThe same in Prometheus"
     yield f"  uv run python -m graph demo --serve {PORT}"
     yield f"  scrape_configs: [{{job_name: eco2, static_configs: [{{targets: ['127.0.0.1:{PORT}']}}]}}]"
@@ -176,6 +180,12 @@ def _next_lines() -> Iterator[str]:
     yield f'  uv run python -m graph chat "{QUESTIONS["waste"]}"'
     for what, query in _FILTERS:
         yield f"  {what:{width}}  {query}"
+    yield f"\nThe same in the ledger {ledger}"
+    option = f"--ledger {shlex.quote(ledger)}"
+    yield f"  uv run eco2 report --by intent --by model {option}"
+    yield f"  uv run eco2 report --by node --format html {option}"
+    if requests := timeline.requests:
+        yield f"  uv run eco2 trace {requests[-1].trace_id} {option}"
 
 
 @contextmanager

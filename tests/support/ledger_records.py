@@ -64,7 +64,7 @@ def one_request(*, started_at: datetime = AT, **owner: Any) -> list[Record]:
             retriever="wiki",
             path="boss/answer",
             started_at=started_at + timedelta(seconds=1.75),
-            duration_seconds=0.05,
+            duration_seconds=0.15,
         ),
         NodeRun(
             **shared,

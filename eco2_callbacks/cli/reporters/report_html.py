@@ -31,7 +31,7 @@ def report_page(report: Report) -> str:
         LedgerError: If the extra ``html`` is not installed.
     """
     period, total = report.period, report.total
-    head = f"{period.since:%Y-%m-%d %H:%M} to {period.until:%Y-%m-%d %H:%M} {period.timezone}"
+    head = f"{period.since:%Y-%m-%d %H:%M} to {period.until - period.ahead:%Y-%m-%d %H:%M} {period.timezone}"
     by = ", ".join(report.by) or "all calls"
     body = [
         f"<h1>Model cost by {html.escape(by)}</h1><p class=dim>{html.escape(head)}</p>",
@@ -126,7 +126,12 @@ def _bars(name: str, labels: Sequence[str], amounts: Sequence[float]) -> dict[st
 
 def _cost_layout(report: Report) -> dict[str, Any]:
     if _is_dated(report):
-        return {**_LAYOUT, "barmode": "stack", "xaxis": {"type": "category"}, "yaxis": {"rangemode": "tozero"}}
+        return {
+            **_LAYOUT,
+            "barmode": "stack",
+            "xaxis": {"type": "category", "automargin": True},
+            "yaxis": {"rangemode": "tozero"},
+        }
     # The first group stands at the top.
     axis = {"autorange": "reversed", "automargin": True, "type": "category"}
     return {**_LAYOUT, "yaxis": axis, "xaxis": {"rangemode": "tozero"}}

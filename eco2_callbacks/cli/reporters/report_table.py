@@ -30,7 +30,7 @@ def print_report(report: Report, console: Console) -> None:
     console.print(
         Text.assemble(
             ("Model calls ", "bold"),
-            f"{period.since:%Y-%m-%d %H:%M} to {period.until:%Y-%m-%d %H:%M} {period.timezone}",
+            f"{period.since:%Y-%m-%d %H:%M} to {period.until - period.ahead:%Y-%m-%d %H:%M} {period.timezone}",
         )
     )
     console.print(_groups(report))

@@ -32,7 +32,12 @@ def trace_page(traces: Sequence[Trace]) -> str:
         charts.append((f"trace{number}", _bars(rows), _layout(rows)))
         head = ["run", "kind", "status", "start s", "seconds", "input", "output", "USD"]
         # A space that HTML keeps: the guides are an indentation.
-        cells = [[guide.replace(" ", "\u00a0") + span.name, *_cells(span)] for guide, span in rows]
+        cells = [
+            [row.guide.replace(" ", "\u00a0") + f"{len(row.parallel)} in parallel", *[""] * (len(head) - 1)]
+            if row.span is None
+            else [row.guide.replace(" ", "\u00a0") + row.span.name, *_cells(row.span)]
+            for row in rows_of(trace)
+        ]
         body.append(table_html(head, cells, texts=3))
     return page("Trace", "\n".join(body), charts)
 

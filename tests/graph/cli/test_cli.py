@@ -88,10 +88,10 @@ def test_a_pipe_gets_plain_text_with_everything(runtime: Runtime, capfd: pytest.
     assert out.index("by node") < out.index("by model") < out.index("by intent")
 
 
-def test_a_terminal_without_korean_gets_question_marks() -> None:
+def test_a_terminal_without_korean_gets_question_marks(tmp_path: Path) -> None:
     """Unsupported characters cause no traceback."""
     done = subprocess.run(
-        [sys.executable, "-m", "graph", "demo", "--intent", "waste"],
+        [sys.executable, "-m", "graph", "demo", "--intent", "waste", "--ledger", str(tmp_path / "l.db")],
         cwd=ROOT,
         env={"PYTHONIOENCODING": "ascii"},
         capture_output=True,

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import socket
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import graph.conversation
+from eco2_callbacks.cli import main as eco2
 from graph.cli import QUESTIONS, main
 from graph.runtime import CASSETTES
 from tests.support.cassette_bills import bills_of_cassette
@@ -83,6 +87,7 @@ def test_settings_of_the_shell_have_no_effect(tmp_path: Path) -> None:
         "HTTPS_PROXY": "http://127.0.0.1:9",
     }
     command = [sys.executable, "-m", "graph", "demo", "--intent", "greeting", "--json", *FAST]
+    command += ["--ledger", str(tmp_path / "ledger.db")]
 
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True, check=False
@@ -105,3 +110,26 @@ def test_a_changed_prompt_is_reported(
     assert "다르게 말하세요." in error
     assert "python -m tests.support.record_cassettes" in error
     assert "Traceback" not in error
+
+
+def test_the_demo_writes_a_ledger(offline: None, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The ledger holds what was shown, and each printed command runs on it."""
+    path = tmp_path / "eco2.db"
+    # Faster, and the demo's clock would run hours ahead.
+    assert main(["demo", "--intent", "waste", "--speed", "20"]) == 0
+    shown = capsys.readouterr().out
+    with closing(sqlite3.connect(path)) as connection:
+        (picodollars,) = connection.execute("SELECT sum(contracted_cost) FROM newest_ratings").fetchone()
+    usd = sum(bill.usd for bill in bills_of_cassette(CASSETTES / "waste.yaml"))
+
+    commands = re.findall(r"uv run eco2 (.+)", shown)
+    assert len(commands) == 3
+    assert all(eco2(shlex.split(command)) == 0 for command in commands)
+    assert picodollars / 1e12 == pytest.approx(float(usd), abs=1e-9)
+
+
+def test_an_impossible_ledger_is_named(offline: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """A URL that names no ledger ends the demo with its message."""
+    assert main(["demo", "--intent", "greeting", "--ledger", "mysql://x/y", *FAST]) == 1
+
+    assert "begins with 'mysql', wanted a path" in capsys.readouterr().err

@@ -1,0 +1,192 @@
+"""``eco2 report``: cost by dimension, in every format."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from prometheus_client import CollectorRegistry
+
+from eco2_callbacks import Eco2CallbackHandler
+from tests.cli.conftest import Run
+from tests.support.fake_model import DETAILED_USAGE, FakeModel
+
+_PERIOD = ("--since", "2026-11-01", "--until", "2026-11-30")
+
+
+def test_a_report_equals_what_prometheus_counted(run: Run, tmp_path: Path, registry: CollectorRegistry) -> None:
+    """The dollars of a run by tenant are those of ``llm_cost_dollars_total``, to 1e-9."""
+    path = tmp_path / "eco2.db"
+    with Eco2CallbackHandler(registry=registry, ledger=path) as handler:
+        for number in range(30):
+            model = FakeModel(usage=DETAILED_USAGE) if number % 2 else FakeModel()
+            model.invoke("hello", {"callbacks": [handler], "metadata": {"tenant_id": f"t{number % 4}"}})
+        handler.flush()
+        counted: dict[str, float] = {}
+        for family in registry.collect():
+            for sample in family.samples:
+                if sample.name == "llm_cost_dollars_total":
+                    tenant = sample.labels["tenant_id"]
+                    counted[tenant] = counted.get(tenant, 0.0) + sample.value
+
+    status, out, _ = run("report", "--by", "tenant", "--json", "--ledger", path, "--since", "1d")
+
+    assert status == 0
+    found = {group["tenant"]: group["cost_usd"] for group in json.loads(out)["groups"]}
+    assert found.keys() == {"t0", "t1", "t2", "t3"}
+    assert found == pytest.approx(counted, abs=1e-9)
+
+
+def test_json_holds_all_figures(run: Run, ledger: Path) -> None:
+    """Dollars are exact numbers, and an unknown figure is null."""
+    _, out, _ = run("report", "--by", "tenant", "--json", "--ledger", ledger, *_PERIOD)
+
+    report = json.loads(out, parse_float=Decimal)
+    acme, zoo = report["groups"]
+    # Two calls of 0.00315 USD for two successful requests.
+    assert (acme["tenant"], acme["cost_usd"], acme["successful_requests"]) == ("acme", Decimal("0.0063"), 2)
+    assert acme["cost_per_successful_request_usd"] == Decimal("0.00315")
+    assert (acme["calls"], acme["input_tokens"], acme["output_tokens"]) == (2, 2000, 200)
+    assert float(acme["cost_p50_usd"]) == pytest.approx(0.00315, rel=0.026)
+    assert float(acme["seconds_p95"]) == pytest.approx(1.5, rel=0.026)
+    assert (zoo["tenant"], zoo["unpriced_calls"], zoo["cost_p50_usd"]) == ("zoo", 1, None)
+    assert report["total"]["calls"] == 3
+    # 500 x 1.75 + 1,500 x 0.175 + 10 x 14 USD per million = 0.0012775, against nothing priced in November.
+    (zoo_mover,) = [mover for mover in report["movers"] if mover["tenant"] == "zoo"]
+    assert zoo_mover["change_usd"] == Decimal("-0.0012775")
+
+
+@pytest.mark.parametrize(
+    ("by", "groups"),
+    [
+        ("day", ["2026-11-02"]),
+        ("week", ["2026-11-02"]),
+        ("month", ["2026-11-01"]),
+        ("user", ["u0", "u1", ""]),
+        ("session", ["s1", ""]),
+        ("job", None),
+        ("agent", [""]),
+        ("node", ["answer", ""]),
+        ("path", ["boss/answer", ""]),
+        ("purpose", [""]),
+        ("intent", ["waste", "unclassified"]),
+        ("model", ["gpt-5.2"]),
+        ("provider", ["openai"]),
+        ("tag", ["a", "b", ""]),
+        ("prompt_version", ["v2", ""]),
+        ("prompt-version", ["v2", ""]),
+    ],
+)
+def test_every_dimension_groups(run: Run, ledger: Path, by: str, groups: list[str] | None) -> None:
+    """Each dimension gives its groups; their dollars sum to the total, but for tags, of which a call has several."""
+    status, out, err = run("report", "--by", by, "--json", "--ledger", ledger, *_PERIOD)
+
+    if groups is None:
+        assert (status, err) == (2, err)
+        assert "--by is 'job', wanted some of day, week" in err
+        return
+    report = json.loads(out, parse_float=Decimal)
+    name = by.replace("-", "_")
+    assert sorted(group[name] for group in report["groups"]) == sorted(groups)
+    if by != "tag":
+        assert sum(group["cost_usd"] for group in report["groups"]) == report["total"]["cost_usd"]
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"), [("UTC", "2026-11-02"), ("Asia/Kolkata", "2026-11-02"), ("Pacific/Auckland", "2026-11-02")]
+)
+def test_days_are_those_of_the_time_zone(run: Run, ledger: Path, zone: str, day: str) -> None:
+    """A day begins at midnight of the zone, also where its hours are not those of UTC."""
+    _, out, _ = run("report", "--by", "day,tenant", "--json", "--ledger", ledger, *_PERIOD, "--timezone", zone)
+
+    groups = json.loads(out)["groups"]
+    assert {(group["day"], group["tenant"], group["calls"]) for group in groups} == {(day, "acme", 2), (day, "zoo", 1)}
+
+
+def test_the_table_has_bars_a_total_and_movers(run: Run, ledger: Path) -> None:
+    """The terminal shows each group with a bar, the total, what is missing, and the top movers."""
+    status, out, _ = run("report", "--by", "tenant", "--ledger", ledger, *_PERIOD)
+
+    assert status == 0
+    acme = next(line for line in out.splitlines() if line.startswith("acme"))
+    assert "█" in acme
+    assert "0.006300" in acme
+    assert "? leaves out 1 calls without a price" in out
+    assert "Top movers by tenant" in out
+    assert "(new)  acme" in out
+
+
+def test_csv_can_be_read_back(run: Run, ledger: Path) -> None:
+    """CSV has one line per group, and plain decimals."""
+    _, out, _ = run("report", "--by", "month", "--by", "tenant", "--format", "csv", "--ledger", ledger, *_PERIOD)
+
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [(row["month"], row["tenant"], Decimal(row["cost_usd"])) for row in rows] == [
+        ("2026-11-01", "acme", Decimal("0.0063")),
+        ("2026-11-01", "zoo", Decimal(0)),
+    ]
+
+
+def test_parquet_keeps_exact_dollars(run: Run, ledger: Path, tmp_path: Path) -> None:
+    """Parquet has decimals of twelve places."""
+    path = tmp_path / "report.parquet"
+
+    status, _, err = run("report", "--by", "tenant", "--format", "parquet", "-o", path, "--ledger", ledger, *_PERIOD)
+
+    assert status == 0
+    assert str(path) in err
+    rows = pq.read_table(path).to_pylist()
+    assert [(row["tenant"], row["cost_usd"]) for row in rows] == [("acme", Decimal("0.0063")), ("zoo", Decimal(0))]
+
+
+def test_a_report_can_be_written_to_a_file(run: Run, ledger: Path, tmp_path: Path) -> None:
+    """``--output`` takes the text of every format; a folder that is missing is named."""
+    path = tmp_path / "report.json"
+
+    run("report", "--json", "-o", path, "--ledger", ledger, *_PERIOD)
+    status, _, err = run("report", "--json", "-o", tmp_path / "none" / "x.json", "--ledger", ledger, *_PERIOD)
+
+    assert json.loads(path.read_text())["total"]["calls"] == 3
+    assert status == 1
+    assert "cannot be written: No such file or directory; pass another --output." in err
+
+
+def test_the_environment_names_the_ledger(run: Run, ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``ECO2_LEDGER`` stands for ``--ledger``; without both the message says so."""
+    status, _, err = run("report")
+    assert status == 2
+    assert "No ledger is named; pass --ledger URL or set ECO2_LEDGER" in err
+
+    monkeypatch.setenv("ECO2_LEDGER", str(ledger))
+    status, out, _ = run("report", *_PERIOD, "--json")
+    assert status == 0
+    assert json.loads(out)["by"] == ["day"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("report", "--format", "pdf"), 2, "--format is 'pdf', wanted one of table, csv, json, parquet, html."),
+        (("report", "--timezone", "Mars/X"), 2, "The time zone is 'Mars/X'"),
+        (("report", "--since", "2020-01-01", "--until", "2020-01-02"), 1, "has no calls from 2020-01-01"),
+        (("report", "--nope"), 2, "No such option"),
+        (("trace", "job-9"), 1, "has no job or trace 'job-9'"),
+        (("ledger", "prune", "--older-than", "soon"), 2, "The duration is 'soon', wanted hours, days or weeks"),
+        (("ledger", "forget", "--user", " "), 2, "--user is empty"),
+    ],
+    ids=["format", "zone", "empty period", "option", "job", "duration", "user"],
+)
+def test_bad_input_ends_with_a_clear_error(
+    run: Run, ledger: Path, arguments: tuple[str, ...], status: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each mistake ends with its status and a message that says what to do."""
+    monkeypatch.setenv("ECO2_LEDGER", str(ledger))
+
+    found, _, err = run(*arguments)
+
+    assert (found, message in err) == (status, True), err
