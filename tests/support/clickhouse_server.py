@@ -25,7 +25,7 @@ _OWN = {"database", "query", "session_id", "query_id", "client_protocol_version"
 _OWN |= {"enable_http_compression", "http_headers_progress_interval_ms", "send_progress_in_http_headers"}
 _OWN |= {"wait_end_of_query", "session_timeout", "quota_key", "default_format", "buffer_size", "user", "password"}
 _FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*$", re.IGNORECASE)
-_INSERT = re.compile(rb"\s*(INSERT\s.*?\bFORMAT\s+\w+)\s*\n", re.IGNORECASE | re.DOTALL)
+_INSERT = re.compile(rb"\s*(INSERT\s.*?\bFORMAT\s+\w+)[ \t]*\n", re.IGNORECASE | re.DOTALL)
 
 
 class _Handler(BaseHTTPRequestHandler):
