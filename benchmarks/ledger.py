@@ -2,9 +2,9 @@
 
     uv run python benchmarks/ledger.py [URL ...] [--calls 20000] [--report-rows 1000000]
 
-Without a URL the ledger is a SQLite file in a temporary folder. The database of a server should be empty: its rows stay.
-Each round measures the bare insert and the ledger one after the other, so that a slow moment of the machine affects both. A
-figure is the best of all rounds. Absolute times differ between machines; ratios hardly do.
+Without a URL the ledger is a SQLite file in a temporary folder. The database of a server should be empty: its rows
+stay. Each round measures the bare insert and the ledger one after the other, so that a slow moment of the machine
+affects both. A figure is the best of all rounds. Absolute times differ between machines; ratios hardly do.
 
 ============  ==========================================================================================
 bare insert   The same rows, calls and ratings, by the driver's own fastest way into the same tables.
