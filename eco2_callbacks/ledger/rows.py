@@ -28,6 +28,7 @@ _LOG_BASE = math.log(BUCKET_BASE)
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_CHARACTERS = 1000
+_MAX_INTEGER = 2**63 - 1
 _MAX_SERIES = 20_000
 
 _encode_json = msgspec.json.Encoder(decimal_format="string").encode
@@ -56,8 +57,15 @@ class Batch:
             self.add(record)
 
     def add(self, record: Record) -> None:
-        """Add the rows of one record."""
+        """Add the rows of one record.
+
+        Raises:
+            ValueError: If its duration is no number.
+            OverflowError: If a count or a cost is more than 64 bits hold.
+        """
         rows = self.rows
+        if not math.isfinite(record.duration_seconds):
+            raise ValueError(f"duration_seconds is {record.duration_seconds!r}, wanted a finite number")
         match record:
             case LLMCall():
                 self._add_call(record)
@@ -68,6 +76,8 @@ class Batch:
                     (*run, node, record.step, record.parallel, *_outcome(record), *_totals(record), *_span(record))
                 )
                 for key, score in record.feedback.items():
+                    if not math.isfinite(score):
+                        continue
                     rows["feedback"].append((*run, node, _clean(key), float(score)))
             case ToolCall():
                 rows["tool_calls"].append(
@@ -120,6 +130,10 @@ class Batch:
         if series not in self._series:
             self._series.add(series)
             self.rows["series"].append((series, *(label or "" for label in labels)))
+        units = _NO_UNITS if usage is None else _units(usage)
+        if usage is not None and max(units) > _MAX_INTEGER:
+            raise OverflowError(f"a count of {usage!r} is more than a row holds")
+        rating = self._rating(call, run)
         self.rows["calls"].append(
             (
                 *run,
@@ -137,7 +151,7 @@ class Batch:
                 call.time_to_first_token_seconds,
                 call.streamed,
                 call.streamed_tokens,
-                *(_NO_UNITS if usage is None else _units(usage)),
+                *units,
                 _json(usage.image_sizes) if usage is not None and usage.image_sizes else None,
                 call.estimated,
                 call.estimate_reason,
@@ -152,22 +166,26 @@ class Batch:
                 *_span(call),
             )
         )
-        if call.cost is not None or call.computed_cost is not None:
-            # A custom rate hides the public one, so that only the other two know their list cost.
-            list_cost = {"rates": call.cost, "provider": call.computed_cost}.get(call.cost_source)
-            self.rows["ratings"].append(
-                rating_row(
-                    run[0],
-                    run[1],
-                    # The same for the same record, so that one sent twice is stored once.
-                    computed_at=run[0] + round(call.duration_seconds * 1e6),
-                    rates=call.rates,
-                    cost=call.cost,
-                    list_usd=None if list_cost is None else list_cost.total_usd,
-                    cache_savings_usd=call.cache_savings_usd,
-                    cache_surcharge_usd=call.cache_surcharge_usd,
-                )
-            )
+        if rating is not None:
+            self.rows["ratings"].append(rating)
+
+    def _rating(self, call: LLMCall, run: Row) -> Row | None:
+        """Return the first rating of a call, None where nothing is known of its cost."""
+        if call.cost is None and call.computed_cost is None:
+            return None
+        # A custom rate hides the public one, so that only the other two know their list cost.
+        list_cost = {"rates": call.cost, "provider": call.computed_cost}.get(call.cost_source)
+        return rating_row(
+            run[0],
+            run[1],
+            # The same for the same record, so that one sent twice is stored once.
+            computed_at=run[0] + round(call.duration_seconds * 1e6),
+            rates=call.rates,
+            cost=call.cost,
+            list_usd=None if list_cost is None else list_cost.total_usd,
+            cache_savings_usd=call.cache_savings_usd,
+            cache_surcharge_usd=call.cache_surcharge_usd,
+        )
 
 
 def rating_row(
@@ -218,8 +236,15 @@ def microseconds(at: datetime) -> int:
 
 
 def picodollars(usd: Decimal) -> int:
-    """Return dollars as a multiple of 1e-12, rounded half to even."""
-    return int(usd.scaleb(MONEY_DIGITS, EXACT).to_integral_value())
+    """Return dollars as a multiple of 1e-12, rounded half to even.
+
+    Raises:
+        OverflowError: If they are more than 9.2 million, more than 64 bits hold.
+    """
+    found = int(usd.scaleb(MONEY_DIGITS, EXACT).to_integral_value())
+    if not -_MAX_INTEGER <= found <= _MAX_INTEGER:
+        raise OverflowError(f"{usd} USD are more than a row holds")
+    return found
 
 
 def bucket_of(amount: float) -> int:

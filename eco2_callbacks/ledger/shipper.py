@@ -108,7 +108,7 @@ class Shipper:
                         self._spool.path,
                     )
                 self._backend.reset()
-                pause = min(_MAX_BACKOFF_SECONDS, 0.1 * 2.0**failures)
+                pause = min(_MAX_BACKOFF_SECONDS, 0.1 * 2.0 ** min(failures, 10))
                 # So that many processes do not try at the same moment.
                 self._closing.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311
                 failures += 1

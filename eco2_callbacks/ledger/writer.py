@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 
+from eco2_callbacks.errors import LedgerError
 from eco2_callbacks.ledger.local_file import is_full
 from eco2_callbacks.ledger.rows import Batch
 from eco2_callbacks.ledger.spool import SpoolFullError
@@ -143,6 +145,11 @@ class RecordWriter:
                 try:
                     self._write(pending)
                 except Exception as error:
+                    if not isinstance(error, SpoolFullError | LedgerError | OSError | sqlite3.OperationalError):
+                        # The rows themselves are refused: they would hold back all that follow.
+                        self._pending = None
+                        self._refuse(pending.records)
+                        continue
                     self._fault = "disk_full" if is_full(error) else "overflow"
                     if isinstance(error, SpoolFullError):
                         self._pending = None
@@ -169,6 +176,13 @@ class RecordWriter:
                 if is_first("ledger", "record", type(record).__name__):
                     _logger.exception("A record of type %s cannot be written to the ledger.", type(record).__name__)
         return batch
+
+    def _refuse(self, records: int) -> None:
+        """Count records that the store does not take, while the exception is handled."""
+        for _ in range(records):
+            self._on_failure()
+        if is_first("ledger", self._name, "refused"):
+            _logger.exception("%d records were refused by the ledger and are not kept.", records)
 
     def _lose(self, records: int, reason: LossReason) -> None:
         self._on_lost(records, reason)

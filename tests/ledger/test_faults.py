@@ -11,14 +11,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
-from eco2_callbacks import Eco2CallbackHandler, LedgerSink
+from eco2_callbacks import Cost, Eco2CallbackHandler, LedgerSink, TokenUsage
 from eco2_callbacks.ledger import Period, backend_of, forget_user, make_report, read_status
 from eco2_callbacks.ledger.writer import RecordWriter
 from tests.support.fake_model import COST, FakeModel
@@ -402,3 +404,25 @@ def test_a_lost_record_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureF
     assert losses.lost == {"overflow": 3}
     assert len([record for record in caplog.records if "lost" in record.message]) == 1
     assert os.path.exists(tmp_path / "ledger.db")
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"duration_seconds": float("nan")},
+        {"usage": TokenUsage(input_tokens=2**70)},
+        {"cost": Cost(input_usd=Decimal(10**8))},
+    ],
+    ids=["duration", "tokens", "dollars"],
+)
+def test_a_record_that_no_row_can_hold_is_counted_and_holds_nothing_back(tmp_path: Path, about: dict[str, Any]) -> None:
+    """An impossible number in one record is a failure of that record; the next one is stored."""
+    losses = Losses()
+    with LedgerSink(tmp_path / "ledger.db") as sink:
+        sink.watch(losses)
+        sink.add(msgspec.structs.replace(call(), **about))
+        sink.add(call())
+        assert sink.flush()
+
+    assert losses.lost == {"failure": 1}
+    assert count(tmp_path / "ledger.db", "calls") == count(tmp_path / "ledger.db", "ratings") == 1

@@ -12,13 +12,13 @@ from zoneinfo import ZoneInfo
 
 from eco2_callbacks.ledger.backends.protocol import Rows
 from eco2_callbacks.ledger.columns import MARKING, TABLES
-from eco2_callbacks.ledger.local_file import LocalFile, is_corrupt
+from eco2_callbacks.ledger.local_file import LocalFile
 from eco2_callbacks.ledger.rows import Row, microseconds
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
-__all__ = ["IDENTIFIERS", "SQLiteBackend"]
+__all__ = ["IDENTIFIERS", "SQLiteBackend", "erased"]
 
 _HOUR = 3_600_000_000
 _DAY = timedelta(days=1)
@@ -134,10 +134,6 @@ class SQLiteBackend:
         self.file.close()
         if self._engine is not None:
             self._engine.dispose()
-
-    def is_damaged_by(self, error: BaseException) -> bool:
-        """Return whether the error says that the file is corrupt."""
-        return isinstance(error, sqlite3.Error) and is_corrupt(error)
 
 
 def erased(columns: Sequence[str], row: Row, user_id: str) -> Row:
