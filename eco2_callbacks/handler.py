@@ -188,7 +188,10 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         biller = CallBiller(book, on_failure=failed)
         recorder = Recorder(bill=biller.record, feedback=feedback)
         # Whoever works on threads of its own, the first of which runs what is recorded later.
-        queued = [*([] if self._ledger is None else [self._ledger]), *([self._sinks] if sinks else [])]
+        queued: list[LedgerObserver | SinkObserver] = [
+            *([] if self._ledger is None else [self._ledger]),
+            *([self._sinks] if sinks else []),
+        ]
         observers = (exporter, *queued, self._langsmith)
         queue = RecordQueue(
             recorder=recorder,

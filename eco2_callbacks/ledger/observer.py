@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from eco2_callbacks.ledger.sink import LedgerSink
@@ -39,6 +39,15 @@ class LedgerObserver(RunObserver):
         """Report stored and lost records to a watcher for as long as this observer lives."""
         self._watcher = watcher
         self.sink.watch(watcher)
+
+    @property
+    def is_inline(self) -> bool:
+        """Whether a record must exist when a call returns, because it is durable then."""
+        return self.sink.is_inline
+
+    def run_soon(self, job: Callable[[], None]) -> None:
+        """Run a job on the writer's thread, before the records that come later."""
+        self.sink.run_soon(job)
 
     def on_end(self, run: OpenRun, record: Record | None) -> None:
         """Hand over the record of a run that ended."""

@@ -102,6 +102,15 @@ class LedgerSink:
             self._watch_exit()
         self._writer.submit(record)
 
+    @property
+    def is_inline(self) -> bool:
+        """Whether a record must exist when a call returns, because it is durable then."""
+        return self._writer.is_at_once
+
+    def run_soon(self, job: Callable[[], None]) -> None:
+        """Run a job on the writer's thread, before the records that come later."""
+        self._writer.run_soon(job)
+
     def lag_seconds(self) -> float:
         """Return the age of the oldest record that is not in the backend, 0 if there is none."""
         ages = [at for at in (self._writer.oldest(), self._store.oldest()) if at is not None]

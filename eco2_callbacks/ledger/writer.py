@@ -65,6 +65,7 @@ class RecordWriter:
         self._fault: LossReason = "overflow"
         self._is_scheduled = False
         self._is_closed = False
+        self._failures = 0
         self._closing = threading.Event()
         self._writing = threading.Lock()
         self._worker = BatchWorker(
@@ -95,6 +96,16 @@ class RecordWriter:
                 # The process ends, so that no thread can be started: write here.
                 self._write_waiting()
 
+    @property
+    def is_at_once(self) -> bool:
+        """Whether a record is durable when ``submit`` returns."""
+        return self._is_at_once
+
+    def run_soon(self, job: Callable[[], None]) -> None:
+        """Run a job on the writer's thread, before what comes later is written; at once where there is no thread."""
+        if not self._worker.try_submit(job):
+            job()
+
     def oldest(self) -> float | None:
         """Return when the oldest record that is not durable was taken, in seconds since 1970."""
         if (pending := self._pending) is not None:
@@ -107,6 +118,8 @@ class RecordWriter:
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until every record so far is durable; return whether the time sufficed."""
         until = time.monotonic() + timeout_seconds
+        # What runs before can bring records: they are written after it.
+        self._worker.flush(timeout_seconds)
         if self._waiting or self._pending is not None:
             self._worker.submit(self._write_waiting)
         return self._worker.flush(max(0.0, until - time.monotonic())) and not self._waiting and self._pending is None
@@ -115,9 +128,10 @@ class RecordWriter:
         """Write what waits, as far as the time allows; the rest is lost and counted."""
         if self._is_closed:
             return
-        if self._waiting or self._pending is not None:
-            self._worker.submit(self._write_waiting)
-        self._worker.flush(timeout_seconds)
+        until = time.monotonic() + timeout_seconds
+        # A job that runs now can bring records, and a failed write is tried again.
+        while not self.flush(max(0.0, until - time.monotonic())) and time.monotonic() < until:
+            continue
         self._is_closed = True
         self._closing.set()
         self._worker.close(1.0)
@@ -137,7 +151,6 @@ class RecordWriter:
         """Write batch after batch until none waits."""
         self._is_scheduled = False
         with self._writing:
-            failures = 0
             while not self._closing.is_set():
                 pending = self._pending = self._pending or self._next_batch()
                 if pending is None:
@@ -157,12 +170,14 @@ class RecordWriter:
                         continue
                     if is_first("ledger", self._name, type(error).__name__, self._fault):
                         _logger.exception("The ledger could not be written; it is tried again.")
-                    self._closing.wait(_BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)])
-                    failures += 1
-                else:
-                    self._pending = None
-                    self._fault = "overflow"
-                    failures = 0
+                    self._closing.wait(_BACKOFF_SECONDS[min(self._failures, len(_BACKOFF_SECONDS) - 1)])
+                    self._failures += 1
+                    # As a job of its own, so that others can run before it.
+                    self._is_scheduled = self._worker.try_submit(self._write_waiting)
+                    return
+                self._pending = None
+                self._fault = "overflow"
+                self._failures = 0
 
     def _next_batch(self) -> Batch | None:
         batch: Batch | None = None
