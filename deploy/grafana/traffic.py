@@ -32,7 +32,7 @@ from eco2_callbacks import Budget, Eco2CallbackHandler, run_config
 from graph.app import AGENT_NAME, FEATURES, FEEDBACK, SUBAGENTS, open_graph
 from graph.cli import QUESTIONS
 from graph.clients import CharacterServer
-from graph.replay import DUMMY_KEY, KEYS, clean_environment, provider_environment, replay
+from graph.replay import KEYS, REPLAY_SETTINGS, clean_environment, provider_environment, replay
 from graph.runtime import CASSETTES, Graph
 from graph.state import turn
 
@@ -118,7 +118,7 @@ class Worker:
         path = _recording_with_fault(conversation, self._folder) if conversation.fault else conversation.path
         model = {"ECO2_OPENAI_MODEL": _UNKNOWN} if conversation.fault is Fault.UNKNOWN_MODEL else {}
         with (
-            clean_environment(**dict.fromkeys(KEYS, DUMMY_KEY), **settings),
+            clean_environment(**REPLAY_SETTINGS, **settings),
             replay(path, speed=speed),
             provider_environment(KEYS, **model),
         ):

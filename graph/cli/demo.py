@@ -20,7 +20,7 @@ from graph.cli.figures import Figures
 from graph.cli.summary import summary
 from graph.cli.timeline import Timeline
 from graph.cli.view import ConversationView, legend, live, totals_table, wide_enough
-from graph.replay import DUMMY_KEY, KEYS, CassetteError, ReplayClock, clean_environment
+from graph.replay import REPLAY_SETTINGS, CassetteError, ReplayClock, clean_environment
 from graph.runtime import Runtime
 
 __all__ = ["LEDGER", "PORT", "QUERIES", "QUESTIONS", "default_speed", "run_demo"]
@@ -107,7 +107,7 @@ def run_demo(
             return 1
         try:
             with (
-                clean_environment(**dict.fromkeys(KEYS, DUMMY_KEY), ECO2_PROVIDER=provider, ECO2_LEDGER=ledger),
+                clean_environment(**REPLAY_SETTINGS, ECO2_PROVIDER=provider, ECO2_LEDGER=ledger),
                 runtime.run_services(),
                 runtime.make_handler(
                     Settings.from_env(), sinks=[timeline], registry=registry, clock=clock.seconds, now=clock.now

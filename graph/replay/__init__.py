@@ -9,7 +9,7 @@ Some requests contain the time of day. A recording and its replays use one fixed
 from __future__ import annotations
 
 from graph.replay.clock import ReplayClock
-from graph.replay.environment import DUMMY_KEY, KEYS, clean_environment, provider_environment
+from graph.replay.environment import DUMMY_KEY, KEYS, REPLAY_SETTINGS, clean_environment, provider_environment
 from graph.replay.errors import CassetteError, UnknownRequestError
 from graph.replay.files import recorded_seconds
 from graph.replay.playback import Playback, replay
@@ -18,6 +18,7 @@ from graph.replay.recording import record
 __all__ = [
     "DUMMY_KEY",
     "KEYS",
+    "REPLAY_SETTINGS",
     "CassetteError",
     "Playback",
     "ReplayClock",

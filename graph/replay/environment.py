@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Final
 
-__all__ = ["DUMMY_KEY", "KEYS", "clean_environment", "provider_environment"]
+__all__ = ["DUMMY_KEY", "KEYS", "REPLAY_SETTINGS", "clean_environment", "provider_environment"]
 
 KEYS: Final = (
     "OPENAI_API_KEY",
@@ -22,6 +23,15 @@ KEYS: Final = (
 """The variables with the keys of all recorded providers and services."""
 
 DUMMY_KEY: Final = "replayed-without-a-key"
+
+REPLAY_SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        **dict.fromkeys(KEYS, DUMMY_KEY),
+        # A service that a slow machine replays too late would change the requests that follow.
+        "ECO2_CLIENT_TIMEOUT_SECONDS": "60",
+    }
+)
+"""The variables for a replay."""
 
 # Settings that change requests, hosts or proxies, or that send requests of their own.
 _SETTINGS = re.compile(

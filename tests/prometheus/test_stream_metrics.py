@@ -376,8 +376,9 @@ for number in range(300):
     around = [stream]
     around.append(around)
 del stream, around
-gc.collect()
-print(registry.get_sample_value("chat_stream_active"))
+while (active := registry.get_sample_value("chat_stream_active")) > 0:
+    gc.collect()  # does nothing while the worker's thread is inside a collection
+print(active)
 """
     environment = {**os.environ, **({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)} if multiprocess else {})}
     command = [sys.executable, "-c", program, str(Path(__file__).parents[2])]
