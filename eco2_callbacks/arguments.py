@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -77,7 +78,7 @@ def check_seconds(name: str, value: Any) -> float:
 
 def check_callable(name: str, value: Callable[[], _T], example: str) -> Callable[[], _T]:
     """Return a function without arguments."""
-    if not callable(value):
+    if not callable(value) or not _takes_no_arguments(value):
         raise ConfigError(f"{name}= is {value!r}, wanted a function without arguments; pass one such as {example}.")
     return value
 
@@ -106,6 +107,18 @@ def check_budgets(value: Any) -> Mapping[str, Mapping[str, float]]:
             if not _is_usd(usd):
                 raise ConfigError(f"{name}[{key!r}] is {usd!r}, wanted dollars of 0 or more; pass a number.")
     return budgets
+
+
+def _takes_no_arguments(function: Callable[..., Any]) -> bool:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a function in C that does not say
+        return True
+    try:
+        signature.bind()
+    except TypeError:
+        return False
+    return True
 
 
 def _is_usd(usd: Any) -> bool:

@@ -74,6 +74,14 @@ _HANDLER_MISTAKES: dict[str, tuple[Mapping[str, Any], str]] = {
     "no_sinks": ({"sinks": None}, "sinks= is None, wanted a list of sinks; pass a list."),
     "class_as_sink": ({"sinks": [Records]}, "Records'>, wanted an object; pass Records()."),
     "object_as_sink": ({"sinks": [NoSink()]}, "wanted objects with a plain method emit(record); pass those."),
+    "clock_with_an_argument": (
+        {"clock": lambda moment: moment},
+        "wanted a function without arguments; pass one such as time.monotonic.",
+    ),
+    "now_with_an_argument": (
+        {"now": lambda moment: moment},
+        "wanted a function without arguments; pass one such as l",
+    ),
     "number_as_clock": (
         {"clock": 1.0},
         "clock= is 1.0, wanted a function without arguments; pass one such as time.mono",
