@@ -15,36 +15,29 @@ __all__ = ["is_plain"]
 _NO_FIELDS: Mapping[str, Any] = {}
 
 
-class _HeldMessage:
-    """What billing reads of a message without content blocks: copies, since the application owns the message."""
+class _HeldAnswer:
+    """What billing reads of a result whose only message has no content blocks.
 
-    __slots__ = ("id", "response_metadata", "usage_metadata")
+    It is result, choice and message in one. The dictionaries are copies: the application owns the message.
+    """
+
+    __slots__ = ("id", "llm_output", "response_metadata", "usage_metadata")
     content = ""
     additional_kwargs = _NO_FIELDS
 
-    def __init__(self, message: Any) -> None:
-        self.id = message.id
-        self.usage_metadata = dict(message.usage_metadata)
-        self.response_metadata = dict(message.response_metadata)
-
-
-class _HeldChoice:
-    """The only choice of a held result."""
-
-    __slots__ = ("message",)
-
-    def __init__(self, message: _HeldMessage) -> None:
-        self.message = message
-
-
-class _HeldResult:
-    """A model's result as billing reads it."""
-
-    __slots__ = ("generations", "llm_output")
-
-    def __init__(self, message: _HeldMessage, llm_output: object) -> None:
-        self.generations = [[_HeldChoice(message)]]
+    def __init__(self, message_id: object, usage: dict[str, Any], metadata: dict[str, Any], llm_output: object) -> None:
+        self.id = message_id
+        self.usage_metadata = usage.copy()
+        self.response_metadata = metadata.copy()
         self.llm_output = llm_output
+
+    @property
+    def generations(self) -> list[list[_HeldAnswer]]:
+        return [[self]]
+
+    @property
+    def message(self) -> _HeldAnswer:
+        return self
 
 
 def is_plain(run: OpenRun) -> bool:
@@ -67,14 +60,18 @@ def is_plain(run: OpenRun) -> bool:
 def _hold(call: OpenLLMCall) -> bool:
     """Replace the answer of a call by what billing reads of it, if that is little; return whether it was."""
     result, rules = call.output, call.served.rules
-    if type(result) is not LLMResult or call.last_event is not None or not _is_plain_prompt(call):
+    if type(result) is not LLMResult or call.last_event is not None:
+        return False
+    if rules.bills_prompt_blocks and not all(type(sent.content) is str for sent in call.messages):
         return False
     generations = result.generations
     if len(generations) != 1 or len(generations[0]) != 1:
         return False
     message: Any = getattr(generations[0][0], "message", None)
-    usage = getattr(message, "usage_metadata", None)
-    if type(usage) is not dict or type(message.content) is not str or "total_cost" in usage:
+    usage, metadata = getattr(message, "usage_metadata", None), getattr(message, "response_metadata", None)
+    if type(usage) is not dict or type(metadata) is not dict or "total_cost" in usage:
+        return False
+    if type(message.content) is not str:
         return False
     input_tokens = usage.get("input_tokens")
     if type(input_tokens) is not int or input_tokens <= 0 or type(usage.get("output_tokens")) is not int:
@@ -83,12 +80,7 @@ def _hold(call: OpenLLMCall) -> bool:
         return False
     if call.chunks and not (rules.streams_parts or reports_usage_once(call.chunks)):
         return False
-    call.output = _HeldResult(_HeldMessage(message), result.llm_output)
+    call.output = _HeldAnswer(message.id, usage, metadata, result.llm_output)
     call.messages = call.prompts = ()
     call.chunks, call.texts = [], []
     return True
-
-
-def _is_plain_prompt(call: OpenLLMCall) -> bool:
-    """Return whether the provider bills nothing of the prompt beside its tokens."""
-    return not call.served.rules.bills_prompt_blocks or all(type(sent.content) is str for sent in call.messages)

@@ -40,13 +40,13 @@ class AbandonedCallDetector:
 
     Attributes:
         abandoned: The calls that wait in ``pop_abandoned()``.
+        calls_by_place: The watched calls by the task or thread in which they started.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.abandoned: deque[OpenLLMCall] = deque()
-        # The watched calls by the task or thread in which they started.
-        self._calls_by_place: dict[asyncio.Task[Any] | int, list[OpenLLMCall]] = {}
+        self.calls_by_place: dict[asyncio.Task[Any] | int, list[OpenLLMCall]] = {}
 
     def watch(self, call: OpenLLMCall) -> None:
         """Watch a call that has just opened."""
@@ -57,8 +57,8 @@ class AbandonedCallDetector:
         else:
             place = task
             task.add_done_callback(call.on_task_done)
-        if (calls := self._calls_by_place.get(place)) is None:
-            self._calls_by_place[place] = [call]
+        if (calls := self.calls_by_place.get(place)) is None:
+            self.calls_by_place[place] = [call]
         else:
             calls.append(call)
 
@@ -73,45 +73,45 @@ class AbandonedCallDetector:
         else:
             place = task
             task.remove_done_callback(call.on_task_done)
-        calls = self._calls_by_place.get(place)
+        calls = self.calls_by_place.get(place)
         if calls is not None:
             # Another thread can have closed the call, and removed it, too.
             with suppress(ValueError):
                 calls.remove(call)
             if not calls:
-                self._calls_by_place.pop(place, None)
+                self.calls_by_place.pop(place, None)
 
     def on_end(self, call: OpenLLMCall, outcome: Outcome) -> None:
         """Stop watching a call that ended; a failed prompt of a sync ``generate`` abandons the others."""
         if outcome.status == "error" and call.task is None:
-            for other in self._calls_by_place.get(call.thread_id, ()):
+            for other in self.calls_by_place.get(call.thread_id, ()):
                 if other.parent is None and other.params is call.params and other is not call:
                     self.abandoned.append(other)
         self.unwatch(call)
 
     def on_start(self, run: OpenRun) -> None:
         """Check, before a new run opens, which calls its task or thread has left."""
-        if self._calls_by_place and (calls := self._calls_by_place.get(_place(run))):
+        if calls := self.calls_by_place.get(_place(run)):
             self._check(calls, run)
 
     def on_read(self) -> None:
         """Check, when the metrics are read, the calls of this task or thread, and those of threads that have ended."""
-        if not self._calls_by_place:
+        if not self.calls_by_place:
             return
         task = current_task()
-        self._check(self._calls_by_place.get(threading.get_ident() if task is None else task, ()), None)
+        self._check(self.calls_by_place.get(threading.get_ident() if task is None else task, ()), None)
         alive = {thread.ident for thread in threading.enumerate()}
-        for place in list(self._calls_by_place):
+        for place in list(self.calls_by_place):
             if isinstance(place, int) and place not in alive:
-                self.abandoned.extend(call for call in self._calls_by_place.get(place, ()) if call.stream is None)
+                self.abandoned.extend(call for call in self.calls_by_place.get(place, ()) if call.stream is None)
 
     def clear_after_fork(self) -> None:
         """Watch no call of the parent of a forked child."""
         self.abandoned.clear()
-        for calls in self._calls_by_place.values():
+        for calls in self.calls_by_place.values():
             for call in calls:
                 call.watch = None
-        self._calls_by_place.clear()
+        self.calls_by_place.clear()
 
     def pop_abandoned(self) -> Iterator[OpenLLMCall]:
         """Yield each abandoned call and stop watching it."""

@@ -112,7 +112,11 @@ class RecordQueue(forks.ForkAware):
             self._record(run)
             return
         waiting = self._waiting
-        if self._is_plain(run) and not self._is_needed(run):
+        try:
+            can_wait = self._is_plain(run) and not self._is_needed(run)
+        except Exception:  # a malformed answer can raise anything; billing says what is wrong
+            can_wait = False
+        if can_wait:
             waiting.append(run)
             if not self._is_added:
                 self._is_added = True
@@ -139,6 +143,7 @@ class RecordQueue(forks.ForkAware):
                 self._lock.release()
             self._leave_settler()
         else:
+            self._is_added = True
             self._settler.add_waiting(self)
             self._settler.settle_soon()
 

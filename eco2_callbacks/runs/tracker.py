@@ -251,7 +251,10 @@ class Tracker(forks.ForkAware):
         if run is None:
             return  # attached twice, or closed by the run above
         if isinstance(run, OpenLLMCall) and run.watch is not None:
-            self._abandoned.on_end(run, outcome)
+            if outcome is SUCCESS:
+                self._abandoned.unwatch(run)
+            else:
+                self._abandoned.on_end(run, outcome)
         if run.children:
             unfinished = Outcome("cancelled", outcome.error_type)
             for child in self._runs.close_unfinished_below(run):
@@ -362,7 +365,8 @@ class Tracker(forks.ForkAware):
     def _start(self, run: OpenRun, name: object, tags: Sequence[str] | None) -> None:
         if run.parent is not None or tags or name is not None:
             self._retries.on_start(run, name, tags)
-        self._abandoned.on_start(run)
+        if self._abandoned.calls_by_place:
+            self._abandoned.on_start(run)
         evicted = self._runs.add(run)
         if isinstance(run, OpenNodeRun):
             _mark_parallel(run)

@@ -280,7 +280,7 @@ async def test_nothing_is_kept_of_calls_that_ended(handler: Eco2CallbackHandler)
     task = await asyncio.create_task(work())
 
     detector = handler._tracker._abandoned
-    assert (detector._calls_by_place, list(detector.abandoned)) == ({}, [])
+    assert (detector.calls_by_place, list(detector.abandoned)) == ({}, [])
     assert not task._callbacks
 
 
