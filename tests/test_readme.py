@@ -28,9 +28,9 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 
-def rows(heading: str) -> list[list[str]]:
+def rows(heading: str, page: str = README) -> list[list[str]]:
     """Return the cells of the tables below a heading."""
-    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    section = page.split(f"\n## {heading}\n")[1].split("\n## ", maxsplit=1)[0]
     lines = [line for line in section.splitlines() if line.startswith("| `")]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
 
@@ -72,10 +72,12 @@ def test_every_setting_is_in_the_table() -> None:
 
 
 def test_every_setting_of_the_graph_is_in_its_table() -> None:
-    """Each variable that the chat worker reads is explained, and none that it does not read."""
+    """Each variable that the chat worker or a server reads is explained, and none that it does not read."""
     code = "".join(path.read_text() for path in sorted((ROOT / "graph").rglob("*.py")))
     read = set(re.findall(r"\b(?:ECO2_[A-Z_]*[A-Z]|[A-Z_]+_(?:API|SERVICE)_KEY)\b", code))
-    named = {name for first, *_ in rows("The chat worker") for name in re.findall(r"`([A-Z0-9_]{6,})`", first)}
+    serving = rows("Settings", (ROOT / "docs" / "serving.md").read_text())
+    tables = [*rows("The chat worker"), *serving]
+    named = {name for first, *_ in tables for name in re.findall(r"`([A-Z0-9_]{6,})`", first)}
 
     assert named == read - {"LANGSMITH_API_KEY"}  # which the demo prints
     assert "`ECO2_PROVIDER_<NODE>`" in README

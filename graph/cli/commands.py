@@ -1,4 +1,4 @@
-"""The commands: ``demo`` replays conversations, ``chat`` asks one question, ``worker`` serves many requests."""
+"""The commands: ``demo`` and ``chat`` show conversations; ``serve``, ``api`` and ``worker`` are servers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from graph.cli.chat import run_chat
+from graph.cli.dead_letters import run_dead_letters
 from graph.cli.demo import LEDGER, PORT, QUESTIONS, run_demo
 from graph.runtime import Runtime
-from graph.worker import run_worker
+from graph.serving import ServeOptions, run_server
 
 __all__ = ["main"]
+
+_ROLES = ("serve", "api", "worker")
 
 
 def main(argv: Sequence[str] | None = None, *, runtime: Runtime | None = None) -> int:
@@ -36,8 +39,10 @@ def main(argv: Sequence[str] | None = None, *, runtime: Runtime | None = None) -
     try:
         if options.command == "chat":
             return run_chat(runtime, options.message, image=options.image, session=options.session)
-        if options.command == "worker":
-            return run_worker(runtime)
+        if options.command in _ROLES:
+            return run_server(runtime, _serve_options(options))
+        if options.command == "dead-letters":
+            return run_dead_letters(job_ids=options.job, replay=options.replay)
         return run_demo(
             runtime,
             intents=options.intent or tuple(QUESTIONS),
@@ -75,8 +80,32 @@ def _parser() -> argparse.ArgumentParser:
     chat.add_argument("message", help="the question")
     chat.add_argument("--image", type=Path, metavar="FILE", help="an image: JPEG, PNG or WebP")
     chat.add_argument("--session", metavar="ID", help="the conversation to continue")
-    commands.add_parser("worker", help="take jobs from Redis until SIGTERM")
+    serve = commands.add_parser("serve", help="API, worker and streams in one process, without other servers")
+    serve.add_argument("--replay", action="store_true", help="answer from the recordings: no keys, no network")
+    serve.add_argument("--speed", type=_speed, default=1.0, metavar="TIMES", help="of the recordings; 1 is real time")
+    api = commands.add_parser("api", help="the API alone; jobs go to RabbitMQ, streams come from Redis")
+    worker = commands.add_parser("worker", help="the worker alone: take jobs from RabbitMQ until SIGTERM")
+    for server in (serve, api):
+        server.add_argument("--host", default="127.0.0.1", help="beyond the loopback only with authentication")
+        server.add_argument("--port", type=_port, default=8000, help="port of the API (8000)")
+    for server in (serve, api, worker):
+        server.add_argument("--metrics-port", type=_port, metavar="PORT", help="port of /metrics (ECO2_METRICS_PORT)")
+    letters = commands.add_parser("dead-letters", help="list the jobs in the dead-letter queue, or run them again")
+    letters.add_argument("--replay", action="store_true", help="put them back into the queue")
+    letters.add_argument("--job", action="append", metavar="ID", help="only this job; may be repeated")
     return parser
+
+
+def _serve_options(options: argparse.Namespace) -> ServeOptions:
+    if options.command == "worker":
+        return ServeOptions(role="worker", metrics_port=options.metrics_port)
+    return ServeOptions(
+        role=options.command,
+        host=options.host,
+        port=options.port,
+        metrics_port=options.metrics_port,
+        replay_speed=options.speed if getattr(options, "replay", False) else None,
+    )
 
 
 def _port(text: str) -> int:

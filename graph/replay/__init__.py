@@ -11,7 +11,7 @@ from __future__ import annotations
 from graph.replay.clock import ReplayClock
 from graph.replay.environment import DUMMY_KEY, KEYS, REPLAY_SETTINGS, clean_environment, provider_environment
 from graph.replay.errors import CassetteError, UnknownRequestError
-from graph.replay.files import recorded_seconds
+from graph.replay.files import join_cassettes, recorded_seconds
 from graph.replay.playback import Playback, replay
 from graph.replay.recording import record
 
@@ -24,6 +24,7 @@ __all__ = [
     "ReplayClock",
     "UnknownRequestError",
     "clean_environment",
+    "join_cassettes",
     "provider_environment",
     "record",
     "recorded_seconds",

@@ -12,13 +12,15 @@ import vcr
 import yaml
 from vcr.serialize import deserialize, serialize
 
+from graph.replay.errors import CassetteError
 from graph.replay.matching import MATCH_ON
 from graph.replay.pacing import last_offset_seconds
 from graph.replay.redaction import redact_request, redact_response
 
-__all__ = ["cassette_recorder", "recorded_at", "recorded_seconds"]
+__all__ = ["cassette_recorder", "join_cassettes", "recorded_at", "recorded_seconds"]
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_FAST_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def cassette_recorder(secrets: Callable[[], Sequence[str]], now: str = "") -> Any:
@@ -52,6 +54,20 @@ def recorded_at(path: Path) -> str:
     with path.open(encoding="utf-8") as lines:
         head = yaml.safe_load("".join(itertools.islice(lines, 2)))
     return str(head.get("recorded_at") or "")
+
+
+def join_cassettes(paths: Sequence[Path], target: Path) -> None:
+    """Write the conversations of several recordings into one file, since a replay uses one.
+
+    Raises:
+        CassetteError: If there is none.
+    """
+    if not paths:
+        raise CassetteError("There are no recordings to replay. Record them: python -m tests.support.record_cassettes")
+    cassettes = [yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER) for path in paths]  # noqa: S506 # a safe one
+    interactions = [interaction for cassette in cassettes if cassette for interaction in cassette["interactions"]]
+    joined = {**(cassettes[0] or {}), "interactions": interactions}
+    target.write_text(yaml.dump(joined, Dumper=_FAST_DUMPER, allow_unicode=True, sort_keys=False), encoding="utf-8")
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc] # untyped

@@ -24,7 +24,7 @@ __all__ = ["Playback", "replay"]
 
 
 @contextmanager
-def replay(path: Path, *, speed: float | None = None) -> Iterator[Playback]:
+def replay(path: Path, *, speed: float | None = None, repeats: bool = False) -> Iterator[Playback]:
     """Answer all HTTP from the cassette during the block, and refuse requests that it does not contain.
 
     Keys, settings and endpoints of the shell have no effect.
@@ -32,6 +32,7 @@ def replay(path: Path, *, speed: float | None = None) -> Iterator[Playback]:
     Args:
         path: The cassette.
         speed: 1 replays in real time, 10 ten times as fast; None does not wait.
+        repeats: Answer a request any number of times, for a server; a refused request then fails by itself only.
 
     Raises:
         CassetteError: If the file does not exist.
@@ -44,7 +45,7 @@ def replay(path: Path, *, speed: float | None = None) -> Iterator[Playback]:
     with (
         provider_environment(ECO2_NOW=recorded_at(path), **dict.fromkeys(KEYS, DUMMY_KEY)),
         cassette_recorder(lambda: (DUMMY_KEY,)).use_cassette(
-            path, record_mode="none", allow_playback_repeats=False
+            path, record_mode="none", allow_playback_repeats=repeats
         ) as cassette,
         transports_handled_by(playback := Playback(path, cassette, speed)),
     ):
@@ -53,10 +54,11 @@ def replay(path: Path, *, speed: float | None = None) -> Iterator[Playback]:
         except UnknownRequestError:
             raise
         except Exception as error:
-            if playback.refused:
+            if playback.refused and not repeats:
                 raise UnknownRequestError(path, playback.refused) from error
             raise
-        playback.check()
+        if not repeats:
+            playback.check()
 
 
 class Playback:

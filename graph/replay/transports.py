@@ -27,8 +27,13 @@ class Handler(Protocol):
 
 @contextmanager
 def transports_handled_by(handler: Handler) -> Iterator[None]:
-    """Send every request of both libraries to the handler during the block."""
+    """Send every request of both libraries to the handler during the block.
+
+    google-genai prefers aiohttp where it is installed, and has no setting against it; it uses httpx in this block.
+    Tested with google-genai 3.6.
+    """
     with ExitStack() as stack:
+        stack.enter_context(mock.patch("google.genai._api_client.has_aiohttp", new=False))
         for library in (httpx, httpx2):
             for transport, method, handle in (
                 (library.HTTPTransport, "handle_request", handler.handle),

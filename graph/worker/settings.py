@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from graph.errors import GraphConfigError
+from graph.jobs import whole_number
 
 __all__ = ["WorkerSettings", "read_secret_files"]
 
-_SCHEMES = ("redis://", "rediss://", "unix://")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]+")  # a mounted Secret also contains the kubelet's links
 
 
@@ -21,16 +21,19 @@ class WorkerSettings:
     """The worker's settings.
 
     Attributes:
-        redis_url: The Redis of jobs and tokens, ``ECO2_REDIS_URL``. Not shown, as it may contain a password.
-        metrics_port: The port of metrics and health checks, ``ECO2_METRICS_PORT``.
         grace_seconds: How long running jobs may continue after a stop signal, ``ECO2_GRACE_SECONDS``.
         concurrency: The maximum number of concurrent jobs, ``ECO2_WORKER_CONCURRENCY``.
+        lease_seconds: How long a run counts as alive without a sign of its worker, ``ECO2_LEASE_SECONDS``. A job of a
+            dead worker starts again after at most that time.
+        max_shared_crashes: A job that was running in more crashes than this runs alone, ``ECO2_MAX_SHARED_CRASHES``.
+        max_crashes_alone: After so many crashes alone a job is poison, ``ECO2_MAX_CRASHES_ALONE``.
     """
 
-    redis_url: str = field(default="redis://127.0.0.1:6379/0", repr=False)
-    metrics_port: int = 9464
     grace_seconds: int = 25
     concurrency: int = 8
+    lease_seconds: int = 3
+    max_shared_crashes: int = 1
+    max_crashes_alone: int = 2
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> WorkerSettings:
@@ -41,19 +44,12 @@ class WorkerSettings:
         """
         environ = os.environ if environ is None else environ
         default = cls()
-        url = environ.get("ECO2_REDIS_URL", "").strip() or default.redis_url
-        if not url.startswith(_SCHEMES):
-            # The rest may contain a password; without a scheme, any part of it may.
-            begin = repr(url.partition("://")[0]) if "://" in url else "no scheme"
-            raise GraphConfigError(
-                f"ECO2_REDIS_URL begins with {begin}, wanted 'redis://host:port/database', 'rediss://...' or "
-                "'unix://...'; correct it or unset it."
-            )
         return cls(
-            redis_url=url,
-            metrics_port=_whole_number(environ, "ECO2_METRICS_PORT", default.metrics_port, range(65536)),
-            grace_seconds=_whole_number(environ, "ECO2_GRACE_SECONDS", default.grace_seconds, range(3601)),
-            concurrency=_whole_number(environ, "ECO2_WORKER_CONCURRENCY", default.concurrency, range(1, 1001)),
+            grace_seconds=whole_number(environ, "ECO2_GRACE_SECONDS", default.grace_seconds, range(3601)),
+            concurrency=whole_number(environ, "ECO2_WORKER_CONCURRENCY", default.concurrency, range(1, 1001)),
+            lease_seconds=whole_number(environ, "ECO2_LEASE_SECONDS", default.lease_seconds, range(1, 301)),
+            max_shared_crashes=whole_number(environ, "ECO2_MAX_SHARED_CRASHES", default.max_shared_crashes, range(11)),
+            max_crashes_alone=whole_number(environ, "ECO2_MAX_CRASHES_ALONE", default.max_crashes_alone, range(1, 11)),
         )
 
 
@@ -78,14 +74,3 @@ def read_secret_files(environ: MutableMapping[str, str]) -> None:
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise GraphConfigError(f"The secret {path} cannot be read: {reason}; correct or remove it.") from error
-
-
-def _whole_number(environ: Mapping[str, str], name: str, default: int, allowed: range) -> int:
-    value = environ.get(name, "").strip()
-    if not value:
-        return default
-    if not value.isdecimal() or int(value) not in allowed:
-        raise GraphConfigError(
-            f"{name} is {value!r}, wanted a whole number from {allowed[0]} to {allowed[-1]}; correct it or unset it."
-        )
-    return int(value)

@@ -1,32 +1,26 @@
-"""Runs jobs from Redis through the graph, several at once, and publishes their tokens."""
+"""Takes jobs from the queue, decides for each whether it may run, and stops in order."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import socket
-import time
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from datetime import UTC, datetime
 from uuid import uuid4
 
-from pydantic import ValidationError
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
 from eco2_callbacks import Eco2CallbackHandler, LangSmithTelemetry
+from graph.jobs import MAX_DELIVERIES, DeadReason, Delivery, Job, JobMetrics, JobQueue, Verdict
 from graph.runtime import Graph, Runtime
-from graph.worker.jobs import Entry, Job, JobQueue
+from graph.streams import START, Claim, JobStore, NewJob, StoreUnavailableError, StreamEvent
+from graph.worker.answering import Answering
+from graph.worker.run_events import RunRecords
 from graph.worker.settings import WorkerSettings
-from graph.worker.tokens import StreamEvents, TokenStream
+from graph.worker.slots import JobSlots
 
-__all__ = ["RECLAIM_SECONDS", "Worker"]
+__all__ = ["Worker"]
 
-RECLAIM_SECONDS = 60.0
-_RETRY_SECONDS = 1.0  # before the next attempt after a Redis error
-_CANCEL_SECONDS = 5.0  # for cancelled jobs to publish their last entry
-_STUCK_SECONDS = 60.0
+_RETRY_SECONDS = 0.2  # while the store does not answer
 
 _logger = logging.getLogger(__name__)
 
@@ -37,11 +31,14 @@ class Worker:
     Args:
         runtime: Creates the turns.
         graph: The graph.
-        handler: The telemetry handler.
-        redis: A client without decoding.
+        handler: The telemetry handler; ``records`` is one of its sinks.
+        records: Receives the handler's records.
+        store: Job state and streams.
+        queue: The queue.
         settings: The worker's settings.
+        metrics: The metrics of jobs.
         environment: The deployment environment, a tag of each trace.
-        reclaim_seconds: How long a job may go without a heartbeat before it is reassigned.
+        max_wait_seconds: A job that waited longer is not run any more.
     """
 
     def __init__(
@@ -49,22 +46,33 @@ class Worker:
         runtime: Runtime,
         graph: Graph,
         handler: Eco2CallbackHandler,
-        redis: Redis,
+        records: RunRecords,
+        store: JobStore,
+        queue: JobQueue,
         settings: WorkerSettings,
+        metrics: JobMetrics,
         *,
         environment: str = "",
-        reclaim_seconds: float = RECLAIM_SECONDS,
+        max_wait_seconds: float = 900.0,
     ) -> None:
-        self._runtime, self._graph, self._handler, self._redis = runtime, graph, handler, redis
-        self._settings = settings
-        self._telemetry = LangSmithTelemetry(handler, environment=environment)
-        self._reclaim_seconds = reclaim_seconds
-        consumer = f"{socket.gethostname()}-{uuid4().hex[:8]}"
-        self._queue = JobQueue(redis, consumer=consumer, reclaim_seconds=reclaim_seconds)
-        self._running: dict[bytes, asyncio.Task[None]] = {}
-        self._stop = asyncio.Event()
-        self._last_beat = time.monotonic()
-        self._failing = False
+        self._handler, self._store, self._queue = handler, store, queue
+        self._settings, self._metrics, self._max_wait_seconds = settings, metrics, max_wait_seconds
+        self._slots = JobSlots(settings.concurrency)
+        self._stop, self._out_of_grace = asyncio.Event(), asyncio.Event()
+        self._running: dict[str, asyncio.Event] = {}
+        self._owner = f"{socket.gethostname()}-{uuid4().hex[:8]}"
+        self._answering = Answering(
+            runtime=runtime,
+            graph=graph,
+            handler=handler,
+            records=records,
+            telemetry=LangSmithTelemetry(handler, environment=environment),
+            store=store,
+            metrics=metrics,
+            owner=self._owner,
+            lease_seconds=settings.lease_seconds,
+            out_of_grace=self._out_of_grace,
+        )
 
     def stop(self) -> None:
         """Take no more jobs. Running jobs get the grace period."""
@@ -75,136 +83,129 @@ class Worker:
         """Whether :meth:`stop` was called."""
         return self._stop.is_set()
 
-    def stuck(self) -> str:
-        """Return why the process should be restarted, ``""`` if it should not."""
-        silent_seconds = time.monotonic() - self._last_beat
-        return f"the event loop has been blocked for {silent_seconds:.0f} s" if silent_seconds > _STUCK_SECONDS else ""
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for a slot here."""
+        return self._slots.waiting
 
     async def run(self) -> None:
         """Run jobs until :meth:`stop`, then until the running jobs end or the grace period is over."""
-        stopped = asyncio.create_task(self._stop.wait())
-        heartbeats = asyncio.create_task(self._send_heartbeats())
+        grace = asyncio.create_task(self._end_grace())
         try:
-            while not self.stopping:
-                if len(self._running) >= self._settings.concurrency:
-                    await asyncio.wait({stopped, *self._running.values()}, return_when=asyncio.FIRST_COMPLETED)
-                else:
-                    await self._start_next()
-            await self._drain()
+            await self._queue.listen(self._stop, concurrency=self._settings.concurrency)
         finally:
-            for task in (stopped, heartbeats):
-                task.cancel()
-            await asyncio.gather(stopped, heartbeats, return_exceptions=True)
+            grace.cancel()
 
-    async def _start_next(self) -> None:
-        """Start the next job if there is one. After any error, wait before the next attempt."""
-        try:
-            entry = await self._queue.next_job()
-            if entry is not None and self.stopping:
-                await self._queue.hand_back(entry.entry_id)
-                return
-        except Exception as error:
-            if not self._failing:
-                self._failing = True
-                _logger.error("Cannot take jobs: %s.", error, exc_info=_is_unexpected(error))
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), _RETRY_SECONDS)
-            return
-        if self._failing:
-            self._failing = False
-            _logger.info("Taking jobs again.")
-        # After a long outage of Redis, this worker may receive its own job again.
-        if entry is not None and entry.entry_id not in self._running:
-            task = asyncio.create_task(self._run_entry(entry))
-            self._running[entry.entry_id] = task
-            task.add_done_callback(lambda _: self._running.pop(entry.entry_id))
-
-    async def _run_entry(self, entry: Entry) -> None:
-        """Run one job and acknowledge it, even if it failed. Only a Redis error leaves it in the queue."""
-        name = entry.entry_id.decode()
-        try:
-            try:
-                job = Job.model_validate_json(entry.content)
-            except ValidationError as error:
-                _logger.error("The job in entry %s is invalid and is dropped: %s.", name, _describe(error))
+    async def run_job(self, job: Job, delivery: Delivery) -> Verdict:
+        """Run one delivered job, unless it has its outcome or another worker runs it; return the message's verdict."""
+        described = job.described()
+        if (running := self._running.get(job.job_id)) is not None:
+            await running.wait()  # delivered again after a lost connection, while it runs here
+        alone = False
+        while not self.stopping:
+            async with self._slots.take(alone=alone):
+                claim = await self._claim(described, alone=alone)
+                if claim is None or self.stopping:
+                    if claim is not None and claim.outcome == "started":
+                        await self._store.hand_back(job.job_id, claim.run, owner=self._owner)
+                    break
+                if claim.outcome == "finished":
+                    return "ack"
+                if claim.outcome == "started":
+                    return await self._run_claimed(job, claim, delivery)
+            if claim.outcome == "suspect":
+                alone = True
+            elif delivery.is_repeated:
+                # The other worker may be alive, with a lost connection to the queue.
+                await self._sleep(min(claim.held_seconds, 1.0) + 0.05)
             else:
-                await self._run_job(job, exhausted=entry.exhausted)
-            await self._queue.acknowledge(entry.entry_id)
-        except Exception as error:
-            _logger.error("The job in entry %s stays in the queue: %s.", name, error, exc_info=_is_unexpected(error))
+                _logger.info("Job %s was sent twice; the first one runs.", job.job_id)
+                return "ack"
+        return await self._refuse(described)
 
-    async def _run_job(self, job: Job, *, exhausted: bool) -> None:
-        stream = TokenStream(self._redis, job.job_id, published=self._handler.stream_metrics.published)
-        try:
-            await stream.begin()
-            if exhausted:
-                _logger.error("Job %s is dropped: every worker that started it crashed.", job.job_id)
-                await stream.failed("abandoned")
-                return
-            state = await self._answer(job, stream)
-        except asyncio.CancelledError:
-            _logger.warning("Job %s is cancelled: the grace period is over.", job.job_id)
-            await stream.failed("cancelled")
-        except RedisError:
-            raise
-        except Exception as error:
-            _logger.exception("Job %s failed.", job.job_id)
-            await stream.failed(type(error).__name__)
-        else:
-            await stream.done(state.get("answer", ""), state.get("images", ()))
+    async def bury_malformed(self, job_id: str | None, reason: str) -> None:
+        """Answer the reader of a message that is no job, and count it."""
+        self._metrics.dead("malformed")
+        if job_id is None:
+            return
+        job = NewJob(job_id=job_id, accepted_at=datetime.now(UTC))
+        data = {"type": "malformed", "title": "The job is malformed", "detail": reason, "usd": "0"}
+        await self._store.finish(job, "dead", StreamEvent(START, "error", data))
 
-    async def _answer(self, job: Job, stream: TokenStream) -> Mapping[str, Any]:
-        """Run the graph, publish its events meanwhile, and return its final state."""
-        config = self._telemetry.run_config(
-            job_id=job.job_id,
-            session_id=job.session_id or job.job_id,
-            user_id=job.user_id,
-            tenant_id=job.tenant_id,
-        )
-        events = StreamEvents()
-        config["callbacks"] = [self._handler, events]
-        running = asyncio.create_task(
-            self._graph.ainvoke(self._runtime.make_turn(job.message, image=job.image), config)
-        )
-        running.add_done_callback(lambda _: events.close())
-        try:
-            async for event in events:
-                await stream.add(event)
-            return await running
-        finally:  # without a reader, the rest of the answer would cost money for nothing
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-
-    async def _send_heartbeats(self) -> None:
-        """Send heartbeats of the running jobs, and record that the event loop is alive."""
+    async def _claim(self, job: NewJob, *, alone: bool) -> Claim | None:
+        """Claim a job as soon as the store answers; None when the worker stops before."""
         while True:
-            self._last_beat = time.monotonic()
-            if self._running:
-                try:
-                    await self._queue.heartbeat(tuple(self._running))
-                except Exception as error:
-                    _logger.warning("Heartbeat failed, running jobs may be reassigned: %s.", error)
-            await asyncio.sleep(self._reclaim_seconds / 4)
+            try:
+                return await self._store.claim(
+                    job,
+                    owner=self._owner,
+                    alone=alone,
+                    lease_seconds=self._settings.lease_seconds,
+                    max_shared_crashes=self._settings.max_shared_crashes,
+                )
+            except StoreUnavailableError as error:
+                _logger.warning("Job %s waits for the store: %s.", job.job_id, error)
+                if await self._sleep(_RETRY_SECONDS):
+                    return None
 
-    async def _drain(self) -> None:
-        if tasks := set(self._running.values()):
-            _logger.info("Stopping; running jobs: %d.", len(tasks))
-            _, late = await asyncio.wait(tasks, timeout=self._settings.grace_seconds)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late, timeout=_CANCEL_SECONDS)
+    async def _run_claimed(self, job: Job, claim: Claim, delivery: Delivery) -> Verdict:
+        waited_seconds = (datetime.now(UTC) - (claim.accepted_at or job.described().accepted_at)).total_seconds()
+        if claim.run == 1:
+            self._metrics.started(waited_seconds)
+        else:
+            self._metrics.redelivered()
+            _logger.warning("Job %s: run %d starts after %d crashes.", job.job_id, claim.run, claim.crashes)
+        if claim.dead_run:
+            await self._mark_dead_run(job, claim)
+        if claim.crashes_alone >= self._settings.max_crashes_alone or delivery.count >= MAX_DELIVERIES:
+            return await self._bury(job, claim, "poison", "Every worker that ran this job crashed")
+        if claim.run == 1 and waited_seconds > self._max_wait_seconds:
+            return await self._bury(job, claim, "expired", "The job waited too long")
+        done = self._running[job.job_id] = asyncio.Event()
+        self._metrics.busy.set(self._slots.busy)
         try:
-            await self._queue.leave()
-        except Exception as error:
-            _logger.warning("Cannot leave the consumer group: %s.", error)
+            ending = await self._answering.run(job, claim)
+        finally:
+            del self._running[job.job_id]
+            done.set()
+            self._metrics.busy.set(self._slots.busy - 1)
+        if ending != "handed_back":
+            return "ack"
+        _logger.warning("Job %s is handed back: the grace period is over.", job.job_id)
+        return await self._refuse(job.described())
 
+    async def _bury(self, job: Job, claim: Claim, reason: DeadReason, title: str) -> Verdict:
+        """Tell the reader, and move the job to the dead-letter queue."""
+        _logger.error("Job %s becomes a dead letter (%s): %s.", job.job_id, reason, title)
+        publisher = self._answering.publisher(job.described(), claim)
+        try:
+            written = await publisher.finish("error", "dead", usd=claim.usd, type=reason, title=title)
+        finally:
+            await publisher.stop()
+        if written:
+            self._metrics.dead(reason)
+        return "dead" if written else "ack"
 
-def _is_unexpected(error: Exception) -> bool:
-    return not isinstance(error, RedisError)
+    async def _mark_dead_run(self, job: Job, claim: Claim) -> None:
+        """Record that an earlier run died, so that its calls in the ledger are explained."""
+        _logger.error("Job %s: the worker of run %d died.", job.job_id, claim.dead_run)
 
+    async def _refuse(self, job: NewJob) -> Verdict:
+        """Hand a job back. Without a durable queue nobody runs it again, so its reader is told."""
+        if not self._queue.is_durable:
+            data = {"type": "stopped", "title": "The server stops", "usd": "0"}
+            await self._store.finish(job, "error", StreamEvent(START, "error", data))
+        return "requeue"
 
-def _describe(error: ValidationError) -> str:
-    """Return why a job is invalid, without its content."""
-    lines = error.errors(include_url=False, include_input=False, include_context=False)
-    return "; ".join(f"{'.'.join(map(str, line['loc'])) or 'job'}: {line['msg']}" for line in lines)
+    async def _sleep(self, seconds: float) -> bool:
+        """Wait; return whether the worker stops."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+        return self.stopping
+
+    async def _end_grace(self) -> None:
+        await self._stop.wait()
+        _logger.info("Stopping; running jobs: %d.", self._slots.busy)
+        await asyncio.sleep(self._settings.grace_seconds)
+        self._out_of_grace.set()

@@ -16,9 +16,11 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from graph.jobs import QueueSettings
 from graph.replay import KEYS
+from graph.serving.http import bind
+from graph.serving.ops import serve_ops
 from graph.worker import WorkerSettings
-from graph.worker.health import serve_health
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -100,34 +102,41 @@ def addresses(compose: dict[str, Any]) -> Iterator[str]:
 
 
 def settings(compose: dict[str, Any]) -> Iterator[str]:
-    """The worker reads all its variables and secrets, and their values are valid."""
-    worker = compose["services"]["worker"]
-    environment, code = worker["environment"], sources()
-    for name in environment:
-        if name not in BY_OPENTELEMETRY and f'"{name}"' not in code and f"`{name}`" not in code:
-            yield f"worker: nothing reads {name}"
-    for secret in worker["secrets"]:
-        if secret not in {*KEYS, "LANGSMITH_API_KEY"}:
-            yield f"worker: nothing reads the secret {secret}"
-    settings = WorkerSettings.from_env(environment)
-    if ("worker", settings.metrics_port) not in set(listening(compose)):
-        yield f"worker: its port {settings.metrics_port} is not published"
-    if int(worker["stop_grace_period"].removesuffix("s")) < settings.grace_seconds + 10:
-        yield "worker: is killed before its grace period ends"
+    """API and worker read all their variables and secrets, and the values are valid."""
+    code = sources()
+    for server in ("api", "worker"):
+        service = compose["services"][server]
+        environment = service["environment"]
+        for name in environment:
+            if name not in BY_OPENTELEMETRY and f'"{name}"' not in code and f"`{name}`" not in code:
+                yield f"{server}: nothing reads {name}"
+        for secret in service["secrets"]:
+            if secret not in {*KEYS, "LANGSMITH_API_KEY", Path(environment.get("ECO2_API_TOKENS_FILE", "")).name}:
+                yield f"{server}: nothing reads the secret {secret}"
+        QueueSettings.from_env(environment).check_shared()
+        if (server, int(environment["ECO2_METRICS_PORT"])) not in set(listening(compose)):
+            yield f"{server}: its port {environment['ECO2_METRICS_PORT']} is not published"
+        grace_seconds = WorkerSettings.from_env(environment).grace_seconds
+        if int(service["stop_grace_period"].removesuffix("s")) < grace_seconds + 10:
+            yield f"{server}: is killed before its grace period ends"
 
 
 def image(compose: dict[str, Any]) -> Iterator[str]:
-    """The worker's image runs the worker, not as root, with the port and extras of the settings."""
+    """The image runs both servers, not as root, with the ports and extras that they need."""
     lines = (DEPLOY / "Containerfile").read_text().splitlines()
     instructions = {word: [line.partition(" ")[2] for line in lines if line.startswith(f"{word} ")] for word in _WORDS}
-    if json.loads(instructions["ENTRYPOINT"][-1])[-2:] != ["graph", "worker"]:
+    if json.loads(instructions["ENTRYPOINT"][-1])[-1:] != ["graph"]:
         yield f"worker: the image runs {instructions['ENTRYPOINT'][-1]}"
-    port = str(WorkerSettings.from_env(compose["services"]["worker"]["environment"]).metrics_port)
-    if instructions["EXPOSE"] != [port]:
-        yield f"worker: the image exposes {', '.join(instructions['EXPOSE'])}, not {port}"
+    for server in ("api", "worker"):
+        service = compose["services"][server]
+        if service["command"][0] != server:
+            yield f"{server}: its command is {service['command']}"
+        for _, port in ((name, port) for name, port in listening(compose) if name == server):
+            if str(port) not in instructions["EXPOSE"][-1].split():
+                yield f"{server}: the image exposes {instructions['EXPOSE'][-1]}, not {port}"
     if not instructions["USER"] or instructions["USER"][-1].startswith(("0", "root")):
         yield "worker: the image runs as root"
-    for extra in ("graph", "otel"):
+    for extra in ("graph", "serve", "otel"):
         if not all(f"--extra {extra}" in line for line in instructions["RUN"] if line.startswith("uv sync")):
             yield f"worker: the image lacks the extra {extra}"
 
@@ -182,7 +191,7 @@ def target_of(secret: str | dict[str, str]) -> str:
 
 def listening(compose: dict[str, Any]) -> Iterator[tuple[str, int]]:
     """Yield the services' host names with their ports."""
-    own = {"redis": [6379], "jaeger": [4318, 13133]}  # not published
+    own = {"redis": [6379], "rabbitmq": [5672], "jaeger": [4318, 13133]}  # not published
     for name, service in compose["services"].items():
         ports = [int(port.rpartition(":")[2]) for port in service.get("ports", [])]
         yield from ((name, port) for port in (*ports, *own.get(name, [])))
@@ -197,13 +206,14 @@ def named_addresses(compose: dict[str, Any]) -> Iterator[tuple[str, tuple[str, i
     for path in (DEPLOY / "grafana/provisioning/datasources").glob("*.y*ml"):
         for source in yaml.safe_load(path.read_text())["datasources"]:
             yield path.name, host_and_port(source["url"])
-    for name, value in compose["services"]["worker"]["environment"].items():
-        if "://" in value:
-            yield f"worker, {name}", host_and_port(value)
+    for server in ("api", "worker"):
+        for name, value in compose["services"][server]["environment"].items():
+            if "://" in value and not value.startswith("sqlite:"):
+                yield f"{server}, {name}", host_and_port(value)
 
 
 def host_and_port(url: str) -> tuple[str, int]:
-    (found,) = re.findall(r"^\w+://([\w.-]+):(\d+)", url)
+    (found,) = re.findall(r"^\w+://(?:[^/@]*@)?([\w.-]+):(\d+)", url)
     return found[0], int(found[1])
 
 
@@ -284,6 +294,12 @@ def _set(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:
             "worker, ECO2_REDIS_URL: nothing listens on cache:6379",
         ),
         (
+            _set("api", "environment", "ECO2_AMQP_URL", to="amqp://guest:guest@broker:5672/"),
+            "api, ECO2_AMQP_URL: nothing listens on broker:5672",
+        ),
+        (_set("api", "command", to=["worker"]), "api: its command is ['worker']"),
+        (_set("api", "secrets", to=["tokens"]), "api: nothing reads the secret tokens"),
+        (
             _set("worker", "environment", "ECO2_METRICS_PORT", to="9000"),
             "worker: its port 9000 is not published",
         ),
@@ -310,7 +326,8 @@ def test_the_worker_s_health_check_follows_its_readiness(compose: dict[str, Any]
     kind, program, *arguments = compose["services"]["worker"]["healthcheck"]["test"]
     assert (kind, program) == ("CMD", "python")
 
-    with serve_health(0, CollectorRegistry(), alive=lambda: "", ready=lambda: wrong) as port:
+    listening = bind("127.0.0.1", 0)
+    with listening, serve_ops(listening, CollectorRegistry(), alive=lambda: "", ready=lambda: wrong) as port:
         command = [sys.executable, *(argument.replace(":9464/", f":{port}/") for argument in arguments)]
         done = subprocess.run(command, capture_output=True, check=False)
 

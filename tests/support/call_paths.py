@@ -14,6 +14,7 @@ from langchain_google_genai import ChatGoogleGenerativeAI
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, Field
 
+import tests.support.httpx_for_gemini  # noqa: F401 - for its effect
 from tests.support.scripted_answer import picture
 from tests.support.scripts import Answer, Line, Script, Source
 

@@ -11,6 +11,7 @@ from langchain_google_genai import ChatGoogleGenerativeAI
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, StateGraph
 
+import tests.support.httpx_for_gemini  # noqa: F401 - for its effect
 from tests.support.failing_provider import Api
 
 __all__ = ["APIS", "OfficialModels", "State", "graph_of"]

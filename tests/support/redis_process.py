@@ -1,26 +1,22 @@
-"""A real Redis server for one test, with helpers for the worker's streams."""
+"""A real Redis server for one test."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 
-from graph.worker import JOBS, stream_name
-
-__all__ = ["RedisProcess", "free_port", "redis_process"]
+__all__ = ["RedisProcess", "free_port", "need_program", "redis_process"]
 
 _MAX_WAIT_SECONDS = 120.0
 
@@ -31,6 +27,7 @@ class RedisProcess:
 
     port: int
     folder: Path
+    options: Sequence[str] = field(default=())
 
     def __post_init__(self) -> None:
         self.client = redis.Redis(port=self.port, protocol=2, decode_responses=True, socket_timeout=5)
@@ -41,8 +38,9 @@ class RedisProcess:
 
     def start(self) -> None:
         command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
         with (self.folder / "redis.log").open("ab") as log:
-            self._process = subprocess.Popen([*command, "--appendonly", "yes", "--save", ""], stdout=log, stderr=log)
+            self._process = subprocess.Popen([*command, *durable, *self.options], stdout=log, stderr=log)
         give_up_at = time.monotonic() + _MAX_WAIT_SECONDS
         while True:
             try:
@@ -58,48 +56,53 @@ class RedisProcess:
         self._process.kill()
         self._process.wait()
 
+    def lose_data(self) -> None:
+        """Remove what a killed server has stored."""
+        shutil.rmtree(self.folder / "appendonlydir", ignore_errors=True)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let the server answer nothing during the block."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """Let the server refuse every write during the block."""
+        self.client.config_set("maxmemory", "1")
+        try:
+            yield
+        finally:
+            self.client.config_set("maxmemory", "0")
+
     def close(self) -> None:
         self.kill()
         self.client.close()
 
-    def submit(self, **job: Any) -> None:
-        self.client.xadd(JOBS, {"job": json.dumps(job)})
-
-    def entries(self, job_id: str) -> list[dict[str, str]]:
-        """Return the entries of a job's stream so far, each with its time in milliseconds as ``at``."""
-        found = self.client.xrange(stream_name(job_id))
-        return [{**fields, "at": entry_id.partition("-")[0]} for entry_id, fields in found]
-
-    async def read(self, job_id: str, *, until: str = "done error", seconds: float = _MAX_WAIT_SECONDS) -> list[Any]:
-        """Return the job's entries as soon as the last one has one of these types."""
-        give_up_at = time.monotonic() + seconds
-        while not ((entries := self.entries(job_id)) and entries[-1]["type"] in until.split()):
-            assert time.monotonic() < give_up_at, entries
-            await asyncio.sleep(0.01)
-        return entries
-
-    async def empty(self) -> None:
-        """Wait until every job is acknowledged and removed."""
-        give_up_at = time.monotonic() + _MAX_WAIT_SECONDS
-        while self.client.xlen(JOBS):
-            assert time.monotonic() < give_up_at
-            await asyncio.sleep(0.01)
-
 
 @contextmanager
-def redis_process(folder: Path) -> Iterator[RedisProcess]:
-    """Run a server during the block."""
-    if shutil.which("redis-server") is None:
-        missing = "redis-server is not installed: apt-get install redis-server"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    server = RedisProcess(free_port(), folder)
+def redis_process(folder: Path, *options: str) -> Iterator[RedisProcess]:
+    """Run a server during the block, with more options of its command line."""
+    need_program("redis-server", "redis-server")
+    folder.mkdir(exist_ok=True)
+    server = RedisProcess(free_port(), folder, options)
     server.start()
     try:
         yield server
     finally:
         server.close()
+
+
+def need_program(path: str, package: str) -> None:
+    """Skip the test if a program is missing; in CI fail."""
+    if shutil.which(path) is None:
+        missing = f"{path} is not installed: apt-get install {package}"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
 
 
 def free_port() -> int:

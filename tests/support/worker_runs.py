@@ -1,4 +1,4 @@
-"""Runs the worker in a test, on the demo's recordings."""
+"""Runs workers in a test, on the demo's recordings or a graph of the test."""
 
 from __future__ import annotations
 
@@ -11,21 +11,26 @@ from typing import Any
 
 import yaml
 from prometheus_client import CollectorRegistry
+from taskiq import InMemoryBroker
 
 from eco2_callbacks import Settings
 from graph.app import make_handler
+from graph.jobs import Job, JobMetrics, JobQueue
 from graph.runtime import CASSETTES, Runtime
-from graph.worker import Worker, WorkerSettings, connect
+from graph.streams import JobStore, StreamEvent, follow
+from graph.worker import RunRecords, Worker, WorkerSettings
 from tests.support.record_sink import Records
-from tests.support.redis_process import RedisProcess
 
 __all__ = [
     "GREETING",
     "joined_tokens",
     "load_cassette",
     "paced_greeting",
+    "read",
     "recorded_answer",
     "running_worker",
+    "submit",
+    "until",
     "write_joined_cassette",
 ]
 
@@ -34,32 +39,68 @@ GREETING = CASSETTES / "greeting.yaml"
 
 @asynccontextmanager
 async def running_worker(
-    server: RedisProcess,
-    registry: CollectorRegistry,
+    store: JobStore,
+    queue: JobQueue | None = None,
     *,
+    registry: CollectorRegistry | None = None,
     runtime: Runtime | None = None,
     records: Records | None = None,
-    reclaim_seconds: float = 30.0,
+    max_wait_seconds: float = 900.0,
     **settings: Any,
-) -> AsyncIterator[Worker]:
-    """Run a worker in this process during the block."""
-    runtime = runtime or Runtime()
-    client = connect(server.url)
-    with make_handler(Settings(), sinks=[records] if records else [], registry=registry) as handler:
-        async with client, runtime.open_graph() as graph:
+) -> AsyncIterator[tuple[Worker, JobQueue]]:
+    """Run a worker in this process during the block, without a queue on one in memory."""
+    runtime, registry = runtime or Runtime(), registry or CollectorRegistry()
+    queue = queue or JobQueue(InMemoryBroker())
+    collected = RunRecords()
+    sinks = [collected, records] if records else [collected]
+    with make_handler(Settings(), sinks=sinks, registry=registry) as handler:
+        async with runtime.open_graph() as graph:
             worker = Worker(
-                runtime, graph, handler, client, WorkerSettings(**settings), reclaim_seconds=reclaim_seconds
+                runtime,
+                graph,
+                handler,
+                collected,
+                store,
+                queue,
+                WorkerSettings(**settings),
+                JobMetrics(registry, slots=8),
+                max_wait_seconds=max_wait_seconds,
             )
+            await queue.startup(worker.run_job, worker.bury_malformed)
             task = asyncio.create_task(worker.run())
             try:
-                yield worker
+                yield worker, queue
             finally:
                 worker.stop()
                 await task
+                await queue.shutdown()
 
 
-def joined_tokens(entries: list[dict[str, str]]) -> str:
-    return "".join(entry["text"] for entry in entries if entry["type"] == "token")
+async def submit(store: JobStore, queue: JobQueue, **fields: Any) -> Job:
+    """Accept a job and publish it, as the API does."""
+    job = Job(**{"job_id": "1", "message": "안녕!"} | fields)
+    await store.accept(job.described())
+    await queue.publish(job)
+    return job
+
+
+async def read(store: JobStore, job_id: str = "1") -> list[StreamEvent]:
+    """Return a job's events when it has ended."""
+    return [event async for event in follow(store, job_id)]
+
+
+async def until(store: JobStore, kind: str, job_id: str = "1") -> StreamEvent:
+    """Return the first event of a kind."""
+    async for event in follow(store, job_id):
+        if event.kind == kind:
+            return event
+    raise AssertionError(f"no event {kind!r} came")
+
+
+def joined_tokens(events: list[StreamEvent]) -> str:
+    """Return the answer as a reader sees it, who forgets the tokens of earlier runs."""
+    last = max(event.position.run for event in events)
+    return "".join(event.text for event in events if event.position.run == last)
 
 
 def recorded_answer(path: Path) -> str:

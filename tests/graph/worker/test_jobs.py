@@ -1,10 +1,10 @@
-"""Jobs on a real Redis: tokens, metrics, invalid jobs and reassignment."""
+"""Jobs on the queue and the streams in memory: events, metrics, failures, duplicates, suspects and the end."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,275 +13,293 @@ from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import GraphRun
 from graph.cli import QUESTIONS
+from graph.jobs import Delivery, Job
 from graph.replay import replay
 from graph.runtime import CASSETTES
-from graph.worker import GROUP, JOBS, JobQueue, connect, stream_name
+from graph.streams import START, MemoryJobStore, StreamEvent
 from tests.support import fake_runtime
 from tests.support.cassette_bills import bills_of_cassette
 from tests.support.record_sink import Records, exposed
-from tests.support.redis_process import RedisProcess
 from tests.support.worker_runs import (
     GREETING,
     joined_tokens,
     load_cassette,
     paced_greeting,
+    read,
     recorded_answer,
     running_worker,
+    submit,
+    until,
     write_joined_cassette,
 )
 
 ANSWER = "강남역 11번 출구 앞에 페트병 수거함이 있습니다."
 
 
-async def test_the_tokens_of_a_job_are_the_answer(
-    server: RedisProcess, registry: CollectorRegistry, records: Records
-) -> None:
-    """Tokens and node events are in order, and the metrics have the same numbers."""
+@pytest.fixture
+def store() -> MemoryJobStore:
+    return MemoryJobStore()
+
+
+def kinds(events: list[StreamEvent]) -> list[str]:
+    return [event.kind for event in events]
+
+
+async def test_the_events_of_a_job(store: MemoryJobStore, registry: CollectorRegistry, records: Records) -> None:
+    """Nodes and tokens are in order, each node has its figures, and events, metrics and records have the same ones."""
     with replay(GREETING):
-        async with running_worker(server, registry, records=records):
-            server.submit(job_id="1", message=QUESTIONS["greeting"], session_id="s", user_id=7, tenant_id="acme")
-            entries = await server.read("1")
-            await server.empty()
+        async with running_worker(store, registry=registry, records=records) as (_, queue):
+            await submit(store, queue, message=QUESTIONS["greeting"], session_id="s", user_id=7, tenant_id="acme")
+            events = await read(store)
 
-    tokens = [entry for entry in entries if entry["type"] == "token"]
-    assert joined_tokens(entries) == recorded_answer(GREETING) != ""
-    assert len(tokens) > 3
-    assert [int(entry["seq"]) for entry in entries] == list(range(len(entries)))
-    assert {entry["node"] for entry in tokens} == {"answer"}
-    nodes = [(entry["node"], entry["text"]) for entry in entries if entry["type"] == "node"]
+    usd = sum(bill.usd for bill in bills_of_cassette(GREETING))
+    assert joined_tokens(events) == recorded_answer(GREETING) != ""
+    assert [str(event.position) for event in events[:3]] == ["0-1", "1-0", "1-1"]
+    nodes = [(event.data["node"], event.data["status"]) for event in events if event.kind == "node"]
     order = ["intent", "router", "general", "aggregator", "answer"]
-    assert nodes == [(node, text) for node in order for text in ("started", "ended")]
-    assert (entries[-1]["type"], entries[-1]["text"]) == ("done", joined_tokens(entries))
-    assert 0 < server.client.ttl(stream_name("1")) <= 3600
-    assert server.client.xpending(JOBS, GROUP)["pending"] == 0
+    assert nodes == [(node, status) for node in order for status in ("started", "ended")]
+    ended = [event.data for event in events if event.data.get("status") == "ended"]
+    assert sum(Decimal(data["usd"]) for data in ended) == usd
+    assert all(data["seconds"] >= 0 and data["outcome"] == "success" for data in ended)
+    done = events[-1]
+    assert (done.kind, done.data["answer"], done.data["intent"]) == ("done", joined_tokens(events), "greeting")
+    assert Decimal(done.data["usd"]) == usd
+    tokens = done.data["tokens"]
+    assert tokens["input"] + tokens["output"] == tokens["total"] == exposed(registry, "llm_tokens_total")
 
-    assert exposed(registry, "chat_stream_token_latency_seconds_count") == len(tokens)
-    assert exposed(registry, "chat_stream_tokens_total") == len(tokens)
-    assert registry.get_sample_value("chat_stream_requests_total", {"status": "success"}) == 1
+    published = sum(event.kind == "token" for event in events)
+    assert exposed(registry, "chat_stream_token_latency_seconds_count") == published > 3
     answered = {"intent": "greeting", "provider": "openai", "status": "success"}
     assert registry.get_sample_value("chat_requests_total", answered) == 1
-    assert exposed(registry, "llm_cost_dollars_total") == pytest.approx(
-        float(sum(bill.usd for bill in bills_of_cassette(GREETING)))
-    )
+    turnaround = {"intent": "greeting", "status": "success"}
+    assert registry.get_sample_value("chat_turnaround_seconds_count", turnaround) == 1
+    assert registry.get_sample_value("chat_job_wait_seconds_count", {"queue": "chat.process"}) == 1
+    assert exposed(registry, "chat_job_redeliveries_total") == exposed(registry, "chat_jobs_dead_total") == 0
     request = records.request
     assert (request.job_id, request.session_id, request.user_id, request.tenant_id) == ("1", "s", "7", "acme")
+    assert (await store.state("1")).trace_id == str(request.trace_id)
+    assert (await store.state("1")).usd == usd
 
 
-async def test_the_tokens_of_gemini_are_the_answer_too(
-    server: RedisProcess, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_tokens_of_gemini_are_the_answer_too(store: MemoryJobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gemini's chunks have another shape."""
-    cassette = CASSETTES / "google" / "greeting.yaml"
-    with replay(cassette):
+    with replay(CASSETTES / "google" / "greeting.yaml"):
         monkeypatch.setenv("ECO2_PROVIDER", "google")
-        async with running_worker(server, registry):
-            server.submit(job_id="1", message=QUESTIONS["greeting"])
-            entries = await server.read("1")
+        async with running_worker(store) as (_, queue):
+            await submit(store, queue, message=QUESTIONS["greeting"])
+            events = await read(store)
 
-    assert joined_tokens(entries) == entries[-1]["text"] != ""
-    tokens = sum(entry["type"] == "token" for entry in entries)
-    assert exposed(registry, "chat_stream_token_latency_seconds_count") == tokens > 1
+    assert joined_tokens(events) == events[-1].data["answer"] != ""
 
 
 @pytest.mark.parametrize("concurrency", [1, 2])
-async def test_the_concurrency_is_a_setting(
-    server: RedisProcess, registry: CollectorRegistry, tmp_path: Path, concurrency: int
-) -> None:
+async def test_the_concurrency_is_a_setting(store: MemoryJobStore, tmp_path: Path, concurrency: int) -> None:
     """Two jobs overlap with a concurrency of two, and do not with one. Each has its own tokens."""
-    intents = ("greeting", "general")
-    with replay(write_joined_cassette(tmp_path, *map(load_cassette, intents)), speed=8):
-        async with running_worker(server, registry, concurrency=concurrency):
-            for intent in intents:
-                server.submit(job_id=intent, message=QUESTIONS[intent])
-            first, second = [await server.read(intent) for intent in intents]
+    running: list[int] = []
+    active = 0
 
-    assert joined_tokens(first) == recorded_answer(CASSETTES / "greeting.yaml")
-    assert joined_tokens(second) == recorded_answer(CASSETTES / "general.yaml")
-    overlap = int(second[0]["at"]) < int(first[-1]["at"])
-    assert overlap == (concurrency == 2)
+    async def router(state: fake_runtime.State) -> fake_runtime.State:
+        nonlocal active
+        active += 1
+        running.append(active)
+        await asyncio.sleep(0.1)
+        active -= 1
+        return {}
 
+    runtime = fake_runtime.runtime(tmp_path, router=router)
+    async with running_worker(store, runtime=runtime, concurrency=concurrency) as (_, queue):
+        for job_id in ("a", "b"):
+            await submit(store, queue, job_id=job_id)
+        events = [await read(store, job_id) for job_id in ("a", "b")]
 
-@pytest.mark.parametrize(
-    ("fields", "reason"),
-    [
-        pytest.param({"job": "{not JSON, and secret"}, "job: Invalid JSON", id="not_json"),
-        pytest.param({"job": b"\xff\xfe secret"}, "job: Invalid JSON", id="not_utf_8"),
-        pytest.param({"task": "secret"}, "job: Invalid JSON", id="no_job"),
-        pytest.param({"job": '["secret"]'}, "job: Input should be an object", id="no_object"),
-        pytest.param({"job": '{"message": "secret"}'}, "job_id: Field required", id="no_id"),
-        pytest.param({"job": '{"job_id": "0"}'}, "message and image are both empty", id="no_content"),
-        pytest.param(
-            {"job": '{"job_id": "0", "image": "file:///secret"}'}, "image: String should match pattern", id="no_image"
-        ),
-    ],
-)
-async def test_an_invalid_job_is_dropped(
-    server: RedisProcess,
-    registry: CollectorRegistry,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    fields: dict[Any, Any],
-    reason: str,
-) -> None:
-    """An invalid job is logged without its content and acknowledged, and the next job is answered."""
-    server.client.xadd(JOBS, fields)
-    server.submit(job_id="1", message="안녕!")
-
-    async with running_worker(server, registry, runtime=fake_runtime.runtime(tmp_path)):
-        entries = await server.read("1")
-        await server.empty()
-
-    assert joined_tokens(entries) == ANSWER
-    assert exposed(registry, "chat_requests_total") == 1
-    (line,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
-    assert line.startswith("The job in entry ")
-    assert reason in line
-    assert "secret" not in line
+    assert [joined_tokens(one) for one in events] == [ANSWER, ANSWER]
+    assert max(running) == concurrency
 
 
 async def test_a_failed_job_ends_its_stream(
-    server: RedisProcess, registry: CollectorRegistry, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    store: MemoryJobStore, registry: CollectorRegistry, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The last entry has the exception's class only, and the job is not retried."""
-    async with running_worker(
-        server, registry, runtime=fake_runtime.runtime(tmp_path, router=fake_runtime.raise_timeout)
-    ):
-        server.submit(job_id="1", message="안녕!")
-        entries = await server.read("1")
-        await server.empty()
+    """The last event has the exception's class, no content, and what the job has cost; the job is not retried."""
+    runtime = fake_runtime.runtime(tmp_path, router=fake_runtime.raise_timeout)
+    async with running_worker(store, registry=registry, runtime=runtime) as (_, queue):
+        await submit(store, queue)
+        events = await read(store)
 
-    assert (entries[-1]["type"], entries[-1]["text"]) == ("error", "TimeoutError")
-    failed = {"intent": "greeting", "provider": "openai", "status": "error"}
-    assert registry.get_sample_value("chat_requests_total", failed) == 1
+    assert events[-1].kind == "error"
+    assert events[-1].data["type"] == "TimeoutError"
+    assert "too late" not in events[-1].to_json()
+    assert Decimal(events[-1].data["usd"]) == (await store.state("1")).usd
+    assert (await store.state("1")).status == "error"
+    assert registry.get_sample_value("chat_turnaround_seconds_count", {"intent": "greeting", "status": "error"}) == 1
     assert "Job 1 failed." in caplog.text
 
 
-async def test_an_answer_without_a_model_is_published_too(
-    server: RedisProcess, registry: CollectorRegistry, tmp_path: Path
-) -> None:
-    """The answer is one token, and the last entry contains the generated images."""
+async def test_an_answer_without_a_model_is_published_too(store: MemoryJobStore, tmp_path: Path) -> None:
+    """The answer is one token, and the last event contains the generated images."""
 
     async def answer(state: fake_runtime.State) -> fake_runtime.State:
         return {"answer": "고양이예요.", "images": ["data:image/png;base64,AAAA"]}
 
-    async with running_worker(server, registry, runtime=fake_runtime.runtime(tmp_path, answer=answer)):
-        server.submit(job_id="1", message="고양이 그려줘")
-        entries = await server.read("1")
+    async with running_worker(store, runtime=fake_runtime.runtime(tmp_path, answer=answer)) as (_, queue):
+        await submit(store, queue, message="고양이 그려줘")
+        events = await read(store)
 
-    assert joined_tokens(entries) == entries[-1]["text"] == "고양이예요."
-    assert json.loads(entries[-1]["images"]) == ["data:image/png;base64,AAAA"]
+    assert joined_tokens(events) == events[-1].data["answer"] == "고양이예요."
+    assert events[-1].data["images"] == ["data:image/png;base64,AAAA"]
 
 
-async def test_a_job_continues_its_session(server: RedisProcess, registry: CollectorRegistry, tmp_path: Path) -> None:
-    """The session is the graph's thread, and the image is part of the turn."""
+async def test_a_conversation_belongs_to_its_user(store: MemoryJobStore, tmp_path: Path) -> None:
+    """The session continues for its own user; another user with the same session id starts a new one."""
     found: list[Any] = []
 
     async def intent(state: fake_runtime.State) -> fake_runtime.State:
-        found.append((state.get("answer"), state["image"]))
+        found.append(state.get("answer"))
         return {"intent": "greeting"}
 
-    async with running_worker(server, registry, runtime=fake_runtime.runtime(tmp_path, intent=intent)):
-        for number, session in enumerate(("s", None, "s")):
-            server.submit(job_id=number, message="", image="data:image/png;base64,AA==", session_id=session)
-            await server.read(str(number))
+    async with running_worker(store, runtime=fake_runtime.runtime(tmp_path, intent=intent)) as (_, queue):
+        for job_id, user in (("1", "a"), ("2", "a"), ("3", "b")):
+            await submit(store, queue, job_id=job_id, session_id="s", user_id=user, tenant_id="acme")
+            await read(store, job_id)
 
-    assert found == [(answer, "data:image/png;base64,AA==") for answer in (None, None, ANSWER)]
-
-
-async def test_jobs_are_cancelled_after_the_grace_period(
-    server: RedisProcess, registry: CollectorRegistry, tmp_path: Path, records: Records
-) -> None:
-    """The reader gets the reason, the handler counts a cancelled request, and the job is not retried."""
-    with replay(write_joined_cassette(tmp_path, paced_greeting(30)), speed=1):
-        async with running_worker(server, registry, records=records, grace_seconds=0):
-            server.submit(job_id="1", message=QUESTIONS["greeting"])
-            await server.read("1", until="token")
-        entries = server.entries("1")
-
-    assert (entries[-1]["type"], entries[-1]["text"]) == ("error", "cancelled")
-    assert recorded_answer(GREETING).startswith(joined_tokens(entries))
-    assert records.request.status == "cancelled"
-    assert registry.get_sample_value("chat_stream_requests_total", {"status": "cancelled"}) == 1
-    assert server.client.xlen(JOBS) == 0
-    assert server.client.xinfo_consumers(JOBS, GROUP) == []
+    assert found == [None, ANSWER, None]
 
 
-async def test_a_long_job_is_not_reassigned(
-    server: RedisProcess, registry: CollectorRegistry, tmp_path: Path, records: Records
-) -> None:
-    """Heartbeats prevent reassignment: two workers run one request."""
-    answering = asyncio.Event()
+async def test_a_job_that_comes_twice_runs_once(store: MemoryJobStore, tmp_path: Path, records: Records) -> None:
+    """While the first one runs, and after its end: one run, one answer, paid once."""
+    go = asyncio.Event()
 
     async def router(state: fake_runtime.State) -> fake_runtime.State:
-        await answering.wait()
+        await go.wait()
         return {}
 
     runtime = fake_runtime.runtime(tmp_path, router=router)
-    async with (
-        running_worker(server, registry, runtime=runtime, records=records, reclaim_seconds=0.4),
-        running_worker(server, CollectorRegistry(), runtime=runtime, records=records, reclaim_seconds=0.4),
-    ):
-        server.submit(job_id="1", message="안녕!")
-        await asyncio.sleep(1.5)
-        answering.set()
-        entries = await server.read("1")
-        await server.empty()
+    async with running_worker(store, runtime=runtime, records=records) as (worker, queue):
+        job = await submit(store, queue)
+        await until(store, "node")
+        second = asyncio.create_task(worker.run_job(job, Delivery()))
+        await asyncio.sleep(0)
+        go.set()
+        events = await read(store)
+        assert await second == "ack"
+        assert await worker.run_job(job, Delivery(count=1)) == "ack"
 
-    assert joined_tokens(entries) == ANSWER
+    assert kinds(events).count("done") == kinds(events).count("started") == 1
     assert records.request.status == "success"
 
 
-async def test_a_job_that_crashes_its_workers_is_dropped(
-    server: RedisProcess, registry: CollectorRegistry, tmp_path: Path
+async def test_a_cancelled_job_keeps_what_it_cost(store: MemoryJobStore, tmp_path: Path, records: Records) -> None:
+    """The run ends at once, the reader is told, and the cost so far is in state, event and record."""
+    with replay(write_joined_cassette(tmp_path, paced_greeting(600)), speed=1):
+        async with running_worker(store, records=records, lease_seconds=1) as (_, queue):
+            await submit(store, queue, message=QUESTIONS["greeting"])
+            await until(store, "token")
+            await store.cancel("1", StreamEvent(START, "error", {"type": "cancelled"}))
+            events = await read(store)
+
+    state = await store.state("1")
+    assert (events[-1].kind, events[-1].data["type"], state.status) == ("error", "cancelled", "cancelled")
+    assert state.usd == Decimal(events[-1].data["usd"]) == records.request.cost.total_usd > 0
+    assert recorded_answer(GREETING).startswith(joined_tokens(events))
+
+
+async def test_a_job_that_waited_too_long_is_not_run(
+    store: MemoryJobStore, registry: CollectorRegistry, tmp_path: Path
 ) -> None:
-    """A fourth worker does not run the job, and the reader gets the reason."""
-    server.submit(job_id="1", message="안녕!")
-    server.client.xgroup_create(JOBS, GROUP, id="0")
-    ((_, ((entry_id, _),)),) = server.client.xreadgroup(GROUP, "dead", {JOBS: ">"})
-    server.client.xclaim(JOBS, GROUP, "dead", 0, [entry_id], idle=60_000, retrycount=3)
+    """Its reader is gone; it becomes a dead letter and costs nothing. A younger one is answered."""
+    runtime = fake_runtime.runtime(tmp_path)
+    now = datetime.now(UTC)
+    async with running_worker(store, registry=registry, runtime=runtime, max_wait_seconds=300) as (worker, _):
+        old = Job(job_id="old", message="안녕!", accepted_at=now - timedelta(seconds=301))
+        young = Job(job_id="young", message="안녕!", accepted_at=now - timedelta(seconds=200))
+        verdicts = [await worker.run_job(job, Delivery()) for job in (old, young)]
 
-    async with running_worker(server, registry, runtime=fake_runtime.runtime(tmp_path)):
-        entries = await server.read("1")
-        await server.empty()
+    assert verdicts == ["dead", "ack"]
+    assert (await read(store, "old"))[-1].data["type"] == "expired"
+    assert (await store.state("young")).status == "done"
+    dead = {"queue": "chat.process", "reason": "expired"}
+    assert registry.get_sample_value("chat_jobs_dead_total", dead) == 1
+    assert registry.get_sample_value("chat_job_wait_seconds_bucket", {"queue": "chat.process", "le": "60.0"}) == 0
 
-    assert [(entry["type"], entry["text"]) for entry in entries] == [("error", "abandoned")]
-    assert exposed(registry, "chat_requests_total") == 0
+
+async def crash(store: MemoryJobStore, job: Job, *, alone: bool) -> None:
+    """Leave what a worker leaves that dies while it runs the job."""
+    await store.claim(job.described(), owner="dead", alone=alone, lease_seconds=0, max_shared_crashes=1)
 
 
-async def test_a_job_that_arrives_while_stopping_is_handed_back(
-    server: RedisProcess, registry: CollectorRegistry, tmp_path: Path
+async def test_only_the_poison_job_becomes_a_dead_letter(
+    store: MemoryJobStore, registry: CollectorRegistry, tmp_path: Path
 ) -> None:
-    """Another worker gets the job at once, as its first delivery."""
-    async with running_worker(server, registry, runtime=fake_runtime.runtime(tmp_path)) as worker:
-        await asyncio.sleep(0.1)  # the worker waits for a job by then
+    """Of eight jobs that were running in two crashes, the seven others are answered, each alone."""
+    running, most = 0, 0
 
+    async def router(state: fake_runtime.State) -> fake_runtime.State:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        return {}
+
+    jobs = [Job(job_id=str(number), message="안녕!") for number in range(8)]
+    for _ in range(2):
+        for job in jobs:
+            await crash(store, job, alone=False)
+    for _ in range(2):
+        await crash(store, jobs[3], alone=True)  # the poison takes its worker with it again
+
+    runtime = fake_runtime.runtime(tmp_path, router=router)
+    async with running_worker(store, registry=registry, runtime=runtime) as (worker, _):
+        verdicts = await asyncio.gather(*(worker.run_job(job, Delivery(count=2)) for job in jobs))
+
+    assert verdicts == ["ack"] * 3 + ["dead"] + ["ack"] * 4
+    assert most == 1
+    states = [await store.state(job.job_id) for job in jobs]
+    assert [state.status for state in states] == ["done"] * 3 + ["dead"] + ["done"] * 4
+    assert states[3].result["type"] == "poison"
+    assert registry.get_sample_value("chat_jobs_dead_total", {"queue": "chat.process", "reason": "poison"}) == 1
+    assert exposed(registry, "chat_job_redeliveries_total") == 8
+
+
+@pytest.mark.parametrize(("alone", "verdict"), [(0, "ack"), (1, "ack"), (2, "dead")])
+async def test_a_job_is_poison_after_two_crashes_alone(
+    store: MemoryJobStore, tmp_path: Path, alone: int, verdict: str
+) -> None:
+    """Crashes beside others, or one alone, can have another reason."""
+    job = Job(job_id="1", message="안녕!")
+    for _ in range(2):
+        await crash(store, job, alone=False)
+    for _ in range(alone):
+        await crash(store, job, alone=True)
+
+    async with running_worker(store, runtime=fake_runtime.runtime(tmp_path)) as (worker, _):
+        assert await worker.run_job(job, Delivery(count=1)) == verdict
+
+
+async def test_a_job_delivered_too_often_is_poison(store: MemoryJobStore, tmp_path: Path) -> None:
+    """The last resort, before the queue would drop the job without a word to its reader."""
+    async with running_worker(store, runtime=fake_runtime.runtime(tmp_path)) as (worker, _):
+        assert await worker.run_job(Job(job_id="a", message="안녕!"), Delivery(count=19)) == "ack"
+        assert await worker.run_job(Job(job_id="b", message="안녕!"), Delivery(count=20)) == "dead"
+
+
+async def test_while_stopping_no_job_starts(store: MemoryJobStore, tmp_path: Path, records: Records) -> None:
+    """A job that arrives is handed back, without a run."""
+    async with running_worker(store, runtime=fake_runtime.runtime(tmp_path), records=records) as (worker, _):
         worker.stop()
-        server.submit(job_id="1", message="안녕!")
+        verdict = await worker.run_job(Job(job_id="1", message="안녕!"), Delivery())
 
-    assert server.entries("1") == []
-    async with connect(server.url) as client:
-        queue = JobQueue(client, consumer="other", reclaim_seconds=30)
-        entry = await queue.next_job()
-        await queue.leave()  # no effect: a job is pending
-    assert entry is not None
-    assert entry.deliveries == 1
-    assert server.client.xpending(JOBS, GROUP)["consumers"] == [{"name": "other", "pending": 1}]
+    assert verdict == "requeue"
+    assert records.of(GraphRun) == []
 
 
-async def test_a_job_survives_an_outage_of_redis(
-    server: RedisProcess, registry: CollectorRegistry, tmp_path: Path, records: Records
-) -> None:
-    """The job is cancelled while Redis is down, and runs again afterwards."""
-    with replay(write_joined_cassette(tmp_path, paced_greeting(1), paced_greeting(1)), speed=1):
-        async with running_worker(server, registry, records=records, reclaim_seconds=0.5):
-            server.submit(job_id="1", message=QUESTIONS["greeting"])
-            await server.read("1", until="token")
-            server.kill()
-            while not records.of(GraphRun):
-                await asyncio.sleep(0.02)
-            server.start()
-            entries = await server.read("1")
-            await server.empty()
+async def test_the_conversations_of_two_questions_are_apart(store: MemoryJobStore, tmp_path: Path) -> None:
+    """Two jobs at once have their own tokens."""
+    intents = ("greeting", "general")
+    with replay(write_joined_cassette(tmp_path, *map(load_cassette, intents)), speed=20):
+        async with running_worker(store) as (_, queue):
+            for intent in intents:
+                await submit(store, queue, job_id=intent, message=QUESTIONS[intent])
+            first, second = [await read(store, intent) for intent in intents]
 
-    assert joined_tokens(entries) == recorded_answer(GREETING)
-    assert [run.status for run in records.of(GraphRun)] == ["cancelled", "success"]
+    assert joined_tokens(first) == recorded_answer(CASSETTES / "greeting.yaml")
+    assert joined_tokens(second) == recorded_answer(CASSETTES / "general.yaml")

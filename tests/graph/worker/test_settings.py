@@ -1,4 +1,4 @@
-"""The worker's settings: defaults, invalid values, and keys from files."""
+"""The settings of all server processes: defaults, invalid values, and keys from files."""
 
 from __future__ import annotations
 
@@ -7,54 +7,146 @@ from pathlib import Path
 
 import pytest
 
+from graph.api import ApiSettings
 from graph.errors import GraphConfigError
-from graph.worker.settings import WorkerSettings, read_secret_files
+from graph.jobs import QueueSettings
+from graph.worker import WorkerSettings, read_secret_files
+
+_AMQP = "'amqp://user:password@host:port/vhost' or 'amqps://...'"
+_REDIS = "'redis://host:port/database', 'rediss://...' or 'unix://...'"
 
 
-def test_nothing_needs_to_be_set() -> None:
+@pytest.mark.parametrize("settings", [WorkerSettings, QueueSettings, ApiSettings])
+def test_nothing_needs_to_be_set(settings: type[WorkerSettings]) -> None:
     """A blank variable counts as unset."""
-    blank = dict.fromkeys(("ECO2_REDIS_URL", "ECO2_METRICS_PORT", "ECO2_GRACE_SECONDS", "ECO2_WORKER_CONCURRENCY"), " ")
+    names = ("ECO2_REDIS_URL", "ECO2_AMQP_URL", "ECO2_GRACE_SECONDS", "ECO2_JWT_ISSUER", "ECO2_API_TOKENS_FILE")
 
-    assert WorkerSettings.from_env(blank) == WorkerSettings.from_env({}) == WorkerSettings()
+    assert settings.from_env(dict.fromkeys(names, " ")) == settings.from_env({}) == settings()
 
 
-def test_every_setting_is_read() -> None:
-    """The limits of each range are allowed, and the password is not shown."""
+def test_every_setting_of_the_worker_is_read() -> None:
+    """The limits of each range are allowed."""
     environ = {
-        "ECO2_REDIS_URL": "rediss://:hunter2@redis:6380/1",
-        "ECO2_METRICS_PORT": "65535",
         "ECO2_GRACE_SECONDS": "0",
         "ECO2_WORKER_CONCURRENCY": "1",
+        "ECO2_LEASE_SECONDS": "300",
+        "ECO2_MAX_SHARED_CRASHES": "0",
+        "ECO2_MAX_CRASHES_ALONE": "10",
     }
 
-    settings = WorkerSettings.from_env(environ)
+    assert WorkerSettings.from_env(environ) == WorkerSettings(
+        grace_seconds=0, concurrency=1, lease_seconds=300, max_shared_crashes=0, max_crashes_alone=10
+    )
 
-    assert settings == WorkerSettings(
-        redis_url="rediss://:hunter2@redis:6380/1", metrics_port=65535, grace_seconds=0, concurrency=1
+
+def test_every_setting_of_the_queue_is_read() -> None:
+    """The passwords are not shown."""
+    environ = {
+        "ECO2_REDIS_URL": "rediss://:hunter2@redis:6380/1",
+        "ECO2_AMQP_URL": "amqps://eco2:hunter2@rabbitmq/",
+        "ECO2_JOB_KEEP_SECONDS": "60",
+        "ECO2_MAX_WAITING_JOBS": "1",
+        "ECO2_JOB_MAX_WAIT_SECONDS": "86400",
+    }
+
+    settings = QueueSettings.from_env(environ)
+
+    assert settings == QueueSettings(
+        redis_url="rediss://:hunter2@redis:6380/1",
+        amqp_url="amqps://eco2:hunter2@rabbitmq/",
+        keep_seconds=60,
+        max_waiting=1,
+        max_wait_seconds=86_400,
     )
     assert "hunter2" not in repr(settings)
 
 
-_URLS = "'redis://host:port/database', 'rediss://...' or 'unix://...'"
+def test_every_setting_of_the_api_is_read(tmp_path: Path) -> None:
+    """With tokens or JWTs the API authenticates."""
+    tokens = tmp_path / "tokens.toml"
+    tokens.touch()
+    environ = {
+        "ECO2_API_TOKENS_FILE": str(tokens),
+        "ECO2_JWT_ISSUER": "https://id.example",
+        "ECO2_JWT_AUDIENCE": "eco2",
+        "ECO2_JWT_JWKS_URL": "https://id.example/jwks",
+        "ECO2_JWT_TENANT_CLAIM": "org",
+        "ECO2_TENANT_REQUESTS_PER_MINUTE": "1",
+        "ECO2_TENANT_MAX_JOBS": "2",
+        "ECO2_TENANT_MAX_STREAMS": "3",
+        "ECO2_HEARTBEAT_SECONDS": "4",
+    }
+
+    settings = ApiSettings.from_env(environ)
+
+    assert settings == ApiSettings(
+        tokens_file=tokens,
+        jwt_issuer="https://id.example",
+        jwt_audience="eco2",
+        jwt_jwks_url="https://id.example/jwks",
+        jwt_tenant_claim="org",
+        requests_per_minute=1,
+        max_active_jobs=2,
+        max_streams=3,
+        heartbeat_seconds=4,
+    )
+    assert settings.authenticates
+    assert not ApiSettings().authenticates
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "got", "wanted"),
+    ("settings", "name", "value", "got", "wanted"),
     [
-        ("ECO2_REDIS_URL", "http://:hunter2@redis", "begins with 'http'", _URLS),
-        ("ECO2_REDIS_URL", "hunter2@redis:6379", "begins with no scheme", _URLS),
-        ("ECO2_METRICS_PORT", "65536", "is '65536'", "a whole number from 0 to 65535"),
-        ("ECO2_GRACE_SECONDS", "2.5", "is '2.5'", "a whole number from 0 to 3600"),
-        ("ECO2_GRACE_SECONDS", "-1", "is '-1'", "a whole number from 0 to 3600"),
-        ("ECO2_WORKER_CONCURRENCY", "0", "is '0'", "a whole number from 1 to 1000"),
+        (QueueSettings, "ECO2_REDIS_URL", "http://:hunter2@redis", "begins with 'http'", _REDIS),
+        (QueueSettings, "ECO2_REDIS_URL", "hunter2@redis:6379", "begins with no scheme", _REDIS),
+        (QueueSettings, "ECO2_AMQP_URL", "redis://:hunter2@redis", "begins with 'redis'", _AMQP),
+        (QueueSettings, "ECO2_JOB_KEEP_SECONDS", "59", "is '59'", "a whole number from 60 to 604800"),
+        (QueueSettings, "ECO2_MAX_WAITING_JOBS", "0", "is '0'", "a whole number from 1 to 1000000"),
+        (WorkerSettings, "ECO2_GRACE_SECONDS", "2.5", "is '2.5'", "a whole number from 0 to 3600"),
+        (WorkerSettings, "ECO2_GRACE_SECONDS", "-1", "is '-1'", "a whole number from 0 to 3600"),
+        (WorkerSettings, "ECO2_WORKER_CONCURRENCY", "0", "is '0'", "a whole number from 1 to 1000"),
+        (WorkerSettings, "ECO2_LEASE_SECONDS", "\u0663", "is '\u0663'", "a whole number from 1 to 300"),
+        (ApiSettings, "ECO2_TENANT_MAX_JOBS", "x", "is 'x'", "a whole number from 1 to 100000"),
+        (ApiSettings, "ECO2_API_TOKENS_FILE", "/nowhere", "is '/nowhere'", "an existing file"),
     ],
 )
-def test_an_invalid_setting_is_refused(name: str, value: str, got: str, wanted: str) -> None:
+def test_an_invalid_setting_is_refused(
+    settings: type[WorkerSettings], name: str, value: str, got: str, wanted: str
+) -> None:
     """The message contains the value and the wanted range, and no password."""
     with pytest.raises(GraphConfigError) as error:
-        WorkerSettings.from_env({name: value})
+        settings.from_env({name: value})
 
     assert str(error.value) == f"{name} {got}, wanted {wanted}; correct it or unset it."
+
+
+@pytest.mark.parametrize(
+    ("settings", "environ", "message"),
+    [
+        pytest.param(
+            ApiSettings,
+            {"ECO2_JWT_ISSUER": "https://id.example"},
+            "ECO2_JWT_AUDIENCE and ECO2_JWT_JWKS_URL is unset, wanted all of ECO2_JWT_ISSUER, ECO2_JWT_AUDIENCE, "
+            "ECO2_JWT_JWKS_URL; set it or unset the others.",
+            id="half_a_jwt",
+        ),
+        pytest.param(
+            QueueSettings,
+            {"ECO2_AMQP_URL": "amqp://rabbitmq"},
+            "ECO2_AMQP_URL is set without ECO2_REDIS_URL, wanted both: a job's stream must reach every process. "
+            "Set ECO2_REDIS_URL.",
+            id="queue_without_streams",
+        ),
+    ],
+)
+def test_settings_that_belong_together_are_set_together(
+    settings: type[WorkerSettings], environ: dict[str, str], message: str
+) -> None:
+    """The message names what is missing."""
+    with pytest.raises(GraphConfigError) as error:
+        settings.from_env(environ)
+
+    assert str(error.value) == message
 
 
 def test_a_secret_file_sets_its_variable(tmp_path: Path) -> None:

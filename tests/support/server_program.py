@@ -1,6 +1,6 @@
-"""Runs the worker as a process, with a cassette as its provider: ``worker_program.py CASSETTE RECORDS``.
+"""Runs a server process on a recording: ``server_program.py CASSETTE RECORDS COMMAND...``.
 
-Its handler has a sink that writes its records only when it is closed.
+Its handler has a sink that writes what it gets to a file only when it is closed. The recording's answers repeat.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ class BufferingSink:
         self._path.write_text(json.dumps(self._requests))
 
 
-def run(cassette: str, records: str) -> int:
+def run(cassette: str, records: str, *command: str) -> int:
     """Run until a signal arrives."""
 
     def handler(settings: Settings, *, sinks: Sequence[Sink] = (), **options: Any) -> Eco2CallbackHandler:
         return make_handler(settings, sinks=[*sinks, BufferingSink(Path(records))], **options)
 
-    url = os.environ["ECO2_REDIS_URL"]
-    with replay(Path(cassette), speed=1):
-        os.environ["ECO2_REDIS_URL"] = url  # a replay removes all addresses
-        return main(["worker"], runtime=replace(Runtime(), make_handler=handler))
+    kept = {name: value for name, value in os.environ.items() if name.startswith("ECO2_")}
+    with replay(Path(cassette), speed=1, repeats=True):
+        os.environ.update(kept)  # a replay removes all addresses
+        return main(list(command), runtime=replace(Runtime(), make_handler=handler))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,81 @@
+"""Limits of each tenant: questions in a minute, and open streams."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+
+from graph.api.problems import ProblemError
+from graph.streams import StoreUnavailableError
+
+__all__ = ["TenantLimits"]
+
+
+class TenantLimits:
+    """Counts what each tenant does.
+
+    Args:
+        redis_url: Counts questions of all processes there; ``""`` counts those of this process.
+        requests_per_minute: The most questions in a minute.
+        max_streams: The most open streams in this process.
+    """
+
+    def __init__(self, *, redis_url: str = "", requests_per_minute: int, max_streams: int) -> None:
+        storage = RedisStorage(f"async+{redis_url}", implementation="redispy") if redis_url else MemoryStorage()
+        self._limiter = SlidingWindowCounterRateLimiter(storage)
+        self._rate = RateLimitItemPerMinute(requests_per_minute)
+        self._max_streams = max_streams
+        self._streams: Counter[str] = Counter()
+
+    async def count_question(self, tenant_id: str) -> None:
+        """Count one question.
+
+        Raises:
+            ProblemError: 429 if the tenant has asked too many.
+        """
+        try:
+            if await self._limiter.hit(self._rate, "chat", tenant_id):
+                return
+            window = await self._limiter.get_window_stats(self._rate, "chat", tenant_id)
+        except Exception as error:  # what the storage's client raises
+            raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
+        seconds = max(1, math.ceil(window.reset_time - time.time()))
+        raise ProblemError(
+            429,
+            f"More than {self._rate.amount} questions came in a minute; wait {seconds} s.",
+            headers={"Retry-After": str(seconds)},
+        )
+
+    def check_streams(self, tenant_id: str) -> None:
+        """Raise ProblemError 429 if the tenant has too many streams open."""
+        if self._streams[tenant_id] >= self._max_streams:
+            raise ProblemError(
+                429,
+                f"{self._max_streams} streams are open, wanted fewer; close some.",
+                headers={"Retry-After": "5"},
+            )
+
+    @contextmanager
+    def stream(self, tenant_id: str) -> Iterator[None]:
+        """Count an open stream during the block."""
+        self._streams[tenant_id] += 1
+        try:
+            yield
+        finally:
+            self._streams[tenant_id] -= 1
+            if not self._streams[tenant_id]:
+                del self._streams[tenant_id]
+
+    async def wait_for_streams(self, seconds: float) -> None:
+        """Wait until no stream is open, at most so long."""
+        until = time.monotonic() + seconds
+        while self._streams and time.monotonic() < until:
+            await asyncio.sleep(0.05)

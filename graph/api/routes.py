@@ -1,0 +1,158 @@
+"""The operations of the API."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import uuid4
+
+from fastapi import APIRouter, Header, Response
+from sse_starlette import EventSourceResponse
+
+from graph.api.context import ApiContext, CallerOfRequest, ContextOfApp, JobOfCaller
+from graph.api.problems import ProblemError, problem_responses
+from graph.api.schemas import Accepted, ChatRequest, FeedbackRequest, FeedbackSent, JobAnswer
+from graph.api.streaming import event_stream
+from graph.jobs import Job, QueueUnavailableError
+from graph.streams import START, JobState, Position, StreamEvent
+
+__all__ = ["PREFIX", "router"]
+
+PREFIX = "/api/v1"
+_KEY = r"^[\x21-\x7e]{1,200}$"
+_EVENT_ID = r"^[0-9]{1,12}-[0-9]{1,12}$"
+
+router = APIRouter(prefix=f"{PREFIX}/chat")
+
+
+@router.post("", status_code=202, operation_id="ask", responses=problem_responses(400, 408, 409, 413))
+async def ask(
+    response: Response,
+    context: ContextOfApp,
+    caller: CallerOfRequest,
+    question: ChatRequest,
+    idempotency_key: Annotated[str | None, Header(pattern=_KEY)] = None,
+) -> Accepted:
+    """Ask a question. A repeated request with the same ``Idempotency-Key`` gets the first one's job."""
+    if context.draining.is_set():
+        raise ProblemError(503, "The server stops; ask again.", headers={"Retry-After": "2"})
+    await context.limits.count_question(caller.tenant_id)
+    job_id = uuid4().hex
+    job = Job(
+        job_id=job_id,
+        message=question.message,
+        image=question.image,
+        session_id=question.session_id or job_id,
+        tenant_id=caller.tenant_id or None,
+        user_id=caller.user_id or None,
+        accepted_at=datetime.now(UTC),
+    )
+    new = replace(
+        job.described(),
+        idempotency_key=idempotency_key,
+        digest=hashlib.sha256(question.model_dump_json().encode()).hexdigest(),
+        max_active=context.settings.max_active_jobs,
+    )
+    accepted = await context.store.accept(new)
+    if accepted.outcome == "conflict":
+        raise ProblemError(409, "This Idempotency-Key belongs to another question; choose a new key.")
+    if accepted.outcome == "too_many":
+        raise ProblemError(
+            429,
+            f"{context.settings.max_active_jobs} questions are unanswered, wanted fewer; wait for an answer.",
+            headers={"Retry-After": "5"},
+        )
+    if accepted.outcome == "repeated":
+        first = await context.store.state(accepted.job_id)
+        job = job.model_copy(update={"job_id": first.job_id, "session_id": first.session_id})
+    if not accepted.published:
+        await _publish(context, job)
+    url = f"{PREFIX}/chat/{job.job_id}"
+    response.headers["Location"] = url
+    return Accepted(job_id=job.job_id, session_id=job.session_id or "", events_url=f"{url}/events", result_url=url)
+
+
+@router.get(
+    "/{job_id}/events",
+    operation_id="readEvents",
+    response_class=EventSourceResponse,
+    responses={
+        200: {
+            "description": "The job's events: queued, started, node, token, snapshot, done, error.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        204: {"description": "The reader has the last event already."},
+        **problem_responses(404),
+    },
+)
+async def read_events(
+    context: ContextOfApp, job: JobOfCaller, last_event_id: Annotated[str | None, Header(pattern=_EVENT_ID)] = None
+) -> Response:
+    """Read the job's events as they happen. ``Last-Event-ID`` goes on after an event."""
+    after = Position.parse(last_event_id) if last_event_id is not None else None
+    if after is not None and job.finished and after == (await context.store.snapshot(job.job_id)).position:
+        return Response(status_code=204)
+    context.limits.check_streams(job.tenant_id)
+    return event_stream(
+        context.store,
+        job.job_id,
+        tenant_id=job.tenant_id,
+        after=after if after != START else None,
+        limits=context.limits,
+        stopping=context.stopping,
+        on_recovery=context.on_recovery,
+        heartbeat_seconds=context.settings.heartbeat_seconds,
+    )
+
+
+@router.get("/{job_id}", operation_id="readAnswer", responses=problem_responses(404))
+async def read_answer(job: JobOfCaller) -> JobAnswer:
+    """Return the job, with its answer and cost once it has ended."""
+    return _answer(job)
+
+
+@router.delete("/{job_id}", operation_id="cancel", responses=problem_responses(404))
+async def cancel(context: ContextOfApp, job: JobOfCaller) -> JobAnswer:
+    """Cancel the job. What it has cost is kept. A job that has ended stays as it is."""
+    data = {"type": "cancelled", "title": "The job was cancelled", "usd": str(job.usd or 0)}
+    return _answer(await context.store.cancel(job.job_id, StreamEvent(START, "error", data)))
+
+
+@router.post(
+    "/{job_id}/feedback", status_code=202, operation_id="sendFeedback", responses=problem_responses(404, 408, 409, 413)
+)
+async def send_feedback(context: ContextOfApp, job: JobOfCaller, feedback: FeedbackRequest) -> FeedbackSent:
+    """Send the user's feedback on an answer to LangSmith and the ledger."""
+    if not job.finished:
+        raise ProblemError(409, "The job has not ended; send feedback on its answer.")
+    reached = await context.feedback.send(job, score=feedback.score, comment=feedback.comment)
+    return FeedbackSent(job_id=job.job_id, reached=reached)
+
+
+async def _publish(context: ApiContext, job: Job) -> None:
+    try:
+        await context.queue.publish(job)
+    except QueueUnavailableError:
+        await context.store.withdraw(job.job_id)
+        raise
+    await context.store.mark_published(job.job_id)
+
+
+def _answer(job: JobState) -> JobAnswer:
+    result: dict[str, Any] = dict(job.result)
+    failed = job.finished and job.status != "done"
+    return JobAnswer(
+        job_id=job.job_id,
+        session_id=job.session_id,
+        status=job.status,
+        run=job.run,
+        answer=result.get("answer"),
+        images=result.get("images") or [],
+        intent=result.get("intent") or None,
+        tokens=result.get("tokens"),
+        usd=result.get("usd") or (str(job.usd) if job.usd is not None else None),
+        seconds=result.get("seconds"),
+        error={name: result[name] for name in ("type", "title", "detail") if name in result} if failed else None,
+    )

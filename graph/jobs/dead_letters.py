@@ -1,0 +1,81 @@
+"""Lists the dead letters of the queue, and puts them back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+
+from graph.jobs.job import readable_job_id
+from graph.jobs.settings import DEAD_QUEUE, EXCHANGE, QUEUE
+from graph.streams import JobNotFoundError, JobStore
+
+__all__ = ["DeadLetter", "list_dead_letters", "replay_dead_letters"]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message in the dead-letter queue: its job's id if it can be read, RabbitMQ's reason, and its size in bytes."""
+
+    job_id: str | None
+    reason: str
+    size_bytes: int
+
+
+async def list_dead_letters(amqp_url: str) -> list[DeadLetter]:
+    """Return all dead letters, the oldest first. They stay in the queue."""
+    async with _messages(amqp_url) as (_, messages):
+        return [_describe(message) for message in messages]
+
+
+async def replay_dead_letters(amqp_url: str, store: JobStore, job_ids: Collection[str] | None = None) -> list[str]:
+    """Put dead letters back into the queue and let their jobs run again.
+
+    Args:
+        amqp_url: RabbitMQ.
+        store: Forgets the crashes of these jobs.
+        job_ids: Only these jobs; None puts back every letter whose job can be read.
+
+    Returns:
+        The jobs that were put back.
+    """
+    replayed = []
+    async with _messages(amqp_url) as (channel, messages):
+        exchange = await channel.get_exchange(EXCHANGE)
+        for message in messages:
+            job_id = _describe(message).job_id
+            if job_id is None or (job_ids is not None and job_id not in job_ids):
+                continue
+            with suppress(JobNotFoundError):  # it has expired: the next run creates it
+                await store.reopen(job_id)
+            await exchange.publish(
+                aio_pika.Message(message.body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT), routing_key=QUEUE
+            )
+            await message.ack()
+            replayed.append(job_id)
+    return replayed
+
+
+@asynccontextmanager
+async def _messages(amqp_url: str) -> AsyncIterator[tuple[AbstractChannel, list[AbstractIncomingMessage]]]:
+    """Yield all messages of the dead-letter queue. Those without an acknowledgement go back when the block ends."""
+    async with await aio_pika.connect(amqp_url) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue(DEAD_QUEUE, passive=True)
+        messages = []
+        while (message := await queue.get(fail=False)) is not None:
+            messages.append(message)
+        yield channel, messages
+
+
+def _describe(message: AbstractIncomingMessage) -> DeadLetter:
+    try:
+        kwargs = json.loads(message.body)["kwargs"]
+        job_id = readable_job_id(kwargs["job"])
+    except (ValueError, KeyError, TypeError):
+        job_id = None
+    return DeadLetter(job_id, str(message.headers.get("x-first-death-reason", "")), len(message.body))

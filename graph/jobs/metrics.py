@@ -1,0 +1,79 @@
+"""The metrics of jobs, as METRICS.md's section "Jobs" names them."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from graph.jobs.settings import QUEUE
+
+__all__ = ["DeadReason", "JobMetrics"]
+
+DeadReason: TypeAlias = Literal["malformed", "poison", "expired"]
+_DEAD_REASONS: tuple[DeadReason, ...] = ("malformed", "poison", "expired")
+_WAIT_SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_TURNAROUND_SECONDS = (0.5, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 60, 120)
+
+
+class JobMetrics:
+    """Counts jobs on a registry.
+
+    Args:
+        registry: The registry; one object per registry.
+        queue: The queue's name, a label.
+        slots: How many jobs the worker runs at once; 0 in a process without a worker.
+    """
+
+    def __init__(self, registry: CollectorRegistry, *, queue: str = QUEUE, slots: int = 0) -> None:
+        self._queue = queue
+        waiting = Gauge("chat_jobs_waiting", "Jobs that no worker has taken yet.", ["queue"], registry=registry)
+        wait = Histogram(
+            "chat_job_wait_seconds",
+            "Seconds from a job's acceptance to a worker's start.",
+            ["queue"],
+            buckets=_WAIT_SECONDS,
+            registry=registry,
+        )
+        self._turnaround = Histogram(
+            "chat_turnaround_seconds",
+            "Seconds from a question's acceptance to the end of its answer.",
+            ["intent", "status"],
+            buckets=_TURNAROUND_SECONDS,
+            registry=registry,
+        )
+        dead = Counter(
+            "chat_jobs_dead_total", "Jobs moved to the dead-letter queue.", ["queue", "reason"], registry=registry
+        )
+        redeliveries = Counter(
+            "chat_job_redeliveries_total",
+            "Jobs that a worker started after another one had started them.",
+            ["queue"],
+            registry=registry,
+        )
+        self.busy = Gauge("chat_worker_slots_busy", "Jobs that this worker runs now.", registry=registry)
+        self.slots = Gauge("chat_worker_slots", "Jobs that this worker can run at once.", registry=registry)
+        self.slots.set(slots)
+        self._waiting, self._wait = waiting.labels(queue), wait.labels(queue)
+        self._redeliveries = redeliveries.labels(queue)
+        self._dead = {reason: dead.labels(queue, reason) for reason in _DEAD_REASONS}
+
+    def set_waiting(self, jobs: int) -> None:
+        """Set how many jobs no worker has taken yet."""
+        self._waiting.set(jobs)
+
+    def started(self, wait_seconds: float) -> None:
+        """Count the first start of a job."""
+        self._wait.observe(max(0.0, wait_seconds))
+
+    def redelivered(self) -> None:
+        """Count a start after another worker's start."""
+        self._redeliveries.inc()
+
+    def dead(self, reason: DeadReason) -> None:
+        """Count a job moved to the dead-letter queue."""
+        self._dead[reason].inc()
+
+    def ended(self, intent: str, status: str, turnaround_seconds: float) -> None:
+        """Count the end of an answer."""
+        self._turnaround.labels(intent, status).observe(max(0.0, turnaround_seconds))

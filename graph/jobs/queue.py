@@ -1,0 +1,123 @@
+"""The job queue: TaskIQ is the port, in memory by default and RabbitMQ for production."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+from taskiq import AsyncBroker, Context, InMemoryBroker, TaskiqDepends
+from taskiq.receiver import Receiver
+
+from graph.jobs.job import Job
+from graph.jobs.rabbitmq import Delivery, OnMalformed, RabbitBroker, Verdict
+from graph.jobs.settings import QUEUE
+
+__all__ = ["JobQueue", "QueueUnavailableError", "RunJob"]
+
+RunJob: TypeAlias = Callable[[Job, Delivery], Awaitable[Verdict]]
+"""Runs one job and says what becomes of its message."""
+
+_PUBLISH_SECONDS = 5.0
+_RECONNECT_SECONDS = 0.5
+
+_logger = logging.getLogger(__name__)
+
+
+class QueueUnavailableError(RuntimeError):
+    """The queue did not take a job: it does not answer, or it is full."""
+
+
+class JobQueue:
+    """Publishes jobs, and runs them where :meth:`listen` is called.
+
+    Args:
+        broker: ``RabbitBroker``, or TaskIQ's ``InMemoryBroker`` for one process without servers.
+    """
+
+    def __init__(self, broker: AsyncBroker) -> None:
+        self._broker = broker
+        self._run_job: RunJob | None = None
+
+        async def process(job: dict[str, Any], context: Context = TaskiqDepends()) -> None:  # noqa: B008 - TaskIQ's way
+            await self._process(job, context)
+
+        self._task = broker.register_task(process, task_name=QUEUE)
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether a job outlives this process."""
+        return not isinstance(self._broker, InMemoryBroker)
+
+    async def startup(self, run_job: RunJob | None = None, on_malformed: OnMalformed | None = None) -> None:
+        """Connect.
+
+        Args:
+            run_job: Runs jobs in this process; None only publishes.
+            on_malformed: Called for a message that is no job, before it becomes a dead letter.
+
+        Raises:
+            QueueUnavailableError: If the broker cannot be reached.
+        """
+        self._run_job = run_job
+        if isinstance(self._broker, RabbitBroker):
+            self._broker.on_malformed = on_malformed
+        self._broker.is_worker_process = run_job is not None
+        try:
+            await self._broker.startup()
+        except Exception as error:
+            raise QueueUnavailableError(f"{type(error).__name__}: {error}") from error
+
+    async def shutdown(self) -> None:
+        """Disconnect. Messages without a verdict go back to the queue."""
+        await self._broker.shutdown()
+
+    async def publish(self, job: Job) -> None:
+        """Hand a job to the queue; it is stored when this returns.
+
+        Raises:
+            QueueUnavailableError: If the queue did not take it.
+        """
+        try:
+            async with asyncio.timeout(_PUBLISH_SECONDS):
+                await self._task.kicker().with_task_id(job.job_id).kiq(job=job.model_dump(mode="json"))
+        except Exception as error:  # taskiq wraps what its broker raises
+            reason = error.__cause__ or error
+            raise QueueUnavailableError(f"{type(reason).__name__}: {reason}") from error
+
+    async def waiting(self) -> int:
+        """Return how many jobs wait in the queue.
+
+        Raises:
+            QueueUnavailableError: If the broker does not answer.
+        """
+        if not isinstance(self._broker, RabbitBroker):
+            return 0
+        try:
+            return await self._broker.waiting()
+        except Exception as error:
+            raise QueueUnavailableError(f"{type(error).__name__}: {error}") from error
+
+    async def listen(self, stop: asyncio.Event, *, concurrency: int) -> None:
+        """Run jobs until ``stop`` is set and the running ones have ended; reconnect meanwhile."""
+        if not self.is_durable:  # an in-memory broker runs a job when it is published
+            await stop.wait()
+            await self._broker.wait_all()  # type: ignore[attr-defined]
+            return
+        while True:
+            receiver = Receiver(self._broker, max_async_tasks=concurrency, run_startup=False, validate_params=False)
+            try:
+                await receiver.listen(stop)
+            except Exception as error:
+                _logger.warning("The queue cannot be read, it is tried again: %s: %s.", type(error).__name__, error)
+            if stop.is_set():
+                return
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _process(self, job: dict[str, Any], context: Context) -> None:
+        delivery = Delivery()
+        if isinstance(self._broker, RabbitBroker):
+            delivery = self._broker.delivery(context.message.labels)
+        if self._run_job is not None:
+            delivery.verdict = await self._run_job(Job.model_validate(job), delivery)

@@ -1,0 +1,80 @@
+"""Watches a process: whether its loop is alive, whether its servers answer, and how many jobs wait."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import TimeoutError as FutureTimeoutError
+
+from graph.jobs import JobMetrics, JobQueue, QueueUnavailableError
+from graph.streams import JobStore, StoreUnavailableError
+
+__all__ = ["ProcessWatch"]
+
+_STUCK_SECONDS = 60.0
+_BEAT_SECONDS = 1.0
+_CHECK_SECONDS = 2.0
+_COUNT_EVERY_SECONDS = 5.0
+
+
+class ProcessWatch:
+    """Answers the probes of a process. Create it on the process's loop.
+
+    Args:
+        store: Must answer for the process to be ready.
+        queue: The same.
+        metrics: Receives the number of waiting jobs.
+        stopped: Set when the process stops.
+    """
+
+    def __init__(self, store: JobStore, queue: JobQueue, metrics: JobMetrics, stopped: asyncio.Event) -> None:
+        self._store, self._queue, self._metrics, self._stopped = store, queue, metrics, stopped
+        self._loop = asyncio.get_running_loop()
+        self._last_beat = time.monotonic()
+        self.connected = False
+
+    async def run(self, waiting_here: Callable[[], int]) -> None:
+        """Record that the loop is alive and how many jobs wait, until cancelled.
+
+        Args:
+            waiting_here: Returns how many jobs wait in this process.
+        """
+        counted_at = 0.0
+        while True:
+            self._last_beat = time.monotonic()
+            if self.connected and self._last_beat - counted_at >= _COUNT_EVERY_SECONDS:
+                counted_at = self._last_beat
+                try:
+                    in_queue = await asyncio.wait_for(self._queue.waiting(), _CHECK_SECONDS)
+                    self._metrics.set_waiting(in_queue if self._queue.is_durable else waiting_here())
+                except (QueueUnavailableError, TimeoutError):
+                    pass  # /readyz says so
+            await asyncio.sleep(_BEAT_SECONDS)
+
+    def stuck(self) -> str:
+        """Return why the process should be restarted, ``""`` if it should not. For other threads."""
+        silent_seconds = time.monotonic() - self._last_beat
+        return f"the event loop has been blocked for {silent_seconds:.0f} s" if silent_seconds > _STUCK_SECONDS else ""
+
+    def ready(self) -> str:
+        """Return why the process should get no traffic, ``""`` if it should. For other threads."""
+        if self._stopped.is_set():
+            return "stopping"
+        try:
+            return asyncio.run_coroutine_threadsafe(self._check(), self._loop).result(_CHECK_SECONDS)
+        except FutureTimeoutError:
+            return "the servers do not answer in time"
+
+    async def _check(self) -> str:
+        if not self.connected:
+            return "RabbitMQ does not answer yet"
+        try:
+            await self._store.ping()
+        except StoreUnavailableError as error:
+            return f"{str(error).partition(': ')[0]} does not answer: {type(error.__cause__).__name__}"
+        try:
+            await self._queue.waiting()
+        except QueueUnavailableError as error:
+            return f"RabbitMQ does not answer: {type(error.__cause__).__name__}"
+        return ""

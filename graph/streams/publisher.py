@@ -1,0 +1,176 @@
+"""Writes the events of one run to its stream, in the background and in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from graph.streams.events import EventKind, Position, StreamEvent
+from graph.streams.port import JobStatus, JobStore, NewJob, StoreUnavailableError
+
+__all__ = ["Publisher"]
+
+_MAX_BATCH = 200
+_MERGE_ABOVE = 50  # unsent events; beyond, pieces of the answer are joined
+_RETRY_SECONDS = (0.05, 0.5)  # the first and the longest wait
+
+_logger = logging.getLogger(__name__)
+
+
+def _ignore(*_: object) -> None:
+    """Count nothing."""
+
+
+class Publisher:
+    """Writes the events of one run in order, each exactly once. No caller waits for the store.
+
+    It keeps the events of its run. If the store is away, it writes them later; if the store has lost them, again.
+
+    Args:
+        store: The store.
+        job: The job.
+        run: The run's number.
+        owner: The worker.
+        lease_seconds: How long the run counts as alive without a write. It is renewed at a third of that.
+        on_written: Receives the node of each written token, and the seconds that its write took.
+
+    Attributes:
+        fenced: Set when a newer run owns the job: nothing more is written.
+        cancelled: Set when the user has cancelled the job.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        job: NewJob,
+        run: int,
+        *,
+        owner: str,
+        lease_seconds: float,
+        on_written: Callable[[str, float], None] = _ignore,
+    ) -> None:
+        self._store, self._job, self._run, self._owner = store, job, run, owner
+        self._lease_seconds, self._on_written = lease_seconds, on_written
+        self._events: list[StreamEvent] = []
+        self._sent = 0  # number of events that the store has
+        self._frozen = 0  # number of events that were in any attempt: these must not change
+        self._status: JobStatus = "running"
+        self._usd: Decimal | None = None
+        self._trace_id: str | None = None
+        self._wake = asyncio.Event()
+        self._failing = False
+        self.fenced = asyncio.Event()
+        self.cancelled = asyncio.Event()
+        self._task = asyncio.create_task(self._write_all())
+
+    def put(self, kind: EventKind, **data: Any) -> None:
+        """Add an event. Only for the event loop's thread."""
+        last = self._events[-1] if self._events else None
+        if (
+            kind == "token"
+            and last is not None
+            and last.kind == "token"
+            and last.data["node"] == data["node"]
+            and len(self._events) > max(self._frozen, self._sent + _MERGE_ABOVE)
+        ):
+            self._events[-1] = replace(last, data={**last.data, "text": last.text + data["text"]})
+            return
+        self._events.append(StreamEvent(Position(self._run, len(self._events) + 1), kind, data))
+        self._wake.set()
+
+    def set_trace_id(self, trace_id: str) -> None:
+        """Store the id of the run's root with the next write."""
+        self._trace_id = trace_id
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether any piece of the answer was added."""
+        return any(event.kind == "token" for event in self._events)
+
+    async def finish(self, kind: EventKind, status: JobStatus, *, usd: Decimal, **data: Any) -> bool:
+        """Write the last event and wait until the store has everything.
+
+        Args:
+            kind: ``done`` or ``error``.
+            status: The job's outcome.
+            usd: What all runs of the job cost, which the event shows too.
+            data: The event's data.
+
+        Returns:
+            Whether it was written; False if a newer run owns the job.
+        """
+        self.put(kind, **data, usd=str(usd))
+        self._status, self._usd = status, usd
+        self._wake.set()
+        await asyncio.gather(self._task)
+        return not self.fenced.is_set()
+
+    async def stop(self) -> None:
+        """Write nothing more."""
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _write_all(self) -> None:
+        wait_seconds = _RETRY_SECONDS[0]
+        while True:
+            if self._sent == len(self._events):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._lease_seconds / 3):
+                        await self._wake.wait()
+            self._wake.clear()
+            try:
+                if await self._write_batch():
+                    return
+            except StoreUnavailableError as error:
+                if not self._failing:
+                    self._failing = True
+                    _logger.warning("Job %s cannot be written, it is tried again: %s.", self._job.job_id, error)
+                await asyncio.sleep(wait_seconds)
+                wait_seconds = min(2 * wait_seconds, _RETRY_SECONDS[1])
+            else:
+                self._failing, wait_seconds = False, _RETRY_SECONDS[0]
+
+    async def _write_batch(self) -> bool:
+        """Write the next events and return whether nothing follows."""
+        batch = self._events[self._sent : self._sent + _MAX_BATCH]
+        self._frozen = max(self._frozen, self._sent + len(batch))
+        ends = self._status != "running" and self._sent + len(batch) == len(self._events)
+        began = time.perf_counter()
+        written = await self._store.append(
+            self._job,
+            self._run,
+            batch,
+            owner=self._owner,
+            lease_seconds=self._lease_seconds,
+            status=self._status if ends else "running",
+            usd=self._usd if ends else None,
+            trace_id=self._trace_id,
+        )
+        seconds = time.perf_counter() - began
+        if written.cancelled:
+            self.cancelled.set()
+        match written.outcome:
+            case "fenced":
+                self.fenced.set()
+                return True
+            case "missing":
+                _logger.warning("Job %s is gone from the store; its events are written again.", self._job.job_id)
+                await self._store.restore(self._job, self._run, owner=self._owner, lease_seconds=self._lease_seconds)
+                self._sent = 0
+            case "behind":
+                _logger.warning("Job %s has lost its last events; they are written again.", self._job.job_id)
+                self._sent = written.last
+            case "ok":
+                for event in batch:
+                    if event.kind == "token":
+                        self._on_written(event.data["node"], seconds)
+                self._sent += len(batch)
+                return ends and self._sent == len(self._events)
+        return False

@@ -1,0 +1,124 @@
+"""A second run goes on where the first one stopped, with every checkpointer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graph.app import checkpoints
+from graph.jobs import Delivery, Job
+from graph.runtime import Graph, Runtime
+from graph.streams import MemoryJobStore
+from tests.support import fake_runtime
+from tests.support.postgres import postgres_server
+from tests.support.record_sink import Records
+from tests.support.worker_runs import joined_tokens, read, running_worker
+
+NODES = ("intent", "router", "location", "web_search", "answer")
+ANSWER = "강남역 11번 출구 앞에 페트병 수거함이 있습니다."
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with postgres_server(tmp_path_factory.mktemp("postgres")) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def saver(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set ECO2_CHECKPOINTS to a saver of each kind."""
+    kind = request.param
+    url = f"sqlite:///{tmp_path}/checkpoints.db" if kind == "sqlite" else request.getfixturevalue("postgres")
+    monkeypatch.setenv("ECO2_CHECKPOINTS", url)
+
+
+class CountedNodes:
+    """The nodes of the small graph: each counts its runs, and one of them hangs or fails until it is repaired."""
+
+    def __init__(self, hanging: str) -> None:
+        self.ran: list[str] = []
+        self.hanging: str | None = hanging
+
+    def runtime(self, tmp_path: Path) -> Runtime:
+        nodes = {name: self._counted(getattr(fake_runtime, name)) for name in NODES}
+
+        @asynccontextmanager
+        async def open_graph() -> AsyncIterator[Graph]:
+            async with checkpoints() as checkpointer:
+                yield fake_runtime.build(checkpointer, **nodes)
+
+        return replace(fake_runtime.runtime(tmp_path), open_graph=open_graph)
+
+    def _counted(self, node: Callable[..., Any]) -> Callable[..., Any]:
+        async def run(state: fake_runtime.State) -> fake_runtime.State:
+            self.ran.append(node.__name__)
+            if self.hanging == node.__name__:
+                await asyncio.Event().wait()
+            result: fake_runtime.State = await node(state)
+            return result
+
+        return run
+
+
+@pytest.mark.parametrize("hanging", ["location", "answer"])
+async def test_finished_nodes_are_not_paid_again(saver: None, tmp_path: Path, records: Records, hanging: str) -> None:
+    """The second run runs the node in which the first worker died, and those after it, and no other one."""
+    nodes, store, job = CountedNodes(hanging), MemoryJobStore(), Job(job_id="1", message="안녕!", session_id="s")
+    runtime = nodes.runtime(tmp_path)
+    async with running_worker(store, runtime=runtime, lease_seconds=1) as (worker, _):
+        dying = asyncio.create_task(worker.run_job(job, Delivery()))
+        before = {"location": 4, "answer": 5}[hanging]  # the branches are in parallel
+        while len(nodes.ran) < before:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)  # the branch beside a hanging one ends
+        dying.cancel()
+        await asyncio.gather(dying, return_exceptions=True)
+    first, nodes.ran, nodes.hanging = nodes.ran, [], None
+
+    async with running_worker(store, runtime=runtime, records=records) as (worker, _):
+        assert await worker.run_job(job, Delivery(count=1)) == "ack"
+        events = await read(store)
+
+    assert sorted(first) == sorted(NODES if hanging == "answer" else NODES[:-1])
+    assert nodes.ran == {"location": ["location", "answer"], "answer": ["answer"]}[hanging]
+    assert len(records.calls) == {"location": 3, "answer": 1}[hanging]
+    assert joined_tokens(events) == events[-1].data["answer"] == ANSWER
+    assert (await store.state("1")).run == 2
+
+
+async def test_an_answer_whose_outcome_was_lost_is_not_paid_again(
+    saver: None, tmp_path: Path, records: Records
+) -> None:
+    """A worker that died between the graph's end and the outcome: the second run only writes it."""
+    nodes, store, job = CountedNodes(""), MemoryJobStore(), Job(job_id="1", message="안녕!")
+    runtime = nodes.runtime(tmp_path)
+    async with running_worker(store, runtime=runtime) as (worker, _):
+        await worker.run_job(job, Delivery())
+    nodes.ran, store = [], MemoryJobStore()
+    await store.claim(job.described(), owner="dead", alone=False, lease_seconds=0, max_shared_crashes=1)
+
+    async with running_worker(store, runtime=runtime, records=records) as (worker, _):
+        assert await worker.run_job(job, Delivery(count=1)) == "ack"
+        events = await read(store)
+
+    assert (nodes.ran, records.all) == ([], [])
+    assert joined_tokens(events) == events[-1].data["answer"] == ANSWER
+
+
+async def test_another_job_of_the_session_starts_a_new_turn(saver: None, tmp_path: Path) -> None:
+    """Only a job's own checkpoint is taken up: the next question of the session is answered as a whole."""
+    nodes, store = CountedNodes(""), MemoryJobStore()
+    async with running_worker(store, runtime=nodes.runtime(tmp_path)) as (worker, _):
+        await worker.run_job(Job(job_id="1", message="안녕!", session_id="s"), Delivery())
+        nodes.ran = []
+        second = Job(job_id="2", message="안녕!", session_id="s")
+        await store.claim(second.described(), owner="dead", alone=False, lease_seconds=0, max_shared_crashes=1)
+        await worker.run_job(second, Delivery(count=1))
+
+    assert sorted(nodes.ran) == sorted(NODES)
