@@ -99,7 +99,7 @@ class Worker:
     async def run_job(self, job: Job, delivery: Delivery) -> Verdict:
         """Run one delivered job, unless it has its outcome or another worker runs it; return the message's verdict."""
         described = job.described()
-        if (running := self._running.get(job.job_id)) is not None:
+        if (running := self._running.get(job.job_id)) is not None and delivery.is_repeated:
             await running.wait()  # delivered again after a lost connection, while it runs here
         alone = False
         while not self.stopping:
