@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -11,6 +12,9 @@ from graph.api.problems import problem_response
 __all__ = ["BodyLimit"]
 
 _BODY_SECONDS = 30.0
+# A client that is still sending would see a reset connection instead of the answer, so the rest is read and dropped.
+_DISCARD_SECONDS = 5.0
+_DISCARD_BYTES = 100_000_000
 
 
 class BodyLimit:
@@ -64,8 +68,20 @@ class BodyLimit:
                 return b"".join(parts)
 
     async def _refuse(self, status: int, scope: Scope, receive: Receive, send: Send) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARD_SECONDS):
+                await _discard(receive)
         detail = {
             408: f"The body did not arrive within {self._max_seconds:g} s; send it again.",
             413: f"The body is larger than {self._max_bytes:,} bytes; scale the image down.",
         }[status]
         await problem_response(status, detail, headers={"Connection": "close"})(scope, receive, send)
+
+
+async def _discard(receive: Receive) -> None:
+    size = 0
+    while size < _DISCARD_BYTES:
+        message = await receive()
+        size += len(message.get("body", b""))
+        if not message.get("more_body", False):
+            return

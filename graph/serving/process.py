@@ -227,7 +227,7 @@ class _Server:
                 requests_per_minute=settings.requests_per_minute,
                 max_streams=settings.max_streams,
             ),
-            feedback=FeedbackSender(Client() if self._telemetry.tracing else None),
+            feedback=FeedbackSender(Client() if self._telemetry.tracing else None, self._telemetry.project),
             settings=settings,
             on_recovery=handler.stream_metrics.recovered,
         )

@@ -1,0 +1,70 @@
+"""Generated requests against the API's own description."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import Case, GenerationMode
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from graph.api import ApiSettings
+from tests.support.api_server import api_server
+
+_SECONDS_TO_START = 60
+
+
+@pytest.fixture(scope="module")
+def api_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve the API on a thread of its own: the generated requests are synchronous."""
+    ready, addresses, loops = threading.Event(), [], []
+
+    async def serve() -> None:
+        limits = ApiSettings(requests_per_minute=100_000, max_active_jobs=10_000)
+        async with api_server(tmp_path_factory.mktemp("api"), limits) as server:
+            stop = asyncio.Event()
+            loops.append((asyncio.get_running_loop(), stop))
+            addresses.append(server.url)
+            ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert ready.wait(_SECONDS_TO_START)
+    yield addresses[0]
+    ((loop, stop),) = loops
+    loop.call_soon_threadsafe(stop.set)
+    thread.join()
+
+
+_CHAT = "/api/v1/chat"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", _CHAT),
+        ("GET", f"{_CHAT}/{{job_id}}"),
+        ("GET", f"{_CHAT}/{{job_id}}/events"),
+        ("DELETE", f"{_CHAT}/{{job_id}}"),
+        ("POST", f"{_CHAT}/{{job_id}}/feedback"),
+    ],
+)
+def test_the_api_keeps_to_its_description(api_url: str, method: str, path: str) -> None:
+    """No generated request, valid or not, gets an answer that the description does not name, or a server error."""
+    schema = schemathesis.openapi.from_url(f"{api_url}/api/v1/openapi.json")
+
+    @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(
+        case=schema[path][method].as_strategy(generation_mode=GenerationMode.NEGATIVE)
+        | schema[path][method].as_strategy()
+    )
+    def check(case: Case) -> None:
+        # A JSON schema cannot say what an image's content must be.
+        case.call_and_validate(excluded_checks=[positive_data_acceptance])
+
+    check()

@@ -1,0 +1,306 @@
+"""Who may ask, whose job it is, how much a tenant may ask, and what a connection may do."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
+
+from graph.api import ApiSettings, make_authenticator
+from graph.errors import GraphConfigError
+from graph.jobs import MAX_BODY_BYTES
+from graph.serving.http import BoundedProtocol
+from tests.support import fake_runtime
+from tests.support.api_server import ApiServer, api_server
+
+KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+OTHER_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+ISSUER, AUDIENCE = "https://id.example", "eco2"
+
+
+async def hang(state: fake_runtime.State) -> fake_runtime.State:
+    await asyncio.Event().wait()
+    return {}
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def token_file(tmp_path: Path, **tokens: tuple[str, str]) -> ApiSettings:
+    """Return settings that accept these tokens, each with its tenant and user."""
+    lines = []
+    for secret, (tenant, user) in tokens.items():
+        digest = hashlib.sha256(secret.encode()).hexdigest()
+        lines.append(f'[[token]]\nsha256 = "{digest}"\ntenant_id = "{tenant}"\nuser_id = "{user}"')
+    path = tmp_path / "tokens.toml"
+    path.write_text("\n".join(lines))
+    return ApiSettings(tokens_file=path)
+
+
+@contextmanager
+def jwks_server() -> Iterator[str]:
+    """Serve the public key during the block, and yield its address."""
+    jwk = {**json.loads(RSAAlgorithm.to_jwk(KEY.public_key())), "kid": "1", "use": "sig", "alg": "RS256"}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps({"keys": [jwk]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/jwks"
+        server.shutdown()
+        thread.join()
+
+
+def token(*, key: Any = KEY, algorithm: str = "RS256", **claims: Any) -> str:
+    now = int(time.time())
+    content = {"iss": ISSUER, "aud": AUDIENCE, "sub": "u-1", "tenant_id": "acme", "exp": now + 600} | claims
+    return jwt.encode(
+        {name: value for name, value in content.items() if value is not None},
+        key,
+        algorithm=algorithm,
+        headers={"kid": "1"},
+    )
+
+
+async def test_a_question_needs_a_token(tmp_path: Path) -> None:
+    """Without one and with a wrong one: 401, with the scheme; with a right one: 202."""
+    async with api_server(tmp_path, token_file(tmp_path, alice=("acme", "alice"))) as server:
+        without = await server.client.post("/api/v1/chat", json={"message": "안녕!"})
+        wrong = await server.client.post("/api/v1/chat", json={"message": "안녕!"}, headers=bearer("mallory"))
+        job_id = await server.ask(headers=bearer("alice"))
+        state = await server.store.state(job_id)
+
+    for answer in (without, wrong):
+        assert (answer.status_code, answer.headers["content-type"]) == (401, "application/problem+json")
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert (state.tenant_id, state.user_id) == ("acme", "alice")
+
+
+@pytest.mark.parametrize("stranger", ["bob", "carol"])
+async def test_a_job_belongs_to_who_asked(tmp_path: Path, stranger: str) -> None:
+    """Another user of the tenant and another tenant find no such job, in every operation."""
+    settings = token_file(tmp_path, alice=("acme", "alice"), bob=("acme", "bob"), carol=("other", "alice"))
+    async with api_server(tmp_path, settings) as server:
+        job_id = await server.ask(headers=bearer("alice"))
+        url, headers = f"/api/v1/chat/{job_id}", bearer(stranger)
+        answers = [
+            await server.client.get(url, headers=headers),
+            await server.client.get(f"{url}/events", headers=headers),
+            await server.client.delete(url, headers=headers),
+            await server.client.post(f"{url}/feedback", json={"score": 1}, headers=headers),
+        ]
+        own = await server.until_ended(job_id, headers=bearer("alice"))
+
+    assert [answer.status_code for answer in answers] == [404] * 4
+    assert own["status"] == "done"
+
+
+async def test_a_jwt_names_tenant_and_user(tmp_path: Path) -> None:
+    """The tenant is the claim of the settings, the user the subject."""
+    with jwks_server() as url:
+        settings = ApiSettings(jwt_issuer=ISSUER, jwt_audience=AUDIENCE, jwt_jwks_url=url, jwt_tenant_claim="org")
+        async with api_server(tmp_path, settings) as server:
+            job_id = await server.ask(headers=bearer(token(org="acme", tenant_id=None)))
+            state = await server.store.state(job_id)
+
+    assert (state.tenant_id, state.user_id) == ("acme", "u-1")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param({"iss": "https://evil.example"}, id="issuer"),
+        pytest.param({"aud": "other"}, id="audience"),
+        pytest.param({"exp": 1_000_000_000}, id="expired"),
+        pytest.param({"exp": None}, id="without_expiry"),
+        pytest.param({"sub": None}, id="without_user"),
+        pytest.param({"tenant_id": None}, id="without_tenant"),
+        pytest.param({"tenant_id": "a\nb"}, id="tenant_with_newline"),
+        pytest.param({"tenant_id": {"a": 1}}, id="tenant_of_another_type"),
+        pytest.param({"key": OTHER_KEY}, id="another_key"),
+        pytest.param({"key": "secret" * 10, "algorithm": "HS256"}, id="symmetric"),
+        pytest.param({"key": None, "algorithm": "none"}, id="unsigned"),
+    ],
+)
+async def test_a_wrong_jwt_is_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    """401, whatever is wrong with it, without saying what."""
+    with jwks_server() as url:
+        settings = ApiSettings(jwt_issuer=ISSUER, jwt_audience=AUDIENCE, jwt_jwks_url=url)
+        async with api_server(tmp_path, settings) as server:
+            answer = await server.client.post("/api/v1/chat", json={"message": "안녕!"}, headers=bearer(token(**wrong)))
+
+    assert answer.status_code == 401
+
+
+async def test_without_the_keys_of_jwts_the_api_says_503(tmp_path: Path) -> None:
+    """The token may be right: the client shall come back."""
+    settings = ApiSettings(jwt_issuer=ISSUER, jwt_audience=AUDIENCE, jwt_jwks_url="http://127.0.0.1:1/jwks")
+    async with api_server(tmp_path, settings) as server:
+        answer = await server.client.post("/api/v1/chat", json={"message": "안녕!"}, headers=bearer(token()))
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[[token]]", '[[token]]\nsha256 = "x"\ntenant_id = "a"', "no toml", '[[token]]\nextra = "1"']
+)
+def test_an_unreadable_token_file_is_one_sentence(tmp_path: Path, content: str) -> None:
+    """The server does not start without the tokens that it was given."""
+    path = tmp_path / "tokens.toml"
+    path.write_text(content)
+
+    with pytest.raises(GraphConfigError, match=r"ECO2_API_TOKENS_FILE .* cannot be read .* correct it\."):
+        make_authenticator(ApiSettings(tokens_file=path))
+
+
+async def test_a_tenant_asks_so_many_questions_a_minute(tmp_path: Path) -> None:
+    """The one above the limit gets 429 with a time; another tenant is not held up."""
+    settings = token_file(tmp_path, alice=("acme", "alice"), bob=("other", "bob"))
+    settings = ApiSettings(tokens_file=settings.tokens_file, requests_per_minute=3)
+    async with api_server(tmp_path, settings) as server:
+        for _ in range(3):
+            await server.ask(headers=bearer("alice"))
+        refused = await server.client.post("/api/v1/chat", json={"message": "안녕!"}, headers=bearer("alice"))
+        await server.ask(headers=bearer("bob"))
+
+    assert (refused.status_code, refused.headers["content-type"]) == (429, "application/problem+json")
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+
+
+async def test_a_tenant_has_so_many_unanswered_questions(tmp_path: Path) -> None:
+    """The one above the limit gets 429, and a cancelled one makes room."""
+    async with api_server(tmp_path, ApiSettings(max_active_jobs=2), router=hang) as server:
+        first = await server.ask()
+        await server.ask()
+        refused = await server.client.post("/api/v1/chat", json={"message": "안녕!"})
+        await server.client.delete(f"/api/v1/chat/{first}")
+        await server.until_ended(first)
+        await server.ask()
+
+    assert refused.status_code == 429
+
+
+async def test_a_tenant_has_so_many_open_streams(tmp_path: Path) -> None:
+    """The one above the limit gets 429; a closed one makes room."""
+    async with api_server(tmp_path, ApiSettings(max_streams=2), router=hang) as server:
+        job_id = await server.ask()
+        open_streams = [asyncio.create_task(server.events(job_id)) for _ in range(2)]
+        url = f"/api/v1/chat/{job_id}/events"
+        refused = await _until_status(server, url, 429)
+        open_streams[0].cancel()
+        await asyncio.gather(open_streams[0], return_exceptions=True)
+        allowed = await _until_status(server, url, 200)
+        open_streams[1].cancel()
+        await asyncio.gather(*open_streams, return_exceptions=True)
+
+    assert (refused, allowed) == (429, 200)
+
+
+async def _until_status(server: ApiServer, url: str, status: int) -> int:
+    while True:
+        async with server.client.stream("GET", url) as answer:
+            if answer.status_code == status:
+                return status
+        await asyncio.sleep(0.02)
+
+
+async def test_a_body_is_bounded(tmp_path: Path) -> None:
+    """50 MB are refused by their length, and while they come where the length is unknown."""
+    async with api_server(tmp_path) as server:
+
+        async def chunks() -> Any:
+            for _ in range(50):
+                yield b"x" * 1_000_000
+
+        declared = await server.client.post("/api/v1/chat", content=b"x" * (MAX_BODY_BYTES + 1))
+        streamed = await server.client.post("/api/v1/chat", content=chunks())
+        await server.ask()
+
+    for answer in (declared, streamed):
+        assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")
+
+
+async def test_other_origins_get_no_access(tmp_path: Path) -> None:
+    """No answer allows another origin."""
+    async with api_server(tmp_path) as server:
+        origin = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+        preflight = await server.client.options("/api/v1/chat", headers=origin)
+        asked = await server.client.post("/api/v1/chat", json={"message": "안녕!"}, headers=origin)
+
+    for answer in (preflight, asked):
+        assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /api/v1/chat HTTP/1.1\r\nHost: x\r\n"], ids=["nothing", "half_a_head"])
+async def test_a_connection_without_a_request_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    """Within its time, while others are served."""
+    monkeypatch.setattr(BoundedProtocol, "header_seconds", 0.2)
+    async with api_server(tmp_path) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+        writer.write(sent)
+        assert await reader.read() == b""
+        writer.close()
+        await server.ask()
+
+
+async def test_a_second_request_has_its_time_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that was served once may not dribble its next request's headers for ever."""
+    monkeypatch.setattr(BoundedProtocol, "header_seconds", 0.5)
+    async with api_server(tmp_path) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+        writer.write(b"GET /elsewhere HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 404")
+        while not reader.at_eof():
+            writer.write(b"G")
+            await asyncio.sleep(0.05)
+            try:
+                async with asyncio.timeout(0.05):
+                    await reader.read(10_000)
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+        writer.close()
+
+
+async def test_connections_are_bounded(tmp_path: Path) -> None:
+    """Those beyond the bound are closed at once, and the server goes on when there is room."""
+    async with api_server(tmp_path, max_connections=5) as server:
+        port = int(server.url.rpartition(":")[2])
+        opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        for _, other in (*opened, (reader, writer)):
+            other.close()
+        while True:
+            try:
+                await server.ask()
+                break
+            except Exception:
+                await asyncio.sleep(0.05)
