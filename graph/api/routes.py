@@ -121,7 +121,10 @@ async def cancel(context: ContextOfApp, job: JobOfCaller) -> JobAnswer:
 
 
 @router.post(
-    "/{job_id}/feedback", status_code=202, operation_id="sendFeedback", responses=problem_responses(404, 408, 409, 413)
+    "/{job_id}/feedback",
+    status_code=202,
+    operation_id="sendFeedback",
+    responses=problem_responses(400, 404, 408, 409, 413),
 )
 async def send_feedback(context: ContextOfApp, job: JobOfCaller, feedback: FeedbackRequest) -> FeedbackSent:
     """Send the user's feedback on an answer to LangSmith and the ledger."""
