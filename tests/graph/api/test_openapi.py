@@ -49,6 +49,7 @@ def api_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 _CHAT = "/api/v1/chat"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")  # schemathesis' own strategies
 @pytest.mark.parametrize(
     ("method", "path"),
