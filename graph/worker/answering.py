@@ -192,10 +192,12 @@ class Answering:
         turn: Any = self.runtime.make_turn(job.message, image=job.image)
         if claim.run > 1 and self.graph.checkpointer:
             saved = await self.graph.aget_state({"configurable": {"thread_id": job.thread_id}})
-            if (saved.metadata or {}).get("job_id") == job.job_id:
+            metadata: Mapping[str, Any] = saved.metadata or {}
+            if metadata.get("job_id") == job.job_id and metadata.get("source") == "loop":
                 if not saved.next:
                     return dict(saved.values)  # only the outcome was missing
                 turn = None
+            # A worker that died while the input was stored leaves a checkpoint without tasks: the turn begins again.
         # "sync": a node's result is stored before the next node starts, so that no later run pays for it again.
         durability: Literal["sync"] | None = "sync" if self.graph.checkpointer else None
         state: Mapping[str, Any] = await self.graph.ainvoke(turn, config, durability=durability)

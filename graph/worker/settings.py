@@ -33,7 +33,7 @@ class WorkerSettings:
     concurrency: int = 8
     lease_seconds: int = 3
     max_shared_crashes: int = 1
-    max_crashes_alone: int = 2
+    max_crashes_alone: int = 3
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> WorkerSettings:

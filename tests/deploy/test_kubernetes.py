@@ -16,11 +16,13 @@ from typing import Any
 import promql_parser
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry, generate_latest
 
 import graph.clients
 import graph.models
 from eco2_callbacks import Settings
-from tests.support.cross_checks import CHECKS, JOB
+from graph.jobs import JobMetrics
+from tests.support.cross_checks import CHECKS, JOB, SERVERS
 from tests.support.manifests import (
     ARGOCD,
     BASE,
@@ -152,8 +154,8 @@ BROKEN: dict[str, tuple[str, Callable[[Deployed], None]]] = {
     "variables": ("variables", _variable("ECO2_REDIS_URI", "redis://redis")),
     "both_names_differ": ("both_names", _variable("LANGCHAIN_TRACING_V2", "false")),
     "both_names_one": ("both_names", _variable("LANGCHAIN_ENDPOINT", None)),
-    "secrets_not_filled": ("secrets", _set(f"{_WORKER}.env.2.valueFrom.secretKeyRef.key", "openai")),
-    "secrets_unread": ("secrets", _set(f"{_WORKER}.env.4", None)),
+    "secrets_not_filled": ("secrets", _set(f"{_WORKER}.env.3.valueFrom.secretKeyRef.key", "openai")),
+    "secrets_unread": ("secrets", _set(f"{_WORKER}.env.5", None)),
     "secrets_store": (
         "secrets",
         _set("ExternalSecret.spec.secretStoreRef.name", "vault", name="eco2-chat-worker-models"),
@@ -172,14 +174,23 @@ BROKEN: dict[str, tuple[str, Callable[[Deployed], None]]] = {
     "scaling_fallback": ("scaling", _set("ScaledObject.spec.fallback.replicas", 100)),
     "scaling_several_results": (
         "scaling",
-        _set(f"{_TRIGGER}.metadata.query", 'sum by (pod) (chat_stream_active{namespace="eco2"})'),
+        _set(f"{_TRIGGER}.metadata.query", 'sum by (pod) (chat_worker_slots_busy{namespace="eco2"})'),
     ),
-    "scaling_no_aggregate": ("scaling", _set(f"{_TRIGGER}.metadata.query", 'chat_stream_active{namespace="eco2"}')),
+    "scaling_no_aggregate": ("scaling", _set(f"{_TRIGGER}.metadata.query", 'chat_worker_slots_busy{namespace="eco2"}')),
+    "scaling_never": ("scaling", _set(f"{_TRIGGER}.metadata.threshold", "41")),
+    "scaling_other_queue": ("scaling", _set("ScaledObject.spec.triggers.1.metadata.queueName", "chat")),
+    "scaling_no_queue": ("scaling", lambda deployed: deployed.one("ScaledObject")["spec"]["triggers"].pop()),
     "grace": ("grace", _set(f"{_POD}.terminationGracePeriodSeconds", 60)),
     "egress_redis": ("egress", _variable("ECO2_REDIS_URL", "redis://redis.eco2.svc.cluster.local:6380/0")),
     "egress_otlp": ("egress", _variable("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4319")),
     "egress_https": ("egress", _set("NetworkPolicy.spec.egress.3.ports.0.port", 80)),
     "egress_everywhere": ("egress", _append("NetworkPolicy.spec.egress", {"ports": [{"protocol": "TCP", "port": 1}]})),
+    "egress_amqp": (
+        "egress",
+        lambda deployed: deployed.one("NetworkPolicy", "eco2-chat-api")["spec"]["egress"][1]["ports"].pop(),
+    ),
+    "ports_api": ("ports", _set(f"{_WORKER}.ports.1.containerPort", 8080, name="eco2-chat-api")),
+    "security_api": ("security", _set(f"{_POD}.securityContext.runAsUser", 0, name="eco2-chat-api")),
     "security_root": ("security", _set(f"{_POD}.securityContext.runAsUser", 0)),
     "security_writable": ("security", _set(f"{_WORKER}.securityContext.readOnlyRootFilesystem", False)),
     "security_capabilities": ("security", _set(f"{_WORKER}.securityContext.capabilities", {"drop": ["NET_RAW"]})),
@@ -194,7 +205,7 @@ BROKEN: dict[str, tuple[str, Callable[[Deployed], None]]] = {
     ),
     "namespaces_two": ("namespaces", _set("Service.metadata.namespace", "default")),
     "namespaces_not_all": ("namespaces", _set("Service.metadata.namespace", "eco2")),
-    "namespaces_query": ("namespaces", _set(f"{_TRIGGER}.metadata.query", "sum(chat_stream_active)")),
+    "namespaces_query": ("namespaces", _set(f"{_TRIGGER}.metadata.query", "sum(chat_worker_slots_busy)")),
     "image_latest": ("image", _set(f"{_WORKER}.image", "ghcr.io/eco2-team/eco2-chat-worker:latest")),
     "image_moves": ("image", _set(f"{_WORKER}.image", "ghcr.io/eco2-team/eco2-chat-worker:main")),
 }
@@ -312,8 +323,8 @@ def test_the_autoscaler_gets_one_number(pods: int, result: int | None, tmp_path:
     """The autoscaler's query yields one number for any number of pods, and nothing if none is scraped."""
     query = read_base().one("ScaledObject")["spec"]["triggers"][0]["metadata"]["query"]
     scraped = f'namespace="eco2", job="{JOB}"'
-    series = [{"series": f'chat_stream_active{{{scraped}, pod="{pod}"}}', "values": "4"} for pod in range(pods)]
-    other = {"series": 'chat_stream_active{namespace="elsewhere", job="eco2-chat-worker"}', "values": "100"}
+    series = [{"series": f'chat_worker_slots_busy{{{scraped}, pod="{pod}"}}', "values": "4"} for pod in range(pods)]
+    other = {"series": 'chat_worker_slots_busy{namespace="elsewhere", job="eco2-chat-worker"}', "values": "100"}
     samples = [] if result is None else [{"labels": "{}", "value": result}]
     test = {
         "tests": [
@@ -334,7 +345,9 @@ def test_the_autoscaler_s_metric_exists() -> None:
 
     names = re.findall(r"\b([a-z_]+)\{", promql_parser.parse(query).prettify())
 
-    exposition = (ROOT / "tests" / "golden" / "fresh.prom").read_text("utf-8")
+    registry = CollectorRegistry()
+    JobMetrics(registry)
+    exposition = generate_latest(registry).decode()
     assert [bool(re.search(rf"^{name} ", exposition, re.MULTILINE)) for name in names] == [True]
 
 
@@ -431,8 +444,11 @@ def test_the_image_fits_the_pod() -> None:
     context = base.pod()["securityContext"]
 
     assert last["USER"] == f"{context['runAsUser']}:{context['runAsGroup']}"
-    assert last["EXPOSE"] == str(base.container()["ports"][0]["containerPort"])
-    assert json.loads(last["ENTRYPOINT"]) == ["python", "-m", "graph", "worker"]
+    listening = {port["containerPort"] for server in SERVERS for port in base.container(server)["ports"]}
+    assert {str(port) for port in listening} <= set(last["EXPOSE"].split())
+    assert json.loads(last["ENTRYPOINT"]) == ["python", "-m", "graph"]
+    assert json.loads(last["CMD"]) == ["worker"]
+    assert base.container("eco2-chat-api")["args"][0] == "api"
     assert [name for names in copied for name in names if not (ROOT / name).exists()] == []
     assert re.fullmatch(r"PYTHON=3\.13\.\d+-slim-\w+", last["ARG"])
 
@@ -442,7 +458,7 @@ def test_the_image_has_the_worker_s_extras() -> None:
     text = (DEPLOY / "Containerfile").read_text("utf-8")
     syncs = [set(re.findall(r"--extra (\w+)", line)) for line in text.splitlines() if "uv sync" in line]
 
-    assert syncs == [{"graph", "otel", "postgres"}] * 2
+    assert syncs == [{"graph", "otel", "postgres", "serve", "sqlite"}] * 2
 
 
 # README
@@ -454,7 +470,8 @@ def test_the_readme_lists_the_variables() -> None:
     (table,) = re.findall(r"^\| variable \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
     listed = [name for row in table.splitlines() for name in re.findall(r"`([A-Z0-9_]+)`", row.split("|")[1])]
 
-    rendered = {name for overlay in OVERLAYS for name in render_overlay(overlay).environment()}
+    overlays = [render_overlay(overlay) for overlay in OVERLAYS]
+    rendered = {name for overlay in overlays for server in SERVERS for name in overlay.environment(server)}
 
     assert sorted(listed) == sorted(rendered)
 

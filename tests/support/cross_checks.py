@@ -16,11 +16,13 @@ from google import genai
 
 from eco2_callbacks import Settings
 from eco2_callbacks.langsmith.environment import HOSTED
+from graph.jobs import QUEUE
 from tests.support.manifests import ROOT, STORE, Deployed, documents
 
 __all__ = ["CHECKS", "JOB", "known_variables"]
 
 JOB = "eco2-chat-worker"
+SERVERS = (JOB, "eco2-chat-api")
 # Time for the handler's close and LangSmith's queue, after the answers in progress.
 _FLUSH_SECONDS = 30
 _PAIRS = {
@@ -32,60 +34,74 @@ _PAIRS = {
 
 
 def selectors(deployed: Deployed) -> Iterator[str]:
-    """Selectors of the worker match its labels."""
-    deployment = deployed.one("Deployment")["spec"]
-    pod = deployment["template"]["metadata"]["labels"]
-    selected = {
-        "Deployment": (deployment["selector"]["matchLabels"], pod),
-        "Service": (deployed.one("Service")["spec"]["selector"], pod),
-        "NetworkPolicy": (deployed.one("NetworkPolicy")["spec"]["podSelector"]["matchLabels"], pod),
-        "ServiceMonitor": (
-            deployed.one("ServiceMonitor")["spec"]["selector"]["matchLabels"],
-            deployed.one("Service")["metadata"]["labels"],
-        ),
-    }
-    for number, spread in enumerate(deployed.pod()["topologySpreadConstraints"]):
-        selected[f"topologySpreadConstraints[{number}]"] = (spread["labelSelector"]["matchLabels"], pod)
-    for budget in deployed.all("PodDisruptionBudget"):
-        selected["PodDisruptionBudget"] = (budget["spec"]["selector"]["matchLabels"], pod)
-    for what, (wanted, labels) in selected.items():
-        if not wanted or not wanted.items() <= labels.items():
-            yield f"{what} selects {wanted}, the labels are {labels}"
+    """Selectors of each server match its labels."""
+    for name in SERVERS:
+        deployment = deployed.one("Deployment", name)["spec"]
+        pod = deployment["template"]["metadata"]["labels"]
+        selected = {
+            "Deployment": (deployment["selector"]["matchLabels"], pod),
+            "Service": (deployed.one("Service", name)["spec"]["selector"], pod),
+            "NetworkPolicy": (deployed.one("NetworkPolicy", name)["spec"]["podSelector"]["matchLabels"], pod),
+            "ServiceMonitor": (
+                deployed.one("ServiceMonitor", name)["spec"]["selector"]["matchLabels"],
+                deployed.one("Service", name)["metadata"]["labels"],
+            ),
+        }
+        for number, spread in enumerate(deployed.pod(name)["topologySpreadConstraints"]):
+            selected[f"topologySpreadConstraints[{number}]"] = (spread["labelSelector"]["matchLabels"], pod)
+        if name == JOB:
+            for budget in deployed.all("PodDisruptionBudget"):
+                selected["PodDisruptionBudget"] = (budget["spec"]["selector"]["matchLabels"], pod)
+        for what, (wanted, labels) in selected.items():
+            if not wanted or not wanted.items() <= labels.items():
+                yield f"{name}: {what} selects {wanted}, the labels are {labels}"
 
 
 def ports(deployed: Deployed) -> Iterator[str]:
-    """The worker's port has one number and one name everywhere."""
-    (port,) = deployed.container()["ports"]
-    number, name = port["containerPort"], port["name"]
-    (service,) = deployed.one("Service")["spec"]["ports"]
-    (endpoint,) = deployed.one("ServiceMonitor")["spec"]["endpoints"]
-    (ingress,) = deployed.one("NetworkPolicy")["spec"]["ingress"]
-    annotations = deployed.one("Deployment")["spec"]["template"]["metadata"]["annotations"]
-    found = {
-        "ECO2_METRICS_PORT": (deployed.environment().get("ECO2_METRICS_PORT"), str(number)),
-        "Service": ((service["port"], service["targetPort"]), (number, name)),
-        "ServiceMonitor": (endpoint["port"], service["name"]),
-        "NetworkPolicy": ([item["port"] for item in ingress["ports"]], [number]),
-        "excludeInboundPorts": (annotations["traffic.sidecar.istio.io/excludeInboundPorts"], str(number)),
-    }
-    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-        found[probe] = (deployed.container()[probe]["httpGet"]["port"], name)
-    for what, (is_, wanted) in found.items():
-        if is_ != wanted:
-            yield f"{what} is {is_!r}, wanted {wanted!r}"
+    """Each port of a server has one number and one name everywhere."""
+    for server in SERVERS:
+        named = {port["name"]: port["containerPort"] for port in deployed.container(server)["ports"]}
+        services = {port["name"]: port for port in deployed.one("Service", server)["spec"]["ports"]}
+        ingress = deployed.one("NetworkPolicy", server)["spec"]["ingress"]
+        (endpoint,) = deployed.one("ServiceMonitor", server)["spec"]["endpoints"]
+        annotations = deployed.one("Deployment", server)["spec"]["template"]["metadata"]["annotations"]
+        number, name = named["http-metrics"], "http-metrics"
+        arguments = deployed.container(server).get("args", [])
+        given = arguments[arguments.index("--port") + 1 :] if "--port" in arguments else []
+        found = {
+            "ECO2_METRICS_PORT": (deployed.environment(server).get("ECO2_METRICS_PORT"), str(number)),
+            "Service": (
+                {(port["port"], port["targetPort"]) for port in services.values()},
+                {(number, name) for name, number in named.items()},
+            ),
+            "ServiceMonitor": (endpoint["port"], name),
+            "NetworkPolicy": (
+                sorted(port["port"] for rule in ingress for port in rule["ports"]),
+                sorted(named.values()),
+            ),
+            "excludeInboundPorts": (annotations["traffic.sidecar.istio.io/excludeInboundPorts"], str(number)),
+            "--port": (given, [str(named["http-api"])] if "http-api" in named else []),
+        }
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            found[probe] = (deployed.container(server)[probe]["httpGet"]["port"], name)
+        for what, (is_, wanted) in found.items():
+            if is_ != wanted:
+                yield f"{server}: {what} is {is_!r}, wanted {wanted!r}"
 
 
 def probes(deployed: Deployed) -> Iterator[str]:
-    """A worker without Redis is not ready, but is not restarted."""
+    """A server without Redis or RabbitMQ is not ready, but is not restarted."""
     wanted = {"startupProbe": "/healthz", "readinessProbe": "/readyz", "livenessProbe": "/healthz"}
-    for probe, path in wanted.items():
-        if (is_ := deployed.container()[probe]["httpGet"]["path"]) != path:
-            yield f"{probe} requests {is_!r}, wanted {path!r}"
+    for name in SERVERS:
+        for probe, path in wanted.items():
+            if (is_ := deployed.container(name)[probe]["httpGet"]["path"]) != path:
+                yield f"{name}: {probe} requests {is_!r}, wanted {path!r}"
 
 
 def variables(deployed: Deployed) -> Iterator[str]:
     """The program reads every variable."""
-    for name in sorted(deployed.environment().keys() - known_variables()):
+    names = {name for server in SERVERS for name in deployed.environment(server)}
+    for name in sorted(names - known_variables()):
         yield f"nothing reads {name}"
 
 
@@ -107,7 +123,7 @@ def secrets(deployed: Deployed) -> Iterator[str]:
         for item in deployed.all("ExternalSecret")
         for data in item["spec"]["data"]
     }
-    references = [item["valueFrom"]["secretKeyRef"] for item in deployed.container()["env"]]
+    references = [item["valueFrom"]["secretKeyRef"] for server in SERVERS for item in deployed.container(server)["env"]]
     wanted = {(reference["name"], reference["key"]) for reference in references}
     yield from (f"no ExternalSecret fills {secret}/{key}" for secret, key in sorted(wanted - filled))
     yield from (f"nothing reads {secret}/{key}" for secret, key in sorted(filled - wanted))
@@ -141,10 +157,14 @@ def scaling(deployed: Deployed) -> Iterator[str]:
         yield f"the ScaledObject scales {target}"
     if "replicas" in deployment["spec"]:
         yield "the Deployment sets replicas, which the autoscaler must set"
-    (trigger,) = spec["triggers"]
+    by_type = {trigger["type"]: trigger for trigger in spec["triggers"]}
+    if by_type.keys() != {"prometheus", "rabbitmq"}:
+        yield f"the triggers are {sorted(by_type)}, wanted busy slots and the queue's length"
+        return
+    trigger, queue = by_type["prometheus"], by_type["rabbitmq"]
     if trigger["metadata"].get("ignoreNullValues") != "false":
         yield "without a result the scaler takes 0"
-    if trigger.get("metricType", "AverageValue") != "AverageValue":
+    if any(one.get("metricType", "AverageValue") != "AverageValue" for one in spec["triggers"]):
         yield "the fallback works for AverageValue only"
     replicas = spec["fallback"]["replicas"]
     if not spec["minReplicaCount"] <= replicas <= spec["maxReplicaCount"]:
@@ -152,60 +172,73 @@ def scaling(deployed: Deployed) -> Iterator[str]:
     query = promql_parser.parse(trigger["metadata"]["query"])
     if not isinstance(query, promql_parser.AggregateExpr) or (query.modifier and query.modifier.labels):
         yield f"the query may have several results, or none: {trigger['metadata']['query']}"
+    environment = deployed.environment()
+    if not 0 < float(trigger["metadata"]["threshold"]) < float(environment["ECO2_WORKER_CONCURRENCY"]):
+        yield f"{trigger['metadata']['threshold']} busy slots are never reached"
+    if queue["metadata"]["queueName"] != QUEUE or queue["metadata"]["hostFromEnv"] not in environment:
+        yield f"nothing is in the queue of {queue['metadata']}"
 
 
 def grace(deployed: Deployed) -> Iterator[str]:
     """The pod's grace period covers the answers in progress and the flush after them."""
-    given = deployed.pod()["terminationGracePeriodSeconds"]
-    wanted = float(deployed.environment()["ECO2_GRACE_SECONDS"]) + _FLUSH_SECONDS
-    if given < wanted:
-        yield f"terminationGracePeriodSeconds is {given}, wanted at least {wanted}"
+    for name in SERVERS:
+        given = deployed.pod(name)["terminationGracePeriodSeconds"]
+        wanted = float(deployed.environment(name)["ECO2_GRACE_SECONDS"]) + _FLUSH_SECONDS
+        if given < wanted:
+            yield f"{name}: terminationGracePeriodSeconds is {given}, wanted at least {wanted}"
 
 
 def egress(deployed: Deployed) -> Iterator[str]:
     """The NetworkPolicy allows the addresses in the worker's environment."""
-    environment = deployed.environment()
-    rules = deployed.one("NetworkPolicy")["spec"]["egress"]
-    open_ports = {(port["protocol"], port["port"]) for rule in rules for port in rule["ports"]}
-    wanted = {("UDP", 53), ("TCP", 53), ("TCP", 443)}
-    for name in ("ECO2_REDIS_URL", "OTEL_EXPORTER_OTLP_ENDPOINT"):
-        wanted.add(("TCP", urlsplit(environment[name]).port or 0))
-    wanted.add(("TCP", int(environment["ECO2_CHARACTER_ADDRESS"].rpartition(":")[2])))
-    if environment.get("ECO2_CHECKPOINTS", "memory") != "memory":
-        wanted.add(("TCP", 5432))
-    for protocol, port in sorted(wanted - open_ports):
-        yield f"no egress to {protocol} {port}"
-    if any("to" not in rule for rule in rules):
-        yield "an egress rule allows every address"
+    for server in SERVERS:
+        environment = deployed.environment(server)
+        rules = deployed.one("NetworkPolicy", server)["spec"]["egress"]
+        open_ports = {(port["protocol"], port["port"]) for rule in rules for port in rule["ports"]}
+        wanted = {("UDP", 53), ("TCP", 53), ("TCP", 443), ("TCP", urlsplit(environment["ECO2_REDIS_URL"]).port or 0)}
+        if "ECO2_AMQP_URL" in environment:  # its value is a secret, with or without TLS
+            wanted |= {("TCP", 5671), ("TCP", 5672)}
+        if server == JOB:
+            wanted.add(("TCP", urlsplit(environment["OTEL_EXPORTER_OTLP_ENDPOINT"]).port or 0))
+            wanted.add(("TCP", int(environment["ECO2_CHARACTER_ADDRESS"].rpartition(":")[2])))
+        if environment.get("ECO2_CHECKPOINTS", "memory") != "memory":
+            wanted.add(("TCP", 5432))
+        for protocol, port in sorted(wanted - open_ports):
+            yield f"{server}: no egress to {protocol} {port}"
+        if any("to" not in rule for rule in rules):
+            yield f"{server}: an egress rule allows every address"
 
 
 def security(deployed: Deployed) -> Iterator[str]:
-    """The pod meets the Pod Security Standard "restricted", and writes only to /tmp."""
-    pod, container = deployed.pod(), deployed.container()
-    context = pod.get("securityContext", {}) | container.get("securityContext", {})
-    wanted = {
-        "runAsNonRoot": True,
-        "seccompProfile": {"type": "RuntimeDefault"},
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
-    yield from (f"{name} is {context.get(name)!r}" for name, value in wanted.items() if context.get(name) != value)
-    if not context.get("runAsUser"):
-        yield "runAsUser is root"
-    yield from (f"{name} is set" for name in ("hostNetwork", "hostPID", "hostIPC") if pod.get(name))
-    if {volume["name"]: next(iter(volume.keys() - {"name"})) for volume in pod["volumes"]} != {"tmp": "emptyDir"} or [
-        mount["mountPath"] for mount in container["volumeMounts"]
-    ] != ["/tmp"]:
-        yield "wanted one emptyDir, on /tmp"
-    tokens = pod.get("automountServiceAccountToken"), deployed.one("ServiceAccount").get("automountServiceAccountToken")
-    if tokens != (False, False) or pod["serviceAccountName"] != deployed.one("ServiceAccount")["metadata"]["name"]:
-        yield "the pod mounts a service account token, or uses another service account"
-    if not container["resources"].get("limits", {}).get("memory") or container["resources"]["requests"].keys() != {
-        "cpu",
-        "memory",
-    }:
-        yield "wanted requests for cpu and memory, and a limit for memory"
+    """Each pod meets the Pod Security Standard "restricted", and writes only to /tmp."""
+    for server in SERVERS:
+        pod, container = deployed.pod(server), deployed.container(server)
+        context = pod.get("securityContext", {}) | container.get("securityContext", {})
+        wanted = {
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        yield from (f"{name} is {context.get(name)!r}" for name, value in wanted.items() if context.get(name) != value)
+        if not context.get("runAsUser"):
+            yield "runAsUser is root"
+        yield from (f"{name} is set" for name in ("hostNetwork", "hostPID", "hostIPC") if pod.get(name))
+        if {volume["name"]: next(iter(volume.keys() - {"name"})) for volume in pod["volumes"]} != {
+            "tmp": "emptyDir"
+        } or [mount["mountPath"] for mount in container["volumeMounts"]] != ["/tmp"]:
+            yield "wanted one emptyDir, on /tmp"
+        tokens = (
+            pod.get("automountServiceAccountToken"),
+            deployed.one("ServiceAccount").get("automountServiceAccountToken"),
+        )
+        if tokens != (False, False) or pod["serviceAccountName"] != deployed.one("ServiceAccount")["metadata"]["name"]:
+            yield "the pod mounts a service account token, or uses another service account"
+        if not container["resources"].get("limits", {}).get("memory") or container["resources"]["requests"].keys() != {
+            "cpu",
+            "memory",
+        }:
+            yield "wanted requests for cpu and memory, and a limit for memory"
 
 
 def job_label(deployed: Deployed) -> Iterator[str]:
@@ -220,7 +253,8 @@ def job_label(deployed: Deployed) -> Iterator[str]:
         for group in item["spec"]["groups"]
         for rule in group["rules"]
     ]
-    queries += [trigger["metadata"]["query"] for trigger in deployed.one("ScaledObject")["spec"]["triggers"]]
+    triggers = deployed.one("ScaledObject")["spec"]["triggers"]
+    queries += [trigger["metadata"]["query"] for trigger in triggers if trigger["type"] == "prometheus"]
     for query in queries:
         promql_parser.parse(query)
         for name in re.findall(r'\bjob\s*=~?\s*"([^"]*)"', query):
@@ -245,13 +279,14 @@ def namespaces(deployed: Deployed) -> Iterator[str]:
 
 def image(deployed: Deployed) -> Iterator[str]:
     """An image with a version tag is pulled once; one with a moving tag is pulled each time."""
-    container = deployed.container()
-    _, _, tag = container["image"].rpartition("/")[2].partition(":")
-    if not tag:  # the overlays set it
-        return
-    moves = re.fullmatch(r"\d+\.\d+\.\d+", tag) is None
-    if tag == "latest" or moves != (container.get("imagePullPolicy") == "Always"):
-        yield f"{container['image']} is pulled {container.get('imagePullPolicy', 'if not present')}"
+    for server in SERVERS:
+        container = deployed.container(server)
+        _, _, tag = container["image"].rpartition("/")[2].partition(":")
+        if not tag:  # the overlays set it
+            continue
+        moves = re.fullmatch(r"\d+\.\d+\.\d+", tag) is None
+        if tag == "latest" or moves != (container.get("imagePullPolicy") == "Always"):
+            yield f"{container['image']} is pulled {container.get('imagePullPolicy', 'if not present')}"
 
 
 CHECKS: Mapping[str, Callable[[Deployed], Iterator[str]]] = {

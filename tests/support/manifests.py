@@ -69,22 +69,22 @@ class Deployed:
         )
         return found
 
-    def pod(self) -> Manifest:
-        """Return the pod specification."""
-        return self.one("Deployment")["spec"]["template"]["spec"]
+    def pod(self, name: str = "eco2-chat-worker") -> Manifest:
+        """Return the pod specification of a server."""
+        return self.one("Deployment", name)["spec"]["template"]["spec"]
 
-    def container(self) -> Manifest:
-        """Return the worker's container."""
-        (container,) = self.pod()["containers"]
+    def container(self, name: str = "eco2-chat-worker") -> Manifest:
+        """Return a server's container."""
+        (container,) = self.pod(name)["containers"]
         return container
 
-    def environment(self) -> dict[str, str]:
-        """Return the worker's variables. A value from a secret is ``<name of the secret>/<key>``."""
+    def environment(self, name: str = "eco2-chat-worker") -> dict[str, str]:
+        """Return a server's variables. A value from a secret is ``<name of the secret>/<key>``."""
         named = {item["metadata"]["name"]: item["data"] for item in self.all("ConfigMap")}
         values: dict[str, str] = {}
-        for source in self.container()["envFrom"]:
+        for source in self.container(name)["envFrom"]:
             values |= named[source["configMapRef"]["name"]]
-        for variable in self.container()["env"]:
+        for variable in self.container(name)["env"]:
             reference = variable["valueFrom"]["secretKeyRef"]
             values[variable["name"]] = f"{reference['name']}/{reference['key']}"
         return values

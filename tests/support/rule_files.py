@@ -14,9 +14,12 @@ from typing import Any
 import promql_parser
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
+from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
 from eco2_callbacks.prometheus.families import FAMILIES
+from graph.jobs import JobMetrics
 
 __all__ = ["DEPLOY", "RULES", "Rule", "alerts", "faults", "labels", "output_of", "read", "rules", "selectors"]
 
@@ -164,6 +167,7 @@ def _series() -> dict[str, frozenset[str]]:
             series |= {f"{family.name}_bucket": own | {"le"}, f"{family.name}_count": own, f"{family.name}_sum": own}
         else:
             series[family.name] = own
+    series |= {name: _TARGET | set(labels) for name, labels in _job_series().items()}
     recorded = {rule.name: rule for rule in rules() if not rule.is_alert}
     # A recording rule may depend on another, in any order.
     for _ in recorded:
@@ -175,8 +179,27 @@ def _series() -> dict[str, frozenset[str]]:
 @cache
 def _bounds() -> dict[str, set[str]]:
     """Return the bounds of every histogram in the exposition's format, by the name of its buckets."""
-    return {
+    bounds = {
         f"{family.name}_bucket": {floatToGoString(bound) for bound in (*family.buckets, float("inf"))}
         for family in FAMILIES
         if family.kind == "histogram"
     }
+    for sample in _job_samples():
+        if "le" in sample.labels:
+            bounds.setdefault(sample.name, set()).add(sample.labels["le"])
+    return bounds
+
+
+@cache
+def _job_samples() -> tuple[Sample, ...]:
+    """Return one sample of each series that API and worker expose beside the handler's."""
+    registry = CollectorRegistry()
+    metrics = JobMetrics(registry)
+    metrics.started(0)
+    metrics.redelivered()
+    metrics.ended("waste", "success", 0)
+    return tuple(sample for family in registry.collect() for sample in family.samples)
+
+
+def _job_series() -> dict[str, frozenset[str]]:
+    return {sample.name: frozenset(sample.labels) for sample in _job_samples()}

@@ -148,7 +148,7 @@ async def test_a_poison_job_can_be_run_again(
 ) -> None:
     """It lies in the dead-letter queue; the command lists it and puts it back, and it is answered."""
     job = Job(job_id="p", message="안녕!")
-    for alone in (False, False, True, True):
+    for alone in (False, False, True, True, True):
         await store.claim(job.described(), owner="dead", alone=alone, lease_seconds=0, max_shared_crashes=1)
     runtime = fake_runtime.runtime(tmp_path)
     async with running_worker(store, queue_of(rabbit), runtime=runtime) as (_, queue):

@@ -244,7 +244,7 @@ async def test_only_the_poison_job_becomes_a_dead_letter(
     for _ in range(2):
         for job in jobs:
             await crash(store, job, alone=False)
-    for _ in range(2):
+    for _ in range(3):
         await crash(store, jobs[3], alone=True)  # the poison takes its worker with it again
 
     runtime = fake_runtime.runtime(tmp_path, router=router)
@@ -260,11 +260,11 @@ async def test_only_the_poison_job_becomes_a_dead_letter(
     assert exposed(registry, "chat_job_redeliveries_total") == 8
 
 
-@pytest.mark.parametrize(("alone", "verdict"), [(0, "ack"), (1, "ack"), (2, "dead")])
-async def test_a_job_is_poison_after_two_crashes_alone(
+@pytest.mark.parametrize(("alone", "verdict"), [(0, "ack"), (2, "ack"), (3, "dead")])
+async def test_a_job_is_poison_after_three_crashes_alone(
     store: MemoryJobStore, tmp_path: Path, alone: int, verdict: str
 ) -> None:
-    """Crashes beside others, or one alone, can have another reason."""
+    """Crashes beside others, or two alone, can have another reason."""
     job = Job(job_id="1", message="안녕!")
     for _ in range(2):
         await crash(store, job, alone=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.base import empty_checkpoint
 
 from graph.app import checkpoints
 from graph.jobs import Delivery, Job
@@ -122,3 +123,20 @@ async def test_another_job_of_the_session_starts_a_new_turn(saver: None, tmp_pat
         await worker.run_job(second, Delivery(count=1))
 
     assert sorted(nodes.ran) == sorted(NODES)
+
+
+async def test_a_checkpoint_of_the_input_alone_is_no_answer(saver: None, tmp_path: Path) -> None:
+    """A worker that died while the question was stored: the second run answers it."""
+    nodes, store, job = CountedNodes(""), MemoryJobStore(), Job(job_id="1", message="안녕!")
+    async with checkpoints() as checkpointer:
+        config: Any = {"configurable": {"thread_id": job.thread_id, "checkpoint_ns": ""}}
+        checkpoint = empty_checkpoint()
+        await checkpointer.aput(config, checkpoint, {"source": "input", "step": -1, "job_id": "1"}, {})  # type: ignore[typeddict-unknown-key]
+    await store.claim(job.described(), owner="dead", alone=False, lease_seconds=0, max_shared_crashes=1)
+
+    async with running_worker(store, runtime=nodes.runtime(tmp_path)) as (worker, _):
+        await worker.run_job(job, Delivery(count=1))
+        events = await read(store)
+
+    assert sorted(nodes.ran) == sorted(NODES)
+    assert joined_tokens(events) == ANSWER
