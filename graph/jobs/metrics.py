@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.registry import Collector
 
 from graph.jobs.settings import QUEUE
 
@@ -16,7 +18,7 @@ _WAIT_SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _TURNAROUND_SECONDS = (0.5, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 60, 120)
 
 
-class JobMetrics:
+class JobMetrics(Collector):
     """Counts jobs on a registry.
 
     Args:
@@ -26,37 +28,45 @@ class JobMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry, *, queue: str = QUEUE, slots: int = 0) -> None:
-        self._queue = queue
-        waiting = Gauge("chat_jobs_waiting", "Jobs that no worker has taken yet.", ["queue"], registry=registry)
+        waiting = Gauge("chat_jobs_waiting", "Jobs that no worker has taken yet.", ["queue"], registry=None)
         wait = Histogram(
             "chat_job_wait_seconds",
             "Seconds from a job's acceptance to a worker's start.",
             ["queue"],
             buckets=_WAIT_SECONDS,
-            registry=registry,
+            registry=None,
         )
         self._turnaround = Histogram(
             "chat_turnaround_seconds",
             "Seconds from a question's acceptance to the end of its answer.",
             ["intent", "status"],
             buckets=_TURNAROUND_SECONDS,
-            registry=registry,
+            registry=None,
         )
         dead = Counter(
-            "chat_jobs_dead_total", "Jobs moved to the dead-letter queue.", ["queue", "reason"], registry=registry
+            "chat_jobs_dead_total", "Jobs moved to the dead-letter queue.", ["queue", "reason"], registry=None
         )
         redeliveries = Counter(
             "chat_job_redeliveries_total",
             "Jobs that a worker started after another one had started them.",
             ["queue"],
-            registry=registry,
+            registry=None,
         )
-        self.busy = Gauge("chat_worker_slots_busy", "Jobs that this worker runs now.", registry=registry)
-        self.slots = Gauge("chat_worker_slots", "Jobs that this worker can run at once.", registry=registry)
+        self.busy = Gauge("chat_worker_slots_busy", "Jobs that this worker runs now.", registry=None)
+        self.slots = Gauge("chat_worker_slots", "Jobs that this worker can run at once.", registry=None)
         self.slots.set(slots)
         self._waiting, self._wait = waiting.labels(queue), wait.labels(queue)
         self._redeliveries = redeliveries.labels(queue)
         self._dead = {reason: dead.labels(queue, reason) for reason in _DEAD_REASONS}
+        self._families = (waiting, wait, self._turnaround, dead, redeliveries, self.busy, self.slots)
+        registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families for a scrape, without the samples ``_created``, which no query reads."""
+        for family in self._families:
+            for metric in family.collect():
+                metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
+                yield metric
 
     def set_waiting(self, jobs: int) -> None:
         """Set how many jobs no worker has taken yet."""

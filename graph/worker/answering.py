@@ -194,7 +194,7 @@ class Answering:
             saved = await self.graph.aget_state({"configurable": {"thread_id": job.thread_id}})
             metadata: Mapping[str, Any] = saved.metadata or {}
             if metadata.get("job_id") == job.job_id and metadata.get("source") == "loop":
-                if not saved.next:
+                if not saved.tasks:  # ``next`` is empty too when all nodes of a step have ended, before the next step
                     return dict(saved.values)  # only the outcome was missing
                 turn = None
             # A worker that died while the input was stored leaves a checkpoint without tasks: the turn begins again.

@@ -140,3 +140,25 @@ async def test_a_checkpoint_of_the_input_alone_is_no_answer(saver: None, tmp_pat
 
     assert sorted(nodes.ran) == sorted(NODES)
     assert joined_tokens(events) == ANSWER
+
+
+async def test_a_step_whose_nodes_have_all_ended_is_no_end(saver: None, tmp_path: Path) -> None:
+    """A worker that died between a node's end and the next step: the second run goes on with the next step."""
+    nodes, store, job = CountedNodes(""), MemoryJobStore(), Job(job_id="1", message="안녕!")
+    runtime = nodes.runtime(tmp_path)
+    async with runtime.open_graph() as graph:
+        config: Any = {"configurable": {"thread_id": job.thread_id}, "metadata": {"job_id": "1"}}
+        await graph.ainvoke({"message": "안녕!"}, config, interrupt_before=["router"])
+        saved = await graph.aget_state(config)
+        (task,) = saved.tasks
+        await graph.checkpointer.aput_writes(saved.config, [("branch:to:location", None)], task.id)  # type: ignore[union-attr]
+        assert (await graph.aget_state(config)).next == ()
+    nodes.ran = []
+    await store.claim(job.described(), owner="dead", alone=False, lease_seconds=0, max_shared_crashes=1)
+
+    async with running_worker(store, runtime=runtime) as (worker, _):
+        await worker.run_job(job, Delivery(count=1))
+        events = await read(store)
+
+    assert nodes.ran[:1] == ["location"]
+    assert events[-1].kind == "done"
