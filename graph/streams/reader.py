@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Literal, TypeAlias
 
 from graph.streams.events import START, Position, StreamEvent
-from graph.streams.port import JobNotFoundError, JobStore, StoreUnavailableError
+from graph.streams.port import JobNotFoundError, JobStore, Snapshot, StoreUnavailableError
 
 __all__ = ["OnRecovery", "follow"]
 
@@ -25,6 +25,15 @@ _logger = logging.getLogger(__name__)
 
 def _ignore(*_: object) -> None:
     """Count nothing."""
+
+
+def _events_of(snapshot: Snapshot) -> Iterator[StreamEvent]:
+    """Yield the state so far as an event, and the last event if there is one: it has an id of its own."""
+    data = {"answer": snapshot.answer, "status": snapshot.status}
+    position, last = snapshot.position, snapshot.last_event
+    yield StreamEvent(position if last is None else Position(position.run, position.seq - 1), "snapshot", data)
+    if last is not None:
+        yield last
 
 
 async def follow(
@@ -60,8 +69,7 @@ async def follow(
             events = () if beyond else await store.read(job_id, position, wait_seconds=wait_seconds)
             if beyond or (events and not position.is_followed_by(events[0].position)):
                 snapshot = await store.snapshot(job_id)
-                data = {"answer": snapshot.answer, "status": snapshot.status}
-                events = [snapshot.last_event or StreamEvent(snapshot.position, "snapshot", data)]
+                events = list(_events_of(snapshot))
                 on_recovery("snapshot", "success")
                 recovering = beyond = False
             elif recovering:

@@ -99,7 +99,8 @@ async def test_a_reader_resumes_after_its_last_event(tmp_path: Path) -> None:
     ids = [event["id"] for event in (*first, *rest)]
     assert len(ids) == len(set(ids))
     assert (ended.status_code, ended.content) == (204, b"")
-    assert [event["event"] for event in beyond] == ["done"]
+    assert [event["event"] for event in beyond] == ["snapshot", "done"]
+    assert beyond[0]["data"]["answer"] == ANSWER
     assert bad.status_code == 422
     assert server.recoveries == [("catch_up", "success"), ("snapshot", "success")]
 
