@@ -18,7 +18,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph.state import CompiledStateGraph
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from eco2_callbacks import Eco2CallbackHandler, Feature, Settings, Sink
+from eco2_callbacks import Eco2CallbackHandler, Feature, LedgerSink, Settings, Sink
 from graph.build import build_graph
 from graph.errors import GraphConfigError
 from graph.routing import BRANCHES
@@ -58,14 +58,16 @@ def make_handler(
     *,
     sinks: Sequence[Sink] = (),
     registry: CollectorRegistry = REGISTRY,
+    ledger: LedgerSink | None = None,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], datetime] = _utc_now,
 ) -> Eco2CallbackHandler:
-    """Return the handler for this graph. The caller closes it."""
+    """Return the handler for this graph. The caller closes it, and its ledger."""
     return Eco2CallbackHandler(
         registry=registry,
         prices=settings.prices,
         sinks=sinks,
+        ledger=ledger,
         agent_name=AGENT_NAME,
         subagents=SUBAGENTS,
         features=FEATURES,

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 from langgraph.graph.state import CompiledStateGraph
 from prometheus_client import CollectorRegistry
 
-from eco2_callbacks import Eco2CallbackHandler, Settings, Sink
+from eco2_callbacks import Eco2CallbackHandler, LedgerSink, Settings, Sink
 from graph import models
 from graph.app import make_handler, open_graph
 from graph.clients import CharacterServer
@@ -39,6 +39,7 @@ class MakeHandler(Protocol):
         *,
         sinks: Sequence[Sink] = (),
         registry: CollectorRegistry,
+        ledger: LedgerSink | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _utc_now,
     ) -> Eco2CallbackHandler:

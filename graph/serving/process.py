@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from contextlib import AsyncExitStack, ExitStack, nullcontext
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -17,7 +17,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from taskiq import AsyncBroker, InMemoryBroker
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
-from eco2_callbacks import ConfigError, Eco2CallbackHandler, Settings
+from eco2_callbacks import ConfigError, Eco2CallbackHandler, LedgerError, LedgerSink, Settings
 from graph.api import ApiContext, ApiSettings, FeedbackSender, TenantLimits, create_app, make_authenticator
 from graph.errors import GraphConfigError
 from graph.jobs import JobMetrics, JobQueue, QueueSettings, QueueUnavailableError, RabbitBroker, whole_number
@@ -35,6 +35,7 @@ __all__ = ["Role", "ServeOptions", "run_server"]
 Role: TypeAlias = Literal["serve", "api", "worker"]
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _MAX_CONNECTIONS = 2000
+_LEDGER = "eco2.db"
 _LAST_EVENTS_SECONDS = 2.0  # for readers, after the last job has ended
 
 _logger = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ def run_server(runtime: Runtime, options: ServeOptions) -> int:
             if options.role != "api":
                 runtime.check_models()
             return asyncio.run(server.run())
-    except (ConfigError, GraphConfigError, CassetteError) as error:
+    except (ConfigError, GraphConfigError, CassetteError, LedgerError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
 
@@ -121,10 +122,13 @@ class _Server:
             except _PortError as error:
                 sys.stderr.write(f"{error}\n")
                 return 1
-            records = RunRecords()
-            with self._runtime.make_handler(self._telemetry, sinks=[records], registry=self._registry) as handler:
+            records, ledger = RunRecords(), sockets.enter_context(self._open_ledger())
+            handler = self._runtime.make_handler(
+                self._telemetry, sinks=[records], registry=self._registry, ledger=ledger
+            )
+            with handler:
                 async with AsyncExitStack() as stack:
-                    await self._serve(stack, handler, records, api, ops)
+                    await self._serve(stack, handler, records, ledger, api, ops)
         _logger.info("Stopped.")
         return 0
 
@@ -137,6 +141,7 @@ class _Server:
         stack: AsyncExitStack,
         handler: Eco2CallbackHandler,
         records: RunRecords,
+        ledger: LedgerSink | None,
         api: socket.socket | None,
         ops: socket.socket,
     ) -> None:
@@ -157,6 +162,7 @@ class _Server:
                 queue,
                 self._worker_settings,
                 metrics,
+                ledger=ledger,
                 environment=self._telemetry.environment,
                 max_wait_seconds=self._queue_settings.max_wait_seconds,
             )
@@ -171,7 +177,7 @@ class _Server:
         watch.connected = True
         context = None
         if api is not None:
-            context = self._api_context(handler, store, queue)
+            context = self._api_context(handler, ledger, store, queue)
             server = HttpServer(create_app(context), api, max_connections=_MAX_CONNECTIONS)
             await stack.enter_async_context(server.running())
             _logger.info("The API is on http://%s:%d/api/v1/chat.", self._options.host, server.port)
@@ -216,7 +222,18 @@ class _Server:
         connecting.result()
         return True
 
-    def _api_context(self, handler: Eco2CallbackHandler, store: JobStore, queue: JobQueue) -> ApiContext:
+    def _open_ledger(self) -> AbstractContextManager[LedgerSink | None]:
+        """Return the ledger of ``ECO2_LEDGER``; one process without it keeps ``eco2.db`` in its working folder.
+
+        A ledger on a server may be away: records wait in the spool.
+        """
+        default = _LEDGER if self._options.role == "serve" else ""
+        url = os.environ.get("ECO2_LEDGER", "").strip() or default
+        return LedgerSink(url, needs_backend=False) if url else nullcontext()
+
+    def _api_context(
+        self, handler: Eco2CallbackHandler, ledger: LedgerSink | None, store: JobStore, queue: JobQueue
+    ) -> ApiContext:
         settings = self._api_settings
         return ApiContext(
             store=store,
@@ -227,7 +244,9 @@ class _Server:
                 requests_per_minute=settings.requests_per_minute,
                 max_streams=settings.max_streams,
             ),
-            feedback=FeedbackSender(Client() if self._telemetry.tracing else None, self._telemetry.project),
+            feedback=FeedbackSender(
+                Client() if self._telemetry.tracing else None, project=self._telemetry.project, ledger=ledger
+            ),
             settings=settings,
             on_recovery=handler.stream_metrics.recovered,
         )

@@ -7,12 +7,12 @@ import logging
 import socket
 from contextlib import suppress
 from datetime import UTC, datetime
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from eco2_callbacks import Eco2CallbackHandler, LangSmithTelemetry
+from eco2_callbacks import Eco2CallbackHandler, GraphRun, LangSmithTelemetry, LedgerSink
 from graph.jobs import MAX_DELIVERIES, DeadReason, Delivery, Job, JobMetrics, JobQueue, Verdict
 from graph.runtime import Graph, Runtime
-from graph.streams import START, Claim, JobStore, NewJob, StoreUnavailableError, StreamEvent
+from graph.streams import START, Claim, JobNotFoundError, JobStore, NewJob, StoreUnavailableError, StreamEvent
 from graph.worker.answering import Answering
 from graph.worker.run_events import RunRecords
 from graph.worker.settings import WorkerSettings
@@ -37,6 +37,7 @@ class Worker:
         queue: The queue.
         settings: The worker's settings.
         metrics: The metrics of jobs.
+        ledger: Learns of runs whose worker died; None without a ledger.
         environment: The deployment environment, a tag of each trace.
         max_wait_seconds: A job that waited longer is not run any more.
     """
@@ -52,10 +53,11 @@ class Worker:
         settings: WorkerSettings,
         metrics: JobMetrics,
         *,
+        ledger: LedgerSink | None = None,
         environment: str = "",
         max_wait_seconds: float = 900.0,
     ) -> None:
-        self._handler, self._store, self._queue = handler, store, queue
+        self._store, self._queue, self._ledger = store, queue, ledger
         self._settings, self._metrics, self._max_wait_seconds = settings, metrics, max_wait_seconds
         self._slots = JobSlots(settings.concurrency)
         self._stop, self._out_of_grace = asyncio.Event(), asyncio.Event()
@@ -187,8 +189,27 @@ class Worker:
         return "dead" if written else "ack"
 
     async def _mark_dead_run(self, job: Job, claim: Claim) -> None:
-        """Record that an earlier run died, so that its calls in the ledger are explained."""
+        """Give the ledger the request that its worker could not end: its calls are there, each with its cost."""
         _logger.error("Job %s: the worker of run %d died.", job.job_id, claim.dead_run)
+        with suppress(StoreUnavailableError, JobNotFoundError):
+            trace_id = (await self._store.state(job.job_id)).trace_id
+            if self._ledger is None or trace_id is None:
+                return
+            self._ledger.emit(
+                GraphRun(
+                    trace_id=UUID(trace_id),
+                    job_id=job.job_id,
+                    tenant_id=job.tenant_id or "",
+                    user_id=job.user_id,
+                    session_id=job.session_id or job.job_id,
+                    status="error",
+                    error_type="WorkerDied",
+                    started_at=claim.accepted_at or datetime.now(UTC),
+                    duration_seconds=0.0,
+                    unpriced_calls=1,  # the call that was open
+                    metadata={"job_run": claim.dead_run},
+                )
+            )
 
     async def _refuse(self, job: NewJob) -> Verdict:
         """Hand a job back. Without a durable queue nobody runs it again, so its reader is told."""

@@ -104,6 +104,7 @@ def server_process(
         **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
         "PYTHONPATH": str(_ROOT),
         "PYTHONUTF8": "1",
+        "ECO2_LEDGER": str(folder / "eco2.db"),
         **variables,
     }
     with (

@@ -13,7 +13,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 from taskiq import InMemoryBroker
 
-from eco2_callbacks import Settings
+from eco2_callbacks import LedgerSink, Settings
 from graph.app import make_handler
 from graph.jobs import Job, JobMetrics, JobQueue
 from graph.runtime import CASSETTES, Runtime
@@ -45,6 +45,7 @@ async def running_worker(
     registry: CollectorRegistry | None = None,
     runtime: Runtime | None = None,
     records: Records | None = None,
+    ledger: LedgerSink | None = None,
     max_wait_seconds: float = 900.0,
     **settings: Any,
 ) -> AsyncIterator[tuple[Worker, JobQueue]]:
@@ -53,7 +54,7 @@ async def running_worker(
     queue = queue or JobQueue(InMemoryBroker())
     collected = RunRecords()
     sinks = [collected, records] if records else [collected]
-    with make_handler(Settings(), sinks=sinks, registry=registry) as handler:
+    with make_handler(Settings(), sinks=sinks, registry=registry, ledger=ledger) as handler:
         async with runtime.open_graph() as graph:
             worker = Worker(
                 runtime,
@@ -64,6 +65,7 @@ async def running_worker(
                 queue,
                 WorkerSettings(**settings),
                 JobMetrics(registry, slots=8),
+                ledger=ledger,
                 max_wait_seconds=max_wait_seconds,
             )
             await queue.startup(worker.run_job, worker.bury_malformed)

@@ -7,11 +7,12 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
@@ -82,6 +83,7 @@ def fleet(
         "ECO2_REDIS_URL": redis.url,
         "ECO2_AMQP_URL": rabbit.url,
         "ECO2_CHECKPOINTS": f"sqlite:///{folder}/checkpoints.db",
+        "ECO2_LEDGER": str(folder / "ledger.db"),
         **variables,
     }
     program = [sys.executable, "-m", "tests.support.worker_fleet", str(cassette), str(folder), str(count)]
@@ -220,3 +222,11 @@ async def test_200_jobs_survive_random_kills(
         for node in ("intent", "general", "answer")
     ]
     assert usd == sum(count * bill for count, bill in zip(counted, bills, strict=True))
+
+    with closing(sqlite3.connect(tmp_path / "fleet" / "ledger.db")) as ledger:
+        rows = [run_id for (run_id,) in ledger.execute("SELECT run_id FROM calls")]
+        died = ledger.execute("SELECT count(*) FROM requests WHERE error_type = 'WorkerDied'").fetchone()[0]
+    assert len(rows) == len(set(rows))
+    # A row is durable 0.2 seconds after its call: a kill can cost what its worker's jobs ended just before.
+    assert len({call["run_id"] for call in calls} ^ set(rows)) <= kills * 4
+    assert died > 0

@@ -190,11 +190,12 @@ def test_a_port_in_use_is_one_sentence(
 
 
 def test_unknown_checkpoints_are_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The graph refuses the setting when it opens, and the process exits with 2."""
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     monkeypatch.setenv("ECO2_CHECKPOINTS", "mysql://hunter2")
+    monkeypatch.chdir(tmp_path)
 
     assert main(["serve", "--port", "0", "--metrics-port", "0"]) == 2
 
