@@ -9,7 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from eco2_callbacks.budgets import (
+        BudgetEvent,
+        BudgetReport,
+        BudgetRule,
+        Budgets,
+        BudgetState,
+        Webhook,
+        budget_state,
+    )
     from eco2_callbacks.errors import (
+        BudgetExceeded,
+        BudgetStoreError,
         ConfigError,
         Eco2CallbacksError,
         LedgerError,
@@ -45,6 +56,13 @@ if TYPE_CHECKING:
 __all__ = [
     "AttributionKeys",
     "Budget",
+    "BudgetEvent",
+    "BudgetExceeded",
+    "BudgetReport",
+    "BudgetRule",
+    "BudgetState",
+    "BudgetStoreError",
+    "Budgets",
     "ConfigError",
     "Cost",
     "CostSource",
@@ -88,11 +106,24 @@ __all__ = [
     "UnknownModelError",
     "UnpricedReason",
     "UsageError",
+    "Webhook",
+    "budget_state",
     "run_config",
 ]
 
 _MODULES = {
+    "eco2_callbacks.budgets": (
+        "BudgetEvent",
+        "BudgetReport",
+        "BudgetRule",
+        "BudgetState",
+        "Budgets",
+        "Webhook",
+        "budget_state",
+    ),
     "eco2_callbacks.errors": (
+        "BudgetExceeded",
+        "BudgetStoreError",
         "ConfigError",
         "Eco2CallbacksError",
         "LedgerError",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -20,7 +21,6 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generati
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from eco2_callbacks.arguments import (
-    check_budgets,
     check_callable,
     check_count,
     check_instance,
@@ -30,7 +30,8 @@ from eco2_callbacks.arguments import (
     check_texts,
 )
 from eco2_callbacks.billing import CallBiller
-from eco2_callbacks.errors import ConfigError
+from eco2_callbacks.budgets import BudgetControl, BudgetGate, Budgets, BudgetSource, Caller, read_budgets
+from eco2_callbacks.errors import BudgetExceeded, ConfigError
 from eco2_callbacks.installation import install, uninstall
 from eco2_callbacks.langsmith import (
     Features,
@@ -45,7 +46,7 @@ from eco2_callbacks.own_runs import OwnRunHost, SDKCall, ToolRun
 from eco2_callbacks.plain_runs import is_plain
 from eco2_callbacks.pricing import PriceBook
 from eco2_callbacks.prometheus import LedgerMetrics, PrometheusExporter, StreamMetrics
-from eco2_callbacks.records import Record, validate_record
+from eco2_callbacks.records import LLMCall, Record, validate_record
 from eco2_callbacks.runs import (
     SUCCESS,
     AttributionKeys,
@@ -102,7 +103,8 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         tenants: Tenants that keep their label whatever ``max_tenants`` is; those with a budget do as well.
         features: What serves each intent (or node), for the tags of a trace: a ``Feature``, or its name.
         feedback: Quality scores that nodes return: node -> key of the score -> dotted path in the node's output.
-        budgets: What tenants may spend, by tenant.
+        budgets: What may be spent: ``Budgets``, a list of ``BudgetRule``, the path of a ``budgets.toml``, or a
+            mapping of tenants, ``{"acme": {"monthly_usd": 100}}``. ``callbacks`` attaches the gate that refuses calls.
         state_labels: Keys of the graph's state that the handler follows; ``intent`` and ``tenant_id`` become labels.
         attribution_keys: Where ``tenant_id``, ``user_id``, ``session_id``, ``job_id``, ``feature`` and
             ``prompt_version`` are read from: field -> key of metadata, ``configurable`` and runtime context, or a list
@@ -137,7 +139,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         tenants: Sequence[str | int | UUID] = (),
         features: Features | None = None,
         feedback: Feedback | None = None,
-        budgets: Mapping[str, Budget] | None = None,
+        budgets: Mapping[str, Budget] | BudgetSource | None = None,
         state_labels: Sequence[str] = ("intent",),
         attribution_keys: AttributionKeys | None = None,
         max_label_values: int = 100,
@@ -152,7 +154,8 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         check_text("agent_name", agent_name, may_be_empty=True)
         subagents, state_labels = check_texts("subagents", subagents), check_texts("state_labels", state_labels)
         features, feedback = read_features(features), check_feedback(feedback)
-        limits, declared_tenants, keys = check_budgets(budgets), _tenants(tenants), read_keys(attribution_keys)
+        budget_settings = read_budgets(budgets)
+        declared_tenants, keys = _tenants(tenants), read_keys(attribution_keys)
         check_count("max_label_values", max_label_values)
         if max_tenants is not None:
             check_count("max_tenants", max_tenants)
@@ -163,13 +166,11 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             registry,
             agent_name=agent_name,
             subagents=subagents,
-            tenants=[*declared_tenants, *limits],
+            tenants=[*declared_tenants, *(() if budget_settings is None else budget_settings.tenants())],
             scores=[(node, key) for node, keys in feedback.items() for key in keys],
             max_label_values=max_label_values,
             max_tenants=max_tenants,
         )
-        for tenant_id, budget in limits.items():
-            exporter.set_budget(tenant_id, monthly_usd=budget.get("monthly_usd"), daily_usd=budget.get("daily_usd"))
         exporter.watch_prices(
             version("eco2-callbacks"),
             partial(_version_of, book),
@@ -217,6 +218,12 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         )
         self._langsmith.follow(is_open=self._tracker.is_open, settle=queue.settle)
         exporter.watch_open_runs(self._tracker.open_run_count)
+        self._prices, self._settle_waiting = book, queue.settle
+        self._now = now
+        self._budgets: BudgetControl | None = None
+        self._gate: BudgetGate | None = None
+        if budget_settings is not None:
+            self._enable_budgets(budget_settings)
         self._clock = clock
         try:
             # The only change outside this object, made where LangSmith's key would really leave: its client reads the
@@ -228,7 +235,88 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             )
         # Bound once: this look-up happens for every streamed token.
         self._open_run = self._tracker.open_run
-        self._own_runs = OwnRunHost(self._tracker, self._on_own_chunk, self._failed, self._faulted)
+        self._own_runs = OwnRunHost(self._tracker, self._on_own_chunk, self._failed, self._faulted, self._admit)
+
+    @property
+    def raise_error(self) -> bool:  # type: ignore[override]  # a plain attribute of LangChain's handlers
+        """Whether LangChain passes on what a callback raised: only the refusal of a call.
+
+        The gate refuses calls. Where the handler was attached without its gate, it asks the gate itself.
+        """
+        return isinstance(sys.exception(), BudgetExceeded)
+
+    @property
+    def budget_gate(self) -> BudgetGate | None:
+        """The gate that refuses calls; None without budgets."""
+        return self._gate
+
+    @property
+    def callbacks(self) -> list[BaseCallbackHandler]:
+        """What a config attaches: the gate, if there are budgets, and the handler."""
+        return [self] if self._gate is None else [self._gate, self]
+
+    def enable_run_limits(self) -> None:
+        """Make the gate for requests with a limit of their own (``run_config(max_usd=...)``), if there is none yet."""
+        if self._gate is None:
+            self._enable_budgets(Budgets())
+
+    def budgets_since(self) -> datetime | None:
+        """Return the earliest time whose calls still count in a budget; None without such a budget."""
+        return None if self._budgets is None else self._budgets.since()
+
+    def restore_budgets(self, calls: Iterable[LLMCall]) -> None:
+        """Add to the budgets what calls cost before this process began; call it once, before the first request.
+
+        Without a store a restart then forgets nothing. A store takes only what it has lost: an account that it knows
+        stays as it is.
+
+        Args:
+            calls: The calls since ``budgets_since()``, as a ledger holds them; others are left out.
+        """
+        if self._budgets is not None:
+            self._budgets.restore(calls)
+
+    def _enable_budgets(self, settings: Budgets) -> None:
+        control = BudgetControl(
+            settings,
+            prices=self._prices,
+            now=self._now,
+            exporter=self._exporter,
+            identify=self._caller_of,
+            on_event=self._sinks.emit_event,
+            on_refused=self._discard_calls,
+            on_failure=self._failed,
+            settle_waiting=self._settle_waiting,
+        )
+        self._tracker.add_observer(control.observer)
+        self._budgets, self._gate = control, control.gate
+
+    def _caller_of(
+        self, parent_run_id: UUID | None, run_id: UUID, metadata: Mapping[str, Any], provider: str, model: str
+    ) -> Caller:
+        labels = partial(self._tracker.labels_at, run_id, parent_run_id, metadata)
+        return Caller(run_id, metadata, labels, provider=provider, model=model)
+
+    def _admit(
+        self,
+        serialized: Mapping[str, Any],
+        params: Mapping[str, Any],
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        metadata: Mapping[str, Any],
+        messages: Sequence[BaseMessage],
+    ) -> None:
+        """Let an SDK's call start, or raise BudgetExceeded."""
+        if self._gate is not None:
+            self._gate.check(
+                serialized, {"invocation_params": params}, run_id, parent_run_id, metadata, messages=messages
+            )
+
+    def _discard_calls(self, run_ids: Sequence[UUID], reason: str) -> None:
+        for run_id in run_ids:
+            self._tracker.discard(run_id, reason)
+            # A tracer before the gate has sent the start of the refused call.
+            self._langsmith.end_started(run_id, reason)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Return the handler itself: a copied config or model goes on reporting to it."""
@@ -256,6 +344,8 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         """
         until = time.monotonic() + check_seconds("timeout_seconds", timeout_seconds)
         self._exporter.flush()
+        if self._budgets is not None and not self._budgets.flush(timeout_seconds):
+            return False
         flushed = self._sinks.flush(max(0.0, until - time.monotonic()))
         if self._ledger is not None:
             flushed = self._ledger.flush(max(0.0, until - time.monotonic())) and flushed
@@ -278,8 +368,9 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         """Uninstall the handler, close the open runs as cancelled, then every output."""
         uninstall(self)
         self._tracker.close()
+        budgets = () if self._budgets is None else (self._budgets.close,)
         closers = (self._sinks.close, *([] if self._ledger is None else [self._ledger.close]), self._langsmith.close)
-        for close in (*closers, self._exporter.close):
+        for close in (*budgets, *closers, self._exporter.close):
             try:
                 close()
             except Exception:
@@ -301,6 +392,8 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         self._sinks.emit(record)
         if self._ledger is not None:
             self._ledger.emit(record)
+        if self._budgets is not None:
+            self._budgets.observer.settle(record)
 
     def call(
         self,
@@ -330,6 +423,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
 
         Raises:
             ConfigError: If an argument cannot be used.
+            BudgetExceeded: On entry of the block, if a budget refuses the call.
         """
         check_text("provider", provider)
         check_text("model", model)
@@ -384,6 +478,8 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Open a request (a root run), a node's run, or a link between runs; a decision model's run is a call."""
+        if self._gate is not None and kwargs.get("run_type") == "llm":
+            self._gate.check(serialized, kwargs, run_id, parent_run_id, metadata, prompts=[str(inputs)])
         try:
             if kwargs.get("run_type") == "llm":
                 # A decision model: a model call that LangChain reports as a chain.
@@ -431,8 +527,10 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Open a chat model's call."""
+        sent = messages[0] if messages else ()
+        if self._gate is not None:
+            self._gate.check(serialized, kwargs, run_id, parent_run_id, metadata, messages=sent)
         try:
-            sent = messages[0] if messages else ()
             self._tracker.start_call(
                 run_id,
                 parent_run_id,
@@ -458,6 +556,8 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Open a text-completion model's call."""
+        if self._gate is not None:
+            self._gate.check(serialized, kwargs, run_id, parent_run_id, metadata, prompts=prompts)
         try:
             self._tracker.start_call(
                 run_id,

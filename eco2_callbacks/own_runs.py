@@ -14,6 +14,7 @@ from uuid import UUID
 
 from langchain_core.outputs import ChatGenerationChunk, LLMResult
 
+from eco2_callbacks.errors import BudgetExceeded
 from eco2_callbacks.langsmith import RunTree, end_own_run, start_own_run
 from eco2_callbacks.runs import SUCCESS, Outcome, Tracker, context_metadata, context_run_id, outcome_of
 from eco2_callbacks.usage import SDKStream, combined, plain, prompt_messages, read_sdk_answer, stream_of
@@ -47,18 +48,21 @@ class OwnRunHost(NamedTuple):
         on_chunk: Adds a streamed chunk to an open call.
         on_failure: Called, while the exception is handled, with the callback's name and the run id.
         on_fault: Called with a text about what the application passed, and with the callback's name.
+        admit: Lets a call start, or raises BudgetExceeded.
     """
 
     tracker: Tracker
     on_chunk: Callable[[UUID, ChatGenerationChunk], None]
     on_failure: Callable[[str, UUID | None], None]
     on_fault: Callable[[str, str], None]
+    admit: Callable[..., None]
 
 
 class _OwnRun:
     """A block whose run is opened on entry and closed on exit; works with ``with`` and ``async with``.
 
-    What goes wrong inside it is logged and counted. It raises nothing and hides no exception of the application.
+    What goes wrong inside it is logged and counted. It raises nothing but a refusal by a budget, on entry, and hides no
+    exception of the application.
     """
 
     _callback: Literal["call", "tool"]
@@ -82,6 +86,10 @@ class _OwnRun:
     def __enter__(self) -> Self:
         try:
             self._open()
+        except BudgetExceeded:
+            self._run_id = None
+            self._reset()
+            raise
         except Exception:
             self._host.on_failure(self._callback, self._run_id)
         return self
@@ -127,11 +135,9 @@ class _OwnRun:
             self._host.on_failure("langsmith", run_id)
 
     def _close(self, exc: BaseException | None) -> None:
-        run_id, token, tree = self._run_id, self._token, self._tree
-        self._token = self._tree = None
-        if token is not None:
-            with suppress(ValueError):  # a generator can be closed in another context
-                _innermost.reset(token)
+        run_id, tree = self._run_id, self._tree
+        self._tree = None
+        self._reset()
         if run_id is None:
             return
         outcome = self._end(run_id, exc)
@@ -141,6 +147,12 @@ class _OwnRun:
                 end_own_run(tree, outputs=self._outputs(), error=error)
             except Exception:
                 self._host.on_failure("langsmith", run_id)
+
+    def _reset(self) -> None:
+        token, self._token = self._token, None
+        if token is not None:
+            with suppress(ValueError):  # a generator can be closed in another context
+                _innermost.reset(token)
 
     @property
     def is_open(self) -> bool:
@@ -277,14 +289,10 @@ class SDKCall(_OwnRun):
     def _start(self, run_id: UUID, parent_run_id: UUID | None, metadata: dict[str, Any]) -> None:
         self._answers, self._raw_answers, self._stream, self._is_cut = [], [], None, False
         request = self._request or {}
+        serialized, params, messages = _serialized(self._base_url), dict(request), prompt_messages(request)
+        self._host.admit(serialized, params, run_id, parent_run_id, metadata, messages)
         self._host.tracker.start_call(
-            run_id,
-            parent_run_id,
-            self._tags,
-            metadata,
-            serialized=_serialized(self._base_url),
-            params=dict(request),
-            messages=prompt_messages(request),
+            run_id, parent_run_id, self._tags, metadata, serialized=serialized, params=params, messages=messages
         )
 
     def _end(self, run_id: UUID, exc: BaseException | None) -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 
 from eco2_callbacks.arguments import check_instance, check_mapping, check_text, check_texts
+from eco2_callbacks.budgets import RUN_LIMIT, read_usd
 from eco2_callbacks.errors import ConfigError
 from eco2_callbacks.runs import UnreadableError, identifier
 
@@ -26,6 +28,7 @@ def run_config(
     user_id: Identifier | None = None,
     tenant_id: Identifier | None = None,
     intent: str | None = None,
+    max_usd: Decimal | float | str | None = None,
     tags: Sequence[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> RunnableConfig:
@@ -40,6 +43,8 @@ def run_config(
         user_id: Id of the user.
         tenant_id: Id of the tenant that pays.
         intent: Intent of the request, where it is known before the graph sets it.
+        max_usd: What the request may cost, in US dollars: a call that could exceed it is refused. A float counts as it
+            is written.
         tags: Tags of every run.
         metadata: Further metadata of every run; the arguments above win over the same keys.
 
@@ -47,8 +52,16 @@ def run_config(
         ConfigError: If an argument cannot be used.
     """
     _check_handler(handler)
-    config = _bare(metadata, job_id=job_id, session_id=session_id, user_id=user_id, tenant_id=tenant_id, intent=intent)
-    config["callbacks"] = [handler]
+    config = _bare(
+        metadata,
+        job_id=job_id,
+        session_id=session_id,
+        user_id=user_id,
+        tenant_id=tenant_id,
+        intent=intent,
+        **_limit(max_usd),
+    )
+    config["callbacks"] = _callbacks(handler, has_limit=max_usd is not None)
     config["tags"] = _tags(tags)
     return config
 
@@ -64,6 +77,7 @@ class TelemetryConfig(Protocol):
         user_id: Identifier | None = None,
         tenant_id: Identifier | None = None,
         intent: str | None = None,
+        max_usd: Decimal | float | str | None = None,
         tags: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> RunnableConfig:
@@ -97,6 +111,7 @@ class LangSmithTelemetry:
         user_id: Identifier | None = None,
         tenant_id: Identifier | None = None,
         intent: str | None = None,
+        max_usd: Decimal | float | str | None = None,
         tags: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> RunnableConfig:
@@ -108,13 +123,14 @@ class LangSmithTelemetry:
             user_id=user_id,
             tenant_id=tenant_id,
             intent=intent,
+            max_usd=max_usd,
             tags=list(dict.fromkeys((*self._tags, *_tags(tags)))),
             metadata=metadata,
         )
 
 
 class NoTelemetry:
-    """Configs of requests that no handler measures: the no-op twin of ``LangSmithTelemetry``.
+    """Configs of requests that no handler measures: the no-op twin of ``LangSmithTelemetry``. No limit holds there.
 
     They hold no callbacks and no tags, but the thread that a checkpointer needs. ``LANGSMITH_TRACING`` still decides
     whether LangSmith traces them.
@@ -128,14 +144,33 @@ class NoTelemetry:
         user_id: Identifier | None = None,
         tenant_id: Identifier | None = None,
         intent: str | None = None,
+        max_usd: Decimal | float | str | None = None,
         tags: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> RunnableConfig:
         """Return the config of one request: its name, thread and metadata."""
         _tags(tags)  # refuses wrong ones here as well
         return _bare(
-            metadata, job_id=job_id, session_id=session_id, user_id=user_id, tenant_id=tenant_id, intent=intent
+            metadata,
+            job_id=job_id,
+            session_id=session_id,
+            user_id=user_id,
+            tenant_id=tenant_id,
+            intent=intent,
+            **_limit(max_usd),
         )
+
+
+def _callbacks(handler: BaseCallbackHandler, *, has_limit: bool) -> list[BaseCallbackHandler]:
+    enable = getattr(handler, "enable_run_limits", None)
+    if has_limit and enable is not None:
+        enable()
+    return list(getattr(handler, "callbacks", None) or [handler])
+
+
+def _limit(max_usd: Decimal | float | str | None) -> dict[str, str]:
+    """Return a request's own limit as metadata: text, as LangSmith takes it."""
+    return {} if max_usd is None else {RUN_LIMIT: format(read_usd(max_usd, "max_usd is"), "f")}
 
 
 def _bare(metadata: Mapping[str, Any] | None, **named: Identifier | None) -> RunnableConfig:

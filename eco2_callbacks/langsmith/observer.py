@@ -131,7 +131,11 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
 
     def on_unfinished(self, run: OpenRun, reason: str) -> None:
         """Send the end of a run whose end callback did not fire: then no tracer sends it either."""
-        tree = started_run(run.run_id)
+        self.end_started(run.run_id, reason)
+
+    def end_started(self, run_id: UUID, reason: str) -> None:
+        """Send the end of a run whose start was sent, and that will get no end callback."""
+        tree = started_run(run_id)
         if tree is None:
             return
         if tree.error is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eco2_callbacks.prometheus.budget_metrics import BudgetFigures, BudgetMetrics
 from eco2_callbacks.prometheus.exporter import PrometheusExporter, Recovery, RecoveryStatus
 from eco2_callbacks.prometheus.families import FAMILIES, Family
 from eco2_callbacks.prometheus.ledger_metrics import LEDGER_FAMILIES, LedgerMetrics
@@ -10,6 +11,8 @@ from eco2_callbacks.prometheus.stream_metrics import StreamMetrics
 __all__ = [
     "FAMILIES",
     "LEDGER_FAMILIES",
+    "BudgetFigures",
+    "BudgetMetrics",
     "Family",
     "LedgerMetrics",
     "PrometheusExporter",

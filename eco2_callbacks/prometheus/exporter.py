@@ -12,7 +12,7 @@ from weakref import WeakMethod, finalize
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from eco2_callbacks.prometheus.instruments import instruments_of
+from eco2_callbacks.prometheus.instruments import Instruments, instruments_of
 from eco2_callbacks.prometheus.label_limiter import exposable
 from eco2_callbacks.prometheus.model_labels import model_label
 from eco2_callbacks.prometheus.series import (
@@ -113,6 +113,11 @@ class PrometheusExporter(RunObserver):
             self._series_for(ScoreSeries, node, key)
         for subagent in subagents:
             self._series_for(SubagentSeries, subagent)
+
+    @property
+    def instruments(self) -> Instruments:
+        """The registry's instruments, for further metrics of this room."""
+        return self._instruments
 
     # --- runs ---
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-__all__ = ["CLOSED_LABELS", "FAMILIES", "Family"]
+__all__ = ["BUDGET_FAMILIES", "CLOSED_LABELS", "FAMILIES", "Family"]
 
 
 class Family(NamedTuple):
@@ -273,4 +273,23 @@ FAMILIES: tuple[Family, ...] = (
         "Age of the price data in use.",
         is_setting=True,
     ),
+)
+
+# Exposed once there are budgets. Their labels are names of rules, as many as the application writes.
+BUDGET_FAMILIES: tuple[Family, ...] = (
+    Family(
+        "budget_limit_dollars",
+        "gauge",
+        ("budget", "window"),
+        "US dollars that a budget allows in its window, with temporary raises.",
+        is_setting=True,
+    ),
+    Family(
+        "budget_spent_dollars",
+        "gauge",
+        ("budget", "window"),
+        "US dollars settled and reserved in the current window; of a budget per user, the highest spender's.",
+        is_setting=True,
+    ),
+    Family("budget_refused_calls_total", "counter", ("budget",), "Model calls that a budget refused."),
 )

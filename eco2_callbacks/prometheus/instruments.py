@@ -97,6 +97,13 @@ class Instruments(Collector, forks.ForkAware):
         self.limiter = LabelLimiter(lambda label: overflow.labels(label=label).inc())
         forks.register(self)
 
+    def add_families(self, families: Iterable[Family]) -> None:
+        """Expose further families from now on; those that are exposed stay as they are."""
+        with self._lock:
+            for family in families:
+                if family.name not in self._families:
+                    self._families = {**self._families, family.name: _build(family)}
+
     def describe(self) -> Iterable[Metric]:
         """Return the families without samples, for the registry's check of names."""
         return [metric for family in self._families.values() for metric in family.describe()]

@@ -99,6 +99,11 @@ class RecordQueue(forks.ForkAware):
         self._recording_thread: int | None = None
         forks.register(self)
 
+    def add_observer(self, observer: RunObserver) -> None:
+        """Have one more observer get the runs that are recorded from now on."""
+        self._observers = (*self._observers, observer)
+        self._needs_record = (*self._needs_record, observer.needs_record)
+
     def __del__(self) -> None:
         if not sys.is_finalizing():
             self.settle()

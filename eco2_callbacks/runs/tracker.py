@@ -42,6 +42,7 @@ __all__ = ["Tracker"]
 # No process has more runs open at once, and no request takes longer: beyond these bounds an end was lost.
 _MAX_OPEN_RUNS = 100_000
 _MAX_AGE_SECONDS = 6 * 3600.0
+_MAX_ANNOUNCED = 1_000
 _GRAPH_STEP_TAG = "graph:step:"
 _TASK_STEP_TAG = "seq:step:"
 _TASK_PATH = "__pregel_push"
@@ -102,6 +103,8 @@ class Tracker(forks.ForkAware):
         self._enclosing = EnclosingRuns(self._runs)
         self._retries = RetryDetector(self._runs)
         self._abandoned = AbandonedCallDetector(clock)
+        # What was looked up for calls that are about to start.
+        self._announced: dict[UUID, tuple[Enclosing, Identity, tuple[str, str, str], Place]] = {}
         forks.register(self)
 
     def is_open(self, run_id: UUID) -> bool:
@@ -118,6 +121,56 @@ class Tracker(forks.ForkAware):
         self._abandoned.on_read()
         self._close_abandoned()
         return len(self._runs)
+
+    def add_observer(self, observer: RunObserver) -> None:
+        """Have one more observer follow the runs that start from now on."""
+        self._observers = (*self._observers, observer)
+        self._queue.add_observer(observer)
+
+    def labels_at(
+        self, run_id: UUID, parent_run_id: UUID | None, metadata: Mapping[str, Any]
+    ) -> tuple[UUID | None, dict[str, object]]:
+        """Return trace and labels of a call that is about to start; no trace where it would be a topmost run."""
+        found = self._look_up(parent_run_id, metadata)
+        if len(self._announced) >= _MAX_ANNOUNCED:
+            self._announced.clear()
+        self._announced[run_id] = found
+        enclosing, identity, (node, intent, tenant_id), place = found
+        parent, context = enclosing.parent, enclosing.context
+        trace_id = parent.trace_id if parent is not None else None if context is None else context.trace_id
+        _, user_id, session_id, job_id, feature, prompt_version = identity.texts
+        return trace_id, {
+            "tenant_id": tenant_id,
+            "user_id": user_id,
+            "session_id": session_id,
+            "job_id": job_id,
+            "feature": feature,
+            "prompt_version": prompt_version,
+            "agent_name": place.agent_name,
+            "intent": intent,
+            "node": node,
+        }
+
+    def _look_up(
+        self, parent_run_id: UUID | None, metadata: Mapping[str, Any]
+    ) -> tuple[Enclosing, Identity, tuple[str, str, str], Place]:
+        enclosing = self._enclosing.find(parent_run_id)
+        identity = self._identity_of(enclosing, metadata)
+        labels = labels_of_run(enclosing.context, metadata, identity)
+        return enclosing, identity, labels, self._places.place_of(enclosing.place, metadata)
+
+    def discard(self, run_id: UUID, reason: str) -> None:
+        """Close a call that was announced and never sent; it makes no record."""
+        self._announced.pop(run_id, None)
+        run = self._runs.close(run_id)
+        if run is None:
+            return
+        if isinstance(run, OpenLLMCall):
+            self._abandoned.unwatch(run)
+        run.outcome, run.output, run.duration_seconds = ABANDONED, None, 0.0
+        for observer in self._observers:
+            self._guard(run, observer.on_end, run, None)
+            self._guard(run, observer.on_unfinished, run, reason)
 
     def start_chain(
         self,
@@ -170,10 +223,10 @@ class Tracker(forks.ForkAware):
             return
         metadata = metadata or _NO_METADATA
         params = params if isinstance(params, dict) else _NO_METADATA
-        enclosing = self._enclosing.find(parent_run_id)
+        # A gate has looked most calls up already.
+        announced = self._announced.pop(run_id, None) if self._announced else None
+        enclosing, identity, (node, intent, tenant_id), place = announced or self._look_up(parent_run_id, metadata)
         parent, context = enclosing.parent, enclosing.context
-        identity = self._identity_of(enclosing, metadata)
-        node, intent, tenant_id = labels_of_run(context, metadata, identity)
         call = OpenLLMCall(
             run_id,
             parent,
@@ -182,7 +235,7 @@ class Tracker(forks.ForkAware):
             node_name=node,
             intent=intent,
             tenant_id=tenant_id,
-            place=self._places.place_of(enclosing.place, metadata),
+            place=place,
             identity=identity,
             operation="text_completion" if prompts else "chat",
             served=served_model(metadata, serialized),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import iscoroutinefunction
+from typing import Any
 
 from eco2_callbacks.arguments import check_sequence
 from eco2_callbacks.errors import ConfigError
@@ -58,6 +59,11 @@ class SinkObserver(RunObserver):
         """Hand over one record."""
         for processor in self._processors:
             processor.emit(record)
+
+    def emit_event(self, event: Any) -> None:
+        """Hand over an event that is no record, such as a ``BudgetEvent``."""
+        for processor in self._processors:
+            processor.emit(event)
 
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until every sink has its records; return whether the time sufficed."""

@@ -10,7 +10,7 @@ __all__ = ["Sink"]
 
 
 class Sink(Protocol):
-    """Takes finished records.
+    """Takes finished records, and a ``BudgetEvent`` where a budget reached a level.
 
     ====================  ==========================================================================
     The sink has          Then

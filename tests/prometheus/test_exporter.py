@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest, start
 from prometheus_client.parser import text_string_to_metric_families
 
 from eco2_callbacks import ConfigError, Cost, Eco2CallbackHandler, GraphRun, LLMCall, NodeRun, TokenUsage
-from eco2_callbacks.prometheus.families import FAMILIES
+from eco2_callbacks.prometheus.families import BUDGET_FAMILIES, FAMILIES
 from tests.support.fake_model import DETAILED_USAGE, FakeModel
 from tests.support.record_sink import Records
 from tests.support.small_graphs import State, answer, graph_of, intent, sample
@@ -50,8 +50,8 @@ def test_a_fresh_process_exposes_every_family(registry: CollectorRegistry) -> No
     )
 
     families = {family.name for family in text_string_to_metric_families(generate_latest(registry).decode())}
-    exposed = {f"{name}_total" if f"{name}_total" in {f.name for f in FAMILIES} else name for name in families}
-    assert exposed == {family.name for family in FAMILIES}
+    wanted = {family.name for family in (*FAMILIES, *BUDGET_FAMILIES)}
+    assert {f"{name}_total" if f"{name}_total" in wanted else name for name in families} == wanted
     golden("fresh.prom", exposition(registry))
 
 

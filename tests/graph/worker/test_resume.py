@@ -17,7 +17,7 @@ from graph.jobs import Delivery, Job
 from graph.runtime import Graph, Runtime
 from graph.streams import MemoryJobStore
 from tests.support import fake_runtime
-from tests.support.postgres import postgres_server
+from tests.support.ledger_servers import postgres_server
 from tests.support.record_sink import Records
 from tests.support.worker_runs import joined_tokens, read, running_worker
 
@@ -26,9 +26,9 @@ ANSWER = "강남역 11번 출구 앞에 페트병 수거함이 있습니다."
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as url:
-        yield url
+def postgres() -> Iterator[str]:
+    with postgres_server() as server:
+        yield server.new_database()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -1,0 +1,31 @@
+"""Budgets: what may be spent, by whom and when, and the gate that refuses a call before it is sent."""
+
+from __future__ import annotations
+
+from eco2_callbacks.budgets.administration import grant_raise, read_states
+from eco2_callbacks.budgets.callers import RUN_LIMIT, Caller
+from eco2_callbacks.budgets.control import BudgetControl
+from eco2_callbacks.budgets.events import BudgetEvent, BudgetState
+from eco2_callbacks.budgets.gate import BudgetGate, BudgetReport, budget_state
+from eco2_callbacks.budgets.rules import BudgetRule, read_usd
+from eco2_callbacks.budgets.settings import Budgets, BudgetSource, read_budgets
+from eco2_callbacks.budgets.webhook import Webhook
+
+__all__ = [
+    "RUN_LIMIT",
+    "BudgetControl",
+    "BudgetEvent",
+    "BudgetGate",
+    "BudgetReport",
+    "BudgetRule",
+    "BudgetSource",
+    "BudgetState",
+    "Budgets",
+    "Caller",
+    "Webhook",
+    "budget_state",
+    "grant_raise",
+    "read_budgets",
+    "read_states",
+    "read_usd",
+]

@@ -1,0 +1,92 @@
+"""What the ``eco2 budget`` command does: reads the state of shared budgets, and grants temporary raises."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from uuid import uuid4
+
+from eco2_callbacks.budgets.accounts import Account
+from eco2_callbacks.budgets.events import BudgetState, state_of
+from eco2_callbacks.budgets.money import to_nano
+from eco2_callbacks.budgets.rules import BudgetRule, read_usd
+from eco2_callbacks.budgets.settings import Budgets
+from eco2_callbacks.budgets.stores import BudgetStore, Raise, StoreError, open_store
+from eco2_callbacks.errors import BudgetStoreError, ConfigError
+
+__all__ = ["grant_raise", "read_states"]
+
+_MAX_RAISE = timedelta(days=366)
+
+
+def read_states(budgets: Budgets, *, now: datetime | None = None) -> list[BudgetState]:
+    """Return the state of every shared budget in its current window, in the order of the rules.
+
+    Of a rule with ``per`` every scope is returned that has spent something, the highest spender first. Budgets of one
+    run are left out: they live in their process alone. ``spent_usd`` includes what processes hold.
+
+    Raises:
+        ConfigError: If the budgets have no store.
+        BudgetStoreError: If the store cannot be used.
+    """
+    now = datetime.now(UTC) if now is None else now
+    store = _open(budgets)
+    try:
+        return [state for rule in budgets.rules if rule.span.kind != "run" for state in _states(store, rule, now)]
+    except StoreError as error:
+        raise BudgetStoreError(f"The store of the budgets cannot be used: {error}") from error
+    finally:
+        store.close()
+
+
+def grant_raise(
+    budgets: Budgets, name: str, usd: Decimal | str, duration: timedelta, *, now: datetime | None = None
+) -> datetime:
+    """Raise the limit of a rule for a time, for all its scopes; return until when.
+
+    Processes see it within half a second if they use the budget, else with their next call.
+
+    Raises:
+        ConfigError: If there is no such rule or store, or the raise is none.
+        BudgetStoreError: If the store cannot be used.
+    """
+    rule = next((rule for rule in budgets.rules if rule.name == name), None)
+    if rule is None or rule.span.kind == "run":
+        names = [rule.name for rule in budgets.rules if rule.span.kind != "run"]
+        raise ConfigError(f"No budget that can be raised has the name {name!r}; the file has {names!r}.")
+    amount = to_nano(read_usd(usd, "The raise is"))
+    if not amount or not timedelta(0) < duration <= _MAX_RAISE:
+        raise ConfigError(f"The raise is {usd} USD for {duration}, wanted more than 0 USD and at most 366 days.")
+    until = (datetime.now(UTC) if now is None else now) + duration
+    store = _open(budgets)
+    try:
+        store.add_raise(name, Raise(uuid4().hex, amount, int(until.timestamp())))
+    except StoreError as error:
+        raise BudgetStoreError(f"The store of the budgets cannot be used: {error}") from error
+    finally:
+        store.close()
+    return until
+
+
+def _open(budgets: Budgets) -> BudgetStore:
+    if budgets.store is None:
+        raise ConfigError("The budgets have no store, so each process keeps its own; set store = 'redis://...'.")
+    return open_store(budgets.store)
+
+
+def _states(store: BudgetStore, rule: BudgetRule, now: datetime) -> list[BudgetState]:
+    limit = rule.limit_nano + sum(granted.amount for granted in store.raises(rule.name))
+    period = rule.span.period(now)
+    readings = {reading.account: reading for reading in store.read(rule.name)}
+    scopes = [""] if not rule.per else sorted({reading.scope for reading in readings.values()})
+    accounts = []
+    for scope in scopes:
+        account = Account(rule, scope, period, is_shared=True)
+        account.set_limit(limit)
+        reading = readings.get(account.key)
+        if reading is not None:
+            account.settled, account.reserved = reading.settled, reading.leased
+        if reading is not None or not rule.per:
+            accounts.append(account)
+    accounts.sort(key=lambda account: account.settled, reverse=True)
+    return [state_of(account) for account in accounts]

@@ -1,0 +1,127 @@
+"""AccountFinder: the accounts in which a call counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from eco2_callbacks.budgets.accounts import Account, AccountTable
+from eco2_callbacks.budgets.announcer import BudgetAnnouncer
+from eco2_callbacks.budgets.callers import RUN_LIMIT, Caller
+from eco2_callbacks.budgets.money import to_nano
+from eco2_callbacks.budgets.rules import BudgetRule
+from eco2_callbacks.budgets.slices import SliceLeaser
+
+__all__ = ["AccountFinder"]
+
+_MAX_RUN_RULES = 1000
+
+
+class AccountFinder:
+    """Finds accounts by rules. Its owner holds the lock of the accounts around every call.
+
+    Args:
+        rules: The rules.
+        is_shared: As the table's.
+        announcer: Is told of periods that are over.
+        now: As the handler's.
+
+    Attributes:
+        table: The accounts.
+        leaser: Restores shared accounts in their store; None without a store.
+    """
+
+    def __init__(
+        self, rules: Sequence[BudgetRule], *, is_shared: bool, announcer: BudgetAnnouncer, now: Callable[[], datetime]
+    ) -> None:
+        self.leaser: SliceLeaser | None = None
+        self._rules = _RuleIndex(rules)
+        self._now = now
+        self._run_rules: dict[Decimal, BudgetRule] = {}
+        # Rule, scope and period -> nanodollars by bucket.
+        self._restored: dict[tuple[str, str, str], dict[int, int]] = {}
+        self.table = AccountTable(
+            is_shared=is_shared, on_new=self._on_new, on_past=announcer.on_past, on_moved=announcer.on_moved
+        )
+
+    def since(self) -> datetime | None:
+        """Return the earliest time whose calls still count in a budget; None where only budgets of one run exist."""
+        now = self._now()
+        starts = [start for rule in self._rules.all if (start := rule.span.period(now).start) is not None]
+        return min(starts, default=None)
+
+    def scopes_of(self, caller: Caller) -> list[tuple[BudgetRule, str]]:
+        """Return the rules that match a caller, with its scope in each."""
+        found = [(rule, rule.scope_of(caller.value)) for rule in self._rules.matching(caller.value)]
+        return [(rule, scope) for rule, scope in found if scope is not None]
+
+    def accounts_of(self, caller: Caller) -> list[Account]:
+        """Return the accounts in which a caller's calls count, in their current period."""
+        now, value_of = self._now(), caller.value
+        accounts = []
+        for rule in self._rules.matching(value_of):
+            scope = rule.scope_of(value_of)
+            if scope is not None:
+                if rule.span.kind == "run":
+                    scope = str(caller.trace_id)
+                accounts.append(self.table.find(rule, scope, now))
+        if caller.max_usd is not None:
+            accounts.append(self.table.find(self._run_rule(caller.max_usd), str(caller.trace_id), now))
+        return accounts
+
+    def _run_rule(self, max_usd: Decimal) -> BudgetRule:
+        rule = self._run_rules.get(max_usd)
+        if rule is None:
+            if len(self._run_rules) >= _MAX_RUN_RULES:
+                self._run_rules.clear()
+            rule = self._run_rules[max_usd] = BudgetRule(name=RUN_LIMIT, limit_usd=max_usd, window="run", warn_at=())
+        return rule
+
+    def restore(self, spent: Iterable[tuple[BudgetRule, str, datetime, Decimal]]) -> None:
+        """Add what a ledger says was spent before this process: rule, scope, time and cost of each call."""
+        now = self._now()
+        rules = {}
+        for rule, scope, at, cost_usd in spent:
+            period, then = rule.span.period(now), rule.span.period(at)
+            if rule.span.kind != "run" and then.key == period.key and then.bucket >= period.oldest:
+                buckets = self._restored.setdefault((rule.name, scope, period.key), {})
+                buckets[then.bucket] = buckets.get(then.bucket, 0) + to_nano(cost_usd)
+                rules[rule.name] = rule
+        for name, scope, _ in list(self._restored):
+            # A new account takes it by itself.
+            self._on_new(self.table.find(rules[name], scope, now))
+
+    def _on_new(self, account: Account) -> None:
+        found = self._restored.pop((account.rule.name, account.scope, account.period.key), None)
+        if found is None:
+            return
+        if self.leaser is None:
+            account.restore(found.items())
+        else:
+            self.leaser.restore(account, tuple(found.items()))
+
+
+class _RuleIndex:
+    """Finds the rules that can match a call: of many tenants' rules only those of the call's tenant."""
+
+    def __init__(self, rules: Sequence[BudgetRule]) -> None:
+        self.all = rules
+        self._of_tenant: dict[str, list[BudgetRule]] = {}
+        self._others: list[BudgetRule] = []
+        for rule in rules:
+            tenants = next(
+                (exact for key, exact, patterns in rule.patterns if key == "tenant_id" and not patterns), None
+            )
+            if tenants is None:
+                self._others.append(rule)
+            for tenant_id in tenants or ():
+                self._of_tenant.setdefault(tenant_id, []).append(rule)
+
+    def matching(self, value_of: Callable[[str], Any]) -> list[BudgetRule]:
+        if not self._of_tenant:
+            return self._others
+        tenant_id = value_of("tenant_id")
+        of_tenant = self._of_tenant.get(tenant_id) if isinstance(tenant_id, str) else None
+        return self._others if of_tenant is None else [*self._others, *of_tenant]

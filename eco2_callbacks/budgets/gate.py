@@ -1,0 +1,327 @@
+"""BudgetGate: the handler that refuses a model call before it is sent; and ``budget_state`` for nodes.
+
+LangChain stops a call if a handler whose ``raise_error`` is true raises at its start. So the gate is a handler of its
+own. It stands first, so that no other handler opens a run for a refused call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Self
+from uuid import UUID
+
+import msgspec
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import RunnableConfig, ensure_config
+
+from eco2_callbacks.budgets.callers import Caller
+from eco2_callbacks.budgets.enforcer import BudgetEnforcer
+from eco2_callbacks.budgets.events import BudgetState, Level
+from eco2_callbacks.budgets.worst_case import PlannedCall
+from eco2_callbacks.errors import BudgetExceeded
+from eco2_callbacks.usage import request_model, served_model
+
+__all__ = ["BudgetGate", "BudgetReport", "budget_state"]
+
+_logger = logging.getLogger(__name__)
+_NO_METADATA: Mapping[str, Any] = {}
+_MAX_REMEMBERED = 1000
+_LEVELS: Sequence[Level] = ("ok", "warn", "exceeded")
+
+
+class BudgetReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The budgets in which the calls of a config count.
+
+    Attributes:
+        budgets: Each budget's state.
+    """
+
+    budgets: tuple[BudgetState, ...] = ()
+
+    @property
+    def remaining_usd(self) -> Decimal | None:
+        """The least that remains in a budget that refuses calls; None where no such budget applies."""
+        return min((state.remaining_usd for state in self.budgets if state.refuses), default=None)
+
+    @property
+    def level(self) -> Level:
+        """The worst level of the budgets; ``ok`` where none applies."""
+        return max((state.level for state in self.budgets), key=_LEVELS.index, default="ok")
+
+
+class BudgetGate(BaseCallbackHandler):
+    """Lets a model call start, or refuses it with ``BudgetExceeded``.
+
+    Attach it before the handler it belongs to, as ``run_config`` does.
+
+    Args:
+        enforcer: Decides.
+        identify: Returns who makes a call: from its parent's run id, its own run id, its metadata, and the requested
+            provider and model.
+        on_refused: Called with the run ids of calls that were announced and are not sent, and why: the refused call,
+            and the earlier prompts of its batch.
+        on_failure: Called, while the exception is handled, if the gate cannot decide: the call then passes.
+    """
+
+    raise_error = True
+    # LangChain's async managers call an inline handler at once, in order, and on the event's own thread.
+    run_inline = True
+
+    def __init__(
+        self,
+        enforcer: BudgetEnforcer,
+        *,
+        identify: Callable[[UUID | None, UUID, Mapping[str, Any], str, str], Caller],
+        on_refused: Callable[[Sequence[UUID], str], None],
+        on_failure: Callable[[str, UUID | None], None],
+    ) -> None:
+        super().__init__()
+        self._enforcer = enforcer
+        self._identify = identify
+        self._on_refused = on_refused
+        self._on_failure = on_failure
+        # Prompts of one generate() that have started: none of them is sent if a later one is refused.
+        self._batches: dict[tuple[int, UUID | None], list[UUID]] = {}
+        self._refused: dict[UUID, None] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return the gate itself: a copied config or model goes on asking it."""
+        return self
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Decide on a chat model's call."""
+        sent = messages[0] if messages else ()
+        self.check(serialized, kwargs, run_id, parent_run_id, metadata, messages=sent)
+
+    def on_llm_start(
+        self,
+        serialized: dict[str, Any],
+        prompts: list[str],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Decide on a text-completion model's call."""
+        self.check(serialized, kwargs, run_id, parent_run_id, metadata, prompts=prompts)
+
+    def on_chain_start(
+        self,
+        serialized: dict[str, Any] | None,
+        inputs: Any,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Decide on a decision model's call, which LangChain reports as a chain; prepare the budgets of a request."""
+        if kwargs.get("run_type") == "llm":
+            self.check(serialized, kwargs, run_id, parent_run_id, metadata, prompts=[str(inputs)])
+        elif parent_run_id is None:
+            try:
+                self._enforcer.prepare(self._identify(None, run_id, metadata or _NO_METADATA, "", ""))
+            except Exception:
+                self._on_failure("budget_gate", run_id)
+
+    def check(
+        self,
+        serialized: Mapping[str, Any] | None,
+        kwargs: Mapping[str, Any],
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        metadata: Mapping[str, Any] | None,
+        *,
+        messages: Sequence[BaseMessage] = (),
+        prompts: Sequence[str] = (),
+    ) -> None:
+        """Let a call pass, or refuse it; a call that was decided on before passes.
+
+        Raises:
+            BudgetExceeded: If a budget refuses the call.
+        """
+        if self._is_decided(run_id):
+            return
+        try:
+            metadata = metadata or _NO_METADATA
+            planned = _planned_call(serialized, kwargs, metadata, messages, prompts)
+            caller = self._identify(parent_run_id, run_id, metadata, planned.served.provider, planned.request_model)
+            self._enforcer.admit(run_id, caller, planned)
+            if kwargs.get("batch_size", 1) != 1:
+                self._admitted(run_id, parent_run_id, kwargs["batch_size"])
+        except BudgetExceeded as error:
+            self._reject(run_id, parent_run_id, error)
+            raise
+        except Exception:
+            # The gate's own fault must not stop the application.
+            self._on_failure("budget_gate", run_id)
+
+    async def check_off_loop(
+        self,
+        serialized: Mapping[str, Any] | None,
+        kwargs: Mapping[str, Any],
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        metadata: Mapping[str, Any] | None,
+        *,
+        messages: Sequence[BaseMessage] = (),
+        prompts: Sequence[str] = (),
+    ) -> None:
+        """Do the same on an event loop, which goes on while the call waits for the store.
+
+        Raises:
+            BudgetExceeded: If a budget refuses the call.
+        """
+        if self._is_decided(run_id):
+            return
+        try:
+            metadata = metadata or _NO_METADATA
+            planned = _planned_call(serialized, kwargs, metadata, messages, prompts)
+            caller = self._identify(parent_run_id, run_id, metadata, planned.served.provider, planned.request_model)
+            await self._enforcer.admit_off_loop(run_id, caller, planned)
+            if kwargs.get("batch_size", 1) != 1:
+                self._admitted(run_id, parent_run_id, kwargs["batch_size"])
+        except BudgetExceeded as error:
+            self._reject(run_id, parent_run_id, error)
+            raise
+        except Exception:
+            self._on_failure("budget_gate", run_id)
+
+    def report(self, parent_run_id: UUID | None, metadata: Mapping[str, Any], model: str) -> BudgetReport:
+        """Return the budgets in which a call with this metadata would count."""
+        run_id = parent_run_id or UUID(int=0)
+        caller = self._identify(parent_run_id, run_id, metadata, "", model)
+        return BudgetReport(budgets=tuple(self._enforcer.states(caller)))
+
+    def _is_decided(self, run_id: UUID) -> bool:
+        return self._enforcer.has_decided(run_id) or run_id in self._refused
+
+    def _admitted(self, run_id: UUID, parent_run_id: UUID | None, batch_size: int) -> None:
+        key = threading.get_ident(), parent_run_id
+        started = self._batches.setdefault(key, [])
+        started.append(run_id)
+        if len(started) >= batch_size:
+            self._batches.pop(key, None)
+
+    def _reject(self, run_id: UUID, parent_run_id: UUID | None, error: BudgetExceeded) -> None:
+        self._refused[run_id] = None
+        if len(self._refused) > _MAX_REMEMBERED:
+            self._refused.pop(next(iter(self._refused)), None)
+        earlier = self._batches.pop((threading.get_ident(), parent_run_id), [])
+        for started in earlier:
+            self._enforcer.release(started)
+        try:
+            _ignore_dropped_starts()
+            self._on_refused([*earlier, run_id], repr(error))
+        except Exception:
+            self._on_failure("budget_gate", run_id)
+
+
+class SharedBudgetGate(BudgetGate):
+    """A gate whose budgets lie in a store: on an event loop a call waits for the store without stopping the loop.
+
+    LangChain awaits a handler's method only if it is a coroutine function, and then only in its async managers. So
+    this gate gives out a coroutine function on a loop, and a plain one elsewhere. A synchronous call on a loop's thread
+    gets the coroutine function too, and LangChain drops what it raises. There the handler decides, which comes next.
+    """
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _STARTS and _is_on_loop():
+            name = _STARTS[name]
+        return super().__getattribute__(name)
+
+    async def _on_chat_model_start_off_loop(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        sent = messages[0] if messages else ()
+        await self.check_off_loop(serialized, kwargs, run_id, parent_run_id, metadata, messages=sent)
+
+    async def _on_llm_start_off_loop(
+        self,
+        serialized: dict[str, Any],
+        prompts: list[str],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        await self.check_off_loop(serialized, kwargs, run_id, parent_run_id, metadata, prompts=prompts)
+
+
+_STARTS = {
+    "on_chat_model_start": "_on_chat_model_start_off_loop",
+    "on_llm_start": "_on_llm_start_off_loop",
+}
+
+
+def budget_state(config: RunnableConfig | None = None, *, model: str = "") -> BudgetReport:
+    """Return the budgets in which the calls below a config count, with what remains in them.
+
+    Args:
+        config: The config that a node gets; None is the current one.
+        model: The model to be called, for budgets by model.
+
+    Returns:
+        An empty report where no handler with budgets is attached.
+    """
+    config = ensure_config(config)
+    callbacks = config.get("callbacks")
+    handlers = callbacks if isinstance(callbacks, list) else getattr(callbacks, "handlers", ())
+    for handler in handlers:
+        gate = handler if isinstance(handler, BudgetGate) else getattr(handler, "budget_gate", None)
+        if isinstance(gate, BudgetGate):
+            parent_run_id = getattr(callbacks, "parent_run_id", None)
+            return gate.report(parent_run_id, config.get("metadata") or _NO_METADATA, model)
+    return BudgetReport()
+
+
+def _planned_call(
+    serialized: Mapping[str, Any] | None,
+    kwargs: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+    messages: Sequence[BaseMessage],
+    prompts: Sequence[str],
+) -> PlannedCall:
+    params = kwargs.get("invocation_params")
+    params = params if isinstance(params, dict) else _NO_METADATA
+    model = request_model(metadata, params)
+    return PlannedCall(served_model(metadata, serialized), model, params, messages, prompts)
+
+
+def _is_on_loop() -> bool:
+    return asyncio._get_running_loop() is not None
+
+
+def _ignore_dropped_starts() -> None:
+    """Have Python not warn of the coroutines that LangChain's async manager drops when a handler stops a call.
+
+    It makes the starts of all handlers first and awaits them one by one, so those behind the gate are never awaited.
+    """
+    if _is_on_loop():
+        warnings.filterwarnings(
+            "ignore", message="coroutine 'ahandle_event' was never awaited", category=RuntimeWarning
+        )

@@ -1,0 +1,285 @@
+"""SliceLeaser: leases slices of shared budgets from a store, on a thread of its own.
+
+So no call waits for the network while its slice lasts. The thread reports what was spent and renews the slices; it
+gives back what a process does not use, or what another one lacks.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import multiprocessing
+import multiprocessing.util
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+from eco2_callbacks import forks
+from eco2_callbacks.budgets.accounts import Account, AccountTable
+from eco2_callbacks.budgets.settings import Budgets
+from eco2_callbacks.budgets.stores import BudgetStore, Lease, LeaseRequest
+
+__all__ = ["SliceLeaser"]
+
+_logger = logging.getLogger(__name__)
+# A process syncs its slices this often while it uses them; a slice not used for so long goes back.
+_SYNC_SECONDS = 0.5
+_IDLE_SECONDS = 1.0
+# An account without open calls is watched this long, for a raise of its limit.
+_WATCH_SECONDS = 10.0
+_QUIET_SECONDS = 60.0
+_MAX_BATCH = 200
+_MAX_JOBS = 1000
+_NEVER = -(2**63)
+# An account is kept beyond its window, for late reports.
+_KEEP = timedelta(days=2)
+
+
+class SliceLeaser(forks.ForkAware):
+    """Keeps the slices of one process.
+
+    Args:
+        store: The store.
+        table: The process's accounts.
+        lock: Held around every use of the table.
+        budgets: The settings.
+        now: As the handler's.
+        on_failure: Called for each attempt in which the store could not be used.
+        on_synced: Called after each report, without the lock, with the accounts.
+    """
+
+    def __init__(
+        self,
+        store: BudgetStore,
+        table: AccountTable,
+        lock: threading.RLock,
+        *,
+        budgets: Budgets,
+        now: Callable[[], datetime],
+        on_failure: Callable[[], None],
+        on_synced: Callable[[Sequence[Account]], None],
+    ) -> None:
+        self._store = store
+        self._table = table
+        self._lock = lock
+        self._budgets = budgets
+        self._now = now
+        self._on_failure = on_failure
+        self._on_synced = on_synced
+        self._quiet_until = 0.0
+        self._reset()
+        forks.register(self)
+
+    def _reset(self) -> None:
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:12]}"
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._is_stopping = False
+        self.is_down = False
+        self._waiting: list[tuple[Account, int, Future[None]]] = []
+        self._jobs: list[Callable[[BudgetStore], None]] = []
+
+    # --- for callers that hold the lock ---
+
+    def ask(self, account: Account, amount: int) -> Future[None]:
+        """Return a future that is done after the next report, which asks for room for this amount."""
+        future: Future[None] = Future()
+        self._waiting.append((account, amount, future))
+        self.wake()
+        return future
+
+    def refill(self, accounts: Sequence[Account]) -> None:
+        """Have slices renewed that are nearly used up."""
+        for account in accounts:
+            if account.is_shared and account.is_known and account.free() < account.refill_below:
+                account.refill_below = _NEVER  # until the store has answered
+                self.wake()
+
+    def restore(self, account: Account, spent: Sequence[tuple[int, int]]) -> None:
+        """Have the store take what a ledger says was spent, if it has lost the account."""
+
+        def restore(store: BudgetStore) -> None:
+            store.restore(self._describe(account), spent)
+
+        self._jobs.append(restore)
+        self.wake()
+
+    def send_once(self, account: Account, event: str, send: Callable[[], None]) -> None:
+        """Send an event from the thread, unless another process has sent it."""
+
+        def claim_and_send(store: BudgetStore) -> None:
+            if store.claim(self._describe(account), event):
+                send()
+
+        self._jobs.append(claim_and_send)
+        self.wake()
+
+    def wake(self) -> None:
+        """Have the thread sync now; the first call starts it."""
+        if self._thread is None and not self._is_stopping and not sys.is_finalizing():
+            self._thread = threading.Thread(target=self._work, name="eco2-budgets", daemon=True)
+            self._thread.start()
+            atexit.register(self.close)
+            # Children of multiprocessing end by os._exit, without atexit.
+            if multiprocessing.parent_process() is not None:
+                multiprocessing.util.Finalize(None, self.close, exitpriority=100)
+        self._wake.set()
+
+    # --- for anyone ---
+
+    def close(self) -> None:
+        """Report what was spent, give back all slices, and end the thread."""
+        thread = self._thread
+        self._is_stopping = True
+        self._wake.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(self._budgets.wait_seconds + 1.0)
+        atexit.unregister(self.close)
+
+    def begin_stop(self) -> None:
+        """Have the thread end by itself: nobody uses the budgets any more."""
+        self._is_stopping = True
+        self._wake.set()
+
+    def use_lock(self, lock: threading.RLock) -> None:
+        """Replace the lock, as in a forked child."""
+        self._lock = lock
+
+    def after_fork_in_child(self) -> None:
+        """Start without a slice: the parent's stays the parent's."""
+        for _, _, future in self._waiting:
+            future.cancel()
+        self._reset()
+
+    def _work(self) -> None:
+        while not self._is_stopping:
+            self._wake.clear()
+            self._sync()
+            with self._lock:
+                is_busy = any(account.is_shared and self._is_watched(account) for account in self._table)
+            self._wake.wait(_SYNC_SECONDS if is_busy or self.is_down else None)
+        self._sync(is_last=True)
+        self._store.close()
+
+    def _is_watched(self, account: Account) -> bool:
+        return not account.is_idle() or time.monotonic() - account.touched < _WATCH_SECONDS
+
+    def _sync(self, *, is_last: bool = False) -> None:
+        try:
+            self._sync_accounts(is_last=is_last)
+        except Exception as error:
+            self._fail(error)
+        else:
+            if self.is_down:
+                self.is_down = False
+                _logger.warning("The store of the budgets can be used again.")
+
+    def _sync_accounts(self, *, is_last: bool) -> None:
+        with self._lock:
+            self._table.roll(self._now())
+            waiting, self._waiting = self._waiting, []
+            jobs, self._jobs = self._jobs, []
+            needs: dict[Account, int] = {}
+            for account, amount, _ in waiting:
+                needs[account] = max(needs.get(account, 0), amount)
+            watched = [account for account in self._table if account.is_shared and self._is_watched(account)]
+            accounts = list(dict.fromkeys([*needs, *watched]))
+            requests = [self._request(account, needs.get(account, 0), is_last=is_last) for account in accounts]
+        try:
+            while jobs:
+                jobs[0](self._store)
+                del jobs[0]
+            for first in range(0, len(accounts), _MAX_BATCH):
+                batch = requests[first : first + _MAX_BATCH]
+                leases = self._store.lease(self._owner, batch, self._budgets.lease_seconds)
+                with self._lock:
+                    for account, lease in zip(accounts[first:], leases, strict=False):
+                        _apply(account, lease, self._slice(account))
+        except Exception as error:
+            for _, _, future in waiting:
+                if future.set_running_or_notify_cancel():
+                    future.set_exception(error)
+            with self._lock:
+                self._jobs = [*jobs, *self._jobs][:_MAX_JOBS]
+            raise
+        for _, _, future in waiting:
+            if future.set_running_or_notify_cancel():
+                future.set_result(None)
+        self._on_synced(accounts)
+
+    def _request(self, account: Account, amount: int, *, is_last: bool = False) -> LeaseRequest:
+        """Return the report of an account; what was sent and not acknowledged is sent again as it was."""
+        if not account.sent:
+            account.sequence += 1
+            account.sent, account.unreported = account.unreported, 0
+        used, slice_amount = account.reserved, self._slice(account)
+        is_used = time.monotonic() - account.touched < _IDLE_SECONDS
+        want = used + (max(amount, slice_amount) if amount or (is_used and not account.is_pressed) else 0)
+        # No call may reserve what is given back now, or could be. The store may take back all that is not in use from a
+        # process whose need it cannot meet.
+        account.held = min(account.held, account.sent + (used if amount else want))
+        return self._describe(account)._replace(
+            spent=account.sent,
+            sequence=account.sequence,
+            want=0 if is_last else want,
+            need=0 if is_last else used + amount,
+            keep=0 if is_last else used,
+        )
+
+    def _describe(self, account: Account) -> LeaseRequest:
+        """Return a request that names an account and asks for nothing."""
+        period = account.period
+        end = period.end or self._now()
+        if account.rule.span.kind == "rolling":
+            end += timedelta(seconds=account.rule.span.seconds)
+        return LeaseRequest(
+            account=account.key,
+            rule=account.rule.name,
+            scope=account.scope,
+            limit=account.rule.limit_nano,
+            bucket=period.bucket,
+            oldest=period.oldest,
+            spent=0,
+            sequence=0,
+            want=0,
+            need=0,
+            keep=0,
+            keep_until=int((end + _KEEP).timestamp()),
+        )
+
+    def _slice(self, account: Account) -> int:
+        return max(int(account.limit * self._budgets.slice_share), account.latest)
+
+    def _fail(self, error: Exception) -> None:
+        self.is_down = True
+        self._on_failure()
+        if time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + _QUIET_SECONDS
+            policy = "pass and are reported later" if self._budgets.store_unreachable == "open" else "are refused"
+            _logger.error(
+                "The store of the budgets cannot be used (%s); calls beyond the slices that this process holds %s. "
+                "Start the store or correct its address. For %.0f seconds further failures are counted only, in "
+                'eco2_callbacks_errors_total{callback="budget_store"}.',
+                error,
+                policy,
+                _QUIET_SECONDS,
+            )
+
+
+def _apply(account: Account, lease: Lease, slice_amount: int) -> None:
+    account.sent = 0
+    account.held = lease.held
+    account.settled = lease.settled + account.unreported
+    account.reserved_elsewhere = lease.others
+    if lease.limit != account.limit:
+        account.set_limit(lease.limit)
+    account.is_pressed = lease.is_pressed
+    account.is_known = True
+    has_room = lease.limit > lease.settled + lease.others + lease.held
+    account.refill_below = slice_amount // 4 if has_room else _NEVER

@@ -1,0 +1,241 @@
+"""PostgresStore: budgets in PostgreSQL, one transaction for each report."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import psycopg
+
+from eco2_callbacks.budgets.stores.protocol import (
+    AccountReading,
+    Lease,
+    LeaseRequest,
+    Raise,
+    StoreError,
+    leased_amount,
+)
+
+__all__ = ["PostgresStore"]
+
+_T = TypeVar("_T")
+_PRESSURE_SECONDS = 2
+# One number for this package: only one process creates the tables at a time.
+_CREATE_LOCK = 7_203_117
+_TABLES = """
+CREATE TABLE IF NOT EXISTS eco2_budget_accounts (
+    account text PRIMARY KEY, rule text NOT NULL, scope text NOT NULL, keep_until timestamptz NOT NULL,
+    pressed_until timestamptz NOT NULL DEFAULT '-infinity', restored boolean NOT NULL DEFAULT false);
+CREATE INDEX IF NOT EXISTS eco2_budget_accounts_rule ON eco2_budget_accounts (rule);
+CREATE TABLE IF NOT EXISTS eco2_budget_buckets (
+    account text REFERENCES eco2_budget_accounts ON DELETE CASCADE, bucket bigint, settled bigint NOT NULL,
+    PRIMARY KEY (account, bucket));
+CREATE TABLE IF NOT EXISTS eco2_budget_leases (
+    account text REFERENCES eco2_budget_accounts ON DELETE CASCADE, owner text, amount bigint NOT NULL,
+    sequence bigint NOT NULL, expires_at timestamptz NOT NULL, PRIMARY KEY (account, owner));
+CREATE TABLE IF NOT EXISTS eco2_budget_events (
+    account text REFERENCES eco2_budget_accounts ON DELETE CASCADE, event text, PRIMARY KEY (account, event));
+CREATE TABLE IF NOT EXISTS eco2_budget_raises (
+    raise_id text PRIMARY KEY, rule text NOT NULL, amount bigint NOT NULL, until timestamptz NOT NULL);
+"""
+_ACCOUNT = """
+INSERT INTO eco2_budget_accounts (account, rule, scope, keep_until) VALUES (%s, %s, %s, to_timestamp(%s))
+ON CONFLICT (account) DO UPDATE SET keep_until = excluded.keep_until
+RETURNING pressed_until > clock_timestamp()
+"""
+_LEASES = """
+SELECT owner, CASE WHEN expires_at > clock_timestamp() THEN amount ELSE 0 END, sequence
+FROM eco2_budget_leases WHERE account = %s
+"""
+_SPEND = """
+INSERT INTO eco2_budget_buckets VALUES (%s, %s, %s)
+ON CONFLICT (account, bucket) DO UPDATE SET settled = eco2_budget_buckets.settled + excluded.settled
+"""
+_SETTLED = "SELECT coalesce(sum(settled), 0) FROM eco2_budget_buckets WHERE account = %s AND bucket >= %s"
+_RAISED = "SELECT coalesce(sum(amount), 0) FROM eco2_budget_raises WHERE rule = %s AND until > clock_timestamp()"
+_HOLD = """
+INSERT INTO eco2_budget_leases VALUES (%s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s))
+ON CONFLICT (account, owner) DO UPDATE SET amount = excluded.amount, sequence = excluded.sequence,
+    expires_at = excluded.expires_at
+"""
+_PRESS = """
+UPDATE eco2_budget_accounts SET pressed_until = clock_timestamp() + make_interval(secs => %s) WHERE account = %s
+"""
+_READ = """
+SELECT account, scope,
+    (SELECT coalesce(sum(settled), 0) FROM eco2_budget_buckets b WHERE b.account = a.account),
+    (SELECT coalesce(sum(amount), 0) FROM eco2_budget_leases l WHERE l.account = a.account
+        AND expires_at > clock_timestamp())
+FROM eco2_budget_accounts a WHERE rule = %s AND keep_until > clock_timestamp() ORDER BY account
+"""
+
+
+class PostgresStore:
+    """Keeps budgets in PostgreSQL 12 or later; it creates its tables, ``eco2_budget_*``, with its first use.
+
+    Args:
+        url: ``postgresql://``.
+        timeout_seconds: How long one statement may take.
+    """
+
+    def __init__(self, url: str, *, timeout_seconds: float) -> None:
+        self._url = url
+        self._timeout_seconds = timeout_seconds
+        self._connection: psycopg.Connection[Any] | None = None
+        self._lock = threading.Lock()
+
+    def lease(self, owner: str, requests: Sequence[LeaseRequest], lease_seconds: float) -> list[Lease]:
+        """As the protocol says, all accounts in one transaction."""
+
+        def run(connection: psycopg.Connection[Any]) -> list[Lease]:
+            # In one order, so that two processes do not wait for each other.
+            order = sorted(range(len(requests)), key=lambda index: requests[index].account)
+            leases: dict[int, Lease] = {}
+            for index in order:
+                leases[index] = _lease(connection, owner, requests[index], lease_seconds)
+            return [leases[index] for index in range(len(requests))]
+
+        return self._guarded(run)
+
+    def claim(self, request: LeaseRequest, event: str) -> bool:
+        """As the protocol says."""
+
+        def run(connection: psycopg.Connection[Any]) -> bool:
+            _open_account(connection, request)
+            row = connection.execute(
+                "INSERT INTO eco2_budget_events VALUES (%s, %s) ON CONFLICT DO NOTHING RETURNING 1",
+                (request.account, event),
+            ).fetchone()
+            return row is not None
+
+        return self._guarded(run)
+
+    def restore(self, request: LeaseRequest, spent: Sequence[tuple[int, int]]) -> bool:
+        """As the protocol says: of several processes only the first one restores."""
+
+        def run(connection: psycopg.Connection[Any]) -> bool:
+            _open_account(connection, request)
+            row = connection.execute(
+                "UPDATE eco2_budget_accounts SET restored = true WHERE account = %s AND NOT restored "
+                "AND NOT EXISTS (SELECT 1 FROM eco2_budget_buckets WHERE account = %s) RETURNING 1",
+                (request.account, request.account),
+            ).fetchone()
+            if row is not None:
+                for bucket, cost in spent:
+                    connection.execute(_SPEND, (request.account, bucket, cost))
+            return row is not None
+
+        return self._guarded(run)
+
+    def read(self, rule: str) -> list[AccountReading]:
+        """As the protocol says."""
+
+        def run(connection: psycopg.Connection[Any]) -> list[AccountReading]:
+            return [
+                AccountReading(row[0], row[1], int(row[2]), int(row[3])) for row in connection.execute(_READ, (rule,))
+            ]
+
+        return self._guarded(run)
+
+    def add_raise(self, rule: str, granted: Raise) -> None:
+        """As the protocol says."""
+
+        def run(connection: psycopg.Connection[Any]) -> None:
+            connection.execute(
+                "INSERT INTO eco2_budget_raises VALUES (%s, %s, %s, to_timestamp(%s))",
+                (granted.raise_id, rule, granted.amount, granted.until),
+            )
+
+        self._guarded(run)
+
+    def raises(self, rule: str) -> list[Raise]:
+        """As the protocol says."""
+
+        def run(connection: psycopg.Connection[Any]) -> list[Raise]:
+            rows = connection.execute(
+                "SELECT raise_id, amount, extract(epoch FROM until)::bigint FROM eco2_budget_raises "
+                "WHERE rule = %s AND until > clock_timestamp() ORDER BY until",
+                (rule,),
+            )
+            return [Raise(*row) for row in rows]
+
+        return self._guarded(run)
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            self._drop()
+
+    def _guarded(self, run: Callable[[psycopg.Connection[Any]], _T]) -> _T:
+        with self._lock:
+            try:
+                if self._connection is None or self._connection.closed:
+                    self._connection = self._connect()
+                with self._connection.transaction():
+                    return run(self._connection)
+            except psycopg.Error as error:
+                self._drop()
+                # Its text can hold the address, and with it a password.
+                raise StoreError(f"PostgreSQL: {type(error).__name__} {error.sqlstate or ''}".rstrip()) from error
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        milliseconds = round(self._timeout_seconds * 1000)
+        connection = psycopg.connect(
+            self._url,
+            autocommit=True,
+            connect_timeout=max(1, round(self._timeout_seconds)),
+            options=f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}",
+        )
+        with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_CREATE_LOCK,))
+            connection.execute("SET LOCAL client_min_messages = warning")
+            connection.execute(_TABLES)
+            connection.execute("DELETE FROM eco2_budget_accounts WHERE keep_until < clock_timestamp()")
+        return connection
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(psycopg.Error):
+                connection.close()
+
+
+def _open_account(connection: psycopg.Connection[Any], request: LeaseRequest) -> bool:
+    """Create an account or lock its row until the transaction ends; return whether it is pressed."""
+    keep_until = max(request.keep_until, int(time.time()) + 60)
+    row = connection.execute(_ACCOUNT, (request.account, request.rule, request.scope, keep_until)).fetchone()
+    return bool(row and row[0])
+
+
+def _lease(connection: psycopg.Connection[Any], owner: str, request: LeaseRequest, lease_seconds: float) -> Lease:
+    account = request.account
+    is_pressed = _open_account(connection, request)
+    lease = last = others = 0
+    for name, amount, sequence in connection.execute(_LEASES, (account,)):
+        if name == owner:
+            lease, last = amount, sequence
+        else:
+            others += amount
+    if request.sequence > last:
+        last = request.sequence
+        lease = max(0, lease - request.spent)
+        if request.spent:
+            connection.execute(_SPEND, (account, request.bucket, request.spent))
+    connection.execute("DELETE FROM eco2_budget_buckets WHERE account = %s AND bucket < %s", (account, request.oldest))
+    settled = _number(connection, _SETTLED, (account, request.oldest))
+    limit = request.limit + _number(connection, _RAISED, (request.rule,))
+    room = limit - settled - others - lease
+    held = leased_amount(lease=lease, room=room, want=request.want, need=request.need, keep=request.keep)
+    if held < request.need and settled + request.need <= limit:
+        is_pressed = True
+        connection.execute(_PRESS, (_PRESSURE_SECONDS, account))
+    connection.execute(_HOLD, (account, owner, held, last, lease_seconds))
+    return Lease(held, settled, others, limit, is_pressed)
+
+
+def _number(connection: psycopg.Connection[Any], query: str, arguments: tuple[Any, ...]) -> int:
+    row = connection.execute(query, arguments).fetchone()
+    return int(row[0]) if row else 0

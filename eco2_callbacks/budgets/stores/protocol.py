@@ -1,0 +1,134 @@
+"""The protocol of a store, and the one rule by which it leases slices of a budget.
+
+Every amount is in nanodollars. The rule keeps, at every moment::
+
+    settled + all living leases <= limit
+
+A lease that is not renewed in time ends: what a killed process had reserved is free again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+__all__ = ["AccountReading", "BudgetStore", "Lease", "LeaseRequest", "Raise", "StoreError", "leased_amount"]
+
+
+class StoreError(Exception):
+    """A store cannot be reached, or answers what it should not."""
+
+
+class LeaseRequest(NamedTuple):
+    """What one process asks of one account.
+
+    Attributes:
+        account: The account's key.
+        rule: Name of its rule.
+        scope: The rule's scope.
+        limit: The rule's limit, without raises.
+        bucket: The bucket to which ``spent`` belongs.
+        oldest: The oldest bucket that still counts.
+        spent: What the process spent since its last report.
+        sequence: Number of the report; a report that arrives twice counts once.
+        want: What it would like to hold.
+        need: The least that it must hold to go on.
+        keep: What its open calls have reserved.
+        keep_until: When the account may be forgotten, in seconds since 1970.
+    """
+
+    account: str
+    rule: str
+    scope: str
+    limit: int
+    bucket: int
+    oldest: int
+    spent: int
+    sequence: int
+    want: int
+    need: int
+    keep: int
+    keep_until: int
+
+
+class Lease(NamedTuple):
+    """What a store answers.
+
+    Attributes:
+        held: What the process holds now.
+        settled: What all processes have spent.
+        others: What the other processes hold.
+        limit: The limit with raises.
+        is_pressed: Whether a process lacked something a moment ago: the others should give back what they can.
+    """
+
+    held: int
+    settled: int
+    others: int
+    limit: int
+    is_pressed: bool
+
+
+class AccountReading(NamedTuple):
+    """What a store knows of an account, for a report."""
+
+    account: str
+    scope: str
+    settled: int
+    leased: int
+
+
+class Raise(NamedTuple):
+    """A temporary raise of a rule's limit, for all its scopes; ``until`` in seconds since 1970."""
+
+    raise_id: str
+    amount: int
+    until: int
+
+
+class BudgetStore(Protocol):
+    """Keeps budgets for several processes. Every method raises ``StoreError`` where the store cannot be reached."""
+
+    def lease(self, owner: str, requests: Sequence[LeaseRequest], lease_seconds: float) -> list[Lease]:
+        """Report what was spent and change the slices of one process, each account at one moment."""
+
+    def claim(self, request: LeaseRequest, event: str) -> bool:
+        """Return whether this is the first claim of an event of an account: only one process sends it."""
+
+    def restore(self, request: LeaseRequest, spent: Sequence[tuple[int, int]]) -> bool:
+        """Set what was spent, by bucket, on an account that the store does not know; return whether it did not."""
+
+    def read(self, rule: str) -> list[AccountReading]:
+        """Return all accounts of a rule that are not forgotten."""
+
+    def add_raise(self, rule: str, granted: Raise) -> None:
+        """Raise a rule's limit for a time."""
+
+    def raises(self, rule: str) -> list[Raise]:
+        """Return the raises of a rule that are in force."""
+
+    def close(self) -> None:
+        """Close all connections."""
+
+
+def leased_amount(*, lease: int, room: int, want: int, need: int, keep: int) -> int:
+    """Return what a process holds after its request.
+
+    Args:
+        lease: What it holds now, after its report.
+        room: What nobody holds.
+        want: What it would like to hold.
+        need: The least that it must hold.
+        keep: What its open calls have reserved.
+
+    Near the limit slices become small: beyond its need a process gets at most a quarter of the room, so that the others
+    find some too. A process whose need cannot be met gives back what it does not use: two pieces that are too small for
+    a call can be one that is not.
+    """
+    if keep < need > lease + max(room, 0):
+        return min(lease, max(keep, 0))
+    if want <= lease:
+        return max(want, 0)
+    if room <= 0:
+        return lease
+    return lease + min(want - lease, room, max(need - lease, room // 4))

@@ -1,0 +1,147 @@
+"""RedisStore: budgets in Redis, one Lua script for each account.
+
+The keys of a rule share a hash tag, so that a cluster keeps them together.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from typing import Any, TypeVar, cast
+
+import redis
+
+from eco2_callbacks.budgets.stores.protocol import AccountReading, Lease, LeaseRequest, Raise, StoreError
+
+__all__ = ["RedisStore"]
+
+_T = TypeVar("_T")
+_PREFIX = "eco2:budget"
+
+
+class RedisStore:
+    """Keeps budgets in Redis 7.0 or later.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``.
+        timeout_seconds: How long one answer may take.
+    """
+
+    def __init__(self, url: str, *, timeout_seconds: float) -> None:
+        self._client = redis.Redis.from_url(
+            url,
+            decode_responses=True,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
+            protocol=2,
+        )
+        self._lease = self._client.register_script(
+            files("eco2_callbacks.budgets.stores").joinpath("lease.lua").read_text("utf-8")
+        )
+
+    def lease(self, owner: str, requests: Sequence[LeaseRequest], lease_seconds: float) -> list[Lease]:
+        """As the protocol says; each account changes at one moment."""
+
+        def run() -> list[Lease]:
+            with self._client.pipeline(transaction=False) as pipeline:
+                for request in requests:
+                    keys = [*_keys(request.rule, request.account), _raises(request.rule), _index(request.rule)]
+                    arguments: list[Any] = [owner, request.limit, request.bucket, request.oldest, request.spent]
+                    arguments += [request.sequence, request.want, request.need, request.keep_until]
+                    arguments += [round(lease_seconds * 1000), request.account, request.scope, request.keep]
+                    self._lease(keys=keys, args=arguments, client=pipeline)
+                answers = pipeline.execute()
+            return [
+                Lease(int(held), int(settled), int(others), int(limit), bool(int(is_pressed)))
+                for held, settled, others, limit, is_pressed in answers
+            ]
+
+        return _guarded(run)
+
+    def claim(self, request: LeaseRequest, event: str) -> bool:
+        """As the protocol says."""
+        account, _ = _keys(request.rule, request.account)
+        return _guarded(lambda: bool(self._client.hsetnx(account, f"e{event}", "1")))
+
+    def restore(self, request: LeaseRequest, spent: Sequence[tuple[int, int]]) -> bool:
+        """As the protocol says: of several processes only the first one restores."""
+
+        def run() -> bool:
+            account, _ = _keys(request.rule, request.account)
+            fields: list[Any] = self._client.hkeys(account)
+            if any(field[:1] == "b" for field in fields) or not self._client.hsetnx(account, "restored", "1"):
+                return False
+            with self._client.pipeline(transaction=True) as pipeline:
+                for bucket, cost in spent:
+                    pipeline.hincrby(account, f"b{bucket}", cost)
+                pipeline.expireat(account, request.keep_until)
+                pipeline.execute()
+            return True
+
+        return _guarded(run)
+
+    def read(self, rule: str) -> list[AccountReading]:
+        """As the protocol says."""
+
+        def run() -> list[AccountReading]:
+            now = time.time() * 1000
+            accounts: list[Any] = self._client.zrange(_index(rule), 0, -1)
+            with self._client.pipeline(transaction=False) as pipeline:
+                for account in accounts:
+                    for key in _keys(rule, account):
+                        pipeline.hgetall(key)
+                answers = pipeline.execute()
+            readings = []
+            for account, fields, leases in zip(accounts, answers[::2], answers[1::2], strict=True):
+                settled = sum(int(value) for field, value in fields.items() if field[:1] == "b")
+                living = [lease.split("|") for lease in leases.values()]
+                leased = sum(int(amount) for amount, expires, _ in living if int(expires) > now)
+                readings.append(AccountReading(account, fields.get("scope", ""), settled, leased))
+            return readings
+
+        return _guarded(run)
+
+    def add_raise(self, rule: str, granted: Raise) -> None:
+        """As the protocol says."""
+        _guarded(lambda: self._client.hset(_raises(rule), granted.raise_id, f"{granted.amount}|{granted.until}"))
+
+    def raises(self, rule: str) -> list[Raise]:
+        """As the protocol says."""
+
+        def run() -> list[Raise]:
+            found = [
+                Raise(raise_id, int(amount), int(until))
+                for raise_id, value in cast("dict[str, str]", self._client.hgetall(_raises(rule))).items()
+                for amount, until in (value.split("|"),)
+            ]
+            return [granted for granted in found if granted.until > time.time()]
+
+        return _guarded(run)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+
+def _guarded(run: Callable[[], _T]) -> _T:
+    try:
+        return run()
+    except (redis.RedisError, OSError) as error:
+        raise StoreError(f"Redis: {error!r}") from error
+
+
+def _tag(rule: str) -> str:
+    return "{" + rule.replace("}", "_") + "}"
+
+
+def _keys(rule: str, account: str) -> tuple[str, str]:
+    return f"{_PREFIX}:{_tag(rule)}:account:{account}", f"{_PREFIX}:{_tag(rule)}:leases:{account}"
+
+
+def _raises(rule: str) -> str:
+    return f"{_PREFIX}:{_tag(rule)}:raises"
+
+
+def _index(rule: str) -> str:
+    return f"{_PREFIX}:{_tag(rule)}:accounts"

@@ -1,0 +1,211 @@
+"""The stores: both lease slices by one rule, at one moment, and count each report once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eco2_callbacks.budgets.stores import BudgetStore, LeaseRequest, Raise, StoreError, open_store
+from eco2_callbacks.budgets.stores.protocol import leased_amount
+from eco2_callbacks.errors import ConfigError
+from tests.support.redis_process import free_port
+
+LIMIT = 1_000
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[BudgetStore]:
+    store = open_store(store_url)
+    yield store
+    store.close()
+
+
+def request(spent: int = 0, sequence: int = 1, want: int = 0, need: int = 0, **changed: object) -> LeaseRequest:
+    made = LeaseRequest("acct", "rule", "scope", LIMIT, 0, 0, spent, sequence, want, need, 0, int(time.time()) + 60)
+    return made._replace(**changed)
+
+
+def test_a_slice_is_what_is_wanted_but_at_most_a_quarter_of_the_room(store: BudgetStore) -> None:
+    """Slices become small near the limit, so that every process finds some room."""
+    (first,) = store.lease("a", [request(want=200)], 60)
+    (second,) = store.lease("b", [request(want=900)], 60)
+
+    assert (first.held, first.settled, first.others, first.limit) == (200, 0, 0, LIMIT)
+    assert (second.held, second.others) == (200, 200)  # (1000 - 200) / 4
+
+
+def test_a_call_gets_what_it_needs_as_long_as_there_is_room(store: BudgetStore) -> None:
+    """A need is met beyond the quarter; beyond the room nothing is given."""
+    store.lease("a", [request(want=200)], 60)
+
+    (met,) = store.lease("b", [request(want=700, need=700)], 60)
+    (unmet,) = store.lease("c", [request(want=101, need=101)], 60)
+
+    assert met.held == 700
+    assert unmet.held == 0
+    assert unmet.is_pressed
+
+
+def test_a_report_moves_dollars_from_the_slice_to_what_is_spent(store: BudgetStore) -> None:
+    """What is spent leaves the slice, also beyond it."""
+    store.lease("a", [request(want=200)], 60)
+
+    (within,) = store.lease("a", [request(spent=150, sequence=2, want=50)], 60)
+    (beyond,) = store.lease("a", [request(spent=80, sequence=3, want=0)], 60)
+
+    assert (within.held, within.settled) == (50, 150)
+    assert (beyond.held, beyond.settled) == (0, 230)
+
+
+def test_a_report_that_arrives_twice_counts_once(store: BudgetStore) -> None:
+    """An answer that is lost on the way makes a process report again, and nothing is counted twice."""
+    store.lease("a", [request(spent=70)], 60)
+
+    (again,) = store.lease("a", [request(spent=70)], 60)
+
+    assert again.settled == 70
+
+
+def test_a_lease_that_is_not_renewed_is_free_again(store: BudgetStore) -> None:
+    """What a killed process had reserved is free when its lease ends; what it has spent stays."""
+    store.lease("killed", [request(spent=100, want=600, need=600)], 0.05)
+
+    give_up_at = time.monotonic() + 60
+    while (lease := store.lease("b", [request(want=900, need=900)], 60)[0]).held < 900:
+        assert time.monotonic() < give_up_at
+
+    assert (lease.settled, lease.others) == (100, 0)
+
+
+def test_a_process_that_lacks_room_presses_the_others(store: BudgetStore) -> None:
+    """The others see it with their next report, and give back what they do not use."""
+    store.lease("a", [request(want=900, need=900)], 60)
+    store.lease("b", [request(want=300, need=300)], 60)
+
+    (pressed,) = store.lease("a", [request(sequence=2, want=900, need=900)], 60)
+
+    assert pressed.is_pressed
+
+
+def test_old_buckets_of_a_rolling_window_no_longer_count(store: BudgetStore) -> None:
+    """Only buckets from the oldest one on are added up."""
+    store.lease("a", [request(spent=40, bucket=1, oldest=1)], 60)
+    store.lease("a", [request(spent=50, sequence=2, bucket=2, oldest=1)], 60)
+
+    (lease,) = store.lease("a", [request(sequence=3, bucket=3, oldest=2)], 60)
+
+    assert lease.settled == 50
+
+
+def test_a_raise_counts_until_it_ends(store: BudgetStore) -> None:
+    """A raise adds to the limit of all scopes of its rule; one whose time is over does not."""
+    store.add_raise("rule", Raise("one", 500, int(time.time()) + 60))
+    store.add_raise("rule", Raise("two", 700, int(time.time()) - 60))
+    store.add_raise("other", Raise("three", 900, int(time.time()) + 60))
+
+    (lease,) = store.lease("a", [request()], 60)
+
+    assert lease.limit == LIMIT + 500
+    assert [granted.raise_id for granted in store.raises("rule")] == ["one"]
+
+
+def test_an_event_is_claimed_by_one_process(store: BudgetStore) -> None:
+    """Of all claims of one event the first one wins."""
+    claims = [store.claim(request(), "warn 0.8") for _ in range(3)]
+
+    assert claims == [True, False, False]
+    assert store.claim(request(), "exceeded")
+
+
+def test_a_lost_account_is_restored_once(store: BudgetStore) -> None:
+    """Of several processes that restart, one restores what the ledger holds."""
+    restored = [store.restore(request(), [(0, 30), (0, 12)]) for _ in range(2)]
+
+    (lease,) = store.lease("a", [request()], 60)
+
+    assert restored == [True, False]
+    assert lease.settled == 42
+
+
+def test_what_a_store_has_counted_is_not_restored_over(store: BudgetStore) -> None:
+    """A ledger that comes later than the store does not count its dollars again."""
+    store.lease("a", [request(spent=42)], 60)
+
+    restored = store.restore(request(), [(0, 42)])
+
+    assert not restored
+    assert store.lease("a", [request(sequence=2)], 60)[0].settled == 42
+
+
+def test_a_report_names_every_account(store: BudgetStore) -> None:
+    """Accounts are read with their scope, what is spent and what is held."""
+    store.lease("a", [request(spent=10, want=20), request(spent=5, account="acct2", scope="user_id=ann")], 60)
+
+    readings = {reading.account: reading for reading in store.read("rule")}
+
+    assert (readings["acct"].settled, readings["acct"].leased) == (10, 20)
+    assert (readings["acct2"].scope, readings["acct2"].settled) == ("user_id=ann", 5)
+
+
+def test_parallel_processes_never_hold_more_than_the_limit(store_url: str) -> None:
+    """Eight owners that lease and spend at once: what is spent and held stays within the limit at every moment."""
+    problems: list[object] = []
+
+    def spend(owner: str) -> None:
+        own = open_store(store_url)
+        held = spent = 0
+        for sequence in range(1, 40):
+            spent = min(held, 7)
+            (lease,) = own.lease(owner, [request(spent=spent, sequence=sequence, want=50, need=10)], 60)
+            held = lease.held
+            if lease.settled + lease.others + lease.held > LIMIT:
+                problems.append(lease)
+        own.close()
+
+    threads = [threading.Thread(target=spend, args=(str(number),)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert problems == []
+    store = open_store(store_url)
+    assert store.read("rule")[0].settled <= LIMIT
+    store.close()
+
+
+@pytest.mark.parametrize("scheme", ["redis", "postgresql"])
+def test_a_store_that_is_not_there_raises_a_store_error_without_its_password(scheme: str) -> None:
+    """The error tells what failed and never the password in the address."""
+    store = open_store(f"{scheme}://user:secret@127.0.0.1:{free_port()}/0", timeout_seconds=1)
+
+    with pytest.raises(StoreError) as raised:
+        store.lease("a", [request()], 60)
+
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["mysql://host/db", "localhost:6379", ""])
+def test_an_address_of_no_store_is_refused(url: str) -> None:
+    """Only the scheme is shown: the address may hold a password."""
+    with pytest.raises(ConfigError, match="wanted redis, rediss, unix or postgresql"):
+        open_store(url)
+
+
+@given(st.integers(0, 100), st.integers(-50, 100), st.integers(0, 200), st.integers(0, 200), st.integers(0, 100))
+def test_the_leasing_rule_stays_within_the_room(lease: int, room: int, want: int, more: int, keep: int) -> None:
+    """A process never gets more than the room or its wish, and loses nothing that it still wants."""
+    need = keep + more
+    want = max(want, need)
+
+    held = leased_amount(lease=lease, room=room, want=want, need=need, keep=keep)
+
+    assert held <= max(want, 0)
+    assert held - lease <= max(room, 0)
+    assert held >= min(lease, keep)
+    assert held >= need or need > lease + max(room, 0)
