@@ -298,13 +298,6 @@ class Instruments(Collector, forks.ForkAware):
         self._counting_thread = None
         self.claims.clear()
 
-    def add_families(self, families: Iterable[Family]) -> None:
-        """Add families that only some handlers have, unless the registry has them already."""
-        with self._lock:
-            missing = {family.name: _build(family) for family in families if family.name not in self._families}
-            # Replaced, not changed: another thread may read it.
-            self._families = {**self._families, **missing}
-
     def counter(self, name: str) -> Counter:
         """Return a counter family by its name in the exposition."""
         return cast("Counter", self._families[name])

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from tests.support.ledger_servers import PostgresServer
-from tests.support.ledger_servers import postgres_server as run_postgres
+from tests.support.database_servers import PostgresServer
+from tests.support.database_servers import postgres_server as run_postgres
 from tests.support.redis_process import RedisProcess, redis_process
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ledger_servers import ClickHouseServer, PostgresServer, clickhouse_server, postgres_server
+from tests.support.database_servers import ClickHouseServer, PostgresServer, clickhouse_server, postgres_server
 
 _BACKENDS = ["sqlite", "postgres", pytest.param("clickhouse", marks=pytest.mark.slow)]
 

@@ -17,7 +17,7 @@ from graph.jobs import Delivery, Job
 from graph.runtime import Graph, Runtime
 from graph.streams import MemoryJobStore
 from tests.support import fake_runtime
-from tests.support.ledger_servers import postgres_server
+from tests.support.database_servers import postgres_server
 from tests.support.record_sink import Records
 from tests.support.worker_runs import joined_tokens, read, running_worker
 
