@@ -62,9 +62,11 @@ class PlaceFinder:
     The agent of a run is                               Used by
     ==================================================  ======================================================
     ``lc_agent_name`` of the metadata                   ``create_agent``, deepagents, swarm
-    else the innermost graph with a name, not the root  ``create_react_agent``, supervisor, ``compile(name=)``
+    or a graph with a name that is not the root         ``create_react_agent``, supervisor, ``compile(name=)``
     else the handler's ``agent_name``                   everything else
     ==================================================  ======================================================
+
+    The innermost of them counts: a graph called as a tool inherits the metadata of the agent that calls it.
 
     A graph's run is called by the graph's name, or by the ``run_name`` of its config, which can hold a job's id. A
     name counts only where the enclosing node has it too, or where it looks like a name in code.
@@ -88,13 +90,22 @@ class PlaceFinder:
             return around
         return around.in_agent(name, named)
 
-    def in_graph(self, around: Place, name: object, node: str | None) -> Place:
-        """Return the place inside a graph whose run has this name; ``node`` is the enclosing node's name."""
-        if around.named is not None or not isinstance(name, str) or not name or name == around.agent_name:
-            return around
+    def in_graph(self, graph: Place, around: Place, name: object, node: str | None) -> Place:
+        """Return the place inside a graph.
+
+        Args:
+            graph: The place of the graph's run.
+            around: The place around it.
+            name: The run's name.
+            node: The enclosing node's name.
+        """
+        # A graph that LangChain names an agent is called by that; what it inherits names an agent further out.
+        names_itself = graph.named is not around.named
+        if names_itself or not isinstance(name, str) or not name or name == graph.agent_name:
+            return graph
         if name == node or (name != _UNNAMED and _is_code_name(name)):
-            return around.in_agent(name)
-        return around
+            return graph.in_agent(name)
+        return graph
 
     def _topmost(self, metadata: Mapping[str, Any]) -> Place:
         """Return the place of a run without a run above: LangGraph's namespace tells the nodes around it."""

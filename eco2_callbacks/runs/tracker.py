@@ -397,7 +397,8 @@ class Tracker(forks.ForkAware):
         """Return the place of a node's run. That the run above is a graph shows when its first node starts."""
         graph, around = enclosing.parent, enclosing.place
         if graph is not None and graph.agent is None and graph.parent is not None and type(graph) is OpenRun:
-            inside = self._places.in_graph(graph.place, graph.name, None if graph.node is None else graph.node.name)
+            node = None if graph.node is None else graph.node.name
+            inside = self._places.in_graph(graph.place, graph.parent.place, graph.name, node)
             if inside is not graph.place:
                 if inside.path != graph.place.path:
                     graph.agent = inside.agent_name

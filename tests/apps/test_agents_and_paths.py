@@ -17,6 +17,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
 from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import create_react_agent
 from langgraph_supervisor import create_supervisor
 from langgraph_swarm import create_handoff_tool, create_swarm
 
@@ -163,6 +164,48 @@ def test_an_agent_as_a_tool_with_its_own_thread_is_in_the_path() -> None:
 
     assert places(measured) == {("outer", "outer/model"): 2, ("inner", "outer/tools/inner/model"): 1}
     assert {call.session_id for call in measured.calls} == {"1"}
+
+
+@pytest.mark.filterwarnings("ignore:create_react_agent has been moved")
+def test_a_named_graph_as_a_tool_of_an_agent_is_an_agent() -> None:
+    """An older agent, or a named graph, below ``create_agent`` has its own dollars; an unnamed one has not."""
+
+    def run(app: App) -> None:
+        expert = create_react_agent(app.model("gpt-4.1"), [], name="expert")
+        graph = StateGraph(MessagesState)
+        graph.add_node("draft", lambda state: {"messages": [app.model("gpt-4o-mini").invoke(state["messages"])]})
+        graph.add_edge(START, "draft")
+        billing, unnamed = graph.compile(name="billing", checkpointer=InMemorySaver()), graph.compile()
+
+        @tool
+        def ask_expert() -> str:
+            """Ask the expert."""
+            return str(expert.invoke(QUESTION)["messages"][-1].content)
+
+        @tool
+        def ask_billing() -> str:
+            """Ask billing, in a thread of its own."""
+            return str(billing.invoke(QUESTION, {"configurable": {"thread_id": "own"}})["messages"][-1].content)
+
+        @tool
+        def ask_unnamed() -> str:
+            """Ask a graph without a name."""
+            return str(unnamed.invoke(QUESTION)["messages"][-1].content)
+
+        create_agent(app.model(), [ask_expert, ask_billing, ask_unnamed], name="boss").invoke(QUESTION, app.config())
+
+    script = delegates(("ask_expert", {}), ("ask_billing", {}), ("ask_unnamed", {}))
+    measured = measure(run, script=lambda: script)
+
+    assert places(measured) == {
+        ("boss", "boss/model"): 2,
+        ("expert", "boss/tools/expert/agent"): 1,
+        ("billing", "boss/tools/billing/draft"): 1,
+        ("boss", "boss/tools/draft"): 1,
+    }
+    assert measured.metric("graph_node_cost_dollars_total", "agent_name")["expert"] == pytest.approx(
+        float(served_usd(measured)["gpt-4.1"]), abs=1e-12
+    )
 
 
 def nested(app: App) -> Any:

@@ -25,7 +25,7 @@ def seen(found: Place) -> tuple[str, str]:
 )
 def test_a_name_in_code_is_an_agent(name: str) -> None:
     """A nested graph whose run has a name as in code is an agent."""
-    assert seen(FINDER.in_graph(ROOT, name, "call")) == place(name, f"eco2/{name}")
+    assert seen(FINDER.in_graph(ROOT, ROOT, name, "call")) == place(name, f"eco2/{name}")
 
 
 @pytest.mark.parametrize(
@@ -37,21 +37,33 @@ def test_a_name_in_code_is_an_agent(name: str) -> None:
 )
 def test_a_free_name_is_no_agent(name: Any) -> None:
     """A run's free name, which can hold an id or a text, changes neither agent nor path."""
-    assert FINDER.in_graph(ROOT, name, "call") is ROOT
+    assert FINDER.in_graph(ROOT, ROOT, name, "call") is ROOT
 
 
 def test_a_graph_called_as_its_node_is_an_agent_whatever_the_name() -> None:
     """A node's name is fixed with the graph, so it may look as it likes, and stands once in the path."""
     node = ROOT.at_node("worker_1")
 
-    assert seen(FINDER.in_graph(node, "worker_1", "worker_1")) == place("worker_1", "eco2/worker_1")
+    assert seen(FINDER.in_graph(node, node, "worker_1", "worker_1")) == place("worker_1", "eco2/worker_1")
 
 
-def test_the_metadata_s_agent_wins_over_a_named_graph() -> None:
-    """Below an agent that LangChain names, a named graph is a part of that agent."""
+def test_a_run_name_does_not_rename_an_agent() -> None:
+    """An agent that LangChain names keeps its name where its run has another one."""
     agent = FINDER.place_of(ROOT, {"lc_agent_name": "boss"})
 
-    assert FINDER.in_graph(agent, "billing", "call") is agent
+    assert FINDER.in_graph(agent, ROOT, "nightly", "call") is agent
+
+
+def test_a_named_graph_inside_an_agent_is_an_agent() -> None:
+    """A graph that an agent calls as a tool inherits that agent's metadata, and is nearer."""
+    metadata = {"lc_agent_name": "boss"}
+    agent = FINDER.place_of(ROOT, metadata)
+
+    inside = FINDER.in_graph(agent, agent, "billing", "tools")
+
+    assert seen(inside) == place("billing", "eco2/boss/billing")
+    assert FINDER.place_of(inside, metadata) is inside
+    assert seen(FINDER.place_of(inside, {"lc_agent_name": "clerk"})) == place("clerk", "eco2/boss/billing/clerk")
 
 
 def test_runs_of_one_place_share_it() -> None:
