@@ -9,7 +9,7 @@ import os
 import threading
 from weakref import WeakSet
 
-__all__ = ["ForkAware", "register"]
+__all__ = ["ForkAware", "importing", "register"]
 
 
 class ForkAware:
@@ -39,6 +39,34 @@ def register(participant: ForkAware) -> None:
             _is_hooked = True
             os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
 
+
+class _Importing(ForkAware):
+    """Keeps forks out while a thread imports with a first use: a child would wait for ever for the module's lock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._is_registered = False
+
+    def __enter__(self) -> None:
+        if not self._is_registered:
+            self._is_registered = True
+            register(self)
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def before_fork(self) -> None:
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        self._lock = threading.RLock()
+
+
+importing = _Importing()
 
 _frozen: list[ForkAware] = []
 

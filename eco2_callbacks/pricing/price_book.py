@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from eco2_callbacks.arguments import check_instance, check_mapping, check_text
 from eco2_callbacks.errors import ConfigError, UnknownModelError
+from eco2_callbacks.forks import importing
 from eco2_callbacks.log_once import is_first
 from eco2_callbacks.pricing import public_prices
 from eco2_callbacks.pricing.bill import UNITS, PriceSheet, bill, cache_effect, compile_sheet, rates_used, round_tokens
@@ -288,7 +289,7 @@ class PriceBook:
 
 @cache
 def _builtin_fees() -> tuple[Rate, ...]:
-    with as_file(files("eco2_callbacks.pricing") / "builtin_fees.toml") as path:
+    with importing, as_file(files("eco2_callbacks.pricing") / "builtin_fees.toml") as path:
         return read_rates(path)
 
 

@@ -6,11 +6,10 @@ long before their first call, and some never make a call.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from eco2_callbacks import forks
+from eco2_callbacks.forks import importing
 
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot
@@ -18,42 +17,26 @@ if TYPE_CHECKING:
 __all__ = ["is_loaded", "snapshot"]
 
 
-class _Loading(forks.ForkAware):
-    """Keeps a fork out while a thread imports: a child would wait for ever for the lock of the module."""
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        # genai-prices' own function, once the data is imported.
-        self.get_snapshot: Callable[[], DataSnapshot] | None = None
-        forks.register(self)
-
-    def load(self) -> Callable[[], DataSnapshot]:
-        with self.lock:
-            from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
-
-            get_snapshot()
-            self.get_snapshot = get_snapshot
-            return get_snapshot
-
-    def before_fork(self) -> None:
-        self.lock.acquire()
-
-    def after_fork_in_parent(self) -> None:
-        self.lock.release()
-
-    def after_fork_in_child(self) -> None:
-        self.lock = threading.RLock()
+# genai-prices' own function, once the data is imported.
+_get_snapshot: Callable[[], DataSnapshot] | None = None
 
 
-_loading = _Loading()
+def _load() -> Callable[[], DataSnapshot]:
+    global _get_snapshot  # noqa: PLW0603  a module is imported for the process
+    with importing:
+        from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
+
+        get_snapshot()
+        _get_snapshot = get_snapshot
+        return get_snapshot
 
 
 def is_loaded() -> bool:
     """Return whether the data is imported."""
-    return _loading.get_snapshot is not None
+    return _get_snapshot is not None
 
 
 def snapshot() -> DataSnapshot:
     """Return the data in use: what the application has fetched with ``UpdatePrices``, else genai-prices' own."""
-    get_snapshot = _loading.get_snapshot or _loading.load()
+    get_snapshot = _get_snapshot or _load()
     return get_snapshot()

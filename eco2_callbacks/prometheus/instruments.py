@@ -39,8 +39,6 @@ _MAX_WAITING = 64
 _MAX_QUEUES = 16
 # Records counted before another thread may run.
 _SLICE = 16
-# Samples that a scrape reads before another thread may run.
-_READ_BEFORE_PAUSE = 500
 _EXIT_SECONDS = 5.0
 _IDLE_SECONDS = 5.0
 _OWNER = "eco2_instruments"
@@ -111,14 +109,9 @@ class Instruments(Collector, forks.ForkAware):
     def collect(self) -> Iterator[Metric]:
         """Yield all families at one moment, with every record that came before."""
         self.flush()
-        metrics, read = [], 0
+        pace = snapshots.Pace()
         with self._lock:
-            for family in self._families.values():
-                metrics.append(metric := snapshots.snapshot(family))
-                read += len(metric.samples)
-                if read >= _READ_BEFORE_PAUSE:
-                    read = 0
-                    snapshots.pause()
+            metrics = [snapshots.snapshot(family, pace) for family in self._families.values()]
         for metric in metrics:
             # So that a second import of the package finds these instruments.
             setattr(metric, _OWNER, self)

@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from eco2_callbacks.forks import importing
+
 __all__ = ["audio_seconds", "block_bytes", "image_class", "image_pixels"]
 
 # The size of an image stands in its header. If the first part of the base64 cuts it, or holds only metadata, more is
@@ -46,7 +48,8 @@ def block_bytes(block: Mapping[str, Any], *, max_base64: int | None = None) -> b
 
 def image_pixels(block: Mapping[str, Any]) -> tuple[int, int] | None:
     """Return width and height of the image in a content block, None where they cannot be read."""
-    import imagesize  # noqa: PLC0415  imported with the first image: most programs send none
+    with importing:  # with the first image: most programs send none
+        import imagesize  # noqa: PLC0415
 
     for max_base64 in _HEADER_BASE64:
         data = block_bytes(block, max_base64=max_base64)
@@ -74,7 +77,8 @@ def image_class(pixels: tuple[int, int] | None) -> str:
 
 def audio_seconds(data: bytes) -> float | None:
     """Return the playing time of audio (WAV, MP3, Ogg, FLAC, M4A, AIFF), None where it cannot be read."""
-    from tinytag import TinyTag, TinyTagException  # noqa: PLC0415  imported with the first audio
+    with importing:
+        from tinytag import TinyTag, TinyTagException  # noqa: PLC0415
 
     try:
         duration = TinyTag.get(file_obj=io.BytesIO(data), tags=False, duration=True).duration

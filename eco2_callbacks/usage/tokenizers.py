@@ -28,6 +28,8 @@ from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+from eco2_callbacks.forks import importing
+
 __all__ = ["Estimator", "TokenCounter", "count_tokens", "token_counter"]
 
 _logger = logging.getLogger(__name__)
@@ -142,8 +144,8 @@ def _choose(encoding: _Encoding) -> TokenCounter:
             counter = TokenCounter(name, count)
             break
     else:
-        # Imported only where it counts: compiling its patterns takes 5 ms.
-        from eco2_callbacks.usage.script_rule import count_by_script  # noqa: PLC0415
+        with importing:  # only where it counts: compiling its patterns takes 5 ms
+            from eco2_callbacks.usage.script_rule import count_by_script  # noqa: PLC0415
 
         counter = TokenCounter("script", count_by_script)
     _logger.debug("Token estimates by %s use %s.", encoding, counter.name)

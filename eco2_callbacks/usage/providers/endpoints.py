@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from eco2_callbacks.forks import importing
+
 __all__ = ["SELF_HOSTED", "Endpoint", "base_url_of", "endpoint_at", "is_sold_by"]
 
 SELF_HOSTED = "self_hosted"
@@ -80,10 +82,11 @@ def endpoint_at(url: str, provider: str) -> Endpoint:
         if pattern.match(url):
             region = _OPENAI_REGION.match(url)
             return Endpoint(_name_of(name, provider), region=region[1] if region is not None else "")
-    # Imported where it is needed: most models have no address of their own.
-    from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
+    with importing:  # most models have no address of their own
+        from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
 
-    for known in get_snapshot().providers:
+        providers = get_snapshot().providers
+    for known in providers:
         if re.match(known.api_pattern, url) is not None:
             return Endpoint(_name_of(known.id, provider))
     is_local, is_loopback = _locality(url)
@@ -96,9 +99,11 @@ def is_sold_by(provider: str, model: str) -> bool:
     """Return whether only this provider can have served the model, wherever the address points."""
     if provider != "openai" or model.startswith(_FINE_TUNED):
         return True  # Azure's deployments have any name
-    from genai_prices.data_snapshot import find_provider_by_id, get_snapshot  # noqa: PLC0415
+    with importing:
+        from genai_prices.data_snapshot import find_provider_by_id, get_snapshot  # noqa: PLC0415
 
-    seller = find_provider_by_id(get_snapshot().providers, "openai")
+        providers = get_snapshot().providers
+    seller = find_provider_by_id(providers, "openai")
     return seller is not None and _OPEN_MODEL not in model and seller.find_model(model) is not None
 
 
