@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Webhook,
         budget_state,
     )
+    from eco2_callbacks.embeddings import MeasuredEmbeddings
     from eco2_callbacks.errors import (
         BudgetExceeded,
         BudgetStoreError,
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from eco2_callbacks.handler import Budget, Eco2CallbackHandler
     from eco2_callbacks.langsmith import Feature, Features, Otel
     from eco2_callbacks.ledger import LedgerSink, LedgerWatcher
-    from eco2_callbacks.own_runs import SDKCall, ToolRun
+    from eco2_callbacks.measurement import Measurement
+    from eco2_callbacks.otel_metrics import OtelMetricsSink as OtelMetricsSink
+    from eco2_callbacks.own_runs import Operation, SDKCall, ToolRun
     from eco2_callbacks.pricing import Cost, Price, PriceBook, Quote, Rate, RatesUsed
     from eco2_callbacks.prometheus import Recovery, RecoveryStatus, StreamMetrics
     from eco2_callbacks.records import (
@@ -50,7 +53,9 @@ if TYPE_CHECKING:
     from eco2_callbacks.request_config import Identifier, LangSmithTelemetry, NoTelemetry, TelemetryConfig, run_config
     from eco2_callbacks.runs import AttributionKeys, Feedback
     from eco2_callbacks.settings import Settings
-    from eco2_callbacks.sinks import Sink
+    from eco2_callbacks.sinks import LiveSink, RunKind, RunStart, Sink
+    from eco2_callbacks.terminal import TerminalSink as TerminalSink
+    from eco2_callbacks.totals import Totals
     from eco2_callbacks.usage import Estimator, TokenUsage
 
 __all__ = [
@@ -80,8 +85,12 @@ __all__ = [
     "LedgerError",
     "LedgerSink",
     "LedgerWatcher",
+    "LiveSink",
+    "MeasuredEmbeddings",
+    "Measurement",
     "NoTelemetry",
     "NodeRun",
+    "Operation",
     "Otel",
     "Price",
     "PriceBook",
@@ -94,6 +103,8 @@ __all__ = [
     "RecoveryStatus",
     "RetrieverCall",
     "RetryReason",
+    "RunKind",
+    "RunStart",
     "SDKCall",
     "Settings",
     "Sink",
@@ -103,6 +114,7 @@ __all__ = [
     "TokenUsage",
     "ToolCall",
     "ToolRun",
+    "Totals",
     "UnknownModelError",
     "UnpricedReason",
     "UsageError",
@@ -121,6 +133,7 @@ _MODULES = {
         "Webhook",
         "budget_state",
     ),
+    "eco2_callbacks.embeddings": ("MeasuredEmbeddings",),
     "eco2_callbacks.errors": (
         "BudgetExceeded",
         "BudgetStoreError",
@@ -134,7 +147,8 @@ _MODULES = {
     "eco2_callbacks.handler": ("Budget", "Eco2CallbackHandler"),
     "eco2_callbacks.langsmith": ("Feature", "Features", "Otel"),
     "eco2_callbacks.ledger": ("LedgerSink", "LedgerWatcher"),
-    "eco2_callbacks.own_runs": ("SDKCall", "ToolRun"),
+    "eco2_callbacks.measurement": ("Measurement",),
+    "eco2_callbacks.own_runs": ("Operation", "SDKCall", "ToolRun"),
     "eco2_callbacks.pricing": ("Cost", "Price", "PriceBook", "Quote", "Rate", "RatesUsed"),
     "eco2_callbacks.prometheus": ("Recovery", "RecoveryStatus", "StreamMetrics"),
     "eco2_callbacks.records": (
@@ -159,10 +173,13 @@ _MODULES = {
     ),
     "eco2_callbacks.runs": ("AttributionKeys", "Feedback"),
     "eco2_callbacks.settings": ("Settings",),
-    "eco2_callbacks.sinks": ("Sink",),
+    "eco2_callbacks.sinks": ("LiveSink", "RunKind", "RunStart", "Sink"),
+    "eco2_callbacks.totals": ("Totals",),
     "eco2_callbacks.usage": ("Estimator", "TokenUsage"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+# Outputs that load a large package; ``OtelMetricsSink`` needs the extra ``otel``.
+_OUTPUTS = {"OtelMetricsSink": "eco2_callbacks.otel_metrics", "TerminalSink": "eco2_callbacks.terminal"}
 
 
 def __getattr__(name: str) -> Any:
@@ -172,6 +189,13 @@ def __getattr__(name: str) -> Any:
         value: Any = version("eco2-callbacks")
     elif name in _MODULE_OF:
         value = getattr(import_module(_MODULE_OF[name]), name)
+    elif name in _OUTPUTS:
+        try:
+            return getattr(import_module(_OUTPUTS[name]), name)
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                f"{name} needs the package {error.name!r}; install it: pip install 'eco2-callbacks[otel]'."
+            ) from error
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

@@ -103,6 +103,7 @@ class CallBiller:
             status=outcome.status,
             error_type=outcome.error_type,
             retry=call.retry,
+            sdk_retries=call.sdk_retries,
             rate_limited=outcome.rate_limited,
             started_at=call.started_at,
             duration_seconds=call.duration_seconds,
@@ -282,7 +283,7 @@ class CallBiller:
         raise unknown or UnknownModelError(call.provider, exchange.answer.model, call.started_at.date().isoformat())
 
     def _warn_no_usage(self, call: OpenLLMCall) -> None:
-        if is_first("usage", call.provider, call.request_model):
+        if call.operation != "embeddings" and is_first("usage", call.provider, call.request_model):
             _logger.warning(
                 "Model %r of provider %r answered without usage (run %s); its cost is estimated. "
                 "For a ChatOpenAI stream with its own base_url or client pass stream_usage=True.",

@@ -12,7 +12,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypedDict
+from typing import Any, Self, TypedDict, TypeVar
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -42,7 +42,8 @@ from eco2_callbacks.langsmith import (
 )
 from eco2_callbacks.ledger import LedgerObserver, LedgerSink, ledger_setting
 from eco2_callbacks.log_once import is_first
-from eco2_callbacks.own_runs import OwnRunHost, SDKCall, ToolRun
+from eco2_callbacks.measurement import Measurement, TotalsObserver
+from eco2_callbacks.own_runs import Operation, OwnRunHost, SDKCall, ToolRun, check_operation
 from eco2_callbacks.plain_runs import is_plain
 from eco2_callbacks.pricing import PriceBook
 from eco2_callbacks.prometheus import LedgerMetrics, PrometheusExporter, StreamMetrics
@@ -63,11 +64,14 @@ from eco2_callbacks.runs import (
     outcome_of,
     read_keys,
 )
+from eco2_callbacks.sdk_retries import SDKRetryCounter
 from eco2_callbacks.settings import prices_of
 from eco2_callbacks.sinks import Sink, SinkObserver, check_sinks
+from eco2_callbacks.totals import Totals
 
 __all__ = ["Budget", "Eco2CallbackHandler"]
 
+_Model = TypeVar("_Model")
 _logger = logging.getLogger(__name__)
 _utc_now = partial(datetime.now, UTC)
 _NO_CONTENT = frozenset({"type", "id", "index"})
@@ -181,6 +185,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             exporter.init_error(callback)
         self._exporter = exporter
         self.stream_metrics = StreamMetrics(exporter)
+        self._totals = TotalsObserver()
         self._sinks = SinkObserver(sinks, on_failure=exporter.count_error)
         self._ledger = _open_ledger(ledger_setting() if ledger is None else ledger, registry, exporter)
         self._langsmith = LangSmithObserver(subagents=subagents, features=features, on_failure=exporter.count_error)
@@ -193,7 +198,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             *([] if self._ledger is None else [self._ledger]),
             *([self._sinks] if sinks else []),
         ]
-        observers = (exporter, *queued, self._langsmith)
+        observers = (exporter, self._totals, *queued, self._langsmith)
         queue = RecordQueue(
             recorder=recorder,
             observers=observers,
@@ -203,6 +208,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             run_soon=queued[0].run_soon if queued else None,
             on_failure=failed,
         )
+        self._queue = queue
         self._tracker = Tracker(
             recorder=recorder,
             queue=queue,
@@ -235,6 +241,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             )
         # Bound once: this look-up happens for every streamed token.
         self._open_run = self._tracker.open_run
+        self._sdk_retries = SDKRetryCounter(self._tracker.open_call, exporter.count_error)
         self._own_runs = OwnRunHost(self._tracker, self._on_own_chunk, self._failed, self._faulted, self._admit)
 
     @property
@@ -364,9 +371,41 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         """Undo ``install()``, in all threads; runs that are open are measured to their end."""
         uninstall(self)
 
+    def totals(self) -> Totals:
+        """Return what all model calls of this handler consumed and cost so far, in this process."""
+        self._queue.settle()
+        return self._totals.totals()
+
+    def measure(self) -> Measurement:
+        """Return a block that adds up the model calls that start in it.
+
+        Other requests of the process are left out::
+
+            with handler.measure() as m:
+                graph.invoke(inputs, {"callbacks": [handler]})
+            print(m.cost)
+        """
+        return Measurement(self._totals, self._queue.settle)
+
+    def count_sdk_retries(self, model: _Model) -> _Model:
+        """Count the retries inside a model's SDK, which fire no callback and may be billed; return the model.
+
+        They stand in ``LLMCall.sdk_retries`` and in ``llm_retries_total{reason="sdk"}``. Event hooks are added to the
+        HTTP clients of the model, which models can share; ``close()`` takes them off.
+
+        Args:
+            model: A ``ChatOpenAI``, ``ChatAnthropic`` or ``ChatGoogleGenerativeAI``, or a binding or fallback of them.
+
+        Raises:
+            ConfigError: If it is none of them.
+        """
+        self._sdk_retries.watch(model)
+        return model
+
     def close(self) -> None:
         """Uninstall the handler, close the open runs as cancelled, then every output."""
         uninstall(self)
+        self._sdk_retries.close()
         self._tracker.close()
         budgets = () if self._budgets is None else (self._budgets.close,)
         closers = (self._sinks.close, *([] if self._ledger is None else [self._ledger.close]), self._langsmith.close)
@@ -389,6 +428,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             self._exporter.count_error("emit")
             return
         self._exporter.emit(record)
+        self._totals.emit(record)
         self._sinks.emit(record)
         if self._ledger is not None:
             self._ledger.emit(record)
@@ -401,6 +441,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         provider: str,
         model: str,
         base_url: str | None = None,
+        operation: Operation = "chat",
         request: Mapping[str, Any] | None = None,
         tags: Sequence[str] = (),
         metadata: Mapping[str, Any] | None = None,
@@ -417,6 +458,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
                 another of LangChain's ``ls_provider`` names.
             model: The requested model.
             base_url: The client's address, where it is not the provider's own; it decides who is paid.
+            operation: ``chat``, ``text_completion`` or ``embeddings``.
             request: What is passed to the SDK (``messages``, ``tools``, ...): for estimates, retries and LangSmith.
             tags: Tags of the call.
             metadata: Metadata of the call.
@@ -434,6 +476,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             provider=provider,
             model=model,
             base_url=base_url,
+            operation=check_operation(operation),
             request=check_mapping("request", request),
             metadata=check_mapping("metadata", metadata),
             tags=check_texts("tags", tags),
@@ -541,6 +584,8 @@ class Eco2CallbackHandler(BaseCallbackHandler):
                 messages=sent,
                 watched="batch_size" in kwargs,
             )
+            if self._sdk_retries.is_watching:
+                self._sdk_retries.on_start(run_id)
         except Exception:
             self._failed("on_chat_model_start", run_id)
 
@@ -569,6 +614,8 @@ class Eco2CallbackHandler(BaseCallbackHandler):
                 prompts=prompts,
                 watched="batch_size" in kwargs,
             )
+            if self._sdk_retries.is_watching:
+                self._sdk_retries.on_start(run_id)
         except Exception:
             self._failed("on_llm_start", run_id)
 

@@ -9,22 +9,24 @@ from contextlib import suppress
 from contextvars import ContextVar, Token
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self, TypeVar, overload
+from typing import Any, Literal, NamedTuple, Self, TypeAlias, TypeVar, cast, get_args, overload
 from uuid import UUID
 
 from langchain_core.outputs import ChatGenerationChunk, LLMResult
 
-from eco2_callbacks.errors import BudgetExceeded
+from eco2_callbacks.errors import BudgetExceeded, ConfigError
 from eco2_callbacks.langsmith import RunTree, end_own_run, start_own_run
 from eco2_callbacks.runs import SUCCESS, Outcome, Tracker, context_metadata, context_run_id, outcome_of
-from eco2_callbacks.usage import SDKStream, combined, plain, prompt_messages, read_sdk_answer, stream_of
+from eco2_callbacks.usage import SDKStream, combined, plain, prompt_messages, prompt_texts, read_sdk_answer, stream_of
 
 try:
     from langsmith import uuid7 as _new_run_id
 except ImportError:  # an older langsmith, which takes any id
     _new_run_id = uuid.uuid4
 
-__all__ = ["OwnRunHost", "SDKCall", "ToolRun"]
+__all__ = ["Operation", "OwnRunHost", "SDKCall", "ToolRun", "check_operation"]
+
+Operation: TypeAlias = Literal["chat", "text_completion", "embeddings"]
 
 _T = TypeVar("_T")
 # Other names of the providers, as users of their SDKs know them.
@@ -38,6 +40,20 @@ _PROVIDERS = {
     "x-ai": "xai",
 }
 _CUT = outcome_of(GeneratorExit())
+
+
+def check_operation(operation: Any) -> Operation:
+    """Return what a call does, if it is known.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    known = get_args(Operation)
+    if operation not in known:
+        raise ConfigError(
+            f"operation= is {operation!r}, wanted one of {', '.join(map(repr, known))}; pass one of them."
+        )
+    return cast("Operation", operation)
 
 
 class OwnRunHost(NamedTuple):
@@ -203,14 +219,20 @@ class SDKCall(_OwnRun):
         provider: str,
         model: str,
         base_url: str | None,
+        operation: Operation,
         request: Mapping[str, Any] | None,
         metadata: Mapping[str, Any],
         tags: tuple[str, ...],
     ) -> None:
         provider = _PROVIDERS.get(provider.lower(), provider)
-        named = {"ls_provider": provider, "ls_model_name": model, "ls_model_type": "chat"}
+        named = {
+            "ls_provider": provider,
+            "ls_model_name": model,
+            "ls_model_type": "chat" if operation == "chat" else operation,
+        }
         super().__init__(host, name=model, metadata={**metadata, **named}, tags=tags)
         self._base_url = base_url
+        self._operation = operation
         self._request = request
         self._answers: list[LLMResult] = []
         self._raw_answers: list[Any] = []
@@ -289,10 +311,20 @@ class SDKCall(_OwnRun):
     def _start(self, run_id: UUID, parent_run_id: UUID | None, metadata: dict[str, Any]) -> None:
         self._answers, self._raw_answers, self._stream, self._is_cut = [], [], None, False
         request = self._request or {}
-        serialized, params, messages = _serialized(self._base_url), dict(request), prompt_messages(request)
+        serialized, params = _serialized(self._base_url), dict(request)
+        # What is no conversation has no overhead a message.
+        messages = () if self._operation != "chat" else prompt_messages(request)
         self._host.admit(serialized, params, run_id, parent_run_id, metadata, messages)
         self._host.tracker.start_call(
-            run_id, parent_run_id, self._tags, metadata, serialized=serialized, params=params, messages=messages
+            run_id,
+            parent_run_id,
+            self._tags,
+            metadata,
+            serialized=serialized,
+            params=params,
+            messages=messages,
+            prompts=() if self._operation == "chat" else prompt_texts(request),
+            operation=self._operation,
         )
 
     def _end(self, run_id: UUID, exc: BaseException | None) -> Outcome:

@@ -88,7 +88,7 @@ class LLMCall(_Event, frozen=True, kw_only=True):
     Attributes:
         run_id: The call's run id.
         parent_run_id: Run id of the run above, as LangChain names it.
-        operation: OpenTelemetry's ``gen_ai.operation.name``: ``chat`` or ``text_completion``.
+        operation: OpenTelemetry's ``gen_ai.operation.name``: ``chat``, ``text_completion`` or ``embeddings``.
         node: The LangGraph node that made the call; ``""`` outside a graph.
         purpose: What a middleware made the call for, from its ``lc_source``: ``summarization``, ``tool_selection``, ...
             None for the application's own calls.
@@ -98,6 +98,8 @@ class LLMCall(_Event, frozen=True, kw_only=True):
         error_type: Class name of the exception; None on success.
         retry: Why this call repeats another one; ``sdk`` where the provider's own client repeats it. None for a first
             attempt.
+        sdk_retries: How often the provider's own client repeated the request inside this call; each may be billed. None
+            where the client is not watched, see ``Eco2CallbackHandler.count_sdk_retries``.
         rate_limited: Whether the provider answered with HTTP status 429.
         started_at: Wall time with a time zone.
         time_to_first_token_seconds: None unless the answer was streamed.
@@ -130,6 +132,7 @@ class LLMCall(_Event, frozen=True, kw_only=True):
     status: Status = "success"
     error_type: str | None = None
     retry: RetryReason | None = None
+    sdk_retries: int | None = None
     rate_limited: bool = False
     started_at: datetime
     duration_seconds: float

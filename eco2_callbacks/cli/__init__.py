@@ -3,6 +3,5 @@
 from __future__ import annotations
 
 from eco2_callbacks.cli.main import main
-from eco2_callbacks.cli.reporters import Axis, AxisBar, AxisNote
 
-__all__ = ["Axis", "AxisBar", "AxisNote", "main"]
+__all__ = ["main"]

@@ -37,6 +37,10 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
         """Input plus output."""
         return EXACT.add(self.input_usd, self.output_usd)
 
+    def __str__(self) -> str:
+        """Return the total with its currency: ``0.00315 USD``."""
+        return f"{self.total_usd.normalize(EXACT):f} USD"
+
     @classmethod
     def sum(cls, costs: Iterable[Cost]) -> Cost:
         """Return the costs added up, part by part."""

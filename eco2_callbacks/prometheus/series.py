@@ -137,6 +137,8 @@ class CallSeries(Series):
             self._calls[call.status].inc()
             if call.retry is not None:
                 self._retries[call.retry].inc()
+            if call.sdk_retries:
+                self._retries["sdk"].inc(call.sdk_retries)
             if call.streamed:
                 self.streams.count(call)
             if call.from_cache:

@@ -382,6 +382,7 @@ class OpenLLMCall(TimedRun):
         chunks: What was streamed, kept in case the call is cut short.
         texts: What was streamed as text, where there were no chunks.
         last_event: The last event of a v3 stream.
+        sdk_retries: Retries inside the provider's client; None where it is not watched.
         reported_usage: The last usage that an event of a v3 stream reported.
         is_answered: Whether the whole answer has come, although the code around it may have failed later.
         attachments: How often the handler is attached to it.
@@ -406,6 +407,7 @@ class OpenLLMCall(TimedRun):
         "provider",
         "reported_usage",
         "request_model",
+        "sdk_retries",
         "serialized",
         "served",
         "stream",
@@ -461,6 +463,7 @@ class OpenLLMCall(TimedRun):
         self.texts: list[str] = _NOTHING_STREAMED
         self.last_event: Any = None
         self.reported_usage: Any = None
+        self.sdk_retries: int | None = None
         self.left_at: float | None = None
         self.is_answered = False
         self.attachments = 1

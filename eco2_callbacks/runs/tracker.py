@@ -214,6 +214,7 @@ class Tracker(forks.ForkAware):
         params: Mapping[str, Any] | None,
         messages: Sequence[BaseMessage] = (),
         prompts: Sequence[str] = (),
+        operation: str | None = None,
         watched: bool = False,
     ) -> None:
         """Open a model's call; ``watched`` where LangChain's own model runs it, so that it can be found abandoned."""
@@ -237,7 +238,7 @@ class Tracker(forks.ForkAware):
             tenant_id=tenant_id,
             place=place,
             identity=identity,
-            operation="text_completion" if prompts else "chat",
+            operation=operation or ("text_completion" if prompts else "chat"),
             served=served_model(metadata, serialized),
             request_model=request_model(metadata, params),
             serialized=serialized,

@@ -15,6 +15,7 @@ from eco2_callbacks.records import Record
 from eco2_callbacks.runs import OpenRun, RunObserver
 from eco2_callbacks.sinks.batch_worker import BatchWorker
 from eco2_callbacks.sinks.protocol import Sink
+from eco2_callbacks.sinks.run_start import RunStart, run_start
 
 __all__ = ["BatchSinkProcessor", "SinkObserver", "check_sinks"]
 
@@ -39,6 +40,13 @@ class SinkObserver(RunObserver):
 
     def __init__(self, sinks: Sequence[Sink], *, on_failure: Callable[[str], None]) -> None:
         self._processors = [BatchSinkProcessor(sink, on_failure=on_failure) for sink in sinks]
+        self._live = [processor for processor in self._processors if processor.takes_starts]
+
+    def on_start(self, run: OpenRun) -> None:
+        """Hand the start of a run to the sinks that take starts."""
+        if self._live and (start := run_start(run)) is not None:
+            for processor in self._live:
+                processor.on_start(start)
 
     @property
     def is_inline(self) -> bool:
@@ -106,6 +114,15 @@ class BatchSinkProcessor:
                 exit_seconds=_EXIT_SECONDS,
             )
 
+    @property
+    def takes_starts(self) -> bool:
+        """Whether the sink has ``on_start``."""
+        return self._guard.takes_starts
+
+    def on_start(self, run: RunStart) -> None:
+        """Hand over the start of a run, inline."""
+        self._guard.on_start(run)
+
     def emit(self, record: Record) -> None:
         """Hand over one record: inline, or through the queue."""
         if self._worker is None:
@@ -159,6 +176,9 @@ def _check_sink(sink: object) -> None:
     is_plain = callable(emit) and not iscoroutinefunction(emit) and not iscoroutinefunction(close)
     if not is_plain or not (close is None or callable(close)):
         raise ConfigError(f"sinks= holds {sink!r}, wanted objects with a plain method emit(record); pass those.")
+    start = getattr(sink, "on_start", None)
+    if start is not None and (not callable(start) or iscoroutinefunction(start)):
+        raise ConfigError(f"sinks= holds {sink!r}, wanted a plain method on_start(run) or none; correct it.")
 
 
 class _SinkGuard:
@@ -166,6 +186,8 @@ class _SinkGuard:
 
     def __init__(self, sink: Sink, on_failure: Callable[[str], None]) -> None:
         self.name = type(sink).__name__
+        self._take_start: Callable[[RunStart], None] | None = getattr(sink, "on_start", None)
+        self.takes_starts = callable(self._take_start)
         self.is_closed = False
         self._sink = sink
         self._on_failure = on_failure
@@ -183,7 +205,17 @@ class _SinkGuard:
         except BaseException:
             self.on_error("emit", record)
 
-    def on_error(self, method: str, record: Record | None) -> None:
+    def on_start(self, run: RunStart) -> None:
+        if self.is_closed or self._take_start is None:
+            return
+        try:
+            self._take_start(run)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            self.on_error("emit", run)
+
+    def on_error(self, method: str, record: Record | RunStart | None) -> None:
         self._on_failure(method)
         if self._may_log("failed"):
             _logger.exception(

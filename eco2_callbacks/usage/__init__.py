@@ -21,6 +21,7 @@ from eco2_callbacks.usage.sdk_answers import (
     combined,
     plain,
     prompt_messages,
+    prompt_texts,
     read_sdk_answer,
     stream_of,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "messages_of",
     "plain",
     "prompt_messages",
+    "prompt_texts",
     "provider_of",
     "read_answer",
     "read_counts",

@@ -40,7 +40,7 @@ _Encoding: TypeAlias = Literal["cl100k_base", "o200k_base"]
 
 # The models of cl100k_base; every later OpenAI model uses o200k_base. Other providers publish no tokenizer as a
 # library: o200k_base stands in for them, a vocabulary of similar size that covers Korean.
-_CL100K = ("gpt-4-", "gpt-4:", "gpt-3.5", "gpt-35")
+_CL100K = ("gpt-4-", "gpt-4:", "gpt-3.5", "gpt-35", "text-embedding-")
 # A count holds the interpreter's lock, so other threads run between slices of this many characters. A slice takes 1 to
 # 3 ms. One that ends before a space changes no count; any other end adds up to three tokens to about 8,000.
 _SLICE = 32_768

@@ -17,8 +17,9 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 
 from eco2_callbacks import ConfigError, Eco2CallbackHandler, Settings, run_config
-from graph.cli.timeline import Timeline
-from graph.cli.view import ConversationView, is_live, live, strip_controls, tree, wide_enough
+from eco2_callbacks.terminal import RequestTree, Timeline
+from graph.cli.answers import AnswerStream
+from graph.cli.view import ConversationView, is_live, live, strip_controls, wide_enough
 from graph.errors import GraphConfigError
 from graph.runtime import Runtime
 
@@ -61,8 +62,8 @@ def run_chat(runtime: Runtime, message: str, *, image: Path | None = None, sessi
     console = wide_enough(Console())
     redrawn = is_live(console)
     job_id, session = uuid4(), session or str(uuid4())
-    timeline = Timeline(on_text=None if redrawn else _write)
-    conversation = ConversationView(message, timeline, 0)
+    timeline, stream = Timeline(answer_node="answer"), AnswerStream(on_text=None if redrawn else _write)
+    conversation = ConversationView(message, timeline, stream, 0)
     try:
         with (
             ExitStack() as stack,
@@ -70,7 +71,7 @@ def run_chat(runtime: Runtime, message: str, *, image: Path | None = None, sessi
         ):
             if redrawn:
                 stack.enter_context(live(console, conversation))
-            state = asyncio.run(_run_turn(runtime, turn, handler, timeline, job_id, session))
+            state = asyncio.run(_run_turn(runtime, turn, handler, stream, job_id, session))
             conversation.answer = state.get("answer", "")
     except (ConfigError, GraphConfigError) as error:
         return _fail(errors, str(error), 2)
@@ -78,8 +79,8 @@ def run_chat(runtime: Runtime, message: str, *, image: Path | None = None, sessi
         return _fail(errors, f"The request failed: {type(error).__name__}: {error}", 1)
     if not redrawn:
         # If no model wrote the answer, it was not streamed.
-        print("" if timeline.traces[0].answer else strip_controls(conversation.answer), flush=True)
-        errors.print(tree(timeline.traces[0]))
+        print("" if stream.text else strip_controls(conversation.answer), flush=True)
+        errors.print(RequestTree(timeline.traces[0]))
     _print_line(errors, f"metadata.job_id {job_id}, --session {session}", style="dim")
     for url in state.get("images", ()):
         _print_line(errors, f"Image saved to {_save(url)}")
@@ -108,12 +109,12 @@ async def _run_turn(
     runtime: Runtime,
     turn: dict[str, Any],
     handler: Eco2CallbackHandler,
-    timeline: Timeline,
+    stream: AnswerStream,
     job_id: UUID,
     session: str,
 ) -> dict[str, Any]:
     config = run_config(handler, job_id=job_id, session_id=session)
-    config["callbacks"] = [handler, timeline]
+    config["callbacks"] = [handler, stream]
     async with runtime.open_graph() as graph:
         return await graph.ainvoke(turn, config)
 

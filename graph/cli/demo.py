@@ -16,10 +16,10 @@ from prometheus_client import CollectorRegistry, start_http_server
 from rich.console import Console
 
 from eco2_callbacks import ConfigError, Eco2CallbackHandler, LedgerError, Settings, run_config
-from graph.cli.figures import Figures
+from eco2_callbacks.terminal import Figures, Timeline, legend
+from graph.cli.answers import AnswerStream
 from graph.cli.summary import summary
-from graph.cli.timeline import Timeline
-from graph.cli.view import ConversationView, legend, live, totals_table, wide_enough
+from graph.cli.view import ConversationView, live, totals_table, wide_enough
 from graph.replay import REPLAY_SETTINGS, CassetteError, ReplayClock, clean_environment
 from graph.runtime import Runtime
 
@@ -98,7 +98,7 @@ def run_demo(
         highlight=False,
     )
     registry, clock = CollectorRegistry(), ReplayClock(speed)
-    timeline = Timeline(now=clock.now)
+    timeline = Timeline(now=clock.now, answer_node="answer")
     with ExitStack() as stack:
         try:
             address = stack.enter_context(_serve(registry, port))
@@ -145,8 +145,9 @@ async def _play(
     async with runtime.open_graph() as graph:
         for number, (intent, path) in enumerate(paths.items()):
             config = run_config(handler, job_id=number + 1, session_id=f"demo-{intent}", tenant_id="demo")
-            config["callbacks"] = [handler, timeline]
-            conversation = ConversationView(QUESTIONS[intent], timeline, number)
+            stream = AnswerStream()
+            config["callbacks"] = [handler, stream]
+            conversation = ConversationView(QUESTIONS[intent], timeline, stream, number)
             console.print()
             with live(console, conversation), runtime.replay(path, speed=speed):
                 state = await graph.ainvoke(runtime.make_turn(QUESTIONS[intent]), config)

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from graph.cli.figures import Figures
-from graph.cli.timeline import Timeline
+from eco2_callbacks.terminal import Figures, Timeline
 
 __all__ = ["summary", "totals"]
 
@@ -31,7 +30,7 @@ def summary(timeline: Timeline) -> dict[str, Any]:
             {
                 "intent": trace.intent,
                 "nodes": [
-                    {"node": row.node, "started_seconds": round(row.started_seconds, 6), **_numbers(row.figures)}
+                    {"node": row.name, "started_seconds": round(row.started_seconds, 6), **_numbers(row.figures)}
                     for row in trace.rows
                 ],
                 "cost_usd": _usd(trace.figures),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from eco2_callbacks.cli.reporters.axis import Axis, AxisBar, AxisNote
 from eco2_callbacks.cli.reporters.json_text import print_json
 from eco2_callbacks.cli.reporters.report_csv import write_csv
 from eco2_callbacks.cli.reporters.report_html import report_page
@@ -14,9 +13,6 @@ from eco2_callbacks.cli.reporters.trace_rows import document as trace_document
 from eco2_callbacks.cli.reporters.trace_tree import print_trace
 
 __all__ = [
-    "Axis",
-    "AxisBar",
-    "AxisNote",
     "print_json",
     "print_report",
     "print_trace",

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from eco2_callbacks.cli.reporters.axis import Axis, AxisBar, AxisNote
 from eco2_callbacks.cli.reporters.trace_rows import rows_of, saved_seconds
 from eco2_callbacks.ledger import Span, Trace
+from eco2_callbacks.terminal import Axis, AxisBar, AxisNote
 
 __all__ = ["print_trace"]
 

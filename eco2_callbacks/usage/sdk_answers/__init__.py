@@ -17,10 +17,10 @@ from eco2_callbacks.usage.sdk_answers.openai import (
     read_chat,
     read_response,
 )
-from eco2_callbacks.usage.sdk_answers.prompts import prompt_messages
+from eco2_callbacks.usage.sdk_answers.prompts import prompt_messages, prompt_texts
 from eco2_callbacks.usage.sdk_answers.results import combined, new_chunk, new_message, new_result
 
-__all__ = ["SDKStream", "combined", "plain", "prompt_messages", "read_sdk_answer", "stream_of"]
+__all__ = ["SDKStream", "combined", "plain", "prompt_messages", "prompt_texts", "read_sdk_answer", "stream_of"]
 
 
 _AGENTS_EVENTS = frozenset({"raw_response_event", "run_item_stream_event", "agent_updated_stream_event"})

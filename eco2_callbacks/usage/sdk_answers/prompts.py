@@ -10,8 +10,9 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from eco2_callbacks.usage.content import as_mapping
 from eco2_callbacks.usage.sdk_answers.fields import plain, snake_case
 
-__all__ = ["prompt_messages"]
+__all__ = ["prompt_messages", "prompt_texts"]
 
+_MAX_EXACT_CHARS = 131_072
 # Where the SDKs put the prompt: Anthropic's and the Responses API's instructions, then the three names of the prompt.
 _KEYS = ("system", "instructions", "messages", "input", "contents", "prompt")
 
@@ -25,6 +26,13 @@ def prompt_messages(request: Mapping[str, Any]) -> list[BaseMessage]:
         parts = value if isinstance(value, list | tuple) else [value]
         messages += [HumanMessage(content=content) for part in parts if (content := _content(plain(part)))]
     return messages
+
+
+def prompt_texts(request: Mapping[str, Any]) -> list[str]:
+    """Return the texts of a request that is no conversation, such as one for embeddings."""
+    texts = [str(message.text) for message in prompt_messages(request)]
+    # Together they are counted by samples, so that a long list of documents takes bounded time.
+    return ["\n".join(texts)] if sum(map(len, texts)) > _MAX_EXACT_CHARS else texts
 
 
 def _content(part: Any) -> Any:

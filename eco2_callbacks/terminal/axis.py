@@ -9,7 +9,7 @@ from rich.text import Text
 
 __all__ = ["Axis", "AxisBar", "AxisNote"]
 
-_MIN_BAR_CHARS = 16
+_MIN_BAR_CHARS = 8
 
 
 class AxisBar:
@@ -39,6 +39,8 @@ class Axis:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         end = f" {round(self._seconds, 2):g} s"
+        if len(end) + 3 > options.max_width:
+            end = f" {self._seconds:.0f} s"
         yield Text("0 " + "─" * (options.max_width - len(end) - 2) + end, style="dim", no_wrap=True)
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:

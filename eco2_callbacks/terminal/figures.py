@@ -1,4 +1,4 @@
-"""The figures of requests and nodes: values without drawing."""
+"""The figures of requests and the runs below them: values without drawing."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from eco2_callbacks import Cost, GraphRun, LLMCall, NodeRun, TokenUsage
-from eco2_callbacks.records import Status
+from eco2_callbacks.pricing import Cost
+from eco2_callbacks.records import GraphRun, LLMCall, NodeRun, Record, RetrieverCall, Status, ToolCall
+from eco2_callbacks.usage import TokenUsage
 
 __all__ = ["UNCLASSIFIED", "Figures", "Row", "Trace", "group_by_step", "saved_seconds"]
 
@@ -27,49 +28,55 @@ class Figures:
     unpriced_calls: int = 0
 
     @classmethod
-    def sum(cls, runs: Iterable[NodeRun | GraphRun | LLMCall]) -> Figures:
-        """Return the sum over these runs."""
-        runs = list(runs)
+    def sum(cls, records: Iterable[Record]) -> Figures:
+        """Return the sum over these runs; tools and retrievers have durations only."""
+        records = list(records)
+        spending = [record for record in records if not isinstance(record, ToolCall | RetrieverCall)]
         return cls(
-            runs=len(runs),
-            seconds=sum(run.duration_seconds for run in runs),
-            usage=TokenUsage.sum(run.usage for run in runs if run.usage is not None),
-            cost=Cost.sum(run.cost for run in runs if run.cost is not None),
-            estimated=any(run.estimated for run in runs),
-            unpriced_calls=sum(_unpriced_calls(run) for run in runs),
+            runs=len(records),
+            seconds=sum(record.duration_seconds for record in records),
+            usage=TokenUsage.sum(record.usage for record in spending if record.usage is not None),
+            cost=Cost.sum(record.cost for record in spending if record.cost is not None),
+            estimated=any(record.estimated for record in spending),
+            unpriced_calls=sum(_unpriced_calls(record) for record in spending),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One run of a node. ``started_seconds`` counts from the start of the request.
+    """One run below a request: a node, or a model call, tool or retriever outside of nodes.
 
-    The figures of a running node contain only its seconds so far.
+    ``started_seconds`` counts from the start of the request. The figures of a running row hold only its seconds so far.
+    A node's figures include those of the ``rows`` below it.
     """
 
-    node: str
+    name: str
     step: int | None = None
     started_seconds: float
     status: RowStatus = "running"
     error_type: str | None = None
     figures: Figures
+    rows: tuple[Row, ...] = ()
 
     @property
     def ended_seconds(self) -> float:
-        """When the run ended; for a running node, now."""
+        """When the run ended; for a running one, now."""
         return self.started_seconds + self.figures.seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """One request with its nodes in the order of their starts. ``answer`` is the streamed part so far."""
+    """One request, or one run outside of any request, with what ran below it in the order of the starts.
 
+    ``name`` is the intent where there is one, else the agent's, model's or tool's name.
+    """
+
+    name: str = ""
     intent: str = UNCLASSIFIED
     status: RowStatus = "running"
     error_type: str | None = None
     figures: Figures
     rows: tuple[Row, ...] = ()
-    answer: str = ""
     first_token_seconds: float | None = None
 
 
@@ -90,5 +97,5 @@ def saved_seconds(rows: Sequence[Row]) -> float:
     return max(0.0, sum(row.figures.seconds for row in rows) - covered)
 
 
-def _unpriced_calls(run: NodeRun | GraphRun | LLMCall) -> int:
-    return int(run.unpriced_reason is not None) if isinstance(run, LLMCall) else run.unpriced_calls
+def _unpriced_calls(record: NodeRun | GraphRun | LLMCall) -> int:
+    return int(record.unpriced_reason is not None) if isinstance(record, LLMCall) else record.unpriced_calls
