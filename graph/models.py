@@ -1,4 +1,4 @@
-"""Creates the chat models. No other module does."""
+"""Creates the chat models and the embeddings. No other module does."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable
 from langchain_google_genai import ChatGoogleGenerativeAI
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
+from eco2_callbacks import MeasuredEmbeddings
 from graph.errors import GraphConfigError
 
-__all__ = ["Provider", "chat", "check", "provider", "with_images", "with_search"]
+__all__ = ["Provider", "chat", "check", "embeddings", "provider", "with_images", "with_search"]
 
 Provider: TypeAlias = Literal["openai", "google"]
 Model: TypeAlias = Runnable[LanguageModelInput, AIMessage]
@@ -87,6 +88,24 @@ def check() -> None:
     """
     for node in _NODES:
         chat(node)
+    embeddings()
+
+
+def embeddings() -> MeasuredEmbeddings | None:
+    """Return the embeddings of OpenAI's model ``ECO2_RAG_EMBEDDINGS``, which report their cost; None where it is unset.
+
+    Raises:
+        GraphConfigError: If OpenAI's key is missing.
+    """
+    model = os.environ.get("ECO2_RAG_EMBEDDINGS", "").strip()
+    if not model:
+        return None
+    if not _has_key("openai"):
+        raise GraphConfigError(
+            f"OPENAI_API_KEY is unset, wanted a key for ECO2_RAG_EMBEDDINGS={model!r}; set it or unset the model."
+        )
+    # The rules are short; checking their length would download a vocabulary.
+    return MeasuredEmbeddings(OpenAIEmbeddings(model=model, check_embedding_ctx_length=False))
 
 
 def with_search(node: str) -> Model:

@@ -15,7 +15,7 @@ async def waste_rag(state: State) -> State:
     """Retrieve the rules that match the question, and answer from them alone."""
     item = state.get("vision")
     query = f"{item['item'] if item else ''} {state.get('message', '')}"
-    passages = await DisposalRules().ainvoke(query)
+    passages = await DisposalRules(embeddings=models.embeddings()).ainvoke(query)
     if not passages:
         return missing("waste_rag", "분리배출 지침에서 맞는 항목을 찾지 못했습니다.")
     context = "\n".join(f"- {passage.page_content}" for passage in passages)

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from langchain_core.embeddings import Embeddings
+from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import Eco2CallbackHandler
+from eco2_callbacks.testing import RecordingSink
+from graph import models
+from graph.errors import GraphConfigError
 from graph.knowledge import DisposalRules, rules
+from tests.support.openai_embeddings import TOKENS, embeddings_server
 
 QUESTIONS = [
     ("페트병 어떻게 버려?", "투명 페트병"),
@@ -75,3 +81,53 @@ def test_rules_are_complete_and_named_once() -> None:
 
     assert 60 <= len(items) == len(set(items))
     assert all(rule.how.endswith("다.") and len(rule.how) > 20 and rule.also and rule.source for rule in rules())
+
+
+class _ByMeaning(Embeddings):
+    """Knows that a soda bottle is a PET bottle, and nothing else."""
+
+    model = "tests"
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [self.embed_query(text) for text in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        return [1.0, 0.0] if "soda" in text or text.startswith("페트병") else [0.0, 1.0]
+
+
+def test_embeddings_find_a_rule_by_its_meaning() -> None:
+    """A question that shares no word with its rule finds it where embeddings are configured."""
+    query = "soda container"
+
+    by_words = DisposalRules().invoke(query)
+    by_meaning = DisposalRules(embeddings=_ByMeaning()).invoke(query)
+
+    assert "페트병" not in [rule.metadata["item"] for rule in by_words]
+    assert by_meaning[0].metadata["item"].startswith("페트병")
+
+
+async def test_embeddings_of_waste_rag_are_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With ECO2_RAG_EMBEDDINGS the node's search reports its tokens and dollars to the handler of the request."""
+    sink = RecordingSink()
+    with embeddings_server() as url, Eco2CallbackHandler(registry=CollectorRegistry(), sinks=[sink]) as handler:
+        monkeypatch.setenv("OPENAI_BASE_URL", url)
+        monkeypatch.setenv("OPENAI_API_KEY", "k")
+        monkeypatch.setenv("ECO2_RAG_EMBEDDINGS", "text-embedding-3-small")
+
+        await DisposalRules(embeddings=models.embeddings()).ainvoke("페트병", {"callbacks": [handler]})
+        handler.install()
+        await DisposalRules(embeddings=models.embeddings()).ainvoke("페트병")
+
+    # The rules once, in one request, and the question.
+    assert [call.operation for call in sink.calls] == ["embeddings"] * len(sink.calls)
+    assert sink.calls[-1].usage.input_tokens == TOKENS
+    assert not sink.calls[-1].estimated
+
+
+def test_embeddings_need_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing key is found before the first request."""
+    monkeypatch.setenv("ECO2_RAG_EMBEDDINGS", "text-embedding-3-small")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+    with pytest.raises(GraphConfigError, match=r"OPENAI_API_KEY is unset, wanted a key for ECO2_RAG_EMBEDDINGS="):
+        models.embeddings()
