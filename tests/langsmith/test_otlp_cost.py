@@ -23,3 +23,12 @@ def test_the_cost_is_on_the_span(mode: dict[str, str]) -> None:
     assert (usage["input_cost"], usage["output_cost"], usage["total_cost"]) == (0.0004872, 0.0049, 0.0053872)
     assert attributes["FakeModel"]["gen_ai.usage.input_tokens"] == usage["input_tokens"] == 1200
     assert attributes["FakeModel"]["gen_ai.usage.output_tokens"] == usage["output_tokens"] == 350
+
+
+def test_the_cost_is_on_the_span_of_an_applications_own_provider() -> None:
+    """With a tracer provider of its own, the application's spans and the model's are one trace with the cost in it."""
+    with tracing("own-provider", LANGSMITH_OTEL_ENABLED="true", LANGSMITH_OTEL_ONLY="true") as traced:
+        spans = traced.otlp.spans
+
+    assert spans["FakeModel"].attributes["langsmith.metadata.cost_usd"] == 0.0053872
+    assert spans["FakeModel"].trace_id == spans["request"].trace_id
