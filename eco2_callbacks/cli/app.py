@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from eco2_callbacks.cli.commands import forget, migrate, prices, prune_rows, report, status, trace
+from eco2_callbacks.cli.commands import doctor, forget, migrate, prices, prune_rows, report, status, trace
 
 __all__ = ["build_app"]
 
@@ -22,6 +22,7 @@ def build_app() -> typer.Typer:
     app.command("report")(report)
     app.command("trace")(trace)
     app.command("prices")(prices)
+    app.command("doctor")(doctor)
     ledger = typer.Typer(help="The state of a ledger, and its upkeep.", no_args_is_help=True, rich_markup_mode=None)
     ledger.command("status")(status)
     ledger.command("migrate")(migrate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eco2_callbacks.cli.commands.doctor import doctor
 from eco2_callbacks.cli.commands.ledger_forget import forget
 from eco2_callbacks.cli.commands.ledger_migrate import migrate
 from eco2_callbacks.cli.commands.ledger_prune import prune_rows
@@ -10,4 +11,4 @@ from eco2_callbacks.cli.commands.prices import prices
 from eco2_callbacks.cli.commands.report import report
 from eco2_callbacks.cli.commands.trace import trace
 
-__all__ = ["forget", "migrate", "prices", "prune_rows", "report", "status", "trace"]
+__all__ = ["doctor", "forget", "migrate", "prices", "prune_rows", "report", "status", "trace"]
