@@ -22,7 +22,7 @@ from eco2_callbacks import Settings
 from graph.app import make_handler
 from panel_queries import QueryRunner, Series, View, legend, panels, variables
 from tests.support.busy_worker import conversations, trouble
-from tests.support.metric_families import family_of
+from tests.support.metric_families import family_of, job_metrics
 from tests.support.observability_servers import (
     alertmanager,
     metrics_page,
@@ -377,20 +377,27 @@ def unknown(expressions: Sequence[tuple[str, str]], known: set[str], documented:
         f"{name}: {metric}"
         for name, expression in expressions
         for metric in sorted(metrics(expression) - own)
-        if metric not in known or (family := family_of(metric)) is None or family.name not in documented
+        if metric not in known or documented_name(metric) not in documented
     ]
 
 
+def documented_name(metric: str) -> str | None:
+    """Return the name under which the documents list a sample: its family's."""
+    family = family_of(metric)
+    return job_metrics().get(metric) if family is None else family.name
+
+
 def test_every_metric_is_exposed_and_documented(history: History) -> None:
-    """All metrics in panels and rules are in the exposition and in the README's table."""
+    """All metrics in panels and rules are exposed, and in the table of the README or of the page on serving."""
     queried = [
         (f"{uid} {panel['title']}", expression)
         for uid, dashboard in DASHBOARDS.items()
         for panel in panels(dashboard)
         for expression in expressions(dashboard, panel)
     ]
-    known = set(history.busy.runner.get("label/__name__/values"))
-    documented = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
+    known = {*history.busy.runner.get("label/__name__/values"), *job_metrics()}
+    pages = [(ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/serving.md")]
+    documented = set(re.findall(r"^\| `(\w+)` \|", "\n".join(pages), re.MULTILINE))
 
     ruled = [(rule.name, rule.expr) for rule in rules()]
 
