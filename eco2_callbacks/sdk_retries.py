@@ -151,6 +151,11 @@ def _hook_lists(model: Any) -> Iterator[tuple[list[Any], bool]]:
     sdk = _sdk_of(model)
     if sdk == "google":
         api = model.client._api_client
+        if api._use_aiohttp() and is_first("sdk_retries", "aiohttp"):
+            _logger.warning(
+                "google-genai sends asynchronous requests by aiohttp, which is installed: retries of asynchronous "
+                "calls are not counted, those of synchronous ones are. See docs/limits.md."
+            )
         yield api._httpx_client.event_hooks["request"], False
         if (client := api._async_httpx_client) is not None:
             # One inner client for each event loop, built from these arguments.

@@ -119,6 +119,13 @@ def counted(registry: CollectorRegistry) -> float:
     )
 
 
+@pytest.fixture
+def without_aiohttp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """google-genai prefers aiohttp, where another package of the tests has brought it."""
+    monkeypatch.setattr("google.genai._api_client.has_aiohttp", False)
+
+
+@pytest.mark.usefixtures("without_aiohttp")
 @pytest.mark.parametrize("way", ["sync", "async"])
 @pytest.mark.parametrize(
     # google-genai waits a second before its first retry, two before the next.
@@ -143,6 +150,21 @@ def test_each_retry_of_an_sdk_is_counted(sdk, way, failures, provider, handler, 
     assert _Provider.requests == failures + 1
     assert call.sdk_retries == failures
     assert counted(registry) == failures
+
+
+def test_requests_by_aiohttp_are_announced(provider, handler, caplog, monkeypatch) -> None:
+    """aiohttp has no such hooks: a log line says what is not counted, once."""
+    monkeypatch.setattr("google.genai._api_client.has_aiohttp", True)
+    monkeypatch.setattr("eco2_callbacks.log_once._seen", set())
+    monkeypatch.setattr("google.genai._api_client.BaseApiClient._use_aiohttp", lambda client: True)
+    with monkeypatch.context() as building:
+        building.setattr("google.genai._api_client.BaseApiClient._use_aiohttp", lambda client: False)
+        model = model_of("google", provider)
+
+    handler.count_sdk_retries(model)
+    handler.count_sdk_retries(model)
+
+    assert caplog.text.count("google-genai sends asynchronous requests by aiohttp") == 1
 
 
 def test_concurrent_calls_keep_their_own_counts(provider, handler, sink, registry) -> None:
