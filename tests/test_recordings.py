@@ -71,6 +71,7 @@ def play(player: ModuleType, case: Any, handlers: Sequence[BaseCallbackHandler],
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["ainvoke", "stream"])
 def test_a_recorded_exchange_counts_the_same_at_once_and_later(player: ModuleType, mode: str) -> None:
     """With and without a sink that needs its record at once, the exposition is equal after each exchange."""

@@ -35,6 +35,8 @@ from tests.support.observability_servers import (
 from tests.support.record_sink import Records
 from tests.support.rule_files import RULES, rules, selectors
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 DASHBOARDS: dict[str, dict[str, Any]] = {

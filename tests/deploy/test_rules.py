@@ -171,6 +171,7 @@ def run_tests(files: Iterable[Path]) -> Iterator[str]:
         yield from filter(None, pool.map(failure, files))
 
 
+@pytest.mark.slow
 def test_every_alert_fires_when_it_should() -> None:
     """Promtool's tests pass: thresholds, times, dead workers, missing series, midnight, the first of a month."""
     assert list(run_tests(sorted(TESTS.glob("*.yaml")))) == []
