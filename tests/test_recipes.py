@@ -23,7 +23,8 @@ from nbclient import NotebookClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.chat_completions import USD, ChatCompletions
-from tests.support.redis_process import free_port, redis_process
+from tests.support.programs import free_port
+from tests.support.redis_process import redis_process
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "recipes"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -22,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.langsmith_runs import metadata, model_runs
 from tests.support.langsmith_server import LangSmithServer
 from tests.support.parsed_request import ParsedRequest
+from tests.support.programs import free_port
 from tests.support.provider_standin import StandIn
 from tests.support.scripted_answer import ModelAnswer
 
@@ -39,12 +39,6 @@ class KeepingStandIn(StandIn):
         if (answer := super().answer(provider, request)) is not None:
             self.answers.append(answer)
         return answer
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def fetch(url: str, body: object = None) -> bytes:

@@ -83,7 +83,7 @@ def test_json_holds_all_figures(run: Run, ledger: Path) -> None:
     ],
 )
 def test_every_dimension_groups(run: Run, ledger: Path, by: str, groups: list[str] | None) -> None:
-    """Each dimension gives its groups; their dollars sum to the total, but for tags, of which a call has several."""
+    """Each dimension gives its groups; their dollars sum to the total, but for tags, as a call has several."""
     status, out, err = run("report", "--by", by, "--json", "--ledger", ledger, *_PERIOD)
 
     if groups is None:

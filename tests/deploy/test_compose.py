@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +19,7 @@ from graph.replay import KEYS
 from graph.serving.http import bind
 from graph.serving.ops import serve_ops
 from graph.worker import WorkerSettings
+from tests.support.programs import program
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -334,15 +333,12 @@ def test_the_worker_s_health_check_follows_its_readiness(compose: dict[str, Any]
     assert (done.returncode == 0) == healthy
 
 
-@pytest.mark.parametrize("program", ["prometheus", "prometheus-alertmanager"])
-def test_the_servers_know_their_options(compose: dict[str, Any], program: str) -> None:
+@pytest.mark.parametrize("name", ["prometheus", "prometheus-alertmanager"])
+def test_the_servers_know_their_options(compose: dict[str, Any], name: str) -> None:
     """Debian's programs, which are older than the images, accept every option."""
-    if shutil.which(program) is None:
-        reason = f"{program} is not installed"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    done = subprocess.run([program, "--help"], capture_output=True, text=True, check=False)
+    done = subprocess.run([program(name, package=name), "--help"], capture_output=True, text=True, check=False)
     help_text = done.stdout + done.stderr
-    service = compose["services"][program.removeprefix("prometheus-")]
+    service = compose["services"][name.removeprefix("prometheus-")]
 
     unknown = [option for option in service["command"] if option.partition("=")[0] not in help_text]
 

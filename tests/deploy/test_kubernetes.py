@@ -33,11 +33,11 @@ from tests.support.manifests import (
     Deployed,
     Manifest,
     documents,
-    program,
     read_base,
     render_overlay,
     schema_problems,
 )
+from tests.support.programs import program
 
 BUDGET = DEPLOY / "kubernetes" / "overlays" / "prod" / "poddisruptionbudget.yaml"
 CLIENTS = tuple(import_module(f"graph.clients.{module.name}") for module in iter_modules(graph.clients.__path__))
@@ -498,5 +498,7 @@ def _put(at: Manifest, path: str, value: Any) -> None:
 
 
 def _promtool(*arguments: str) -> None:
-    ran = subprocess.run([program("promtool"), *arguments], capture_output=True, check=False, text=True)
+    ran = subprocess.run(
+        [program("promtool", package="prometheus"), *arguments], capture_output=True, check=False, text=True
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr

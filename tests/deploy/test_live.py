@@ -26,12 +26,12 @@ from tests.support.metric_families import family_of, job_metrics
 from tests.support.observability_servers import (
     alertmanager,
     metrics_page,
-    program,
     prometheus,
     scrape_config,
     until,
     webhook,
 )
+from tests.support.programs import program
 from tests.support.record_sink import Records
 from tests.support.rule_files import RULES, rules, selectors
 
@@ -356,7 +356,11 @@ def test_the_overview_shows_what_fires(history: History) -> None:
 def checked(exposition: str) -> tuple[int, str]:
     """Return promtool's exit status and output for an exposition."""
     done = subprocess.run(
-        [program("promtool"), "check", "metrics"], input=exposition, capture_output=True, text=True, check=False
+        [program("promtool", package="prometheus"), "check", "metrics"],
+        input=exposition,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return done.returncode, done.stdout + done.stderr
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
@@ -16,15 +15,10 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.support.otlp_tracing import KEY, MODES, tracing
+from tests.support.programs import free_port
 
 ROOT = Path(__file__).parents[2]
 _T = TypeVar("_T")
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def get_json(url: str) -> Any:

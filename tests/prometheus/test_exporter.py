@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from eco2_callbacks import ConfigError, Cost, Eco2CallbackHandler, GraphRun, LLMCall, NodeRun, TokenUsage
 from eco2_callbacks.prometheus.families import BUDGET_FAMILIES, FAMILIES
 from tests.support.fake_model import DETAILED_USAGE, FakeModel
+from tests.support.programs import program
 from tests.support.record_sink import Records
 from tests.support.small_graphs import State, answer, graph_of, intent, sample
 
@@ -317,10 +317,7 @@ def test_workers_of_one_service_add_up(tmp_path: Path) -> None:
 
 async def test_promtool_accepts_the_exposition(registry: CollectorRegistry) -> None:
     """Prometheus's own checker finds nothing in the exposition but creation times."""
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        assert "CI" not in os.environ, "promtool is missing on CI; .ci/run installs it"
-        pytest.skip("promtool is not installed (Debian package prometheus)")
+    promtool = program("promtool", package="prometheus")
     handler = Eco2CallbackHandler(registry=registry, agent_name="eco2")
     await graph_of(intent, answer).compile().ainvoke({"answers": []}, {"callbacks": [handler]})
 

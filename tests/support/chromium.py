@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
+from tests.support.programs import program
 
 __all__ = ["dump_dom", "screenshot"]
 
 _SECONDS = 240
 
 
-def _chromium() -> str:
-    found = shutil.which("chromium")
-    if found is None:
-        missing = "chromium is not installed: apt-get install chromium"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return found
-
-
 def _run(page: Path, profile: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
-            *(_chromium(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
+            *(
+                program("chromium", package="chromium"),
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+            ),
             *("--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}", "--window-size=1200,1500"),
             *("--virtual-time-budget=20000", *options, page.as_uri()),
         ],

@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,16 +20,11 @@ from typing import Any
 import psycopg
 import pytest
 
-__all__ = ["ClickHouseServer", "PostgresServer", "clickhouse_server", "free_port", "postgres_server"]
+from tests.support.programs import free_port, skip_missing
+
+__all__ = ["ClickHouseServer", "PostgresServer", "clickhouse_server", "postgres_server"]
 
 _START_SECONDS = 60.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class PostgresServer:
@@ -133,7 +127,7 @@ def postgres_server() -> Iterator[PostgresServer]:
     beside = shutil.which("initdb")
     programs = found[-1].parent if found else Path(beside).parent if beside else None
     if programs is None:
-        _missing("initdb is not installed: apt-get install postgresql")
+        skip_missing("initdb", "postgresql")
     with _folder() as folder:
         server = PostgresServer(programs, folder)
         server.start()
@@ -165,9 +159,3 @@ def _folder() -> Iterator[Path]:
     finally:
         with suppress(OSError):
             shutil.rmtree(folder)
-
-
-def _missing(text: str) -> Any:
-    if os.environ.get("CI"):
-        pytest.fail(text)
-    pytest.skip(text)

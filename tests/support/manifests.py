@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import cache
@@ -16,6 +15,8 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+
+from tests.support.programs import program
 
 __all__ = [
     "ARGOCD",
@@ -28,7 +29,6 @@ __all__ = [
     "Deployed",
     "Manifest",
     "documents",
-    "program",
     "read_base",
     "render_overlay",
     "schema_problems",
@@ -116,17 +116,9 @@ def render_overlay(name: str) -> Deployed:
     return Deployed(list(yaml.safe_load_all(_kustomize(name))))
 
 
-def program(name: str) -> str:
-    """Return the path of a program. If it is missing, skip the test; on CI, fail it."""
-    if (found := shutil.which(name)) is None:
-        reason = f"{name} is not installed"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    return found
-
-
 @cache
 def _kustomize(overlay: str) -> str:
-    kubectl = program("kubectl")
+    kubectl = program("kubectl", package="kubernetes-client")
     done = subprocess.run([kubectl, "version", "--client", "-o", "json"], capture_output=True, check=True, text=True)
     # kubectl before 1.24 does not report the version. Its kustomize is 4.5 at most; in 1.20 it is 2.0.
     version = json.loads(done.stdout).get("kustomizeVersion", "v0")

@@ -6,9 +6,7 @@ Every server binds port 0 and reports the port it got, so no other process can t
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import threading
 import time
@@ -24,12 +22,13 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, MetricsHandler
 
+from tests.support.programs import program
+
 __all__ = [
     "MetricsPage",
     "Webhook",
     "alertmanager",
     "metrics_page",
-    "program",
     "prometheus",
     "scrape_config",
     "until",
@@ -39,16 +38,6 @@ __all__ = [
 _START_SECONDS = 120
 _STOP_SECONDS = 60
 _ADDRESS = re.compile(r'msg="Listening on" address=(\S+)')
-
-
-def program(*names: str) -> str:
-    """Return the path of a program by the first of its names found. If it is missing, skip the test; on CI, fail it."""
-    if path := next(filter(None, map(shutil.which, names)), None):
-        return path
-    reason = f"{names[0]} is not installed; .ci/run installs it"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def until(wanted: str, check: Callable[[], Any], seconds: float = 120) -> Any:
@@ -97,7 +86,7 @@ def prometheus(folder: Path, config: Mapping[str, Any]) -> Iterator[str]:
     path = folder / "prometheus.yml"
     path.write_text(yaml.safe_dump(dict(config)), encoding="utf-8")
     command = [
-        program("prometheus"),
+        program("prometheus", package="prometheus"),
         f"--config.file={path}",
         f"--storage.tsdb.path={folder / 'data'}",
         "--web.listen-address=127.0.0.1:0",
@@ -118,7 +107,8 @@ def alertmanager(folder: Path, config: Mapping[str, Any]) -> Iterator[str]:
     path = folder / "alertmanager.yml"
     path.write_text(yaml.safe_dump(dict(config)), encoding="utf-8")
     command = [
-        program("prometheus-alertmanager", "alertmanager"),  # Debian's name, and the original one
+        # Debian's name, and the original one.
+        program("prometheus-alertmanager", "alertmanager", package="prometheus-alertmanager"),
         f"--config.file={path}",
         f"--storage.path={folder / 'data'}",
         "--web.listen-address=127.0.0.1:0",

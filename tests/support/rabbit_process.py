@@ -18,7 +18,7 @@ from uuid import uuid4
 import aio_pika
 
 from graph.jobs import DEAD_QUEUE, EXCHANGE, QUEUE
-from tests.support.redis_process import free_port, need_program
+from tests.support.programs import free_port, program
 
 __all__ = ["RabbitProcess", "rabbit_process"]
 
@@ -156,7 +156,7 @@ def _listens(port: int) -> bool:
 @contextmanager
 def rabbit_process(folder: Path, config: str = "") -> Iterator[RabbitProcess]:
     """Run a server during the block, with more lines of its configuration."""
-    need_program(_SERVER, "rabbitmq-server")
+    program(_SERVER, package="rabbitmq-server")
     server = RabbitProcess(free_port(), folder, config)
     server.start()
     try:

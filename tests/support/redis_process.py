@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -13,10 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
 import redis
 
-__all__ = ["RedisProcess", "free_port", "need_program", "redis_process"]
+from tests.support.programs import free_port, program
+
+__all__ = ["RedisProcess", "redis_process"]
 
 _MAX_WAIT_SECONDS = 120.0
 
@@ -86,7 +85,7 @@ class RedisProcess:
 @contextmanager
 def redis_process(folder: Path, *options: str) -> Iterator[RedisProcess]:
     """Run a server during the block, with more options of its command line."""
-    need_program("redis-server", "redis-server")
+    program("redis-server", package="redis-server")
     folder.mkdir(exist_ok=True)
     server = RedisProcess(free_port(), folder, options)
     server.start()
@@ -94,19 +93,3 @@ def redis_process(folder: Path, *options: str) -> Iterator[RedisProcess]:
         yield server
     finally:
         server.close()
-
-
-def need_program(path: str, package: str) -> None:
-    """Skip the test if a program is missing; in CI fail."""
-    if shutil.which(path) is None:
-        missing = f"{path} is not installed: apt-get install {package}"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

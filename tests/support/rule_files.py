@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import promql_parser
-import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.samples import Sample
@@ -20,6 +17,7 @@ from prometheus_client.utils import floatToGoString
 
 from eco2_callbacks.prometheus.families import FAMILIES
 from graph.jobs import JobMetrics
+from tests.support.programs import program
 
 __all__ = ["DEPLOY", "RULES", "Rule", "alerts", "faults", "labels", "output_of", "read", "rules", "selectors"]
 
@@ -50,9 +48,7 @@ class Rule:
 
 def output_of(*command: str | Path, status: int = 0) -> str:
     """Run a program of Debian's packages, check its exit status, and return its output. CI must have the program."""
-    if shutil.which(str(command[0])) is None:
-        missing = f"{command[0]} is not installed: apt-get install prometheus prometheus-alertmanager"
-        pytest.fail(missing) if "CI" in os.environ else pytest.skip(missing)
+    program(str(command[0]), package="prometheus prometheus-alertmanager")
     # No shell, and only the tests' own arguments.
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=300, check=False)
     output = done.stdout + done.stderr

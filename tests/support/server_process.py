@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from tests.support.redis_process import free_port
+from tests.support.programs import free_port
 
 __all__ = ["ServerProcess", "server_process", "sse"]
 
