@@ -187,6 +187,7 @@ def test_settings_are_not_summed_over_workers(tmp_path: Path) -> None:
         "from prometheus_client import CollectorRegistry\n"
         "from eco2_callbacks import Eco2CallbackHandler\n"
         "Eco2CallbackHandler(registry=CollectorRegistry(), budgets={'acme': {'monthly_usd': 100}})\n"
+        "print('ready', flush=True)\n"
         "input()\n"
     )
     reader = (
@@ -197,11 +198,10 @@ def test_settings_are_not_summed_over_workers(tmp_path: Path) -> None:
     )
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     command = [sys.executable, "-c"]
-    workers = [subprocess.Popen([*command, worker], env=environment, stdin=subprocess.PIPE) for _ in range(2)]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    workers = [subprocess.Popen([*command, worker], env=environment, **pipes) for _ in range(2)]
     try:
-        while len(list(tmp_path.glob("gauge_livemax_*.db"))) < 2:
-            assert all(process.poll() is None for process in workers)
-            threading.Event().wait(0.05)
+        assert [process.stdout.readline() for process in workers if process.stdout] == [b"ready\n"] * 2
         read = subprocess.run([*command, reader], env=environment, check=True, capture_output=True, text=True)
     finally:
         for process in workers:
