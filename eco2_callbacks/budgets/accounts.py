@@ -45,7 +45,6 @@ class Account:
         unreported: What was spent here and not yet sent to the store.
         sent: What was sent and is not yet acknowledged, under ``sequence``.
         sequence: Number of the last report.
-        reserved_elsewhere: What other processes hold.
         is_known: Whether ``settled`` and ``limit`` come from the store.
         is_pressed: Whether another process lacks what this one holds.
         touched: Seconds of the monotonic clock at which a call last used it; 0.0 is never.
@@ -70,7 +69,6 @@ class Account:
         "period",
         "refill_below",
         "reserved",
-        "reserved_elsewhere",
         "rule",
         "scope",
         "sent",
@@ -97,7 +95,6 @@ class Account:
         self.unreported = 0
         self.sent = 0
         self.sequence = 0
-        self.reserved_elsewhere = 0
         self.is_known = not is_shared
         self.is_pressed = False
         self.touched = 0.0

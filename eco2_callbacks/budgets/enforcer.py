@@ -7,8 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import CancelledError, Future
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
@@ -130,7 +129,7 @@ class BudgetEnforcer(forks.ForkAware):
         try:
             waiting = next(attempts)
             while True:
-                with suppress(FutureTimeout, CancelledError, Exception):
+                with suppress(Exception):
                     waiting.result(self._budgets.wait_seconds)
                 waiting = attempts.send(waiting)
         except StopIteration:
@@ -148,7 +147,7 @@ class BudgetEnforcer(forks.ForkAware):
         try:
             waiting = next(attempts)
             while True:
-                with suppress(TimeoutError, Exception):
+                with suppress(Exception):
                     await asyncio.wait_for(asyncio.wrap_future(waiting), self._budgets.wait_seconds)
                 waiting = attempts.send(waiting)
         except StopIteration:

@@ -10,7 +10,8 @@ import asyncio
 import logging
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any, Self
 from uuid import UUID
@@ -158,19 +159,9 @@ class BudgetGate(BaseCallbackHandler):
         """
         if self._is_decided(run_id):
             return
-        try:
-            metadata = metadata or _NO_METADATA
-            planned = _planned_call(serialized, kwargs, metadata, messages, prompts)
-            caller = self._identify(parent_run_id, run_id, metadata, planned.served.provider, planned.request_model)
-            self._enforcer.admit(run_id, caller, planned)
-            if kwargs.get("batch_size", 1) != 1:
-                self._admitted(run_id, parent_run_id, kwargs["batch_size"])
-        except BudgetExceeded as error:
-            self._reject(run_id, parent_run_id, error)
-            raise
-        except Exception:
-            # The gate's own fault must not stop the application.
-            self._on_failure("budget_gate", run_id)
+        with self._decision(kwargs, run_id, parent_run_id):
+            planned = _planned_call(serialized, kwargs, metadata or _NO_METADATA, messages, prompts)
+            self._enforcer.admit(run_id, self._caller(parent_run_id, run_id, metadata, planned), planned)
 
     async def check_off_loop(
         self,
@@ -190,11 +181,21 @@ class BudgetGate(BaseCallbackHandler):
         """
         if self._is_decided(run_id):
             return
+        with self._decision(kwargs, run_id, parent_run_id):
+            planned = _planned_call(serialized, kwargs, metadata or _NO_METADATA, messages, prompts)
+            await self._enforcer.admit_off_loop(run_id, self._caller(parent_run_id, run_id, metadata, planned), planned)
+
+    def report(self, parent_run_id: UUID | None, metadata: Mapping[str, Any], model: str) -> BudgetReport:
+        """Return the budgets in which a call with this metadata would count."""
+        run_id = parent_run_id or UUID(int=0)
+        caller = self._identify(parent_run_id, run_id, metadata, "", model)
+        return BudgetReport(budgets=tuple(self._enforcer.states(caller)))
+
+    @contextmanager
+    def _decision(self, kwargs: Mapping[str, Any], run_id: UUID, parent_run_id: UUID | None) -> Iterator[None]:
+        """Remember what the block decides; a fault of its own does not stop the application."""
         try:
-            metadata = metadata or _NO_METADATA
-            planned = _planned_call(serialized, kwargs, metadata, messages, prompts)
-            caller = self._identify(parent_run_id, run_id, metadata, planned.served.provider, planned.request_model)
-            await self._enforcer.admit_off_loop(run_id, caller, planned)
+            yield
             if kwargs.get("batch_size", 1) != 1:
                 self._admitted(run_id, parent_run_id, kwargs["batch_size"])
         except BudgetExceeded as error:
@@ -203,11 +204,12 @@ class BudgetGate(BaseCallbackHandler):
         except Exception:
             self._on_failure("budget_gate", run_id)
 
-    def report(self, parent_run_id: UUID | None, metadata: Mapping[str, Any], model: str) -> BudgetReport:
-        """Return the budgets in which a call with this metadata would count."""
-        run_id = parent_run_id or UUID(int=0)
-        caller = self._identify(parent_run_id, run_id, metadata, "", model)
-        return BudgetReport(budgets=tuple(self._enforcer.states(caller)))
+    def _caller(
+        self, parent_run_id: UUID | None, run_id: UUID, metadata: Mapping[str, Any] | None, planned: PlannedCall
+    ) -> Caller:
+        return self._identify(
+            parent_run_id, run_id, metadata or _NO_METADATA, planned.served.provider, planned.request_model
+        )
 
     def _is_decided(self, run_id: UUID) -> bool:
         return self._enforcer.has_decided(run_id) or run_id in self._refused

@@ -143,7 +143,7 @@ class SliceLeaser(forks.ForkAware):
         atexit.unregister(self.close)
 
     def begin_stop(self) -> None:
-        """Have the thread end by itself: nobody uses the budgets any more."""
+        """Have the thread end by itself: the budgets are no longer used."""
         self._is_stopping = True
         self._wake.set()
 
@@ -276,7 +276,6 @@ def _apply(account: Account, lease: Lease, slice_amount: int) -> None:
     account.sent = 0
     account.held = lease.held
     account.settled = lease.settled + account.unreported
-    account.reserved_elsewhere = lease.others
     if lease.limit != account.limit:
         account.set_limit(lease.limit)
     account.is_pressed = lease.is_pressed

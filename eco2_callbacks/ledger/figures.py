@@ -61,12 +61,6 @@ class Figures:
             else:
                 setattr(self, name, present + type(present)(amount))
 
-    def add_figures(self, other: Figures) -> None:
-        """Add another group's figures, but not its requests: groups can share those."""
-        self.add({name: getattr(other, name) for name in SUMS})
-        self.cost_buckets.update(other.cost_buckets)
-        self.seconds_buckets.update(other.seconds_buckets)
-
     @property
     def cached_share(self) -> float | None:
         """Share of the input tokens that came from the provider's cache, None without input."""
