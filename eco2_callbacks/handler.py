@@ -12,12 +12,12 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, GenerationChunk, LLMResult
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from eco2_callbacks.arguments import (
@@ -31,6 +31,7 @@ from eco2_callbacks.arguments import (
 )
 from eco2_callbacks.billing import CallBiller
 from eco2_callbacks.budgets import BudgetControl, BudgetGate, Budgets, BudgetSource, Caller, read_budgets
+from eco2_callbacks.callback_payloads import decision_result, has_content, name_of, text_of_part
 from eco2_callbacks.errors import BudgetExceeded, ConfigError
 from eco2_callbacks.installation import install, uninstall
 from eco2_callbacks.langsmith import (
@@ -40,7 +41,7 @@ from eco2_callbacks.langsmith import (
     release_langsmith_key,
     withhold_langsmith_key,
 )
-from eco2_callbacks.ledger import LedgerObserver, LedgerSink, ledger_setting
+from eco2_callbacks.ledger import LedgerSink
 from eco2_callbacks.log_once import is_first
 from eco2_callbacks.measurement import Measurement, TotalsObserver
 from eco2_callbacks.own_runs import Operation, OwnRunHost, SDKCall, ToolRun, check_operation
@@ -65,16 +66,18 @@ from eco2_callbacks.runs import (
     read_keys,
 )
 from eco2_callbacks.sdk_retries import SDKRetryCounter
-from eco2_callbacks.settings import prices_of
+from eco2_callbacks.settings import ledger_of, prices_of
 from eco2_callbacks.sinks import Sink, SinkObserver, check_sinks
 from eco2_callbacks.totals import Totals
+
+if TYPE_CHECKING:
+    from eco2_callbacks.ledger import LedgerObserver
 
 __all__ = ["Budget", "Eco2CallbackHandler"]
 
 _Model = TypeVar("_Model")
 _logger = logging.getLogger(__name__)
 _utc_now = partial(datetime.now, UTC)
-_NO_CONTENT = frozenset({"type", "id", "index"})
 # The error counter of each is initialised at 0.
 _CALLBACKS = (
     *("on_chain_start", "on_chain_end", "on_chain_error"),
@@ -187,13 +190,13 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         self.stream_metrics = StreamMetrics(exporter)
         self._totals = TotalsObserver()
         self._sinks = SinkObserver(sinks, on_failure=exporter.count_error)
-        self._ledger = _open_ledger(ledger_setting() if ledger is None else ledger, registry, exporter)
+        self._ledger = _open_ledger(ledger_of(os.environ) if ledger is None else ledger, registry, exporter)
         self._langsmith = LangSmithObserver(subagents=subagents, features=features, on_failure=exporter.count_error)
         # Not a method of the handler: what waits to be recorded must not keep it.
         self._failed = failed = partial(_count_failure, exporter)
         biller = CallBiller(book, on_failure=failed)
         recorder = Recorder(bill=biller.record, feedback=feedback)
-        # Whoever works on threads of its own, the first of which runs what is recorded later.
+        # Outputs with threads of their own. The first one runs the queue: its records come soon.
         queued: list[LedgerObserver | SinkObserver] = [
             *([] if self._ledger is None else [self._ledger]),
             *([self._sinks] if sinks else []),
@@ -284,12 +287,20 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             self._budgets.restore(calls)
 
     def _enable_budgets(self, settings: Budgets) -> None:
+        labels_at = self._tracker.labels_at
+
+        def identify(
+            parent_run_id: UUID | None, run_id: UUID, metadata: Mapping[str, Any], provider: str, model: str
+        ) -> Caller:
+            labels = partial(labels_at, run_id, parent_run_id, metadata)
+            return Caller(run_id, metadata, labels, provider=provider, model=model)
+
         control = BudgetControl(
             settings,
             prices=self._prices,
             now=self._now,
             exporter=self._exporter,
-            identify=self._caller_of,
+            identify=identify,
             on_event=self._sinks.emit_event,
             on_refused=self._discard_calls,
             on_failure=self._failed,
@@ -297,12 +308,6 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         )
         self._tracker.add_observer(control.observer)
         self._budgets, self._gate = control, control.gate
-
-    def _caller_of(
-        self, parent_run_id: UUID | None, run_id: UUID, metadata: Mapping[str, Any], provider: str, model: str
-    ) -> Caller:
-        labels = partial(self._tracker.labels_at, run_id, parent_run_id, metadata)
-        return Caller(run_id, metadata, labels, provider=provider, model=model)
 
     def _admit(
         self,
@@ -544,7 +549,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         """Close a request, a node's run or a link."""
         try:
             if isinstance(self._open_run(run_id.int), OpenLLMCall):
-                outputs = _decision_result(outputs)
+                outputs = decision_result(outputs)
             self._tracker.end(run_id, SUCCESS, outputs)
         except Exception:
             self._failed("on_chain_end", run_id)
@@ -643,7 +648,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
                 return  # attached twice
             else:
                 call.chunks.append(chunk)
-            if (token and isinstance(token, str)) or _has_content(token, chunk):
+            if (token and isinstance(token, str)) or has_content(token, chunk):
                 stream.add_chunk(self._clock())
         except Exception:
             self._failed("on_llm_new_token", run_id)
@@ -669,10 +674,10 @@ class Eco2CallbackHandler(BaseCallbackHandler):
             if call.chunks:
                 return
             if event.get("event") == "content-block-delta":
-                call.texts.append(_text_of(event["delta"], "text", "args"))
+                call.texts.append(text_of_part(event["delta"], "text", "args"))
                 stream.add_chunk(self._clock())
             elif event.get("event") == "content-block-start":
-                call.texts.append(_text_of(event["content"], "name"))
+                call.texts.append(text_of_part(event["content"], "name"))
         except Exception:
             self._failed("on_stream_event", run_id)
 
@@ -707,7 +712,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
                 run_id,
                 parent_run_id,
                 metadata,
-                _name(serialized, kwargs),
+                name_of(serialized, kwargs),
                 input_text=input_str,
                 is_retriever=False,
             )
@@ -745,7 +750,7 @@ class Eco2CallbackHandler(BaseCallbackHandler):
                 run_id,
                 parent_run_id,
                 metadata,
-                _name(serialized, kwargs),
+                name_of(serialized, kwargs),
                 input_text=query,
                 is_retriever=True,
             )
@@ -827,50 +832,15 @@ def _check_now(now: Callable[[], Any]) -> None:
         raise ConfigError(f"now= returns {moment!r}, wanted a datetime with a time zone; pass datetime.now(UTC).")
 
 
-def _name(serialized: Mapping[str, Any] | None, kwargs: Mapping[str, Any]) -> str:
-    name = kwargs.get("name") or (serialized or {}).get("name")
-    return name if isinstance(name, str) else ""
-
-
 def _open_ledger(
     ledger: str | Path | LedgerSink | None, registry: CollectorRegistry, exporter: PrometheusExporter
 ) -> LedgerObserver | None:
     """Open the ledger, and count on the registry what becomes of its records."""
     if ledger is None:
         return None
+    from eco2_callbacks.ledger import LedgerObserver  # noqa: PLC0415
+
     observer = LedgerObserver(ledger)
     sink = observer.sink
     observer.watch(LedgerMetrics(registry, sink.backend, lag_seconds=sink.lag_seconds, on_failure=exporter.count_error))
     return observer
-
-
-def _decision_result(outputs: Any) -> LLMResult:
-    """Return a decision model's answer as a model result; its usage stands in ``outputs.usage``."""
-    usage = getattr(outputs, "usage", None)
-    message = AIMessage(content="", response_metadata={"model_name": getattr(outputs, "model", None)})
-    message.usage_metadata = None if usage is None else dict(usage)  # type: ignore[assignment]
-    return LLMResult(generations=[[ChatGeneration(message=message)]])
-
-
-def _text_of(part: Mapping[str, Any], *keys: str) -> str:
-    """Return what a part of a v3 stream adds to the answer's text and tool calls."""
-    return "".join(text for key in keys if isinstance(text := part.get(key), str))
-
-
-def _has_content(token: str | list[str | dict[str, Any]], chunk: GenerationChunk | ChatGenerationChunk | None) -> bool:
-    """Return whether a chunk that is no plain text has content: a block's text, a tool call, an image."""
-    message = getattr(chunk, "message", None)
-    if message is None:
-        content: Any = token
-    elif getattr(message, "tool_call_chunks", None):
-        return True
-    else:
-        content = message.content
-    return bool(content) if isinstance(content, str) else any(map(_is_filled, content))
-
-
-def _is_filled(block: str | dict[str, Any]) -> bool:
-    """Return whether a block has content: OpenAI's Responses open and close blocks with empty ones."""
-    if isinstance(block, str):
-        return bool(block)
-    return any(value and key not in _NO_CONTENT for key, value in block.items())

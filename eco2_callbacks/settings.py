@@ -25,7 +25,7 @@ from eco2_callbacks.langsmith import (
     traces_url,
 )
 
-__all__ = ["Settings", "prices_of"]
+__all__ = ["Settings", "ledger_of", "prices_of"]
 
 _logger = logging.getLogger(__name__)
 
@@ -101,6 +101,11 @@ class Settings:
         for warning in check_environment(environ):
             _logger.warning("%s", warning)
         return settings
+
+
+def ledger_of(environ: Mapping[str, str]) -> str | None:
+    """Return the ledger's URL or path, ``ECO2_LEDGER``; None where it is unset or blank."""
+    return environ.get("ECO2_LEDGER", "").strip() or None
 
 
 def prices_of(environ: Mapping[str, str]) -> Path | None:

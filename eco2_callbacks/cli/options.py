@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from eco2_callbacks.errors import ConfigError
 from eco2_callbacks.ledger import Backend, backend_of
-from eco2_callbacks.ledger import Progress as Told
+from eco2_callbacks.ledger import Progress as OnProgress
+from eco2_callbacks.settings import ledger_of
 
 __all__ = ["AsJson", "LedgerUrl", "hour_progress", "open_ledger"]
 
@@ -32,15 +33,15 @@ def open_ledger(url: str) -> Backend:
     Raises:
         ConfigError: If none was named, or the URL is none.
     """
-    named = url.strip() or os.environ.get("ECO2_LEDGER", "").strip()
+    named = url.strip() or ledger_of(os.environ)
     if not named:
         raise ConfigError("No ledger is named; pass --ledger URL or set ECO2_LEDGER, for example --ledger eco2.db.")
     return backend_of(named)
 
 
 @contextmanager
-def hour_progress(text: str) -> Iterator[Told]:
-    """Yield what is told how many hours are done; a bar on the terminal shows it."""
+def hour_progress(text: str) -> Iterator[OnProgress]:
+    """Yield a function that takes the number of finished hours; a bar on the terminal shows it."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

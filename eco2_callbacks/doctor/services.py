@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 from eco2_callbacks.doctor.findings import Finding, Level, shown_url
 from eco2_callbacks.doctor.http import Reply, UnreachableError, request
 from eco2_callbacks.langsmith import api_key_of, endpoint_of, is_tracing, otel_of, otlp_endpoint_of
+from eco2_callbacks.settings import ledger_of
 
 __all__ = ["Services"]
 
@@ -36,7 +37,7 @@ class Services:
     def __init__(self, environ: Mapping[str, str], *, prometheus: str = "", ledger: str = "") -> None:
         self._environ = environ
         self._prometheus = (prometheus or environ.get("ECO2_PROMETHEUS_URL", "")).strip().rstrip("/")
-        self._ledger = (ledger or environ.get("ECO2_LEDGER", "")).strip()
+        self._ledger = ledger.strip() or ledger_of(environ) or ""
         self._clock_offsets: dict[str, float] = {}
 
     def langsmith(self) -> Iterator[Finding]:

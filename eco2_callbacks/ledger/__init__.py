@@ -1,6 +1,6 @@
 """The ledger: every record as a durable row, and the reports on them.
 
-What reads a ledger needs SQLAlchemy and is imported when it is used: an application without a ledger loads none of it.
+Each name is imported with its first use: an application without a ledger loads no backend and no SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -8,13 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from eco2_callbacks.ledger.backends import Backend, backend_of
-from eco2_callbacks.ledger.observer import LedgerObserver, ledger_setting
-from eco2_callbacks.ledger.periods import Period, parse_duration
-from eco2_callbacks.ledger.sink import LedgerSink
-from eco2_callbacks.ledger.watchers import LedgerWatcher
-
 if TYPE_CHECKING:
+    from eco2_callbacks.ledger.backends import Backend, backend_of
     from eco2_callbacks.ledger.figures import Figures, percentile
     from eco2_callbacks.ledger.maintenance import (
         Rating,
@@ -26,9 +21,13 @@ if TYPE_CHECKING:
         read_status,
     )
     from eco2_callbacks.ledger.migrations import Schema
+    from eco2_callbacks.ledger.observer import LedgerObserver
+    from eco2_callbacks.ledger.periods import Period, parse_duration
     from eco2_callbacks.ledger.report import DIMENSIONS, Group, Mover, Report, make_report
     from eco2_callbacks.ledger.rollups import Progress, Rollups
+    from eco2_callbacks.ledger.sink import LedgerSink
     from eco2_callbacks.ledger.trace import Span, Trace, read_traces
+    from eco2_callbacks.ledger.watchers import LedgerWatcher
 
 __all__ = [
     "DIMENSIONS",
@@ -51,7 +50,6 @@ __all__ = [
     "append_ratings",
     "backend_of",
     "forget_user",
-    "ledger_setting",
     "make_report",
     "models_of",
     "parse_duration",
@@ -62,12 +60,17 @@ __all__ = [
 ]
 
 _LAZY = {
+    "backends": ("Backend", "backend_of"),
     "figures": ("Figures", "percentile"),
     "maintenance": ("Rating", "Status", "append_ratings", "forget_user", "models_of", "prune", "read_status"),
     "migrations": ("Schema",),
+    "observer": ("LedgerObserver",),
+    "periods": ("Period", "parse_duration"),
     "report": ("DIMENSIONS", "Group", "Mover", "Report", "make_report"),
     "rollups": ("Progress", "Rollups"),
+    "sink": ("LedgerSink",),
     "trace": ("Span", "Trace", "read_traces"),
+    "watchers": ("LedgerWatcher",),
 }
 _MODULES = {name: f"{__name__}.{module}" for module, names in _LAZY.items() for name in names}
 

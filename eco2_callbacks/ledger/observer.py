@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from eco2_callbacks.ledger.sink import LedgerSink
@@ -11,12 +10,7 @@ from eco2_callbacks.ledger.watchers import LedgerWatcher
 from eco2_callbacks.records import Record
 from eco2_callbacks.runs import OpenRun, RunObserver
 
-__all__ = ["LedgerObserver", "ledger_setting"]
-
-
-def ledger_setting(environ: Mapping[str, str] | None = None) -> str | None:
-    """Return ``ECO2_LEDGER``, None where it is unset or blank."""
-    return (os.environ if environ is None else environ).get("ECO2_LEDGER", "").strip() or None
+__all__ = ["LedgerObserver"]
 
 
 class LedgerObserver(RunObserver):

@@ -10,17 +10,17 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from eco2_callbacks import forks
 from eco2_callbacks.errors import ConfigError
-from eco2_callbacks.ledger.backends import Backend, backend_of
-from eco2_callbacks.ledger.ledger_file import LedgerFile
-from eco2_callbacks.ledger.spool import default_spool_folder
-from eco2_callbacks.ledger.spooled_ledger import SpooledLedger
 from eco2_callbacks.ledger.watchers import LedgerWatcher, Watchers
-from eco2_callbacks.ledger.writer import RecordWriter
 from eco2_callbacks.records import Record, validate_record
+
+if TYPE_CHECKING:
+    from eco2_callbacks.ledger.backends import Backend
+    from eco2_callbacks.ledger.ledger_file import LedgerFile
+    from eco2_callbacks.ledger.spooled_ledger import SpooledLedger
 
 __all__ = ["LedgerSink"]
 
@@ -64,6 +64,10 @@ class LedgerSink:
         for name, number in (("max_spool_bytes", max_spool_bytes), ("max_waiting", max_waiting)):
             if not isinstance(number, int) or number < 1:
                 raise ConfigError(f"{name}= is {number!r}, wanted a number above 0.")
+        # Here, so that the class alone, a type in signatures, loads no backend.
+        from eco2_callbacks.ledger.backends import backend_of  # noqa: PLC0415
+        from eco2_callbacks.ledger.writer import RecordWriter  # noqa: PLC0415
+
         self._backend: Backend = backend_of(url)
         self._watchers = Watchers(self._backend.name)
         self._store = _open_store(self._backend, self._watchers, spool, max_spool_bytes, needs_backend)
@@ -185,6 +189,10 @@ def _open_store(
     backend: Backend, watchers: Watchers, folder: str | Path | None, max_spool_bytes: int, needs_backend: bool
 ) -> LedgerFile | SpooledLedger:
     """Return what makes batches durable: the ledger's file, or a spool with its shipper."""
+    from eco2_callbacks.ledger.ledger_file import LedgerFile  # noqa: PLC0415
+    from eco2_callbacks.ledger.spool import default_spool_folder  # noqa: PLC0415
+    from eco2_callbacks.ledger.spooled_ledger import SpooledLedger  # noqa: PLC0415
+
     if backend.local_path is not None:
         return LedgerFile(backend, watchers)
     return SpooledLedger(

@@ -1,4 +1,4 @@
-"""RunStart: what a sink that follows running work is told when a run starts."""
+"""RunStart: what a sink that follows running work gets when a run starts."""
 
 from __future__ import annotations
 

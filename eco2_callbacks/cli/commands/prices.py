@@ -17,8 +17,9 @@ from rich.text import Text
 from eco2_callbacks.cli.options import AsJson, LedgerUrl, open_ledger
 from eco2_callbacks.cli.reporters import print_json
 from eco2_callbacks.errors import ConfigError, UnknownModelError
-from eco2_callbacks.ledger import ledger_setting, models_of
+from eco2_callbacks.ledger import models_of
 from eco2_callbacks.pricing import Listing, PriceBook, UnusedRate, list_prices, public_models, sellers_of, unused_rates
+from eco2_callbacks.settings import ledger_of
 
 __all__ = ["prices"]
 
@@ -38,7 +39,7 @@ def prices(
     named = rates or (Path(path) if (path := os.environ.get("ECO2_PRICES", "").strip()) else None)
     book = PriceBook() if named is None else PriceBook.from_toml(named)
     used: Iterable[tuple[str, str]] = ()
-    if ledger or ledger_setting():
+    if ledger or ledger_of(os.environ):
         backend = open_ledger(ledger)
         try:
             used = models_of(backend)

@@ -51,7 +51,7 @@ def read_response(answer: object) -> LLMResult:
 
 
 def read_agents_result(result: object) -> LLMResult | None:
-    """Read a result of the Agents SDK: all model responses of the run, of which each has a usage of its own."""
+    """Read a result of the Agents SDK: all model responses of the run, each with its own usage."""
     results = []
     for response in list_of(result, "raw_responses"):
         usage = plain(field_of(response, "usage"))
