@@ -109,7 +109,7 @@ class Job(BaseModel):
 
     @property
     def thread_id(self) -> str:
-        """The conversation's id among all tenants and users: nobody continues the conversation of another."""
+        """The conversation's id among all tenants and users: no user continues the conversation of another."""
         return "/".join((self.tenant_id or "", self.user_id or "", self.session_id or self.job_id))
 
 

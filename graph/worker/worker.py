@@ -212,7 +212,7 @@ class Worker:
             )
 
     async def _refuse(self, job: NewJob) -> Verdict:
-        """Hand a job back. Without a durable queue nobody runs it again, so its reader is told."""
+        """Hand a job back. Without a durable queue no worker runs it again, so its reader gets an error."""
         if not self._queue.is_durable:
             data = {"type": "stopped", "title": "The server stops", "usd": "0"}
             await self._store.finish(job, "error", StreamEvent(START, "error", data))

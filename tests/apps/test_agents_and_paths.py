@@ -26,7 +26,7 @@ from tests.support.measured_app import App, Measured, measure
 from tests.support.scripted_openai import Reply, Request, Script
 
 QUESTION = {"messages": [("user", "go")]}
-# The stand-in's subagents: each has a model of its own, so that its dollars can be told from the others'.
+# The stand-in's subagents: each has a model of its own, so that its dollars differ from the others'.
 SUBAGENTS = {"researcher": "gpt-4.1", "writer": "gpt-4.1-nano", "critic": "gpt-4o-mini"}
 
 

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 from eco2_callbacks import BudgetExceeded, BudgetRule, Budgets, BudgetStoreError, ConfigError, Eco2CallbackHandler
 from eco2_callbacks.budgets import grant_raise, read_states
 from tests.support.fake_model import COST, FakeModel
+from tests.support.programs import free_port
 from tests.support.record_sink import Records
-from tests.support.redis_process import free_port
 
 RULES = (
     BudgetRule(name="all", limit_usd=Decimal(1)),
@@ -28,7 +28,7 @@ def spend(handler: Eco2CallbackHandler, *users: str) -> None:
 
 
 def test_the_state_of_a_store_shows_every_scope(store_url: str) -> None:
-    """What is spent, per rule and scope, the highest spender first; a rule that nobody used shows 0."""
+    """What is spent, per rule and scope, the highest spender first; an unused rule shows 0."""
     budgets = Budgets(rules=RULES, store=store_url, wait_seconds=20)
     assert [(state.budget, state.spent_usd) for state in read_states(budgets)] == [("all", 0)]
     with Eco2CallbackHandler(registry=CollectorRegistry(), budgets=budgets) as handler:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from eco2_callbacks.budgets.stores import BudgetStore, LeaseRequest, Raise, StoreError, open_store
 from eco2_callbacks.budgets.stores.protocol import leased_amount
 from eco2_callbacks.errors import ConfigError
-from tests.support.redis_process import free_port
+from tests.support.programs import free_port
 
 LIMIT = 1_000
 

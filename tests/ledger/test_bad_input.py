@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from eco2_callbacks import ConfigError, LedgerError, LedgerSink
 from eco2_callbacks.ledger import Period, Schema, backend_of, make_report
-from tests.support.database_servers import free_port
 from tests.support.ledger_records import call
+from tests.support.programs import free_port
 
 
 @pytest.mark.parametrize(

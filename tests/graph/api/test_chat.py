@@ -106,7 +106,7 @@ async def test_a_reader_resumes_after_its_last_event(tmp_path: Path) -> None:
 
 
 async def test_cancelling_ends_the_answer_and_keeps_its_cost(tmp_path: Path) -> None:
-    """The reader is told, the answer says so, and a second time changes nothing."""
+    """The reader gets an event, the answer shows it, and a second time changes nothing."""
     async with api_server(tmp_path, router=hang) as server:
         job_id = await server.ask()
         await server.events(job_id, limit=4)
@@ -238,7 +238,7 @@ async def test_feedback_reaches_langsmith(tmp_path: Path) -> None:
 
 
 async def test_feedback_that_nobody_takes_says_so(tmp_path: Path) -> None:
-    """Without LangSmith nobody has it; a LangSmith that does not answer is logged, and no error of the user's."""
+    """Feedback without LangSmith reaches no output; a LangSmith that does not answer is logged and no user error."""
     unreachable = FeedbackSender(Client(api_url="http://127.0.0.1:1", api_key="k", auto_batch_tracing=False))
     for sender in (FeedbackSender(None), unreachable):
         async with api_server(tmp_path, feedback=sender) as server:
@@ -296,7 +296,7 @@ async def test_the_description_is_complete(tmp_path: Path) -> None:
 
 
 async def test_while_draining_no_question_is_taken(tmp_path: Path) -> None:
-    """The client is told to ask again; running answers can still be read."""
+    """The client gets 503 with a time to retry; running answers can still be read."""
     async with api_server(tmp_path) as server:
         job_id = await server.ask()
         server.context.draining.set()

@@ -290,7 +290,7 @@ async def test_jobs_wait_for_a_free_worker(rabbit: RabbitProcess, store: RedisJo
 
 
 async def test_a_full_queue_refuses_jobs(rabbit: RabbitProcess, store: RedisJobStore) -> None:
-    """The producer is told, so that the API can answer 503; nothing is dropped in silence."""
+    """The producer gets an error, so that the API can answer 503; nothing is dropped in silence."""
     queue = queue_of(rabbit)
     await queue.startup()
     try:
