@@ -69,6 +69,7 @@ from eco2_callbacks.sdk_retries import SDKRetryCounter
 from eco2_callbacks.settings import ledger_of, prices_of
 from eco2_callbacks.sinks import Sink, SinkObserver, check_sinks
 from eco2_callbacks.totals import Totals
+from eco2_callbacks.usage import ServedModel
 
 if TYPE_CHECKING:
     from eco2_callbacks.ledger import LedgerObserver
@@ -290,10 +291,14 @@ class Eco2CallbackHandler(BaseCallbackHandler):
         labels_at = self._tracker.labels_at
 
         def identify(
-            parent_run_id: UUID | None, run_id: UUID, metadata: Mapping[str, Any], provider: str, model: str
+            parent_run_id: UUID | None,
+            run_id: UUID,
+            metadata: Mapping[str, Any],
+            served: ServedModel | None,
+            model: str,
         ) -> Caller:
-            labels = partial(labels_at, run_id, parent_run_id, metadata)
-            return Caller(run_id, metadata, labels, provider=provider, model=model)
+            labels = partial(labels_at, run_id, parent_run_id, metadata, served, model)
+            return Caller(run_id, metadata, labels, provider="" if served is None else served.provider, model=model)
 
         control = BudgetControl(
             settings,

@@ -227,12 +227,6 @@ class AccountTable:
             del self._current[key]
         self._past = [account for account in self._past if not account.is_idle()]
 
-    def clear(self) -> None:
-        """Forget every account."""
-        self._current.clear()
-        self._runs.clear()
-        self._past.clear()
-
     def _find_run(self, rule: BudgetRule, run_id: str, now: datetime) -> Account:
         # A request inside a request can have a limit of its own.
         key = rule.name, run_id, rule.limit_nano

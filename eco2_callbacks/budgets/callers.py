@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -62,6 +62,10 @@ class Caller:
         if key == "provider":
             return self._provider
         return self._known()[1].get(key) or self._metadata.get(key)
+
+    def values(self, keys: Sequence[str]) -> tuple[Any, ...]:
+        """Return the values of several keys."""
+        return tuple(map(self.value, keys))
 
     def _known(self) -> Labels:
         if self._labels is None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
 from uuid import UUID
 
-from eco2_callbacks.budgets.callers import Caller, caller_of_record
+from eco2_callbacks.budgets.callers import caller_of_record
 from eco2_callbacks.budgets.enforcer import BudgetEnforcer
 from eco2_callbacks.budgets.events import BudgetEvent
-from eco2_callbacks.budgets.gate import BudgetGate, SharedBudgetGate
+from eco2_callbacks.budgets.gate import BudgetGate, Identify, SharedBudgetGate
 from eco2_callbacks.budgets.observer import BudgetObserver
 from eco2_callbacks.budgets.rules import BudgetRule
 from eco2_callbacks.budgets.settings import Budgets
@@ -63,7 +62,7 @@ class BudgetControl:
         prices: PriceBook,
         now: Callable[[], datetime],
         exporter: PrometheusExporter,
-        identify: Callable[[UUID | None, UUID, Mapping[str, Any], str, str], Caller],
+        identify: Identify,
         on_event: Callable[[BudgetEvent], None],
         on_refused: Callable[[Sequence[UUID], str], None],
         on_failure: Callable[[str, UUID | None], None],

@@ -80,7 +80,7 @@ class BudgetEnforcer(forks.ForkAware):
         self._announcer = BudgetAnnouncer(self._lock, now=now, on_event=on_event)
         self._finder = AccountFinder(budgets.rules, is_shared=store is not None, announcer=self._announcer, now=now)
         self._table = self._finder.table
-        self._reservations: dict[UUID, _Reservation] = {}
+        self._reservations: dict[int, _Reservation] = {}
         self._refused_runs: dict[tuple[str, UUID], None] = {}
         self._leaser: SliceLeaser | None = None
         if store is not None:
@@ -104,11 +104,11 @@ class BudgetEnforcer(forks.ForkAware):
 
     def has_decided(self, run_id: UUID) -> bool:
         """Return whether a call was let pass already."""
-        return run_id in self._reservations
+        return run_id.int in self._reservations
 
     def needs_settling(self, run_id: UUID) -> bool:
         """Return whether a call counts in a shared budget, or in one that has reached half of its first level."""
-        reservation = self._reservations.get(run_id)
+        reservation = self._reservations.get(run_id.int)
         if reservation is not None:
             for account in reservation.accounts:
                 if account.is_shared or 2 * (account.settled + account.reserved) >= account.lowest:
@@ -222,9 +222,10 @@ class BudgetEnforcer(forks.ForkAware):
             for account in accounts:
                 if (account.key, caller.trace_id) in self._refused_runs:
                     self._refuse(account, caller, amount, "after_refusal")
-        for account in accounts:
-            account.touched = now
-            account.latest = amount
+        if self._leaser is not None:
+            for account in accounts:
+                account.touched = now
+                account.latest = amount
         blocked = first_blocked(accounts, amount)
         if blocked is not None:
             self._release_expired()
@@ -252,7 +253,7 @@ class BudgetEnforcer(forks.ForkAware):
     def _take(self, run_id: UUID, accounts: Sequence[Account], amount: int, now: float) -> None:
         for account in accounts:
             account.reserved += amount
-        self._reservations[run_id] = _Reservation(accounts, amount, now + _RESERVATION_SECONDS)
+        self._reservations[run_id.int] = _Reservation(accounts, amount, now + _RESERVATION_SECONDS)
 
     def _refuse(self, account: Account, caller: Caller, amount: int | None, reason: RefusalReason = "limit") -> None:
         with self._lock:
@@ -282,7 +283,7 @@ class BudgetEnforcer(forks.ForkAware):
         A call that no gate has seen counts in the budgets of its caller.
         """
         with self._lock:
-            reservation = self._reservations.pop(run_id, None)
+            reservation = self._reservations.pop(run_id.int, None)
             if reservation is None:
                 accounts: Sequence[Account] = self._accounts_of(caller())
             else:
@@ -301,11 +302,7 @@ class BudgetEnforcer(forks.ForkAware):
 
     def release(self, run_id: UUID) -> None:
         """Release the reservation of a call that was not sent."""
-        with self._lock:
-            reservation = self._reservations.pop(run_id, None)
-            if reservation is not None:
-                for account in reservation.accounts:
-                    account.reserved -= reservation.amount
+        self._release(run_id.int)
 
     def _release_expired(self) -> None:
         """Release what calls reserved whose end was lost."""
@@ -316,7 +313,14 @@ class BudgetEnforcer(forks.ForkAware):
                 break  # in order
             expired.append(run_id)
         for run_id in expired:
-            self.release(run_id)
+            self._release(run_id)
+
+    def _release(self, run_id: int) -> None:
+        with self._lock:
+            reservation = self._reservations.pop(run_id, None)
+            if reservation is not None:
+                for account in reservation.accounts:
+                    account.reserved -= reservation.amount
 
     def _accounts_of(self, caller: Caller) -> list[Account]:
         with self._lock:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from eco2_callbacks.budgets.accounts import Account, AccountTable
 from eco2_callbacks.budgets.announcer import BudgetAnnouncer
@@ -17,6 +17,17 @@ from eco2_callbacks.budgets.slices import SliceLeaser
 __all__ = ["AccountFinder"]
 
 _MAX_RUN_RULES = 1000
+_MAX_KNOWN = 1024
+_TEXTS = frozenset({str, type(None)})
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+class _Found(NamedTuple):
+    """The accounts of calls with the same values, until one of their periods ends, and their budgets of one run."""
+
+    accounts: list[Account]
+    run_rules: list[BudgetRule]
+    until: datetime
 
 
 class AccountFinder:
@@ -38,6 +49,11 @@ class AccountFinder:
     ) -> None:
         self.leaser: SliceLeaser | None = None
         self._rules = _RuleIndex(rules)
+        # What the rules read of a call.
+        self._keys = tuple(
+            dict.fromkeys(key for rule in rules for key in (*(key for key, _, _ in rule.patterns), *rule.per))
+        )
+        self._known: dict[tuple[str | None, ...], _Found] = {}
         self._now = now
         self._run_rules: dict[Decimal, BudgetRule] = {}
         # Rule, scope and period -> nanodollars by bucket.
@@ -59,17 +75,38 @@ class AccountFinder:
 
     def accounts_of(self, caller: Caller) -> list[Account]:
         """Return the accounts in which a caller's calls count, in their current period."""
-        now, value_of = self._now(), caller.value
-        accounts = []
-        for rule in self._rules.matching(value_of):
-            scope = rule.scope_of(value_of)
-            if scope is not None:
-                if rule.span.kind == "run":
-                    scope = str(caller.trace_id)
-                accounts.append(self.table.find(rule, scope, now))
+        now, values = self._now(), caller.values(self._keys)
+        known = None
+        # Of another type the hash would be the application's code.
+        if is_text := _TEXTS.issuperset(map(type, values)):
+            known = self._known.get(values)
+        if known is None or now >= known.until:
+            known = self._find(caller, now)
+            if is_text:
+                if len(self._known) >= _MAX_KNOWN:
+                    self._known.clear()
+                self._known[values] = known
+        run_rules = known.run_rules
         if caller.max_usd is not None:
-            accounts.append(self.table.find(self._run_rule(caller.max_usd), str(caller.trace_id), now))
-        return accounts
+            run_rules = [*run_rules, self._run_rule(caller.max_usd)]
+        if not run_rules:
+            return known.accounts
+        return [*known.accounts, *(self.table.find(rule, str(caller.trace_id), now) for rule in run_rules)]
+
+    def _find(self, caller: Caller, now: datetime) -> _Found:
+        found = _Found([], [], _NEVER)
+        until = found.until
+        for rule in self._rules.matching(caller.value):
+            scope = rule.scope_of(caller.value)
+            if scope is None:
+                continue
+            if rule.span.kind == "run":
+                found.run_rules.append(rule)
+            else:
+                account = self.table.find(rule, scope, now)
+                found.accounts.append(account)
+                until = min(until, account.period.end or until)
+        return found._replace(until=until)
 
     def _run_rule(self, max_usd: Decimal) -> BudgetRule:
         rule = self._run_rules.get(max_usd)

@@ -10,10 +10,10 @@ import asyncio
 import logging
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Self
+from types import TracebackType
+from typing import Any, Self, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -26,14 +26,16 @@ from eco2_callbacks.budgets.enforcer import BudgetEnforcer
 from eco2_callbacks.budgets.events import BudgetState, Level
 from eco2_callbacks.budgets.worst_case import PlannedCall
 from eco2_callbacks.errors import BudgetExceeded
-from eco2_callbacks.usage import request_model, served_model
+from eco2_callbacks.usage import ServedModel, request_model, served_model
 
-__all__ = ["BudgetGate", "BudgetReport", "budget_state"]
+__all__ = ["BudgetGate", "BudgetReport", "Identify", "budget_state"]
 
 _logger = logging.getLogger(__name__)
 _NO_METADATA: Mapping[str, Any] = {}
 _MAX_REMEMBERED = 1000
 _LEVELS: Sequence[Level] = ("ok", "warn", "exceeded")
+# Parent's run id, run id, metadata, who serves the model, requested model.
+Identify: TypeAlias = Callable[[UUID | None, UUID, Mapping[str, Any], ServedModel | None, str], Caller]
 
 
 class BudgetReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,8 +65,8 @@ class BudgetGate(BaseCallbackHandler):
 
     Args:
         enforcer: Decides.
-        identify: Returns who makes a call: from its parent's run id, its own run id, its metadata, and the requested
-            provider and model.
+        identify: Returns who makes a call: from its parent's run id, its own run id, its metadata, who serves it as
+            far as known, and the requested model.
         on_refused: Called with the run ids of calls that were announced and are not sent, and why: the refused call,
             and the earlier prompts of its batch.
         on_failure: Called, while the exception is handled, if the gate cannot decide: the call then passes.
@@ -78,7 +80,7 @@ class BudgetGate(BaseCallbackHandler):
         self,
         enforcer: BudgetEnforcer,
         *,
-        identify: Callable[[UUID | None, UUID, Mapping[str, Any], str, str], Caller],
+        identify: Identify,
         on_refused: Callable[[Sequence[UUID], str], None],
         on_failure: Callable[[str, UUID | None], None],
     ) -> None:
@@ -89,7 +91,7 @@ class BudgetGate(BaseCallbackHandler):
         self._on_failure = on_failure
         # Prompts of one generate() that have started: none of them is sent if a later one is refused.
         self._batches: dict[tuple[int, UUID | None], list[UUID]] = {}
-        self._refused: dict[UUID, None] = {}
+        self._refused: dict[int, None] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Return the gate itself: a copied config or model goes on asking it."""
@@ -137,7 +139,7 @@ class BudgetGate(BaseCallbackHandler):
             self.check(serialized, kwargs, run_id, parent_run_id, metadata, prompts=[str(inputs)])
         elif parent_run_id is None:
             try:
-                self._enforcer.prepare(self._identify(None, run_id, metadata or _NO_METADATA, "", ""))
+                self._enforcer.prepare(self._identify(None, run_id, metadata or _NO_METADATA, None, ""))
             except Exception:
                 self._on_failure("budget_gate", run_id)
 
@@ -159,9 +161,11 @@ class BudgetGate(BaseCallbackHandler):
         """
         if self._is_decided(run_id):
             return
-        with self._decision(kwargs, run_id, parent_run_id):
-            planned = _planned_call(serialized, kwargs, metadata or _NO_METADATA, messages, prompts)
-            self._enforcer.admit(run_id, self._caller(parent_run_id, run_id, metadata, planned), planned)
+        metadata = metadata or _NO_METADATA
+        with _Decision(self, kwargs, run_id, parent_run_id):
+            planned = _planned_call(serialized, kwargs, metadata, messages, prompts)
+            caller = self._identify(parent_run_id, run_id, metadata, planned.served, planned.request_model)
+            self._enforcer.admit(run_id, caller, planned)
 
     async def check_off_loop(
         self,
@@ -181,38 +185,34 @@ class BudgetGate(BaseCallbackHandler):
         """
         if self._is_decided(run_id):
             return
-        with self._decision(kwargs, run_id, parent_run_id):
-            planned = _planned_call(serialized, kwargs, metadata or _NO_METADATA, messages, prompts)
-            await self._enforcer.admit_off_loop(run_id, self._caller(parent_run_id, run_id, metadata, planned), planned)
+        metadata = metadata or _NO_METADATA
+        with _Decision(self, kwargs, run_id, parent_run_id):
+            planned = _planned_call(serialized, kwargs, metadata, messages, prompts)
+            caller = self._identify(parent_run_id, run_id, metadata, planned.served, planned.request_model)
+            await self._enforcer.admit_off_loop(run_id, caller, planned)
 
     def report(self, parent_run_id: UUID | None, metadata: Mapping[str, Any], model: str) -> BudgetReport:
         """Return the budgets in which a call with this metadata would count."""
         run_id = parent_run_id or UUID(int=0)
-        caller = self._identify(parent_run_id, run_id, metadata, "", model)
+        caller = self._identify(parent_run_id, run_id, metadata, None, model)
         return BudgetReport(budgets=tuple(self._enforcer.states(caller)))
 
-    @contextmanager
-    def _decision(self, kwargs: Mapping[str, Any], run_id: UUID, parent_run_id: UUID | None) -> Iterator[None]:
-        """Remember what the block decides; a fault of its own does not stop the application."""
-        try:
-            yield
-            if kwargs.get("batch_size", 1) != 1:
-                self._admitted(run_id, parent_run_id, kwargs["batch_size"])
-        except BudgetExceeded as error:
-            self._reject(run_id, parent_run_id, error)
-            raise
-        except Exception:
-            self._on_failure("budget_gate", run_id)
-
-    def _caller(
-        self, parent_run_id: UUID | None, run_id: UUID, metadata: Mapping[str, Any] | None, planned: PlannedCall
-    ) -> Caller:
-        return self._identify(
-            parent_run_id, run_id, metadata or _NO_METADATA, planned.served.provider, planned.request_model
-        )
-
     def _is_decided(self, run_id: UUID) -> bool:
-        return self._enforcer.has_decided(run_id) or run_id in self._refused
+        return self._enforcer.has_decided(run_id) or run_id.int in self._refused
+
+    def decided(self, error: BaseException | None, kwargs: Mapping[str, Any], run_id: UUID, above: UUID | None) -> bool:
+        """Remember a decision; return whether its error is the gate's own fault, which stops no application."""
+        if error is None:
+            if (batch_size := kwargs.get("batch_size", 1)) != 1:
+                self._admitted(run_id, above, batch_size)
+            return False
+        if isinstance(error, BudgetExceeded):
+            self._reject(run_id, above, error)
+            return False
+        if isinstance(error, Exception):
+            self._on_failure("budget_gate", run_id)
+            return True
+        return False
 
     def _admitted(self, run_id: UUID, parent_run_id: UUID | None, batch_size: int) -> None:
         key = threading.get_ident(), parent_run_id
@@ -222,7 +222,7 @@ class BudgetGate(BaseCallbackHandler):
             self._batches.pop(key, None)
 
     def _reject(self, run_id: UUID, parent_run_id: UUID | None, error: BudgetExceeded) -> None:
-        self._refused[run_id] = None
+        self._refused[run_id.int] = None
         if len(self._refused) > _MAX_REMEMBERED:
             self._refused.pop(next(iter(self._refused)), None)
         earlier = self._batches.pop((threading.get_ident(), parent_run_id), [])
@@ -233,6 +233,26 @@ class BudgetGate(BaseCallbackHandler):
             self._on_refused([*earlier, run_id], repr(error))
         except Exception:
             self._on_failure("budget_gate", run_id)
+
+
+class _Decision:
+    """The block in which a gate decides on a call."""
+
+    # A class: a generator as context manager would cost as much as the decision.
+    __slots__ = ("_above", "_gate", "_kwargs", "_run_id")
+
+    def __init__(self, gate: BudgetGate, kwargs: Mapping[str, Any], run_id: UUID, parent_run_id: UUID | None) -> None:
+        self._gate = gate
+        self._kwargs = kwargs
+        self._run_id = run_id
+        self._above = parent_run_id
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        return self._gate.decided(error, self._kwargs, self._run_id, self._above)
 
 
 class SharedBudgetGate(BudgetGate):

@@ -34,7 +34,7 @@ _MESSAGE_TOKENS = 16
 # Beyond it a model's prices can rise, so the price is asked for each call.
 _PLAIN_PROMPT = 100_000
 _PROBE_TOKENS = 10_000
-_MAX_RATES = 1024
+_MAX_KNOWN = 1024
 # Parameters that can change the price of a token.
 _PRICE_KEYS = frozenset(
     {"extra_body", "inference_geo", "model_kwargs", "service_tier", "speed", "tools", "web_search_options"}
@@ -66,6 +66,14 @@ class _Rates(NamedTuple):
     output: int
 
 
+class _Known(NamedTuple):
+    """What is known of a model object: its arguments, its rates, and the output that its arguments allow."""
+
+    model_kwargs: Mapping[str, Any]
+    rates: _Rates | None
+    output_tokens: int
+
+
 class WorstCase:
     """Works out the most that a call can cost: its input as counted, and ``max_tokens`` of output, at the rate.
 
@@ -79,7 +87,7 @@ class WorstCase:
         self._prices = prices
         self._assumed_output_tokens = assumed_output_tokens
         self._now = now
-        self._rates: dict[tuple[int, str, str], tuple[Mapping[str, Any], _Rates | None]] = {}
+        self._known: dict[tuple[int, str, str], _Known] = {}
         self._day_end: datetime | None = None
 
     def nano(self, call: PlannedCall) -> int | None:
@@ -88,10 +96,12 @@ class WorstCase:
         A model that runs on the user's own machine and has no custom rate costs nothing.
         """
         at = self._now()
-        rates = self._rates_of(call, at)
+        _, rates, output_tokens = self._look_up(call, at)
         if rates is None:
             return 0 if call.served.is_self_hosted else None
-        input_tokens, output_tokens = _input_tokens(call), self._output_tokens(call)
+        if not _OUTPUT_KEYS.isdisjoint(call.params) or "model_kwargs" in call.params:
+            output_tokens = self._output_tokens(call.params, call.served.model_kwargs)
+        input_tokens = _input_tokens(call)
         if input_tokens > _PLAIN_PROMPT:
             usage = TokenUsage(input_tokens=input_tokens, output_tokens=output_tokens)
             exchange = _exchange(call)
@@ -100,25 +110,26 @@ class WorstCase:
                 return exact
         return (input_tokens * rates.input + output_tokens * rates.output) // 1000 + 1
 
-    def _rates_of(self, call: PlannedCall, at: datetime) -> _Rates | None:
+    def _look_up(self, call: PlannedCall, at: datetime) -> _Known:
         if self._day_end is None or at >= self._day_end:
             # Rates hold for a day of UTC.
             day = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
             self._day_end = day + timedelta(days=1)
-            self._rates.clear()
-        served = call.served
+            self._known.clear()
+        served, model_kwargs = call.served, call.served.model_kwargs
         is_plain = _PRICE_KEYS.isdisjoint(call.params)
         # The arguments of a model object can change its price as well.
-        key = (id(served.model_kwargs), served.provider, call.request_model)
-        if is_plain and (known := self._rates.get(key)) is not None and known[0] is served.model_kwargs:
-            return known[1]
+        key = (id(model_kwargs), served.provider, call.request_model)
+        if is_plain and (known := self._known.get(key)) is not None and known.model_kwargs is model_kwargs:
+            return known
         exchange = _exchange(call)
         rates = self._find_rates(call, exchange, _context(call, exchange), at)
+        found = _Known(model_kwargs, rates, self._output_tokens({}, model_kwargs))
         if is_plain:
-            if len(self._rates) >= _MAX_RATES:
-                self._rates.clear()
-            self._rates[key] = served.model_kwargs, rates
-        return rates
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            self._known[key] = found
+        return found
 
     def _find_rates(self, call: PlannedCall, exchange: Exchange, context: Context, at: datetime) -> _Rates | None:
         sent = self._quote(call, exchange, TokenUsage(input_tokens=_PROBE_TOKENS), context, at)
@@ -147,9 +158,8 @@ class WorstCase:
             return to_nano(quote.cost.total_usd)
         return None
 
-    def _output_tokens(self, call: PlannedCall) -> int:
+    def _output_tokens(self, params: Mapping[str, Any], model_kwargs: Mapping[str, Any]) -> int:
         limit = choices = None
-        params, model_kwargs = call.params, call.served.model_kwargs
         for source in (params, params.get("model_kwargs"), model_kwargs, model_kwargs.get("model_kwargs")):
             if isinstance(source, dict) and not _OUTPUT_KEYS.isdisjoint(source):
                 limit = limit or _first_count(source, _MAX_TOKENS)

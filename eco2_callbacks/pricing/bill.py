@@ -12,7 +12,17 @@ from eco2_callbacks.pricing.rates import Price
 from eco2_callbacks.pricing.rates_used import RatesUsed, checked_on
 from eco2_callbacks.usage import TokenUsage
 
-__all__ = ["UNITS", "Line", "PriceSheet", "bill", "cache_effect", "compile_sheet", "rates_used", "round_tokens"]
+__all__ = [
+    "UNITS",
+    "Line",
+    "PriceSheet",
+    "bill",
+    "cache_effect",
+    "compile_sheet",
+    "rates_used",
+    "round_tokens",
+    "shape_of",
+]
 
 _MTOK = 1_000_000
 _ZERO = Decimal(0)
@@ -100,6 +110,18 @@ class Line(NamedTuple):
     part: str
 
 
+class Shape(NamedTuple):
+    """What applies to all usages with the same counts above 0.
+
+    Attributes:
+        lines: The lines that can bill them.
+        unpriced: Those of the counts that have no rate.
+    """
+
+    lines: tuple[Line, ...]
+    unpriced: tuple[str, ...]
+
+
 class PriceSheet(NamedTuple):
     """The prices of one model in one context on one day.
 
@@ -110,6 +132,7 @@ class PriceSheet(NamedTuple):
         prices: The prices that the lines are compiled from, by price key.
         sources: Where each price comes from, by price key.
         used: Remembers ``rates_used``.
+        shapes: Remembers ``shape_of``.
         unpriced: The counts of tools and citations that have no rate.
         long_prompt: Input tokens above which a price rises; None where none does.
         is_custom: Whether a custom rate sets a price.
@@ -124,6 +147,7 @@ class PriceSheet(NamedTuple):
     prices: Mapping[str, Price]
     sources: Mapping[str, tuple[str, ...]]
     used: dict[tuple[object, ...], RatesUsed]
+    shapes: dict[tuple[str, ...], Shape]
     unpriced: tuple[str, ...] = ()
     long_prompt: int | None = None
     is_custom: bool = False
@@ -164,6 +188,7 @@ def compile_sheet(
         prices=prices,
         sources=sources,
         used={},
+        shapes={},
     )
 
 
@@ -202,6 +227,29 @@ def _compile_lines(prices: Mapping[str, Price]) -> tuple[Line, ...]:
             )
         )
     return tuple(lines)
+
+
+def shape_of(sheet: PriceSheet, usage: TokenUsage) -> Shape:
+    """Return what applies to a usage by the counts that it has: most have three or four of twenty."""
+    names = tuple(dict(usage.nonzero()))
+    shape = sheet.shapes.get(names)
+    if shape is None:
+        if len(sheet.shapes) >= _MAX_REMEMBERED:
+            sheet.shapes.clear()
+        unpriced = tuple(name for name in sheet.unpriced if name in names)
+        shape = sheet.shapes[names] = Shape(_lines_of(sheet.lines, names), unpriced)
+    return shape
+
+
+def _lines_of(lines: tuple[Line, ...], names: tuple[str, ...]) -> tuple[Line, ...]:
+    """Return the lines whose own count, or one inside it, is among the names; a fee of each call always is."""
+    kept: dict[int, int] = {}
+    found: list[Line] = []
+    for index, line in enumerate(lines):
+        if not line.counted or line.counted in names or any(held in kept for held in line.holds):
+            kept[index] = len(found)
+            found.append(line._replace(holds=tuple(kept[held] for held in line.holds if held in kept)))
+    return tuple(found)
 
 
 def bill(lines: tuple[Line, ...], usage: TokenUsage, prompt_tokens: int | None = None) -> tuple[Cost, tuple[str, ...]]:

@@ -19,7 +19,16 @@ from eco2_callbacks.errors import ConfigError, UnknownModelError
 from eco2_callbacks.forks import importing
 from eco2_callbacks.log_once import is_first
 from eco2_callbacks.pricing import public_prices
-from eco2_callbacks.pricing.bill import UNITS, PriceSheet, bill, cache_effect, compile_sheet, rates_used, round_tokens
+from eco2_callbacks.pricing.bill import (
+    UNITS,
+    PriceSheet,
+    bill,
+    cache_effect,
+    compile_sheet,
+    rates_used,
+    round_tokens,
+    shape_of,
+)
 from eco2_callbacks.pricing.cost import Cost
 from eco2_callbacks.pricing.data_age import updated_at
 from eco2_callbacks.pricing.rates import Price, Rate, read_rates
@@ -244,14 +253,14 @@ class PriceBook:
             if prompt_tokens > sheet.long_prompt:
                 # Some sampling may have been long, or none.
                 prompt_tokens, is_certain = usage.input_tokens // samplings, False
-        cost, billed = bill(sheet.lines, usage, prompt_tokens)
+        shape = shape_of(sheet, usage)
+        cost, billed = bill(shape.lines, usage, prompt_tokens)
         rates = rates_used(sheet, billed, prompt_tokens)
         if sheet.token_cost_step is not None:
             cost = round_tokens(cost, sheet.token_cost_step)
         unpriced: tuple[str, ...] = (f"service tier {sheet.unpriced_tier!r}",) if sheet.unpriced_tier else ()
-        for name in sheet.unpriced:
-            if getattr(usage, name):
-                unpriced = (*unpriced, name)
+        if shape.unpriced:
+            unpriced += shape.unpriced
         if usage.cache_read_tokens or usage.cache_creation_tokens:
             saved, extra = cache_effect(sheet, usage, prompt_tokens)
             return Quote(cost, sheet.is_custom, unpriced, is_certain, saved, extra, rates)

@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from typing import Any
 
 from eco2_callbacks.runs.open_runs import OpenLLMCall, OpenRun, current_task
@@ -75,9 +74,10 @@ class AbandonedCallDetector:
             task.remove_done_callback(call.on_task_done)
         calls = self.calls_by_place.get(place)
         if calls is not None:
-            # Another thread can have closed the call, and removed it, too.
-            with suppress(ValueError):
+            try:  # noqa: SIM105  `suppress` would cost as much as the rest
                 calls.remove(call)
+            except ValueError:
+                pass  # another thread has closed the call, and removed it, too
             if not calls:
                 self.calls_by_place.pop(place, None)
 

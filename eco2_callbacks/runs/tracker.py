@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 from langchain_core.messages import BaseMessage
@@ -35,7 +35,7 @@ from eco2_callbacks.runs.retries import RetryDetector
 from eco2_callbacks.runs.run_table import OpenRunTable
 from eco2_callbacks.runs.streams import Stream
 from eco2_callbacks.runs.text_values import text_of
-from eco2_callbacks.usage import request_model, served_model
+from eco2_callbacks.usage import ServedModel, request_model, served_model
 
 __all__ = ["Tracker"]
 
@@ -49,6 +49,18 @@ _TASK_PATH = "__pregel_push"
 # LangGraph's own entry point; it is a run only where an edge from it is conditional.
 _START = "__start__"
 _NO_METADATA: Mapping[str, Any] = {}
+
+
+# Where a call starts, on whose behalf, its node, intent and tenant, and its place.
+_Found: TypeAlias = tuple[Enclosing, Identity, tuple[str, str, str], Place]
+
+
+class _Announced(NamedTuple):
+    """What was looked up for a call that is about to start."""
+
+    found: _Found
+    served: ServedModel
+    request_model: str
 
 
 class Tracker(forks.ForkAware):
@@ -104,7 +116,7 @@ class Tracker(forks.ForkAware):
         self._retries = RetryDetector(self._runs)
         self._abandoned = AbandonedCallDetector(clock)
         # What was looked up for calls that are about to start.
-        self._announced: dict[UUID, tuple[Enclosing, Identity, tuple[str, str, str], Place]] = {}
+        self._announced: dict[int, _Announced] = {}
         forks.register(self)
 
     def is_open(self, run_id: UUID) -> bool:
@@ -128,13 +140,27 @@ class Tracker(forks.ForkAware):
         self._queue.add_observer(observer)
 
     def labels_at(
-        self, run_id: UUID, parent_run_id: UUID | None, metadata: Mapping[str, Any]
+        self,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        metadata: Mapping[str, Any],
+        served: ServedModel | None,
+        model: str,
     ) -> tuple[UUID | None, dict[str, object]]:
-        """Return trace and labels of a call that is about to start; no trace where it would be a topmost run."""
+        """Return trace and labels of a call that is about to start; no trace where it would be a topmost run.
+
+        Args:
+            run_id: The call's.
+            parent_run_id: As LangChain names it.
+            metadata: The call's.
+            served: Who serves the model; None where nothing starts.
+            model: The requested model.
+        """
         found = self._look_up(parent_run_id, metadata)
-        if len(self._announced) >= _MAX_ANNOUNCED:
-            self._announced.clear()
-        self._announced[run_id] = found
+        if served is not None:
+            if len(self._announced) >= _MAX_ANNOUNCED:
+                self._announced.clear()
+            self._announced[run_id.int] = _Announced(found, served, model)
         enclosing, identity, (node, intent, tenant_id), place = found
         parent, context = enclosing.parent, enclosing.context
         trace_id = parent.trace_id if parent is not None else None if context is None else context.trace_id
@@ -151,9 +177,7 @@ class Tracker(forks.ForkAware):
             "node": node,
         }
 
-    def _look_up(
-        self, parent_run_id: UUID | None, metadata: Mapping[str, Any]
-    ) -> tuple[Enclosing, Identity, tuple[str, str, str], Place]:
+    def _look_up(self, parent_run_id: UUID | None, metadata: Mapping[str, Any]) -> _Found:
         enclosing = self._enclosing.find(parent_run_id)
         identity = self._identity_of(enclosing, metadata)
         labels = labels_of_run(enclosing.context, metadata, identity)
@@ -161,7 +185,7 @@ class Tracker(forks.ForkAware):
 
     def discard(self, run_id: UUID, reason: str) -> None:
         """Close a call that was announced and never sent; it makes no record."""
-        self._announced.pop(run_id, None)
+        self._announced.pop(run_id.int, None)
         run = self._runs.close(run_id)
         if run is None:
             return
@@ -225,8 +249,13 @@ class Tracker(forks.ForkAware):
         metadata = metadata or _NO_METADATA
         params = params if isinstance(params, dict) else _NO_METADATA
         # A gate has looked most calls up already.
-        announced = self._announced.pop(run_id, None) if self._announced else None
-        enclosing, identity, (node, intent, tenant_id), place = announced or self._look_up(parent_run_id, metadata)
+        announced = self._announced.pop(run_id.int, None) if self._announced else None
+        found, served, model = announced or (
+            self._look_up(parent_run_id, metadata),
+            served_model(metadata, serialized),
+            request_model(metadata, params),
+        )
+        enclosing, identity, (node, intent, tenant_id), place = found
         parent, context = enclosing.parent, enclosing.context
         call = OpenLLMCall(
             run_id,
@@ -239,8 +268,8 @@ class Tracker(forks.ForkAware):
             place=place,
             identity=identity,
             operation=operation or ("text_completion" if prompts else "chat"),
-            served=served_model(metadata, serialized),
-            request_model=request_model(metadata, params),
+            served=served,
+            request_model=model,
             serialized=serialized,
             params=params,
             messages=messages,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import compress
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 __all__ = ["TokenUsage"]
 
@@ -56,10 +58,9 @@ class TokenUsage(msgspec.Struct, frozen=True, kw_only=True):
         return self.input_tokens + self.output_tokens
 
     def nonzero(self) -> Iterator[tuple[str, Any]]:
-        """Yield name and value of every count above 0, and of the image sizes if there are any."""
-        for name in self.__struct_fields__:
-            if value := getattr(self, name):
-                yield name, value
+        """Yield name and value of every count other than 0, and of the image sizes if there are any."""
+        values = astuple(self)
+        return compress(zip(self.__struct_fields__, values, strict=True), values)
 
     def __add__(self, other: TokenUsage) -> TokenUsage:
         if not isinstance(other, TokenUsage):
