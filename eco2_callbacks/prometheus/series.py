@@ -132,7 +132,7 @@ class CallSeries(Series):
         usd = _ZERO
         saved_usd = surcharge_usd = _ZERO
         parts: dict[str, Decimal] = {}
-        details = dict.fromkeys(self._details, 0)
+        known, details = self._details, dict[str, int]()
         for call in calls:
             self._calls[call.status].inc()
             if call.retry is not None:
@@ -154,8 +154,8 @@ class CallSeries(Series):
                 input_tokens += usage.input_tokens
                 output_tokens += usage.output_tokens
                 for name, count in usage.nonzero():
-                    if count and name in details:
-                        details[name] += count
+                    if name in known:
+                        details[name] = details.get(name, 0) + count
                 for size in usage.image_sizes or ("",) * usage.images:
                     self._images.labels(size=self._label("size", size), **self._place).inc()
             if (cost := call.cost) is not None:
@@ -168,15 +168,17 @@ class CallSeries(Series):
             self._cache_savings.inc(float(saved_usd))
         if surcharge_usd:
             self._cache_surcharge.inc(float(surcharge_usd))
-        self._input.inc(input_tokens)
-        self._output.inc(output_tokens)
-        self._node_input.inc(input_tokens)
-        self._node_output.inc(output_tokens)
-        self._cost.inc(float(usd))
-        self._node_cost.inc(float(usd))
+        if input_tokens:
+            self._input.inc(input_tokens)
+            self._node_input.inc(input_tokens)
+        if output_tokens:
+            self._output.inc(output_tokens)
+            self._node_output.inc(output_tokens)
+        if usd:
+            self._cost.inc(float(usd))
+            self._node_cost.inc(float(usd))
         for name, count in details.items():
-            if count:
-                self._details[name].inc(count)
+            self._details[name].inc(count)
         for part, part_usd in parts.items():
             self._parts[part].inc(float(part_usd))
 

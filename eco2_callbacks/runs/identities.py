@@ -124,6 +124,7 @@ class IdentityReader:
         pairs = [(index, key) for index, field in enumerate(_FIELDS) for key in keys[field]]
         self._fields_of_keys = tuple(index for index, _ in pairs)
         self._keys = tuple(key for _, key in pairs)
+        self._key_set = frozenset(self._keys)
         self._indexed = tuple(enumerate(self._keys))
         self._on_unreadable = on_unreadable
         # By the values found and the texts around them. Only of texts: the hash of another object is its own code.
@@ -166,6 +167,8 @@ class IdentityReader:
     def _with_config(self, own: list[object], configurable: dict[str, Any], context: object) -> list[object]:
         """Return the values of the metadata, with those of the config where the metadata has none."""
         raws = own
+        if context is None and self._key_set.isdisjoint(configurable):
+            return own
         for index, key in self._indexed:
             if own[index] is None:
                 value = configurable.get(key)
