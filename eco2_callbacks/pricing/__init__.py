@@ -1,12 +1,27 @@
-"""Pricing: what a usage costs, in exact US dollars."""
+"""Pricing: what a usage costs, in exact US dollars.
+
+What lists prices needs the public price data, and is imported with its first use.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from eco2_callbacks.pricing.cost import COST_PARTS, EXACT, Cost
-from eco2_callbacks.pricing.listing import Listing, UnusedRate, list_prices, public_models, sellers_of, unused_rates
 from eco2_callbacks.pricing.price_book import Context, PriceBook, Quote
 from eco2_callbacks.pricing.rates import PRICE_KEYS, Price, Rate
 from eco2_callbacks.pricing.rates_used import RatesUsed
+
+if TYPE_CHECKING:
+    from eco2_callbacks.pricing.listing import (
+        Listing,
+        UnusedRate,
+        list_prices,
+        public_models,
+        sellers_of,
+        unused_rates,
+    )
 
 __all__ = [
     "COST_PARTS",
@@ -26,3 +41,11 @@ __all__ = [
     "sellers_of",
     "unused_rates",
 ]
+
+_LISTING = frozenset({"Listing", "UnusedRate", "list_prices", "public_models", "sellers_of", "unused_rates"})
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LISTING:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("eco2_callbacks.pricing.listing"), name)
