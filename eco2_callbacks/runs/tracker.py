@@ -17,6 +17,7 @@ from eco2_callbacks.runs.attribution import (
     state_values,
 )
 from eco2_callbacks.runs.enclosing import Enclosing, EnclosingRuns
+from eco2_callbacks.runs.graph_nodes import is_node, mark_parallel, step_of
 from eco2_callbacks.runs.identities import Identity, IdentityReader, merge_shared
 from eco2_callbacks.runs.observers import RunObserver
 from eco2_callbacks.runs.open_runs import (
@@ -43,9 +44,6 @@ __all__ = ["Tracker"]
 _MAX_OPEN_RUNS = 100_000
 _MAX_AGE_SECONDS = 6 * 3600.0
 _MAX_ANNOUNCED = 1_000
-_GRAPH_STEP_TAG = "graph:step:"
-_TASK_STEP_TAG = "seq:step:"
-_TASK_PATH = "__pregel_push"
 # LangGraph's own entry point; it is a run only where an edge from it is conditional.
 _START = "__start__"
 _NO_METADATA: Mapping[str, Any] = {}
@@ -218,8 +216,8 @@ class Tracker(forks.ForkAware):
         enclosing = self._enclosing.find(parent_run_id)
         node = text_of(metadata.get("langgraph_node"))
         run: OpenRun
-        if isinstance(name, str) and node == name != _START and _is_node(tags, metadata):
-            run = self._new_node(run_id, enclosing, name, _step(tags, metadata), inputs, metadata)
+        if isinstance(name, str) and node == name != _START and is_node(tags, metadata):
+            run = self._new_node(run_id, enclosing, name, step_of(tags, metadata), inputs, metadata)
         elif enclosing.parent is None and enclosing.context is None:
             run = self._new_request(run_id, inputs, tags, metadata)
         else:
@@ -453,7 +451,7 @@ class Tracker(forks.ForkAware):
             self._abandoned.on_start(run)
         evicted = self._runs.add(run)
         if isinstance(run, OpenNodeRun):
-            _mark_parallel(run)
+            mark_parallel(run)
         for on_start in self._on_start:
             try:  # guarded in place: these calls happen for every run
                 on_start(run)
@@ -528,53 +526,3 @@ class Tracker(forks.ForkAware):
             call(*arguments)
         except Exception:
             self._on_failure("emit", run.run_id)
-
-
-def _is_node(tags: Sequence[str] | None, metadata: Mapping[str, Any]) -> bool:
-    """Return whether a chain named like its ``langgraph_node`` is the node's own run.
-
-    A graph's node carries the tag ``graph:step:N``. A task of the functional API carries ``seq:step:N`` like any step
-    of a sequence; its path starts with ``__pregel_push``.
-    """
-    for tag in tags or ():
-        if isinstance(tag, str):
-            if tag.startswith(_GRAPH_STEP_TAG):
-                return True
-            if tag.startswith(_TASK_STEP_TAG):
-                path = metadata.get("langgraph_path")
-                return isinstance(path, list | tuple) and bool(path) and text_of(path[0]) == _TASK_PATH
-    return False
-
-
-def _step(tags: Sequence[str] | None, metadata: Mapping[str, Any]) -> int | None:
-    for tag in tags or ():
-        if isinstance(tag, str) and tag.startswith(_GRAPH_STEP_TAG):
-            number = tag.removeprefix(_GRAPH_STEP_TAG)
-            return int(number) if number.isdecimal() else None
-    step = metadata.get("langgraph_step")
-    return step if isinstance(step, int) else None
-
-
-def _mark_parallel(node: OpenNodeRun) -> None:
-    """Mark nodes of nested graphs that run beside each other below one run, as with ``asyncio.gather``."""
-    run: OpenRun = node
-    while (above := run.parent) is not None:
-        if above.children is not None and run is not node:
-            siblings = [
-                run,
-                *(other for other in list(above.children.values()) if other is not run and other.has_nodes),
-            ]
-            if len(siblings) > 1:
-                for sibling in siblings:
-                    _mark_nodes_below(sibling)
-        above.has_nodes = True
-        if above is node.node or isinstance(above, OpenGraphRun):
-            break
-        run = above
-
-
-def _mark_nodes_below(run: OpenRun) -> None:
-    if isinstance(run, OpenNodeRun):
-        run.parallel = True
-    for child in list((run.children or {}).values()):
-        _mark_nodes_below(child)
