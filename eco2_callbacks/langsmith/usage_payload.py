@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -11,13 +11,21 @@ from eco2_callbacks.usage import TokenUsage
 
 __all__ = ["usage_metadata"]
 
-# LangSmith has its own name for this part; the others keep ours.
-_PART_NAMES = {"cache_write": "cache_creation"}
-_INPUT_PARTS = ("cache_read", "cache_write")
-_OUTPUT_PARTS = (
-    *("reasoning", "image", "citation", "request", "web_search", "x_search", "file_search", "code_interpreter"),
-    *("code_execution", "maps_grounding"),
-)
+# Where LangSmith puts the dollars of each part of a bill, and what it calls them; plain input and output are the rest.
+_INPUT, _OUTPUT = "input_cost_details", "output_cost_details"
+_DETAILS: Mapping[str, tuple[str, str]] = {
+    "cache_read": (_INPUT, "cache_read"),
+    "cache_write": (_INPUT, "cache_creation"),
+    **{
+        part: (_OUTPUT, part)
+        for part in (
+            *("reasoning", "image", "citation", "request", "web_search", "x_search", "file_search"),
+            *("code_interpreter", "code_execution", "maps_grounding"),
+        )
+    },
+}
+_INPUT_PARTS = ("input", "cache_read", "cache_write")
+_ZERO = Decimal(0)
 
 
 def usage_metadata(usage: TokenUsage, cost: Cost | None) -> dict[str, Any]:
@@ -32,23 +40,32 @@ def usage_metadata(usage: TokenUsage, cost: Cost | None) -> dict[str, Any]:
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
         "total_tokens": usage.total_tokens,
-        "input_token_details": _input_details(usage),
-        "output_token_details": _nonzero(
-            reasoning=usage.reasoning_tokens, audio=usage.output_audio_tokens, image=usage.output_image_tokens
-        ),
     }
+    if input_details := _input_details(usage):
+        payload["input_token_details"] = input_details
+    if output_details := _nonzero(
+        reasoning=usage.reasoning_tokens, audio=usage.output_audio_tokens, image=usage.output_image_tokens
+    ):
+        payload["output_token_details"] = output_details
     if cost is not None:
-        parts = cost.parts
-        # The bill has one audio part for both sides.
-        text_usd = sum((parts.get(part, Decimal(0)) for part in ("input", *_INPUT_PARTS)), Decimal(0))
-        input_audio_usd = cost.input_usd - text_usd if "audio" in parts else Decimal(0)
-        output_audio_usd = parts.get("audio", Decimal(0)) - input_audio_usd
         payload["input_cost"] = float(cost.input_usd)
         payload["output_cost"] = float(cost.output_usd)
         payload["total_cost"] = float(cost.total_usd)
-        payload["input_cost_details"] = _dollars(parts, _INPUT_PARTS, input_audio_usd)
-        payload["output_cost_details"] = _dollars(parts, _OUTPUT_PARTS, output_audio_usd)
-    return {key: value for key, value in payload.items() if value != {}}
+        for part, usd in cost.parts.items():
+            if usd and (place := _DETAILS.get(part)) is not None:
+                side, name = place
+                payload.setdefault(side, {})[name] = float(usd)
+        if "audio" in cost.parts:
+            _add_audio(payload, cost)
+    return payload
+
+
+def _add_audio(payload: dict[str, Any], cost: Cost) -> None:
+    """Split the bill's one audio part: what the other parts leave of the input's dollars is the input's audio."""
+    input_usd = cost.input_usd - sum((cost.parts.get(part, _ZERO) for part in _INPUT_PARTS), _ZERO)
+    for side, usd in ((_INPUT, input_usd), (_OUTPUT, cost.parts["audio"] - input_usd)):
+        if usd:
+            payload.setdefault(side, {})["audio"] = float(usd)
 
 
 def _input_details(usage: TokenUsage) -> dict[str, int]:
@@ -66,8 +83,3 @@ def _input_details(usage: TokenUsage) -> dict[str, int]:
 
 def _nonzero(**counts: int) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count > 0}
-
-
-def _dollars(parts: Mapping[str, Decimal], names: Sequence[str], audio_usd: Decimal) -> dict[str, float]:
-    details = {_PART_NAMES.get(name, name): float(parts[name]) for name in names if parts.get(name)}
-    return {**details, "audio": float(audio_usd)} if audio_usd else details
