@@ -7,11 +7,24 @@ from pathlib import Path
 
 import pytest
 
+import eco2_callbacks
+from eco2_callbacks import errors
+
 ROOT = Path(__file__).parents[2]
 
 
 def page(name: str) -> str:
     return (ROOT / "docs" / f"{name}.md").read_text()
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    """The API reference has each name that can be imported from the package; errors stand together."""
+    named = re.findall(r"^::: eco2_callbacks\.(\w+)$", page("api"), re.MULTILINE)
+
+    # A star import loads no optional output, so these two are left out of it.
+    public = {*eco2_callbacks.__all__, "OtelMetricsSink", "TerminalSink"}
+    assert {*named, *errors.__all__} - {"errors", "testing", "doctor"} == public
+    assert len(named) == len(set(named))
 
 
 def test_every_check_of_the_doctor_is_in_its_table() -> None:
