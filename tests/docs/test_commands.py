@@ -129,7 +129,7 @@ def test_what_is_installed_exists(text: str) -> None:
         if name == project["project"]["name"]:
             assert not extras or set(extras.split(",")) <= set(project["project"]["optional-dependencies"])
         else:
-            assert name in {*pinned, ".", "uv", "jupyterlab", "langgraph-cli"}
+            assert name in {*pinned, "./eco2-callbacks", "uv", "jupyterlab", "langgraph-cli"}
 
 
 def test_the_options_of_the_benchmark_exist() -> None:

@@ -17,8 +17,8 @@ PAGES = (
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
 )
 """Paths below the root."""
-ARRIVING = frozenset({"finance.md", "operations.md", "scaling.md"})
-"""Pages of ``docs/`` that the README and the navigation name already; none stays here for long."""
+ARRIVING = frozenset({"eco2-cost.png", "finance.md", "operations.md", "scaling.md"})
+"""Files of ``docs/`` that the README and the navigation name already; none stays here for long."""
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```", re.DOTALL | re.MULTILINE)
 _INDENTED = re.compile(r"(?<=\n\n)((?: {4}\S.*\n)+)")
 _INLINE = re.compile(r"`((?:uv run|uvx|python|pytest|eco2|bash|pip install|curl|docker|kubectl|promtool) [^`\n]+)`")

@@ -23,7 +23,7 @@ from graph.state import turn
 
 __all__ = ["PICTURE", "draw", "tree_as_text"]
 
-PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "tree.svg"
+PICTURE = Path(__file__).parents[2] / "docs" / "images" / "tree.svg"
 _WIDTH = 92
 
 
