@@ -17,6 +17,7 @@ from packaging.version import Version
 from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import Eco2CallbackHandler, log_once
+from tests.support.examples import examples
 from tests.support.record_sink import Records
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ PREFIXES = (
 )
 # No test depends on how fast the machine is.
 hypothesis.settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "any machine", deadline=None, max_examples=examples(100), suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("any machine")
 CASSETTES = Path(__file__).parents[1] / "cassettes"

@@ -57,11 +57,13 @@ def test_a_process_with_an_open_stream_ends(kind: str) -> None:
     run("open_stream_at_exit", kind)
 
 
+@pytest.mark.slow
 def test_a_child_forked_under_load_works() -> None:
     """No lock that a thread of the parent held is missing in the child."""
     assert json.loads(run("fork_under_load", "20")) == [0] * 20
 
 
+@pytest.mark.slow
 def test_interrupts_lose_no_record() -> None:
     """Every record that a sink got is counted in Prometheus, and what a sink lost is counted as lost."""
     seen = json.loads(run("interrupts", "150"))
@@ -181,6 +183,7 @@ def test_an_identifier_without_text_loses_only_itself(
     assert exposed(registry, "eco2_callbacks_errors_total") == 1
 
 
+@pytest.mark.slow
 def test_settings_are_not_summed_over_workers(tmp_path: Path) -> None:
     """In multiprocess mode two workers with a budget of 100 expose 100."""
     worker = (

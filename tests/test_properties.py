@@ -14,6 +14,7 @@ from langchain_core.messages import HumanMessage
 from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import Eco2CallbackHandler
+from tests.support.examples import examples
 from tests.support.record_sink import Records
 
 numbers = st.one_of(
@@ -123,7 +124,7 @@ def calls(state: dict[Any, float]) -> float:
     return sum(value for (name, *_), value in state.items() if name == "llm_calls_total")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     answer=answers,
     provider=st.sampled_from(["openai", "google_genai", "azure", "anthropic", "", "unknown"]),
@@ -158,7 +159,7 @@ def test_a_malformed_answer_is_counted_once(answer: Any, provider: str, params: 
         assert sum(call.cost.parts.values()) == call.cost.total_usd
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     metadata=st.one_of(
         st.none(), st.dictionaries(st.sampled_from(["intent", "tenant_id", "user_id", "thread_id"]), arbitrary)

@@ -13,6 +13,7 @@ from langchain_core.messages import HumanMessage
 from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import Eco2CallbackHandler
+from tests.support.examples import examples
 from tests.support.record_sink import Records, exposed
 
 PROVIDERS = (
@@ -94,7 +95,7 @@ usage = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     provider=st.sampled_from(PROVIDERS),
     metadata=metadata,

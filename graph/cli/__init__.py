@@ -1,8 +1,18 @@
-"""The command line ``python -m graph``."""
+"""The command line ``python -m graph``. A command is imported when it runs, so that the help is there at once."""
 
 from __future__ import annotations
 
 from graph.cli.commands import main
-from graph.cli.demo import PORT, QUERIES, QUESTIONS
+from graph.cli.conversations import CONVERSATIONS, QUESTIONS, SUMMARIZE_TOKENS, Conversation, cassette_folder
+from graph.cli.defaults import PORT, QUERIES
 
-__all__ = ["PORT", "QUERIES", "QUESTIONS", "main"]
+__all__ = [
+    "CONVERSATIONS",
+    "PORT",
+    "QUERIES",
+    "QUESTIONS",
+    "SUMMARIZE_TOKENS",
+    "Conversation",
+    "cassette_folder",
+    "main",
+]

@@ -12,25 +12,18 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-import filetype
 from prometheus_client import CollectorRegistry
 from rich.console import Console
 
 from eco2_callbacks import ConfigError, Eco2CallbackHandler, Settings, run_config
 from eco2_callbacks.terminal import RequestTree, Timeline
 from graph.cli.answers import AnswerStream
+from graph.cli.images import ImageError, image_url
 from graph.cli.view import ConversationView, is_live, live, strip_controls, wide_enough
 from graph.errors import GraphConfigError
 from graph.runtime import Runtime
 
-__all__ = ["ImageError", "image_url", "run_chat"]
-
-_IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp")  # accepted by both providers
-_MAX_MEGABYTES = 10  # Gemini accepts requests of 20 MB, and base64 adds a third
-
-
-class ImageError(ValueError):
-    """A file cannot be sent as an image."""
+__all__ = ["run_chat"]
 
 
 def run_chat(runtime: Runtime, message: str, *, image: Path | None = None, session: str | None = None) -> int:
@@ -85,24 +78,6 @@ def run_chat(runtime: Runtime, message: str, *, image: Path | None = None, sessi
     for url in state.get("images", ()):
         _print_line(errors, f"Image saved to {_save(url)}")
     return 0
-
-
-def image_url(path: Path) -> str:
-    """Return an image's data URL.
-
-    Raises:
-        ImageError: If the file cannot be read, is too large, or has a type that the providers do not accept.
-    """
-    try:
-        size_megabytes = path.stat().st_size / 1e6
-        if size_megabytes > _MAX_MEGABYTES:
-            raise ImageError(f"{path} has {size_megabytes:.1f} MB, wanted at most {_MAX_MEGABYTES}; scale it down.")
-        content = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
-    if (mime := filetype.guess_mime(content) if content else None) not in _IMAGE_TYPES:
-        raise ImageError(f"{path} is {mime or 'of an unknown type'}, wanted one of {', '.join(_IMAGE_TYPES)}.")
-    return f"data:{mime};base64,{base64.b64encode(content).decode()}"
 
 
 async def _run_turn(

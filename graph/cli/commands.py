@@ -9,12 +9,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from graph.cli.chat import run_chat
-from graph.cli.dead_letters import run_dead_letters
-from graph.cli.demo import LEDGER, PORT, QUESTIONS, run_demo
-from graph.runtime import Runtime
-from graph.serving import ServeOptions, run_server
+from graph.cli.conversations import CONVERSATIONS
+from graph.cli.defaults import LEDGER, PORT
+
+if TYPE_CHECKING:
+    from graph.runtime import Runtime
+    from graph.serving import ServeOptions
 
 __all__ = ["main"]
 
@@ -35,23 +37,8 @@ def main(argv: Sequence[str] | None = None, *, runtime: Runtime | None = None) -
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # for terminals that cannot write Korean
     options = _parser().parse_args(argv)
-    runtime = runtime or Runtime()
     try:
-        if options.command == "chat":
-            return run_chat(runtime, options.message, image=options.image, session=options.session)
-        if options.command in _ROLES:
-            return run_server(runtime, _serve_options(options))
-        if options.command == "dead-letters":
-            return run_dead_letters(job_ids=options.job, replay=options.replay)
-        return run_demo(
-            runtime,
-            intents=options.intent or tuple(QUESTIONS),
-            provider=options.provider,
-            speed=options.speed,
-            as_numbers=options.json,
-            port=options.serve,
-            ledger=options.ledger,
-        )
+        return _run(options, runtime)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -60,11 +47,49 @@ def main(argv: Sequence[str] | None = None, *, runtime: Runtime | None = None) -
         return 1
 
 
+def _run(options: argparse.Namespace, runtime: Runtime | None) -> int:
+    """Import what the command needs, and run it."""
+    if options.command == "dead-letters":
+        from graph.cli.dead_letters import run_dead_letters  # noqa: PLC0415 - see above
+
+        return run_dead_letters(job_ids=options.job, replay=options.replay)
+    if runtime is None:
+        from graph.runtime import Runtime  # noqa: PLC0415
+
+        runtime = Runtime()
+    if options.command == "chat":
+        from graph.cli.chat import run_chat  # noqa: PLC0415
+
+        return run_chat(runtime, options.message, image=options.image, session=options.session)
+    if options.command in _ROLES:
+        from graph.serving import run_server  # noqa: PLC0415
+
+        return run_server(runtime, _serve_options(options))
+    from graph.cli.demo import run_demo  # noqa: PLC0415
+
+    return run_demo(
+        runtime,
+        names=options.intent,
+        language=options.lang,
+        provider=options.provider,
+        speed=options.speed,
+        as_numbers=options.json,
+        port=options.serve,
+        ledger=options.ledger,
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m graph", description="The Eco2 chat worker.")
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="replay recorded conversations: no keys, no network")
-    demo.add_argument("--intent", action="append", choices=tuple(QUESTIONS), help="replay this one; may be repeated")
+    demo.add_argument(
+        "--intent",
+        action="append",
+        choices=tuple(CONVERSATIONS["ko"]),
+        help="replay this one: an intent, the picture (vision) or the long one (summarize); may be repeated",
+    )
+    demo.add_argument("--lang", choices=tuple(CONVERSATIONS), default="ko", help="the language of the conversations")
     demo.add_argument("--provider", choices=("openai", "google"), default="openai", help="the provider's recordings")
     demo.add_argument(
         "--speed", type=_speed, metavar="TIMES", help="1 is real time; the default fits into half a minute"
@@ -97,6 +122,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve_options(options: argparse.Namespace) -> ServeOptions:
+    from graph.serving import ServeOptions  # noqa: PLC0415
+
     if options.command == "worker":
         return ServeOptions(role="worker", metrics_port=options.metrics_port)
     return ServeOptions(

@@ -8,7 +8,7 @@ Some requests contain the time of day. A recording and its replays use one fixed
 
 from __future__ import annotations
 
-from graph.replay.clock import ReplayClock
+from graph.replay.clock import ReplayClock, ReplayLoop
 from graph.replay.environment import DUMMY_KEY, KEYS, REPLAY_SETTINGS, clean_environment, provider_environment
 from graph.replay.errors import CassetteError, UnknownRequestError
 from graph.replay.files import join_cassettes, recorded_seconds
@@ -22,6 +22,7 @@ __all__ = [
     "CassetteError",
     "Playback",
     "ReplayClock",
+    "ReplayLoop",
     "UnknownRequestError",
     "clean_environment",
     "join_cassettes",

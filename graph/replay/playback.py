@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from vcr.request import Request
 
+from graph.replay.clock import ReplayClock
 from graph.replay.environment import DUMMY_KEY, KEYS, provider_environment
 from graph.replay.errors import CassetteError, UnknownRequestError
 from graph.replay.files import cassette_recorder, recorded_at
 from graph.replay.matching import describe_refusal
-from graph.replay.pacing import PacedBody
+from graph.replay.pacing import ClockPace, Pace, PacedBody, RealPace
 from graph.replay.transports import recorded_request, restore_body, transports_handled_by
 
 __all__ = ["Playback", "replay"]
 
 
 @contextmanager
-def replay(path: Path, *, speed: float | None = None, repeats: bool = False) -> Iterator[Playback]:
+def replay(
+    path: Path, *, speed: float | None = None, clock: ReplayClock | None = None, repeats: bool = False
+) -> Iterator[Playback]:
     """Answer all HTTP from the cassette during the block, and refuse requests that it does not contain.
 
     Keys, settings and endpoints of the shell have no effect.
@@ -32,6 +34,7 @@ def replay(path: Path, *, speed: float | None = None, repeats: bool = False) -> 
     Args:
         path: The cassette.
         speed: 1 replays in real time, 10 ten times as fast; None does not wait.
+        clock: Waits on this clock instead, at its speed, within its :class:`ReplayLoop`.
         repeats: Answer a request any number of times, for a server; a refused request then fails by itself only.
 
     Raises:
@@ -42,12 +45,13 @@ def replay(path: Path, *, speed: float | None = None, repeats: bool = False) -> 
         raise ValueError(f"speed is {speed!r}, wanted a number above 0, or None to replay without waiting")
     if not path.is_file():
         raise CassetteError(f"No cassette at {path}. Record it: python -m tests.support.record_cassettes")
+    begin: Callable[[], Pace] = partial(RealPace, speed) if clock is None else partial(ClockPace, clock)
     with (
         provider_environment(ECO2_NOW=recorded_at(path), **dict.fromkeys(KEYS, DUMMY_KEY)),
         cassette_recorder(lambda: (DUMMY_KEY,)).use_cassette(
             path, record_mode="none", allow_playback_repeats=repeats
         ) as cassette,
-        transports_handled_by(playback := Playback(path, cassette, speed)),
+        transports_handled_by(playback := Playback(path, cassette, begin)),
     ):
         try:
             yield playback
@@ -64,9 +68,8 @@ def replay(path: Path, *, speed: float | None = None, repeats: bool = False) -> 
 class Playback:
     """A cassette during its replay. ``refused`` describes the requests without an answer."""
 
-    def __init__(self, path: Path, cassette: Any, speed: float | None) -> None:
-        self._path, self._cassette = path, cassette
-        self._pace = 1 / speed if speed else 0.0
+    def __init__(self, path: Path, cassette: Any, begin: Callable[[], Pace]) -> None:
+        self._path, self._cassette, self._begin = path, cassette, begin
         self._lock = threading.Lock()
         self.refused: list[str] = []
 
@@ -92,24 +95,24 @@ class Playback:
 
     def handle(self, library: ModuleType, transport: Any, request: Any, send: Callable[..., Any]) -> Any:
         """Replace ``handle_request`` of a library's transport."""
-        began = time.monotonic()
+        pace = self._begin()
         incoming = recorded_request(request, b"".join(request.stream))
         if self._cassette.filter_request(incoming) is None:
             return send(transport, restore_body(library, request, incoming.body))
         answer = self.answer(incoming)
-        body = PacedBody(answer, began, self._pace)
-        time.sleep(max(0.0, body.headers_due - time.monotonic()))
+        body = PacedBody(answer, pace)
+        pace.reach_blocking(body.first_byte_seconds)
         return _response(library, answer, body)
 
     async def handle_async(self, library: ModuleType, transport: Any, request: Any, send: Callable[..., Any]) -> Any:
         """Replace ``handle_async_request`` of a library's transport."""
-        began = time.monotonic()
+        pace = self._begin()
         incoming = recorded_request(request, b"".join([part async for part in request.stream]))
         if self._cassette.filter_request(incoming) is None:
             return await send(transport, restore_body(library, request, incoming.body))
         answer = self.answer(incoming)
-        body = PacedBody(answer, began, self._pace)
-        await asyncio.sleep(max(0.0, body.headers_due - time.monotonic()))
+        body = PacedBody(answer, pace)
+        await pace.reach(body.first_byte_seconds)
         return _response(library, answer, body)
 
 

@@ -16,7 +16,7 @@ __all__ = ["replaying"]
 
 @contextmanager
 def replaying(runtime: Runtime, *, speed: float) -> Iterator[None]:
-    """Replay every recorded conversation, any number of times, during the block. Other questions fail.
+    """Replay the recorded conversations, any number of times, during the block. Other questions fail.
 
     Args:
         runtime: Its recordings are replayed: those of ``ECO2_PROVIDER``.
@@ -31,7 +31,7 @@ def replaying(runtime: Runtime, *, speed: float) -> Iterator[None]:
     kept = {name: value for name, value in os.environ.items() if name.startswith(("ECO2_PROVIDER", "LANGSMITH_"))}
     with tempfile.TemporaryDirectory(prefix="eco2-replay-") as scratch:
         joined = Path(scratch) / "joined.yaml"
-        join_cassettes(sorted(folder.glob("*.yaml")), joined)
+        join_cassettes([*sorted(folder.glob("*.yaml")), *sorted((folder / "en").glob("*.yaml"))], joined)
         with runtime.run_services(), runtime.replay(joined, speed=speed, repeats=True):
             os.environ.update(kept)  # a replay removes the settings of providers and tracing
             yield

@@ -33,6 +33,7 @@ def test_a_page_loads_nothing(run: Run, ledger: Path, tmp_path: Path, kind: str)
     assert own.isascii() or "charset=utf-8" in own
 
 
+@pytest.mark.browser
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tenant", "day,tenant", "trace"])
 def test_a_browser_draws_the_charts(run: Run, ledger: Path, tmp_path: Path, kind: str) -> None:

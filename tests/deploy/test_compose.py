@@ -227,8 +227,8 @@ def sources() -> str:
 
 
 # The handler derives LangSmith's variables from rules, so their names are not in its code. Another test checks the
-# README's table against the handler.
-_SETTINGS = (ROOT / "README.md").read_text().split("\n## Settings\n")[1].split("\n## ")[0]
+# page's table against the handler.
+_SETTINGS = (ROOT / "docs" / "settings.md").read_text().split("\n## ")[0]
 
 
 def validated(path: Path) -> subprocess.CompletedProcess[str]:

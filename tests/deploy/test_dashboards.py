@@ -25,7 +25,7 @@ GRAFANA = ROOT / "deploy" / "grafana"
 UIDS = ("eco2-cost", "eco2-nodes", "eco2-overview", "eco2-streaming")
 FILTERED_BY = {"node": "node", "subagent": "node", "intent": "intent", "model": "model", "tenant_id": "tenant"}
 DOCUMENTED = set(
-    re.findall(r"^\| `(\w+)` \| (?:counter|gauge|histogram)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    re.findall(r"^\| `(\w+)` \| (?:counter|gauge|histogram)", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE)
 )
 LEGEND_LABEL = re.compile(r"\{\{(\w+)\}\}")
 LINK_LABEL = re.compile(r"\$\{__field\.labels\.(\w+)\}")
@@ -102,7 +102,7 @@ def _target_faults(panel: dict[str, Any], target: dict[str, Any], query: str) ->
             yield f"{selector.name} is none of the handler's"
             continue
         if family.name not in DOCUMENTED:
-            yield f"{family.name} is not in the README"
+            yield f"{family.name} is not in docs/metrics.md"
         matched = {matcher.name: matcher.value for matcher in selector.matchers.matchers}
         for label in FILTERED_BY.keys() & set(family.labels):
             if matched.get(label) != f"the {FILTERED_BY[label]}":
@@ -236,9 +236,9 @@ def links(dashboard: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("uid", ["eco2-cost", "eco2-nodes", "eco2-overview"])
 def test_a_click_leads_to_the_same_runs_in_langsmith(uid: str) -> None:
-    """Data links hold a filter in LangSmith's query language, by the node's metadata or the README's tags."""
+    """Data links hold a filter in LangSmith's query language, by the node's metadata or the documented tags."""
     found = list(links(load(uid)))
-    documented = re.findall(r"`(\w+):<\w+>`", (ROOT / "README.md").read_text(encoding="utf-8"))
+    documented = re.findall(r"`(\w+):<\w+>`", (ROOT / "docs" / "langsmith.md").read_text(encoding="utf-8"))
 
     assert found
     for title, url in found:

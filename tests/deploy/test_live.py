@@ -394,7 +394,7 @@ def documented_name(metric: str) -> str | None:
 
 
 def test_every_metric_is_exposed_and_documented(history: History) -> None:
-    """All metrics in panels and rules are exposed, and in the table of the README or of the page on serving."""
+    """All metrics in panels and rules are exposed, and in the tables of the pages on metrics and serving."""
     queried = [
         (f"{uid} {panel['title']}", expression)
         for uid, dashboard in DASHBOARDS.items()
@@ -402,7 +402,7 @@ def test_every_metric_is_exposed_and_documented(history: History) -> None:
         for expression in expressions(dashboard, panel)
     ]
     known = {*history.busy.runner.get("label/__name__/values"), *job_metrics()}
-    pages = [(ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/serving.md")]
+    pages = [(ROOT / page).read_text(encoding="utf-8") for page in ("docs/metrics.md", "docs/serving.md")]
     documented = set(re.findall(r"^\| `(\w+)` \|", "\n".join(pages), re.MULTILINE))
 
     ruled = [(rule.name, rule.expr) for rule in rules()]

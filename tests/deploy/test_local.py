@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -25,22 +23,18 @@ import pytest
 import yaml
 
 from graph.cli import QUERIES, main
+from tests.support.programs import program
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy" / "local"
 PORTS = ("--alertmanager-port", "0", "--demo-port", "0")
-SERVERS = (("prometheus",), ("prometheus-alertmanager", "alertmanager"))
 
 
 @pytest.fixture
 def installed() -> None:
     """Without the servers, skip the test on a developer's machine and fail it on CI."""
-    missing = [names[0] for names in SERVERS if not any(map(shutil.which, names))]
-    if missing:
-        reason = f"not installed: {', '.join(missing)}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    program("prometheus", package="prometheus")
+    program("prometheus-alertmanager", "alertmanager", package="prometheus-alertmanager")
 
 
 @pytest.fixture(scope="module")

@@ -182,6 +182,7 @@ def test_an_otlp_address_with_a_wrong_path() -> None:
     assert "has no /v1/traces" in finding.message
 
 
+@pytest.mark.slow
 def test_a_broker_that_is_none() -> None:
     """A web server behind ECO2_AMQP_URL is no broker."""
     with Server({}) as url:

@@ -84,6 +84,7 @@ async def test_conversations_are_kept_in_memory_by_default() -> None:
         assert isinstance(saver, InMemorySaver)
 
 
+@pytest.mark.slow
 async def test_a_conversation_in_sqlite_survives_the_process(
     script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from openai import BadRequestError
 from pydantic import BaseModel
 
 from eco2_callbacks import Eco2CallbackHandler
-from graph.cli import QUESTIONS
+from graph.cli import CONVERSATIONS, QUESTIONS
 from graph.replay import record, replay
 from tests.support import scripts
 from tests.support.call_paths import PATHS, SCRIPT
@@ -98,14 +98,17 @@ def parsed_request(system: str = "", user_text: str = "", **parts: object) -> Pa
     return ParsedRequest(system=system, messages=(("user", user_text),), **{**empty, **parts})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("intent", QUESTIONS)
-def test_the_demo_is_scripted(intent: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [(name, one.message) for conversations in CONVERSATIONS.values() for name, one in conversations.items()],
+)
+def test_the_demo_is_scripted(name: str, message: str) -> None:
     """Every message of the demo has its intent, and every intent its answer."""
-    classified = answer(scripts.SCRIPT, parsed_request("# intent\n...", QUESTIONS[intent]))
-    answered = answer(scripts.SCRIPT, parsed_request("# answer\n...", f"참고 자료...\n{QUESTIONS[intent]}"))
+    classified = answer(scripts.SCRIPT, parsed_request("# intent\n...", message))
+    answered = answer(scripts.SCRIPT, parsed_request("# answer\n...", f"참고 자료...\n{message}"))
 
     assert classified is not None
-    assert classified.fields["intent"] == intent
+    assert classified.fields["intent"] == {"vision": "waste", "summarize": "general"}.get(name, name)
     assert answered is not None
     assert answered.text
 

@@ -62,7 +62,7 @@ def start_fault(server: LangSmithServer, fault: str) -> None:
 
 
 @pytest.mark.parametrize("fault", ["500", "429", "hangs", "refused"])
-@pytest.mark.parametrize("tracing_mode", ["environment", "tracer_before"])
+@pytest.mark.parametrize("tracing_mode", ["environment", pytest.param("tracer_before", marks=pytest.mark.slow)])
 def test_the_graph_and_prometheus_do_not_depend_on_langsmith(
     server: LangSmithServer, tracing_mode: str, fault: str
 ) -> None:

@@ -159,6 +159,7 @@ def test_a_server_that_is_away_at_the_start_can_be_waited_for(postgres: Any) -> 
     assert count(url, "calls") == 1
 
 
+@pytest.mark.slow
 def test_a_full_spool_counts_what_it_cannot_keep(postgres: Any, caplog: pytest.LogCaptureFixture) -> None:
     """Beyond ``max_spool_bytes`` records are lost as ``overflow``, counted, and logged once."""
     losses = Losses()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from eco2_callbacks import PriceBook, TokenUsage, UnknownModelError
 from eco2_callbacks.pricing.rates import PRICE_KEYS
+from tests.support.examples import examples
 from tests.support.prices import AT, MTOK, custom_rate
 
 # A custom rate with a different price for every unit.
@@ -92,7 +93,7 @@ def publicly_priced(usage: TokenUsage, provider: str, model: str, tier: str | No
         return None
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=examples(400), deadline=None, derandomize=True)
 @given(
     named=st.sampled_from(PUBLIC),
     usage=usages(),
@@ -119,7 +120,7 @@ def test_the_total_equals_genai_prices(
     assert min([cost.input_usd, cost.output_usd, *cost.parts.values()]) >= 0
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=examples(200), deadline=None, derandomize=True)
 @given(named=st.sampled_from([("own", "every-unit"), ("perplexity", "sonar-deep-research"), *PUBLIC]), usage=usages())
 def test_no_consistent_usage_is_refused(named: tuple[str, str], usage: TokenUsage) -> None:
     """Consistent counts always have a price of zero dollars or more, and the parts sum to it."""

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from eco2_callbacks import ConfigError, Eco2CallbackHandler, LLMCall, TokenUsage
 from eco2_callbacks.prometheus.label_texts import is_text
 from eco2_callbacks.prometheus.model_labels import model_label
+from tests.support.examples import examples
 from tests.support.fake_model import FakeModel
 from tests.support.record_sink import exposed
 from tests.support.small_graphs import sample
@@ -208,7 +209,7 @@ def _ask(state: MessagesState) -> dict[str, Any]:
 GRAPH = StateGraph(MessagesState, context_schema=dict).add_node("ask", _ask).add_edge(START, "ask").compile()
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=list(HealthCheck))
 @given(metadata=VALUES, configurable=VALUES, context=VALUES, name=st.none() | TEXTS)
 def test_no_value_can_raise_or_leak_into_a_label(
     metadata: dict[str, Any], configurable: dict[str, Any], context: dict[str, Any], name: str | None

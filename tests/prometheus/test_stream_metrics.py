@@ -357,7 +357,7 @@ def test_many_observations_at_once_are_the_same(hidden: tuple[str, ...], amounts
     assert samples_of(many) == [(name, labels, pytest.approx(value)) for name, labels, value in samples_of(one)]
 
 
-@pytest.mark.parametrize("multiprocess", [False, True])
+@pytest.mark.parametrize("multiprocess", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_garbage_collector_may_end_streams_while_counting(tmp_path: Path, multiprocess: bool) -> None:
     """Streams that the garbage collector ends do not deadlock on prometheus_client's locks."""
     program = """
@@ -370,7 +370,7 @@ from tests.support.fake_model import FakeModel
 registry = CollectorRegistry()
 handler = Eco2CallbackHandler(registry=registry, max_label_values=10_000)
 gc.set_threshold(20)
-for number in range(300):
+for number in range(150):
     stream = FakeModel().stream("hello", config={"callbacks": [handler], "metadata": {"intent": f"intent-{number}"}})
     next(stream)
     around = [stream]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -48,13 +48,31 @@ async def cancelled(provider: FailingProvider, call: Awaitable[Any]) -> None:
 
 
 async def waited_for(provider: FailingProvider, call: Awaitable[Any]) -> None:
+    task = asyncio.ensure_future(call)
+    await wait_until(lambda: bool(provider.prompts))
     with suppress(TimeoutError):
-        await asyncio.wait_for(call, 0.1)
+        await asyncio.wait_for(task, 0.01)
+
+
+@asynccontextmanager
+async def timeout_once_asked(provider: FailingProvider) -> AsyncIterator[None]:
+    """End the block by a time-out, but not before the provider has the request, however slow the machine is."""
+    async with asyncio.timeout(None) as limit:
+
+        async def strike() -> None:
+            await wait_until(lambda: bool(provider.prompts))
+            limit.reschedule(asyncio.get_running_loop().time())
+
+        striking = asyncio.create_task(strike())
+        try:
+            yield
+        finally:
+            striking.cancel()
 
 
 async def timed_out(provider: FailingProvider, call: Awaitable[Any]) -> None:
     with suppress(TimeoutError):
-        async with asyncio.timeout(0.1):
+        async with timeout_once_asked(provider):
             await call
 
 
@@ -103,7 +121,8 @@ async def test_a_call_that_its_node_gives_up_is_billed_for_its_prompt(
 
     async def patient(state: State) -> State:
         with suppress(TimeoutError):
-            await asyncio.wait_for(official_models.model(api).ainvoke(state["message"]), 0.1)
+            async with timeout_once_asked(provider):
+                await official_models.model(api).ainvoke(state["message"])
         return {"answer": "later"}
 
     graph = StateGraph(State).add_node("answer", patient).add_edge(START, "answer").compile()

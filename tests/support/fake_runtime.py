@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -12,12 +14,14 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 
 from eco2_callbacks import Eco2CallbackHandler, Settings
-from graph.cli import QUESTIONS
+from graph.cli import CONVERSATIONS, cassette_folder
 from graph.errors import GraphConfigError
+from graph.replay import ReplayClock
 from graph.runtime import Graph, Runtime
 from tests.support.fake_model import FakeModel
 
-INTENTS = {question: intent for intent, question in QUESTIONS.items()}
+INTENTS = {conversation.message: name for name, conversation in CONVERSATIONS["ko"].items()}
+_clocks: list[ReplayClock] = []
 
 
 class State(TypedDict, total=False):
@@ -30,8 +34,17 @@ class State(TypedDict, total=False):
     images: list[str]
 
 
+async def pause(seconds: float) -> None:
+    """Wait on the clock of the current replay, else in real time."""
+    if _clocks:
+        await _clocks[-1].sleep_until(_clocks[-1].seconds() + seconds, not_before=0)
+    else:
+        await asyncio.sleep(seconds)
+
+
 async def intent(state: State) -> State:
-    await FakeModel(pause_seconds=0.03).ainvoke(state["message"])
+    await pause(0.03)
+    await FakeModel().ainvoke(state["message"])
     return {"intent": INTENTS.get(state["message"], "general")}
 
 
@@ -40,18 +53,21 @@ async def router(state: State) -> State:
 
 
 async def location(state: State) -> State:
-    await FakeModel(pause_seconds=0.06).ainvoke("where")
-    await FakeModel(pause_seconds=0.06).ainvoke("in words")
+    await FakeModel().ainvoke("where")
+    await pause(0.12)
+    await FakeModel().ainvoke("in words")
     return {"place": "강남역 11번 출구"}
 
 
 async def web_search(state: State) -> State:
-    await FakeModel(pause_seconds=0.08).ainvoke("search")
+    await pause(0.08)
+    await FakeModel().ainvoke("search")
     return {"found": "소식"}
 
 
 async def answer(state: State) -> State:
-    model = FakeModel(pause_seconds=0.02, words=["강남역 ", "11번 출구 앞에 ", "페트병 수거함이 있습니다."])
+    await pause(0.02)
+    model = FakeModel(words=["강남역 ", "11번 출구 앞에 ", "페트병 수거함이 있습니다."])
     return {"answer": "".join([chunk.text async for chunk in model.astream(state["message"])])}
 
 
@@ -76,9 +92,10 @@ def build(checkpointer: Any = None, **nodes: Callable[..., Any]) -> Graph:
 def runtime(tmp_path: Path, **nodes: Callable[..., Any]) -> Runtime:
     """Return a runtime without network access, with an empty recording of every conversation."""
     saver = InMemorySaver()
-    for folder in (tmp_path, tmp_path / "google"):
-        folder.mkdir(exist_ok=True)
-        for name in QUESTIONS:
+    for provider, language in product(("openai", "google"), CONVERSATIONS):
+        folder = cassette_folder(tmp_path, provider=provider, language=language)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in CONVERSATIONS[language]:
             (folder / f"{name}.yaml").touch()
 
     @asynccontextmanager
@@ -86,8 +103,12 @@ def runtime(tmp_path: Path, **nodes: Callable[..., Any]) -> Runtime:
         yield build(saver, **nodes)
 
     @contextmanager
-    def replay(path: Path, *, speed: float) -> Iterator[None]:
-        yield
+    def replay(path: Path, *, clock: ReplayClock) -> Iterator[None]:
+        _clocks.append(clock)
+        try:
+            yield
+        finally:
+            _clocks.pop()
 
     def make_handler(settings: Settings, **options: Any) -> Eco2CallbackHandler:
         return Eco2CallbackHandler(prices=settings.prices, agent_name="eco2", **options)

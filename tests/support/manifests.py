@@ -123,7 +123,7 @@ def _kustomize(overlay: str) -> str:
     # kubectl before 1.24 does not report the version. Its kustomize is 4.5 at most; in 1.20 it is 2.0.
     version = json.loads(done.stdout).get("kustomizeVersion", "v0")
     if int(version.removeprefix("v").split(".")[0]) < 5:
-        pytest.skip(f"the overlays need kustomize 5, and {kubectl} has an older one")
+        pytest.skip(f"the overlays need kustomize 5; {kubectl} of kubernetes-client has an older one")
     path = DEPLOY / "kubernetes" / "overlays" / overlay
     rendered = subprocess.run([kubectl, "kustomize", str(path)], capture_output=True, check=False, text=True)
     assert (rendered.returncode, rendered.stderr) == (0, ""), rendered.stderr

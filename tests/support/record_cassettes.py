@@ -1,4 +1,4 @@
-"""Records all cassettes from the stand-ins. Arguments limit it to the demos of these intents."""
+"""Records all cassettes from the stand-ins. Arguments limit it to the demo's conversations of these names."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
+from typing import cast
 
 from graph import build_graph
-from graph.cli import QUESTIONS
+from graph.cli import CONVERSATIONS, SUMMARIZE_TOKENS, Conversation, cassette_folder
+from graph.cli.demo import first_state
 from graph.replay import KEYS, clean_environment, record
-from graph.runtime import CASSETTES, character_service
-from graph.state import turn
+from graph.runtime import CASSETTES, Runtime, character_service
+from graph.state import State
 from tests.support import call_paths, scripts
 from tests.support.provider_standin import LIFELIKE, StandIn
 from tests.support.service_standins import Services
 
 __all__ = ["main", "record_demo", "upstream"]
 
-_FOLDERS = {"openai": CASSETTES, "google": CASSETTES / "google"}
 _TESTS = Path(__file__).parents[1] / "graph"
 _SERVICES = ("dapi.kakao.com", "apis.data.go.kr", "api.data.go.kr")
 
@@ -33,27 +35,29 @@ def upstream() -> Iterator[tuple[dict[str, str], dict[str, str]]]:
         yield {**providers.upstream, **dict.fromkeys(_SERVICES, services.url)}, keys
 
 
-def record_demo(intents: Sequence[str]) -> None:
-    """Record the demo's conversations with both providers."""
-    for provider, folder in _FOLDERS.items():
+def record_demo(names: Sequence[str]) -> None:
+    """Record the demo's conversations with both providers, in both languages."""
+    for provider, (language, conversations) in product(("openai", "google"), CONVERSATIONS.items()):
+        folder = cassette_folder(CASSETTES, provider=provider, language=language)
         # All conversations share one stand-in, so each one finds the prompts of the earlier ones in the cache.
         with upstream() as (hosts, keys):
-            for intent in intents:
+            for name in names:
                 with (
                     clean_environment(ECO2_PROVIDER=provider),
                     character_service(),
-                    record(folder / f"{intent}.yaml", upstream=hosts, **keys),
+                    record(folder / f"{name}.yaml", upstream=hosts, **keys),
                 ):
-                    asyncio.run(_converse(QUESTIONS[intent]))
+                    asyncio.run(_converse(conversations[name]))
 
 
-async def _converse(message: str) -> None:
-    await build_graph().ainvoke(turn(message))
+async def _converse(conversation: Conversation) -> None:
+    graph = build_graph(summarize_tokens=SUMMARIZE_TOKENS)
+    await graph.ainvoke(cast("State", first_state(Runtime(), conversation)))
 
 
 def main(arguments: Sequence[str]) -> int:
     """Record and return the exit status."""
-    record_demo(arguments or tuple(QUESTIONS))
+    record_demo(arguments or tuple(CONVERSATIONS["ko"]))
     if arguments:
         return 0
     # A process of its own: pytest wants to import its plugins itself.

@@ -19,6 +19,7 @@ from eco2_callbacks import TokenUsage
 from eco2_callbacks.usage import estimate_usage, rules_for
 from eco2_callbacks.usage.function_tokens import function_tokens
 from eco2_callbacks.usage.tokenizers import count_tokens
+from tests.support.examples import examples
 
 
 @pytest.mark.parametrize(
@@ -254,7 +255,7 @@ def test_an_image_received_from_gemini_counts_by_its_size() -> None:
     assert usage == TokenUsage(output_tokens=1120)
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=examples(50), deadline=None, derandomize=True)
 @given(st.text(st.characters(), max_size=200))
 def test_any_text_has_a_count(text: str) -> None:
     """A text has between one token and four tokens for each character, lone surrogates included."""

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eco2_callbacks.usage.media import audio_seconds, block_bytes, image_class, image_pixels
+from tests.support.examples import examples
 
 
 def png(width: int, height: int, padding: int = 0) -> bytes:
@@ -243,7 +244,7 @@ MAGIC = st.sampled_from(
 FILES = st.builds(lambda magic, repeat, rest: magic * repeat + rest, MAGIC, st.integers(1, 3), st.binary(max_size=120))
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=examples(300), deadline=None, derandomize=True)
 @given(BLOCKS)
 def test_any_block_is_read(block: dict[str, Any]) -> None:
     """Bytes and pixels of any block are read or unknown."""
@@ -252,7 +253,7 @@ def test_any_block_is_read(block: dict[str, Any]) -> None:
     assert image_class(image_pixels(block)) in ("512x512", "1K", "2K", "4K")
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@settings(max_examples=examples(500), deadline=None, derandomize=True)
 @given(FILES)
 def test_any_bytes_are_read(data: bytes) -> None:
     """Size and length of any bytes are positive or unknown."""

@@ -16,6 +16,7 @@ from eco2_callbacks import PriceBook, Rate, TokenUsage
 from eco2_callbacks.pricing.rates import PRICE_KEYS
 from eco2_callbacks.usage import read_usage
 from tests.support.answers import AT
+from tests.support.examples import examples
 from tests.support.reading import read_answer
 
 NUMBERS = (
@@ -174,7 +175,7 @@ def assert_consistent(usage: TokenUsage) -> None:
         assert sum(cost.parts.values()) == cost.total_usd >= 0
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=examples(300), deadline=None, derandomize=True)
 @given(RAW)
 def test_any_usage_metadata_is_read(raw: object) -> None:
     """Any usage_metadata gives no usage or consistent counts."""
@@ -184,7 +185,7 @@ def test_any_usage_metadata_is_read(raw: object) -> None:
         assert_consistent(usage)
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=examples(400), deadline=None, derandomize=True)
 @given(
     choices=st.lists(messages(), max_size=2),
     prompt=st.lists(messages(), max_size=2),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import fields
 
 from eco2_callbacks import TokenUsage
+from tests.support.examples import examples
 
 _COUNTS = [field.name for field in fields(TokenUsage) if field.name != "image_sizes"]
 _USAGES = st.builds(
@@ -81,7 +82,7 @@ def test_only_usages_can_be_added(other: object) -> None:
     assert str(raised.value) == f"unsupported operand type(s) for +: 'TokenUsage' and '{type(other).__name__}'"
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=examples(50), deadline=None, derandomize=True)
 @given(st.lists(_USAGES, max_size=4))
 def test_sum_loses_no_count(usages: list[TokenUsage]) -> None:
     """Every count of a sum is the sum of that count."""

@@ -237,6 +237,7 @@ async def test_feedback_reaches_langsmith(tmp_path: Path) -> None:
     assert (feedback["trace_id"], feedback["score"], feedback["comment"]) == (state.trace_id, 0.5, "그럭저럭")
 
 
+@pytest.mark.slow
 async def test_feedback_that_nobody_takes_says_so(tmp_path: Path) -> None:
     """Feedback without LangSmith reaches no output; a LangSmith that does not answer is logged and no user error."""
     unreachable = FeedbackSender(Client(api_url="http://127.0.0.1:1", api_key="k", auto_batch_tracing=False))

@@ -15,6 +15,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from graph.api import ApiSettings
 from tests.support.api_server import api_server
+from tests.support.examples import examples
 
 _SECONDS_TO_START = 60
 
@@ -68,7 +69,7 @@ def test_the_api_keeps_to_its_description(api_url: str, method: str, path: str) 
     operation = schema[path][method]
     cases = operation.as_strategy() | operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
 
-    @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(40), deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(case=cases)
     def check(case: Case) -> None:
         # A JSON schema cannot say what an image's content must be.

@@ -21,14 +21,18 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 import graph.cli.demo
-from graph.cli import QUERIES, QUESTIONS, main
-from graph.cli.chat import image_url
+from graph.cli import CONVERSATIONS, QUERIES, main
 from graph.cli.demo import default_speed
+from graph.cli.images import image_url
+from graph.replay import ReplayClock
 from graph.runtime import Runtime
 from tests.support import fake_runtime
 
 ROOT = Path(__file__).parents[3]
+NAMES = list(CONVERSATIONS["ko"])
+QUESTIONS = {name: one.message for name, one in CONVERSATIONS["ko"].items()}
 NUMBERS = {"seconds", "input_tokens", "output_tokens", "cost_usd"}
+_DEMO = (sys.executable, "-m", "graph", "demo")
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(32)
 
 
@@ -50,7 +54,7 @@ def test_json_is_all_of_standard_output_and_adds_up(runtime: Runtime, capfd: pyt
     printed = json.loads(out, parse_float=Decimal)
     assert err == ""
     assert printed.keys() == {"requests", "totals"}
-    assert [request["intent"] for request in printed["requests"]] == list(QUESTIONS)
+    assert [request["intent"] for request in printed["requests"]] == NAMES
     for request in printed["requests"]:
         assert request.keys() == {"intent", "nodes", "cost_usd"}
         assert [node["node"] for node in request["nodes"]] == ["intent", "router", "location", "web_search", "answer"]
@@ -59,7 +63,7 @@ def test_json_is_all_of_standard_output_and_adds_up(runtime: Runtime, capfd: pyt
         assert sum(node["cost_usd"] for node in request["nodes"]) == request["cost_usd"] == Decimal("0.01575")
     totals = printed["totals"]
     assert totals.keys() == {"requests", *NUMBERS, "unpriced_calls", "nodes", "models", "intents"}
-    assert sum(request["cost_usd"] for request in printed["requests"]) == totals["cost_usd"] == Decimal("0.1575")
+    assert sum(request["cost_usd"] for request in printed["requests"]) == totals["cost_usd"] == Decimal("0.189")
     for kind in ("nodes", "models", "intents"):
         for number in ("input_tokens", "output_tokens", "cost_usd"):
             assert sum(part[number] for part in totals[kind].values()) == totals[number]
@@ -91,7 +95,18 @@ def test_a_pipe_gets_plain_text_with_everything(runtime: Runtime, capfd: pytest.
 def test_a_terminal_without_korean_gets_question_marks(tmp_path: Path) -> None:
     """Unsupported characters cause no traceback."""
     done = subprocess.run(
-        [sys.executable, "-m", "graph", "demo", "--intent", "waste", "--ledger", str(tmp_path / "l.db")],
+        [
+            sys.executable,
+            "-m",
+            "graph",
+            "demo",
+            "--intent",
+            "waste",
+            "--speed",
+            "1000",
+            "--ledger",
+            str(tmp_path / "l.db"),
+        ],
         cwd=ROOT,
         env={"PYTHONIOENCODING": "ascii"},
         capture_output=True,
@@ -115,7 +130,7 @@ def test_only_the_given_intents_are_replayed(runtime: Runtime, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("arguments", "speed", "pace"),
     [
-        # 10 x 0.3 s fit without a higher speed
+        # 12 x 0.3 s fit without a higher speed
         pytest.param([], 1.0, "in real time", id="default"),
         pytest.param(["--speed", "2.5"], 2.5, "2.5 times as fast as recorded (--speed 1 is real time)", id="given"),
     ],
@@ -129,7 +144,7 @@ def test_the_replay_runs_at_the_printed_speed(
 
     assert main(["demo", *arguments], runtime=runtime) == 0
 
-    assert replayed == [(f"{intent}.yaml", speed) for intent in QUESTIONS]
+    assert replayed == [(f"{name}.yaml", speed) for name in NAMES]
     assert pace in " ".join(capsys.readouterr().out.split())
 
 
@@ -138,16 +153,16 @@ def test_the_replay_runs_at_the_printed_speed(
     [
         pytest.param(0.0, 1.0, id="nothing_recorded"),
         pytest.param(10.0, 1.0, id="short"),
-        # 40 / 18 = 2.22
-        pytest.param(40.0, 2.3, id="long"),
-        # 180 / 18
-        pytest.param(180.0, 10.1, id="very_long"),
+        # 40 / 15 = 2.67
+        pytest.param(40.0, 2.7, id="long"),
+        # 180 / 15
+        pytest.param(180.0, 12.1, id="very_long"),
     ],
 )
 def test_the_default_speed_fits_half_a_minute(recorded_seconds: float, speed: float) -> None:
     """The default speed is never below real time and is rounded up."""
     assert default_speed(recorded_seconds) == pytest.approx(speed)
-    assert recorded_seconds / default_speed(recorded_seconds) <= 18
+    assert recorded_seconds / default_speed(recorded_seconds) <= 15
 
 
 def test_each_provider_has_its_own_recordings(runtime: Runtime, capsys: pytest.CaptureFixture[str]) -> None:
@@ -185,7 +200,8 @@ def test_a_missing_recording_is_named(runtime: Runtime, capsys: pytest.CaptureFi
         pytest.param(["demo", "--speed", "0"], id="no_speed"),
         pytest.param(["demo", "--speed", "nan"], id="not_a_speed"),
         pytest.param(["demo", "--serve", "65536"], id="not_a_port"),
-        pytest.param(["demo", "--intent", "weather"], id="not_an_intent"),
+        pytest.param(["demo", "--intent", "weather"], id="not_a_conversation"),
+        pytest.param(["demo", "--lang", "fr"], id="not_a_language"),
         pytest.param(["chat"], id="nothing_asked"),
         pytest.param([], id="no_command"),
     ],
@@ -423,8 +439,8 @@ def _recording_replay(replayed: list[tuple[str, float]], folder: Path) -> Callab
     """Return a replay function that only stores its arguments."""
 
     @contextmanager
-    def replay(path: Path, *, speed: float) -> Iterator[None]:
-        replayed.append((path.relative_to(folder).as_posix(), speed))
+    def replay(path: Path, *, clock: ReplayClock) -> Iterator[None]:
+        replayed.append((path.relative_to(folder).as_posix(), 1 / clock.real_seconds(1)))
         yield
 
     return replay

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import graph.conversation
 from eco2_callbacks.cli import main as eco2
-from graph.cli import QUESTIONS, main
+from graph.cli import CONVERSATIONS, QUESTIONS, cassette_folder, main
 from graph.runtime import CASSETTES
 from tests.support.cassette_bills import bills_of_cassette
 
@@ -38,23 +39,64 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", local)
 
 
-@pytest.mark.parametrize("provider", ["openai", "google"])
+@pytest.mark.parametrize(
+    ("language", "provider"),
+    [
+        pytest.param("ko", "openai", id="ko-openai"),
+        pytest.param("ko", "google", id="ko-google", marks=pytest.mark.slow),
+        pytest.param("en", "openai", id="en-openai", marks=pytest.mark.slow),
+        pytest.param("en", "google", id="en-google"),
+    ],
+)
 def test_every_conversation_is_replayed_and_billed(
-    offline: None, capsys: pytest.CaptureFixture[str], provider: str
+    offline: None, capsys: pytest.CaptureFixture[str], language: str, provider: str
 ) -> None:
-    """Each intent has one request, whose cost is that of the recorded usage at the published prices."""
-    assert main(["demo", "--provider", provider, "--json", *FAST]) == 0
+    """Each conversation is one request, whose cost is that of the recorded usage at the published prices."""
+    assert main(["demo", "--lang", language, "--provider", provider, "--json", *FAST]) == 0
 
     printed = json.loads(capsys.readouterr().out)
-    folder = CASSETTES if provider == "openai" else CASSETTES / provider
-    assert [request["intent"] for request in printed["requests"]] == list(QUESTIONS)
-    for request in printed["requests"]:
-        usd = sum(bill.usd for bill in bills_of_cassette(folder / f"{request['intent']}.yaml"))
+    folder = cassette_folder(CASSETTES, provider=provider, language=language)
+    names = list(CONVERSATIONS[language])
+    assert [request["intent"] for request in printed["requests"]][: len(QUESTIONS)] == list(QUESTIONS)
+    for name, request in zip(names, printed["requests"], strict=True):
+        usd = sum(bill.usd for bill in bills_of_cassette(folder / f"{name}.yaml"))
         assert request["cost_usd"] == pytest.approx(float(usd), abs=1e-12)
-        assert request["nodes"][0]["node"] == "intent"
-        assert request["nodes"][-1]["node"] == "answer"
+        nodes = [node["node"] for node in request["nodes"]]
+        assert nodes[0] == ("vision" if name == "vision" else "intent")
+        assert nodes[-1] == ("summarize" if name == "summarize" else "answer")
     assert printed["totals"]["unpriced_calls"] == 0
     assert printed["totals"]["cost_usd"] == pytest.approx(sum(request["cost_usd"] for request in printed["requests"]))
+    # The demo shows the whole graph.
+    assert set(printed["totals"]["nodes"]) == {path.stem for path in (ROOT / "graph" / "nodes").glob("[!_]*.py")}
+
+
+@pytest.mark.parametrize("speed", ["4", "1000"])
+def test_seconds_are_those_of_the_recording(offline: None, capsys: pytest.CaptureFixture[str], speed: str) -> None:
+    """A node takes as long as its recorded calls, whatever the speed and however busy the machine is."""
+    assert main(["demo", "--intent", "waste", "--json", "--speed", speed]) == 0
+
+    (request,) = json.loads(capsys.readouterr().out)["requests"]
+    seconds = {node["node"]: node["seconds"] for node in request["nodes"]}
+    recorded = yaml.load((CASSETTES / "waste.yaml").read_text(), Loader=yaml.CSafeLoader)["interactions"]
+    ends = [one["timing"]["chunk_offsets"][-1][0] for one in recorded if "openai" in one["request"]["uri"]]
+    services = [one["timing"]["chunk_offsets"][-1][0] for one in recorded if "openai" not in one["request"]["uri"]]
+    calls = {"intent": 1, "waste_rag": 1, "weather": 2, "feedback": 1, "answer": 1}
+    assert len(ends) == sum(calls.values())
+    alone = [seconds[node] for node in ("intent", "waste_rag", "feedback", "answer")]
+    assert all(any(one == pytest.approx(end, abs=0.0015) for end in ends) for one in alone)
+    assert sum(seconds[node] for node in calls) == pytest.approx(sum(ends) + sum(services), abs=0.01)
+    assert seconds["router"] == seconds["aggregator"] == 0
+
+
+def test_a_terminal_s_help_is_there_at_once() -> None:
+    """The help imports no graph, no provider's client and no server."""
+    program = "import sys; from graph.cli import main\ntry: main(['demo', '--help'])\nfinally: print(*sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert "--lang" in done.stdout
+    loaded = set(done.stdout.split())
+    assert not loaded & {"langgraph", "langchain_core", "openai", "fastapi", "eco2_callbacks", "rich", "vcr", "httpx"}
 
 
 def test_two_branches_run_in_parallel(offline: None, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -23,7 +22,6 @@ from graph.cli.view import (
     totals_table,
     wide_enough,
 )
-from graph.replay import ReplayClock
 from tests.support import fake_runtime
 from tests.support.manual_clock import STARTED_AT, ManualClock
 
@@ -49,18 +47,6 @@ async def test_the_answer_is_passed_on_while_it_streams() -> None:
 
     assert pieces == ["강남역 ", "11번 출구 앞에 ", "페트병 수거함이 있습니다."]
     assert stream.text == "".join(pieces)
-
-
-def test_a_fast_replay_shows_recorded_durations() -> None:
-    """At speed 8, half a second counts as four seconds, in durations and in time stamps."""
-    time = ManualClock()
-    clock = ReplayClock(8, monotonic=lambda: time.seconds, now=lambda: STARTED_AT)
-    before = clock.seconds()
-
-    time.seconds += 0.5
-
-    assert clock.seconds() - before == 4.0
-    assert clock.now() == STARTED_AT + timedelta(seconds=4)
 
 
 def test_totals_by_node_model_and_intent_add_up(finished: Timeline) -> None:

@@ -30,6 +30,7 @@ from graph.clients import (
     ServiceUnconfigured,
 )
 from graph.clients.character_server import CHARACTERS
+from tests.support.examples import examples
 from tests.support.langsmith_server import refused_url
 
 ROOT = Path(graph.__file__).parent.parent
@@ -133,7 +134,7 @@ def test_no_answer_raises_any_other_error() -> None:
 
     with serve_answer(lambda request, context: answers[-1]) as address:
 
-        @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=examples(50), deadline=None, suppress_health_check=list(HealthCheck))
         @given(st.binary(max_size=40), st.text(max_size=5))
         def anything(answer: bytes, material: str) -> None:
             answers.append(answer)

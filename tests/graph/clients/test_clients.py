@@ -29,6 +29,7 @@ from graph.clients import (
     ServiceUnavailable,
     ServiceUnconfigured,
 )
+from tests.support.examples import examples
 from tests.support.langsmith_server import refused_url
 from tests.support.service_standins import KAKAO_KEY, PORTAL_KEY, Fault, Service, Services
 
@@ -314,7 +315,7 @@ ANSWERS = st.one_of(
 
 
 @every_service
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(answer=ANSWERS, status=st.sampled_from([200, 200, 200, 400, 401, 500, 999]))
 def test_no_answer_raises_any_other_error(services: Services, service: Service, answer: bytes, status: int) -> None:
     """For any answer, the client returns a result or raises a ``ServiceError``."""

@@ -172,6 +172,7 @@ async def test_a_poison_job_can_be_run_again(
     assert await rabbit.length(DEAD_QUEUE) == 0
 
 
+@pytest.mark.slow
 async def test_a_lost_connection_repeats_no_job(
     rabbit: RabbitProcess, store: RedisJobStore, tmp_path: Path, records: Records
 ) -> None:

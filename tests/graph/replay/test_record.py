@@ -182,6 +182,7 @@ def test_recording_from_the_providers_needs_their_keys() -> None:
     assert "--record-mode=all asks the real providers: set OPENAI_API_KEY and GOOGLE_API_KEY." in run.stdout
 
 
+@pytest.mark.slow
 def test_recording_from_the_services_uses_their_keys(tmp_path: Path) -> None:
     """``--record-mode=all`` passes on every key of the shell and no empty one."""
     keys = {name: f"the-user's {name}" for name in KEYS}

@@ -52,9 +52,18 @@ class CountedNodes:
         @asynccontextmanager
         async def open_graph() -> AsyncIterator[Graph]:
             async with checkpoints() as checkpointer:
+                self.checkpointer = checkpointer
                 yield fake_runtime.build(checkpointer, **nodes)
 
         return replace(fake_runtime.runtime(tmp_path), open_graph=open_graph)
+
+    async def until_stored(self, channel: str) -> None:
+        """Wait until the newest checkpoint has a node's result, although its step has not ended."""
+        while True:
+            async for newest in self.checkpointer.alist(None, limit=1):
+                if any(channel == written for _, written, _ in newest.pending_writes or ()):
+                    return
+            await asyncio.sleep(0.02)
 
     def _counted(self, node: Callable[..., Any]) -> Callable[..., Any]:
         async def run(state: fake_runtime.State) -> fake_runtime.State:
@@ -77,7 +86,8 @@ async def test_finished_nodes_are_not_paid_again(saver: None, tmp_path: Path, re
         before = {"location": 4, "answer": 5}[hanging]  # the branches are in parallel
         while len(nodes.ran) < before:
             await asyncio.sleep(0.01)
-        await asyncio.sleep(0.3)  # the branch beside a hanging one ends
+        if hanging == "location":
+            await nodes.until_stored("found")  # of the branch beside it
         dying.cancel()
         await asyncio.gather(dying, return_exceptions=True)
     first, nodes.ran, nodes.hanging = nodes.ran, [], None

@@ -26,7 +26,7 @@ from tests.support.chat_completions import USD, ChatCompletions
 from tests.support.programs import free_port
 from tests.support.redis_process import redis_process
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "recipes"
 # A machine four times as slow, and busy, starts the largest of these programs in less.
 _START_SECONDS = 240.0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 # What each prints at least.
 PRINTED = {
     "live_tree.py": ["2 in parallel", "search_archive", "16,384", "answer"],
@@ -25,6 +25,15 @@ PRINTED = {
         "0.00315",
         "gen_ai.invoke_agent.duration",
     ],
+    "deep_agent.py": ["boss/model", "boss/tools/researcher/model", "gpt-4.1-mini", "0.000056 USD"],
+    # 5000 x 0.20 / 1e6 + 500 x 0.80 / 1e6
+    "custom_rates.py": ["1 model call, 5,000 input tokens", "0.0014 USD"],
+    # (100 x 1.75 + 10 x 14) / 1e6
+    "own_sink.py": ['"tenant_id": "acme"', '"total_usd": "0.00031500"'],
+    "prometheus_metrics.py": ['tenant_id="acme"} 0.00063', 'tenant_id="zoo"} 0.000315'],
+    "keep_a_ledger.py": ["acme", "zoo", "0.000945"],
+    # (10 x 1.75 + 500 x 14) / 1e6 each: a third call could exceed 0.02
+    "limit_a_run.py": ["stopped: Budget 'max_usd'", "2 model calls", "0.014035 USD"],
     "check_setup.py": ["stream-usage", "Pass stream_usage=True", "past-handler"],
     # 2 x (200 x 1.75 + 800 x 0.175 + 100 x 14) / 1e6
     "compare_tools.py": ["the other tool: 2200 tokens", "2200 tokens, 0.00378 USD"],
