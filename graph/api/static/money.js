@@ -29,7 +29,19 @@ export function dollars(text) {
   return `$${value.toFixed(decimals).replace(/(\.\d\d\d*?)0+$/, "$1")}`;
 }
 
+/** Returns how many decimals show four digits of a total: its parts get as many, so that a column can be compared. */
+export function decimalsFor(total) {
+  const value = Number(total);
+  return value > 0 ? Math.min(12, Math.max(2, 3 - Math.floor(Math.log10(value)))) : 2;
+}
+
+/** Returns dollars with so many decimals; what would show as nothing is "<" the smallest figure. */
+export function dollarsWith(text, decimals) {
+  const shown = Number(text).toFixed(decimals);
+  return Number(shown) === 0 && Number(text) > 0 ? `<$${(10 ** -decimals).toFixed(decimals)}` : `$${shown}`;
+}
+
 /** Returns the exact decimal for a tooltip. */
 export function exact(text) {
-  return `$${sum([text])}`;
+  return `$${sum([text]).replace(/\.?0+$/, (zeros, at, all) => (all.includes(".") ? "" : zeros))}`;
 }

@@ -1,7 +1,7 @@
 // The steps of an answer as a tree on a time axis, with seconds, tokens and dollars.
 
 import { element } from "./dom.js";
-import { dollars, exact, sum } from "./money.js";
+import { decimalsFor, dollarsWith, exact, sum } from "./money.js";
 import { nodeName, number, seconds, texts } from "./texts.js";
 
 const TICKS = matchMedia("(max-width: 40rem)");
@@ -114,7 +114,7 @@ export class Timeline {
     setText(tokensCell, data.tokens?.total ? number(data.tokens.total) : "");
     if (data.tokens?.total) tokensCell.title = texts().tokensTitle(number(data.tokens.input), number(data.tokens.output));
     const isPaid = data.usd !== undefined && data.usd !== null && Number(data.usd) > 0;
-    const figure = data.unpriced ? texts().unknownUsd : isPaid ? dollars(data.usd) : "";
+    const figure = data.unpriced ? texts().unknownUsd : isPaid ? dollarsWith(data.usd, decimalsFor(data.all)) : "";
     setText(usdCell, figure);
     usdCell.title = isPaid ? exact(data.usd) : "";
     const share = isPaid && data.kind !== "request" && Number(data.all) > 0 ? Number(data.usd) / Number(data.all) : 0;

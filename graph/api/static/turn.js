@@ -158,9 +158,9 @@ export class Turn {
       this.feedback.replaceChildren(element("p", { role: "status" }, stores ? texts().feedbackSent(stores) : texts().feedbackNowhere));
       return;
     }
-    const vote = (score, sign, label) =>
-      element("button", { type: "button", class: "vote", "aria-pressed": String(state.score === score), "aria-label": label, title: label, on: { click: () => this.#vote(score) } }, sign);
-    const question = element("p", {}, texts().feedback, vote(1, "👍", texts().good), vote(0, "👎", texts().bad));
+    const vote = (score, label) =>
+      element("button", { type: "button", class: score ? "vote good" : "vote bad", "aria-pressed": String(state.score === score), "aria-label": label, title: label, on: { click: () => this.#vote(score) } }, thumb(score));
+    const question = element("p", {}, texts().feedback, vote(1, texts().good), vote(0, texts().bad));
     this.feedback.replaceChildren(question);
     if (state.score === null) return;
     const comment = element("input", { type: "text", maxlength: "2000", "aria-label": texts().comment, placeholder: texts().comment });
@@ -193,4 +193,17 @@ export class Turn {
     state.busy = false;
     this.#drawFeedback();
   }
+}
+
+/** Returns a thumb, up for 1 and down for 0: not every system has a font with one. */
+function thumb(score) {
+  const space = "http://www.w3.org/2000/svg";
+  const drawing = document.createElementNS(space, "svg");
+  drawing.setAttribute("viewBox", "0 0 24 24");
+  drawing.setAttribute("aria-hidden", "true");
+  const path = document.createElementNS(space, "path");
+  path.setAttribute("d", "M3 11h4v9H3zM7 11l4-8c1.7 0 2.6 1.2 2.3 2.8L12.7 9H19c1.4 0 2.2 1.2 1.9 2.5l-1.6 6.6c-.3 1.2-1.2 1.9-2.4 1.9H7");
+  if (!score) path.setAttribute("transform", "rotate(180 12 12)");
+  drawing.append(path);
+  return drawing;
 }
