@@ -36,9 +36,13 @@ function keep() {
   sessionStorage.setItem("eco2.session", JSON.stringify(session));
 }
 
-function headers() {
+/** Returns the headers of a request for a turn: the token, and W3C Trace Context, which the server's spans continue. */
+function headers(turn) {
   const token = sessionStorage.getItem("eco2.token");
-  return token ? { Authorization: `Bearer ${token}` } : {};
+  return {
+    ...(token ? { Authorization: `Bearer ${token}` } : {}),
+    ...(turn.traceId ? { traceparent: `00-${turn.traceId}-${turn.spanId}-01` } : {}),
+  };
 }
 
 // --- Asking ------------------------------------------------------------------------------------------------------
@@ -49,21 +53,20 @@ async function ask(question, picture = "") {
   active = turn;
   drawComposer();
   try {
-    // W3C Trace Context: the server's spans continue this trace.
     turn.traceId = randomHex(16);
+    turn.spanId = randomHex(8);
     const sent = {
       method: "POST",
       headers: {
         "Content-Type": "application/json",
         "Idempotency-Key": crypto.randomUUID(),
-        traceparent: `00-${turn.traceId}-${randomHex(8)}-01`,
-        ...headers(),
+        ...headers(turn),
       },
       body: JSON.stringify({ message: question, session_id: session.id, ...(picture ? { image: picture } : {}) }),
     };
     const job = await (await send(sent)).json();
     turn.jobId = job.job_id;
-    session.turns.push({ job: job.job_id, trace: turn.traceId, question });
+    session.turns.push({ job: job.job_id, trace: turn.traceId, span: turn.spanId, question });
     keep();
     await follow(turn);
   } catch (error) {
@@ -92,14 +95,14 @@ async function send(sent) {
 
 async function follow(turn) {
   const url = `${API}/${turn.jobId}/events`;
-  for await (const event of readEvents(url, { headers, onConnection: showConnection })) {
+  for await (const event of readEvents(url, { headers: () => headers(turn), onConnection: showConnection })) {
     turn.apply(event);
     drawSession();
     if (event.kind === "token") keepInView();
   }
   if (!turn.ended) {
     // The stream was read to its end before: the answer itself says how it ended.
-    const answer = await (await request(`${API}/${turn.jobId}`, { headers: headers() })).json();
+    const answer = await (await request(`${API}/${turn.jobId}`, { headers: headers(turn) })).json();
     turn.apply({ kind: answer.error ? "error" : "done", data: { ...answer, ...answer.error } });
   }
 }
@@ -114,7 +117,7 @@ function reason(error) {
 }
 
 async function stop() {
-  if (active?.jobId) await request(`${API}/${active.jobId}`, { method: "DELETE", headers: headers() }).catch(() => {});
+  if (active?.jobId) await request(`${API}/${active.jobId}`, { method: "DELETE", headers: headers(active) }).catch(() => {});
 }
 
 function addTurn(question, picture) {
@@ -122,7 +125,7 @@ function addTurn(question, picture) {
     image: picture,
     askAgain: () => ask(question, picture),
     sendFeedback: async (score, comment) => {
-      const sent = { method: "POST", headers: { "Content-Type": "application/json", ...headers() }, body: JSON.stringify({ score, comment }) };
+      const sent = { method: "POST", headers: { "Content-Type": "application/json", ...headers(turn) }, body: JSON.stringify({ score, comment }) };
       return (await (await request(`${API}/${turn.jobId}/feedback`, sent)).json()).reached;
     },
   });
@@ -135,10 +138,11 @@ function addTurn(question, picture) {
 
 /** Shows the turns of this tab again after a reload, and goes on with the one that is not finished. */
 async function showKept() {
-  for (const { job, trace, question } of session.turns) {
+  for (const { job, trace, span, question } of session.turns) {
     const turn = addTurn(question, "");
     turn.jobId = job;
     turn.traceId = trace;
+    turn.spanId = span;
     active = turn;
     drawComposer();
     try {

@@ -78,6 +78,38 @@ def test_one_process_sends_one_trace(tmp_path: Path) -> None:
     assert result["answer"][:8] not in json.dumps([span.attributes for span in spans], ensure_ascii=False)
 
 
+@pytest.mark.slow
+def test_langsmith_s_spans_are_in_the_trace(tmp_path: Path) -> None:
+    """Where LangSmith's SDK exports the runs, its spans hang below the worker's and no run has two."""
+    with (
+        receiving() as otlp,
+        server_process(
+            tmp_path,
+            GREETING,
+            LANGSMITH_TRACING="true",
+            LANGSMITH_OTEL_ENABLED="true",
+            LANGSMITH_OTEL_ONLY="true",
+            LANGSMITH_API_KEY="lsv2_pt_not_a_key",
+            OTEL_TRACES_EXPORTER="otlp",
+            OTEL_EXPORTER_OTLP_ENDPOINT=otlp.url,
+        ) as server,
+    ):
+        server.until_ready()
+        server.client.headers["traceparent"] = f"00-{TRACE_ID}-{BROWSER_SPAN}-01"
+        assert list(server.events(server.ask()))[-1]["event"] == "done"
+        assert server.stop() == 0
+
+    spans = otlp.all_spans
+    assert {span.trace_id for span in spans} == {TRACE_ID}
+    process, calls = one(spans, "process chat.process"), [span for span in spans if span.name == "ChatOpenAI"]
+    (root,) = [span for span in spans if span.parent_id == process.span_id]
+    assert [span.name for span in spans if span.name.startswith(("chat ", "invoke_agent"))] == []
+    usd = sum(bill.usd for bill in bills_of_cassette(GREETING))
+    assert sum(Decimal(str(call.attributes["langsmith.metadata.cost_usd"])) for call in calls) == usd
+    assert Decimal(str(root.attributes["langsmith.metadata.cost_usd"])) == usd
+    assert not [request for request in otlp.exports if request.holds("lsv2_pt_not_a_key")]
+
+
 def sorted_by_start(spans: list[Span]) -> list[Span]:
     return sorted(spans, key=lambda span: span.start)
 
@@ -115,6 +147,8 @@ def test_one_trace_from_the_browser_through_two_processes(tmp_path: Path) -> Non
     request = one(spans, "POST /api/v1/chat")
     assert_one_chain(spans, first_parent=request.parent_id)
     assert request.parent_id != ""
+    reading = one(spans, "GET /api/v1/chat/{job_id}/events")
+    assert (reading.parent_id, reading.service) == (request.parent_id, "eco2-chat-api")
     services = {span.name: span.service for span in spans}
     assert (services["POST /api/v1/chat"], services["send chat.process"]) == ("eco2-chat-api", "eco2-chat-api")
     assert services["process chat.process"] == services["answer"] == "eco2-chat-worker"
