@@ -10,7 +10,7 @@ from opentelemetry.util.types import AttributeValue
 from eco2_callbacks.errors import ConfigError
 from eco2_callbacks.records import GraphRun, LLMCall, Record, ToolCall
 
-__all__ = ["COST_NAMES", "OtelMetricsSink"]
+__all__ = ["COST_NAMES", "PROVIDER_NAMES", "OtelMetricsSink"]
 
 
 class _CostNames(NamedTuple):
@@ -33,8 +33,7 @@ COST_NAMES: Final = _CostNames(
 _TOKENS: Final = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 _SECONDS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _AGENT_SECONDS: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 102.4, 204.8, 409.6)
-# LangChain's names -> the standard's.
-_PROVIDERS: Final = {
+PROVIDER_NAMES: Final = {
     "amazon_bedrock": "aws.bedrock",
     "azure": "azure.ai.openai",
     "azure_openai": "azure.ai.openai",
@@ -46,6 +45,7 @@ _PROVIDERS: Final = {
     "moonshot": "moonshot_ai",
     "xai": "x_ai",
 }
+"""LangChain's names of providers -> OpenTelemetry's."""
 _OTHER_ERROR: Final = "_OTHER"
 _OVERFLOW: Final = "other"
 
@@ -106,7 +106,7 @@ class OtelMetricsSink:
         names = {"gen_ai.request.model": call.request_model, "gen_ai.response.model": call.model}
         attributes: _Attributes = {
             "gen_ai.operation.name": call.operation,
-            "gen_ai.provider.name": _PROVIDERS.get(call.provider, call.provider) or _OVERFLOW,
+            "gen_ai.provider.name": PROVIDER_NAMES.get(call.provider, call.provider) or _OVERFLOW,
             **self._named(names),
         }
         self._duration.record(call.duration_seconds, attributes | _error(call))

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from graph.api.body_limit import BodyLimit
 from graph.api.context import ApiContext
+from graph.api.page import add_page
 from graph.api.problems import Problem, add_problem_handlers, problem_responses
 from graph.api.routes import PREFIX, router
 from graph.jobs import MAX_BODY_BYTES
@@ -14,7 +15,7 @@ __all__ = ["create_app"]
 
 
 def create_app(context: ApiContext) -> FastAPI:
-    """Return the API. CORS is closed: browsers of other origins get no access."""
+    """Return the API with the page at ``/``. CORS is closed: browsers of other origins get no access."""
     app = FastAPI(
         title="Eco2 chat",
         version="1",
@@ -28,4 +29,5 @@ def create_app(context: ApiContext) -> FastAPI:
     add_problem_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     app.include_router(router)
+    add_page(app)
     return app

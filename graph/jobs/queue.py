@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
+from opentelemetry import trace
+from opentelemetry.context import Context as OtelContext
+from opentelemetry.propagate import extract, inject
+from opentelemetry.trace import SpanKind
 from taskiq import AsyncBroker, Context, InMemoryBroker, TaskiqDepends
 from taskiq.receiver import Receiver
 
@@ -74,17 +79,21 @@ class JobQueue:
         await self._broker.shutdown()
 
     async def publish(self, job: Job) -> None:
-        """Hand a job to the queue; it is stored when this returns.
+        """Hand a job to the queue; it is stored when this returns. The message carries the current trace (W3C).
 
         Raises:
             QueueUnavailableError: If the queue did not take it.
         """
-        try:
-            async with asyncio.timeout(_PUBLISH_SECONDS):
-                await self._task.kicker().with_task_id(job.job_id).kiq(job=job.model_dump(mode="json"))
-        except Exception as error:  # taskiq wraps what its broker raises
-            reason = error.__cause__ or error
-            raise QueueUnavailableError(f"{type(reason).__name__}: {reason}") from error
+        with self._span("send", SpanKind.PRODUCER, job.job_id):
+            headers: dict[str, str] = {}
+            inject(headers)
+            try:
+                async with asyncio.timeout(_PUBLISH_SECONDS):
+                    kicker = self._task.kicker().with_task_id(job.job_id).with_labels(**headers)
+                    await kicker.kiq(job=job.model_dump(mode="json"))
+            except Exception as error:  # taskiq wraps what its broker raises
+                reason = error.__cause__ or error
+                raise QueueUnavailableError(f"{type(reason).__name__}: {reason}") from error
 
     async def waiting(self) -> int:
         """Return how many jobs wait in the queue.
@@ -120,4 +129,25 @@ class JobQueue:
         if isinstance(self._broker, RabbitBroker):
             delivery = self._broker.delivery(context.message.labels)
         if self._run_job is not None:
-            delivery.verdict = await self._run_job(Job.model_validate(job), delivery)
+            question = Job.model_validate(job)
+            labels = {name: value for name, value in context.message.labels.items() if isinstance(value, str)}
+            with self._span("process", SpanKind.CONSUMER, question.job_id, extract(labels)) as span:
+                delivery.verdict = await self._run_job(question, delivery)
+                span.set_attribute("eco2.verdict", delivery.verdict)
+
+    def _span(
+        self, operation: str, kind: SpanKind, job_id: str, parent: OtelContext | None = None
+    ) -> AbstractContextManager[trace.Span]:
+        """Return a span under the names of OpenTelemetry's messaging conventions."""
+        return trace.get_tracer(__name__).start_as_current_span(
+            f"{operation} {QUEUE}",
+            context=parent,
+            kind=kind,
+            attributes={
+                "messaging.system": "rabbitmq" if self.is_durable else "memory",
+                "messaging.operation.type": operation,
+                "messaging.operation.name": operation,
+                "messaging.destination.name": QUEUE,
+                "messaging.message.id": job_id,
+            },
+        )

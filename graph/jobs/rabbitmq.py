@@ -32,6 +32,7 @@ MAX_DELIVERIES = 20
 """How often a worker accepts a job, hand-backs included. The queue's own limit lies above, as the last resort."""
 _RECONNECT_SECONDS = 1
 _LABEL = "eco2_delivery"
+_TRACE_HEADERS = ("traceparent", "tracestate")  # https://www.w3.org/TR/trace-context/
 
 _logger = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ class RabbitBroker(AioPikaBroker):
             count = incoming.headers.get("x-delivery-count")
             delivery = Delivery(count=count if isinstance(count, int) else int(bool(incoming.redelivered)))
             self._deliveries[number] = delivery
-            content["labels"] = {**content.get("labels", {}), _LABEL: number}
+            content["labels"] = {**_trace_headers(incoming), **content.get("labels", {}), _LABEL: number}
 
             async def settle(number: str = number, incoming: AbstractIncomingMessage = incoming) -> None:
                 await _settle(incoming, self._deliveries.pop(number).verdict)
@@ -162,6 +163,12 @@ def _content(body: bytes) -> dict[str, Any]:
     except ValidationError as error:
         raise _MalformedError(describe_invalid(error), job_id) from error
     return {**content, "args": [], "kwargs": {"job": job}}
+
+
+def _trace_headers(incoming: AbstractIncomingMessage) -> dict[str, str]:
+    """Return the trace that a producer without TaskIQ has put into the message's headers."""
+    headers = ((name, incoming.headers.get(name)) for name in _TRACE_HEADERS)
+    return {name: value for name, value in headers if isinstance(value, str)}
 
 
 async def _settle(incoming: AbstractIncomingMessage, verdict: Verdict) -> None:

@@ -26,6 +26,7 @@ from graph.runtime import Runtime
 from graph.serving.http import HttpServer, bind
 from graph.serving.ops import serve_ops
 from graph.serving.replaying import replaying
+from graph.serving.tracing import exporting_spans, trace_requests
 from graph.serving.watch import ProcessWatch
 from graph.streams import JobStore, MemoryJobStore, RedisJobStore, connect_redis
 from graph.worker import RunRecords, Worker, WorkerSettings, read_secret_files
@@ -72,7 +73,7 @@ def run_server(runtime: Runtime, options: ServeOptions) -> int:
         read_secret_files(os.environ)
         server = _Server(runtime, options)
         speed = options.replay_speed
-        with nullcontext() if speed is None else replaying(runtime, speed=speed):
+        with exporting_spans(options.role), nullcontext() if speed is None else replaying(runtime, speed=speed):
             if options.role != "api":
                 runtime.check_models()
             return asyncio.run(server.run())
@@ -165,6 +166,7 @@ class _Server:
                 ledger=ledger,
                 environment=self._telemetry.environment,
                 max_wait_seconds=self._queue_settings.max_wait_seconds,
+                makes_spans=not (self._telemetry.tracing and self._telemetry.otel != "off"),  # LangSmith's SDK does
             )
         watch = ProcessWatch(store, queue, metrics, self._stopped)
         stack.enter_context(serve_ops(ops, self._registry, alive=watch.stuck, ready=watch.ready))
@@ -178,7 +180,9 @@ class _Server:
         context = None
         if api is not None:
             context = self._api_context(handler, ledger, store, queue)
-            server = HttpServer(create_app(context), api, max_connections=_MAX_CONNECTIONS)
+            app = create_app(context)
+            trace_requests(app)
+            server = HttpServer(app, api, max_connections=_MAX_CONNECTIONS)
             await stack.enter_async_context(server.running())
             _logger.info("The API is on http://%s:%d/api/v1/chat.", self._options.host, server.port)
         await self._work(worker, context)

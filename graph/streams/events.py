@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 __all__ = ["START", "EventKind", "Position", "StreamEvent"]
 
-EventKind: TypeAlias = Literal["queued", "started", "node", "token", "snapshot", "done", "error"]
+EventKind: TypeAlias = Literal["queued", "started", "node", "call", "token", "snapshot", "done", "error"]
 
 
 class Position(NamedTuple):
@@ -56,7 +56,10 @@ class StreamEvent:
     ==============  ================================================================================
     ``queued``      nothing
     ``started``     nothing; the run is in the position. A reader forgets the tokens of earlier runs.
-    ``node``        ``node``, ``status``: ``started`` or ``ended``; when ended ``seconds``, ``usd``
+    ``node``        ``id``, ``node``, ``status``: ``started`` or ``ended``, ``at_seconds`` of its start since the
+                    question; when ended ``outcome``, ``seconds``, ``usd``, ``tokens``
+    ``call``        a model call, tool or retriever: ``id``, ``node_id``, ``node``, ``type``, ``name``; else as
+                    ``node``; ``usd`` is None while unknown
     ``token``       ``node``, ``text``
     ``snapshot``    ``answer`` so far, ``status``; it replaces everything before its position
     ``done``        ``answer``, ``images``, ``intent``, ``tokens``, ``usd``, ``seconds``

@@ -15,10 +15,12 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.utils.uuid import uuid7
 
 from eco2_callbacks import Eco2CallbackHandler, GraphRun, TelemetryConfig
+from graph.app import AGENT_NAME
 from graph.jobs import Job, JobMetrics
 from graph.runtime import Graph, Runtime
 from graph.streams import Claim, JobStatus, JobStore, NewJob, Publisher, StoreUnavailableError
-from graph.worker.run_events import ANSWER_NODE, RunEvents, RunRecords
+from graph.worker.run_events import ANSWER_NODE, RunEvents, RunRecords, tokens_of
+from graph.worker.run_spans import RunSpans
 
 __all__ = ["Answering", "Ending"]
 
@@ -53,6 +55,7 @@ class Answering:
         owner: This worker's name.
         lease_seconds: How long a run counts as alive without a write.
         out_of_grace: Set when running jobs must end.
+        makes_spans: Whether each run becomes OpenTelemetry spans; False where LangSmith's SDK makes them.
     """
 
     runtime: Runtime
@@ -65,6 +68,7 @@ class Answering:
     owner: str
     lease_seconds: float
     out_of_grace: asyncio.Event
+    makes_spans: bool = True
 
     def publisher(self, job: NewJob, claim: Claim) -> Publisher:
         """Return the publisher of a claimed run."""
@@ -81,7 +85,10 @@ class Answering:
         """Run a claimed job to its outcome, unless a newer run owns it or the grace period ends."""
         described = job.described()
         publisher = self.publisher(described, claim)
-        events = RunEvents(publisher)
+        spans = None
+        if self.makes_spans:
+            spans = RunSpans(agent_name=AGENT_NAME, job_id=job.job_id, session_id=described.session_id)
+        events = RunEvents(publisher, accepted_at=claim.accepted_at or described.accepted_at, spans=spans)
         root = uuid7()
         publisher.set_trace_id(str(root))
         config = self._config(job, claim)
@@ -108,6 +115,8 @@ class Answering:
             for task in watched:
                 task.cancel()
             await publisher.stop()
+            if spans is not None:
+                spans.close()
 
     async def _end(
         self,
@@ -217,9 +226,8 @@ async def _record_of(events: RunEvents) -> GraphRun | None:
 def _figures(record: GraphRun | None) -> dict[str, Any]:
     if record is None:
         return {"tokens": None, "seconds": None}
-    tokens = {"input": record.usage.input_tokens, "output": record.usage.output_tokens}
     return {
-        "tokens": {**tokens, "total": sum(tokens.values())},
+        "tokens": tokens_of(record.usage),
         "seconds": round(record.duration_seconds, 3),
         **({"unpriced_calls": record.unpriced_calls} if record.unpriced_calls else {}),
     }

@@ -1,4 +1,4 @@
-"""Publishes what happens in one run of the graph: nodes, tokens, and the figures of the handler's records."""
+"""Publishes what happens in one run of the graph: nodes, calls, tokens, and the figures of the handler's records."""
 
 from __future__ import annotations
 
@@ -6,40 +6,46 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
 
-from eco2_callbacks import GraphRun, NodeRun, Record
+from eco2_callbacks import GraphRun, LLMCall, NodeRun, Record, RetrieverCall, TokenUsage, ToolCall
 from graph.node_runs import node_of
 from graph.streams import Publisher
+from graph.worker.run_spans import RunSpans
 
-__all__ = ["ANSWER_NODE", "RunEvents", "RunRecords"]
+__all__ = ["ANSWER_NODE", "RunEvents", "RunRecords", "tokens_of"]
 
 ANSWER_NODE = "answer"
+CallType: TypeAlias = Literal["model", "tool", "retriever"]
 
 
 class RunEvents(BaseCallbackHandler):
-    """Publishes the starts of nodes and the answer's tokens as they happen, and the ends of nodes with their figures.
+    """Publishes the starts of nodes and calls and the answer's tokens as they happen, and the ends with their figures.
 
     It is a callback because ``stream_mode="messages"`` would make every model stream.
 
     Args:
         publisher: Takes the events, on the loop that creates this object.
+        accepted_at: When the question was accepted: the zero of the events' time.
+        spans: Gets the same starts and records; None makes no spans.
     """
 
     run_inline = True
 
-    def __init__(self, publisher: Publisher) -> None:
+    def __init__(self, publisher: Publisher, *, accepted_at: datetime, spans: RunSpans | None = None) -> None:
         super().__init__()
-        self._publisher = publisher
+        self._publisher, self._accepted_at, self._spans = publisher, accepted_at, spans
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._root: UUID | None = None
-        self._nodes: dict[UUID, str] = {}
+        self._node_names: dict[UUID, str] = {}
+        self._node_of_run: dict[UUID, UUID] = {}  # of every run below a node, and of the node's own
         self._answer_calls: set[UUID] = set()
         self.record: asyncio.Future[GraphRun] = self._loop.create_future()
 
@@ -55,6 +61,9 @@ class RunEvents(BaseCallbackHandler):
         else:
             self._loop.call_soon_threadsafe(lambda: self._publisher.put(kind, **data))
 
+    def _at_seconds(self, moment: datetime) -> float:
+        return round(max(0.0, (moment - self._accepted_at).total_seconds()), 3)
+
     def on_chain_start(
         self,
         serialized: dict[str, Any] | None,
@@ -69,10 +78,14 @@ class RunEvents(BaseCallbackHandler):
         """Publish the start of a node directly below the request."""
         if parent_run_id is None:
             self._root = run_id
-            return
-        if parent_run_id == self._root and (node := node_of(metadata, kwargs.get("name"))) is not None:
-            self._nodes[run_id] = node
-            self._put("node", node=node, status="started")
+        elif parent_run_id != self._root:
+            self._enter(run_id, parent_run_id)
+        elif (node := node_of(metadata, kwargs.get("name"))) is not None:
+            self._node_of_run[run_id] = run_id
+            self._node_names[run_id] = node
+            if self._spans is not None:
+                self._spans.start(run_id, parent=None, kind="node", name=node)
+            self._put("node", id=str(run_id), node=node, status="started", at_seconds=self._at_seconds(_now()))
 
     def on_chat_model_start(
         self,
@@ -85,9 +98,39 @@ class RunEvents(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Remember the call that writes the answer."""
+        """Publish the start of a model call, and remember the one that writes the answer."""
         if (metadata or {}).get("langgraph_node") == ANSWER_NODE:
             self._answer_calls.add(run_id)
+        self._start_call(run_id, parent_run_id, "model", (metadata or {}).get("ls_model_name") or kwargs.get("name"))
+
+    def on_tool_start(
+        self,
+        serialized: dict[str, Any] | None,
+        input_str: str,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        inputs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Publish the start of a tool."""
+        self._start_call(run_id, parent_run_id, "tool", kwargs.get("name") or (serialized or {}).get("name"))
+
+    def on_retriever_start(
+        self,
+        serialized: dict[str, Any] | None,
+        query: str,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Publish the start of a retriever."""
+        self._start_call(run_id, parent_run_id, "retriever", kwargs.get("name") or (serialized or {}).get("name"))
 
     def on_llm_new_token(
         self,
@@ -103,13 +146,66 @@ class RunEvents(BaseCallbackHandler):
             self._put("token", node=ANSWER_NODE, text=text)
 
     def add_record(self, record: Record) -> None:
-        """Publish the end of a node with its figures, or keep the figures of the whole run. For any thread."""
+        """Publish the end of a step with its figures, or keep the figures of the whole run. For any thread."""
+        if self._spans is not None:
+            self._spans.end(record)
         match record:
-            case NodeRun() if (node := self._nodes.pop(record.run_id, None)) is not None:
-                usd, seconds = str(record.cost.total_usd), round(record.duration_seconds, 3)
-                self._put("node", node=node, status="ended", outcome=record.status, seconds=seconds, usd=usd)
+            case NodeRun() if (node := self._node_names.get(record.run_id)) is not None:
+                ended = self._ended(record)
+                usd, tokens = str(record.cost.total_usd), tokens_of(record.usage)
+                self._put("node", id=str(record.run_id), node=node, **ended, usd=usd, tokens=tokens)
+            case LLMCall():
+                figures: dict[str, Any] = {
+                    "usd": str(record.cost.total_usd) if record.cost is not None else None,
+                    "tokens": tokens_of(record.usage) if record.usage is not None else None,
+                    **({"estimated": True} if record.estimated else {}),
+                    **({"retry": record.retry} if record.retry else {}),
+                }
+                node_id = self._node_of_run.get(record.run_id) or self._node_of_run.get(
+                    record.parent_run_id or record.run_id
+                )
+                self._end_call(record, node_id, "model", record.model or record.request_model, figures)
+            case ToolCall():
+                self._end_call(record, self._node_of_run.get(record.run_id), "tool", record.tool_name, {})
+            case RetrieverCall():
+                self._end_call(record, self._node_of_run.get(record.run_id), "retriever", record.retriever, {})
             case GraphRun():
                 self._loop.call_soon_threadsafe(self._set_record, record)
+
+    def _enter(self, run_id: UUID, parent: UUID | None) -> UUID | None:
+        """Remember which node a run belongs to, and return that node's run."""
+        node_id = self._node_of_run.get(parent) if parent is not None else None
+        if node_id is not None:
+            self._node_of_run[run_id] = node_id
+        return node_id
+
+    def _start_call(self, run_id: UUID, parent: UUID | None, kind: CallType, name: object) -> None:
+        node_id, name = self._enter(run_id, parent), str(name or kind)
+        if self._spans is not None:
+            self._spans.start(run_id, parent=node_id, kind=kind, name=name)
+        if node_id is not None:
+            step = {"id": str(run_id), "node_id": str(node_id), "node": self._node_names[node_id]}
+            self._put("call", **step, type=kind, name=name, status="started", at_seconds=self._at_seconds(_now()))
+
+    def _end_call(
+        self,
+        record: LLMCall | ToolCall | RetrieverCall,
+        node_id: UUID | None,
+        kind: CallType,
+        name: str,
+        figures: dict[str, Any],
+    ) -> None:
+        if node_id is not None:
+            step = {"id": str(record.run_id), "node_id": str(node_id), "node": self._node_names[node_id]}
+            self._put("call", **step, type=kind, name=name, **self._ended(record), **figures)
+
+    def _ended(self, record: LLMCall | ToolCall | RetrieverCall | NodeRun) -> dict[str, Any]:
+        return {
+            "status": "ended",
+            "at_seconds": self._at_seconds(record.started_at),
+            "outcome": record.status,
+            "seconds": round(record.duration_seconds, 3),
+        }
 
     def _set_record(self, record: GraphRun) -> None:
         if not self.record.done():
@@ -135,3 +231,12 @@ class RunRecords:
         """Take one record."""
         if (events := self._runs.get(record.trace_id)) is not None:
             events.add_record(record)
+
+
+def tokens_of(usage: TokenUsage) -> dict[str, int]:
+    """Return the tokens as events show them: ``input``, ``output`` and their sum ``total``."""
+    return {"input": usage.input_tokens, "output": usage.output_tokens, "total": usage.total_tokens}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

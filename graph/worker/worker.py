@@ -40,6 +40,7 @@ class Worker:
         ledger: Learns of runs whose worker died; None without a ledger.
         environment: The deployment environment, a tag of each trace.
         max_wait_seconds: A job that waited longer is not run any more.
+        makes_spans: Whether each run becomes OpenTelemetry spans.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Worker:
         ledger: LedgerSink | None = None,
         environment: str = "",
         max_wait_seconds: float = 900.0,
+        makes_spans: bool = True,
     ) -> None:
         self._store, self._queue, self._ledger = store, queue, ledger
         self._settings, self._metrics, self._max_wait_seconds = settings, metrics, max_wait_seconds
@@ -74,6 +76,7 @@ class Worker:
             owner=self._owner,
             lease_seconds=settings.lease_seconds,
             out_of_grace=self._out_of_grace,
+            makes_spans=makes_spans,
         )
 
     def stop(self) -> None:

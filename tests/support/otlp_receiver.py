@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
 
 __all__ = ["Received", "Receiver", "Span", "receiving"]
 
@@ -30,13 +31,16 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One exported span; ``parent_id`` is "" for a root."""
+    """One exported span; ``parent_id`` is "" for a root. ``kind`` is OpenTelemetry's, without its prefix."""
 
     name: str
     trace_id: str
     span_id: str
     parent_id: str
     attributes: dict[str, Any]
+    start: int = 0  # nanoseconds
+    kind: str = ""
+    service: str = ""
 
 
 @dataclass
@@ -64,7 +68,10 @@ class Receiver:
                 trace_id=span.trace_id.hex(),
                 span_id=span.span_id.hex(),
                 parent_id=span.parent_span_id.hex(),
-                attributes={pair.key: _plain(pair.value) for pair in span.attributes},
+                attributes=_attributes(span),
+                start=span.start_time_unix_nano,
+                kind=ProtoSpan.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_"),
+                service=_attributes(resource.resource).get("service.name", ""),
             )
             for request in self.exports
             for resource in ExportTraceServiceRequest.FromString(request.body).resource_spans
@@ -76,6 +83,10 @@ class Receiver:
     def runs(self) -> list[Received]:
         """The requests that send runs to LangSmith."""
         return [request for request in self.requests if request.method != "GET" and "/runs" in request.path]
+
+
+def _attributes(of: Any) -> dict[str, Any]:
+    return {pair.key: _plain(pair.value) for pair in of.attributes}
 
 
 def _plain(value: Any) -> Any:

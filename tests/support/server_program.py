@@ -42,7 +42,7 @@ def run(cassette: str, records: str, *command: str) -> int:
     def handler(settings: Settings, *, sinks: Sequence[Sink] = (), **options: Any) -> Eco2CallbackHandler:
         return make_handler(settings, sinks=[*sinks, BufferingSink(Path(records))], **options)
 
-    kept = {name: value for name, value in os.environ.items() if name.startswith("ECO2_")}
+    kept = {name: value for name, value in os.environ.items() if name.startswith(("ECO2_", "LANGSMITH_", "OTEL_"))}
     with replay(Path(cassette), speed=1, repeats=True):
         os.environ.update(kept)  # a replay removes all addresses
         return main(list(command), runtime=replace(Runtime(), make_handler=handler))

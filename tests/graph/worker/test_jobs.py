@@ -45,6 +45,19 @@ def kinds(events: list[StreamEvent]) -> list[str]:
     return [event.kind for event in events]
 
 
+def assert_calls_lie_in_their_nodes(events: list[StreamEvent]) -> None:
+    """Assert that each step starts once and ends once, and a call within the time of its node."""
+    steps = [event.data for event in events if event.kind in {"node", "call"}]
+    begun = [step["id"] for step in steps if step["status"] == "started"]
+    ended = {step["id"]: step for step in steps if step["status"] == "ended"}
+    assert sorted(begun) == sorted(ended)
+    for call in (step for step in ended.values() if "node_id" in step):
+        node = ended[call["node_id"]]
+        assert (call["node"], call["type"]) == (node["node"], "model")
+        assert node["at_seconds"] <= call["at_seconds"] + 0.002  # both are rounded
+        assert call["at_seconds"] + call["seconds"] <= node["at_seconds"] + node["seconds"] + 0.004
+
+
 async def test_the_events_of_a_job(store: MemoryJobStore, registry: CollectorRegistry, records: Records) -> None:
     """Nodes and tokens are in order, each node has its figures, and events, metrics and records have the same ones."""
     with replay(GREETING):
@@ -58,10 +71,13 @@ async def test_the_events_of_a_job(store: MemoryJobStore, registry: CollectorReg
     nodes = [(event.data["node"], event.data["status"]) for event in events if event.kind == "node"]
     order = ["intent", "router", "general", "aggregator", "answer"]
     assert nodes == [(node, status) for node in order for status in ("started", "ended")]
-    ended = [event.data for event in events if event.data.get("status") == "ended"]
-    assert sum(Decimal(data["usd"]) for data in ended) == usd
-    assert all(data["seconds"] >= 0 and data["outcome"] == "success" for data in ended)
     done = events[-1]
+    for kind in ("node", "call"):
+        ended = [event.data for event in events if event.kind == kind and event.data["status"] == "ended"]
+        assert sum(Decimal(data["usd"]) for data in ended) == usd
+        assert sum(data["tokens"]["total"] for data in ended) == done.data["tokens"]["total"]
+        assert all(data["seconds"] >= 0 and data["outcome"] == "success" for data in ended)
+    assert_calls_lie_in_their_nodes(events)
     assert (done.kind, done.data["answer"], done.data["intent"]) == ("done", joined_tokens(events), "greeting")
     assert Decimal(done.data["usd"]) == usd
     tokens = done.data["tokens"]
