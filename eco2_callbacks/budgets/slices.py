@@ -101,11 +101,14 @@ class SliceLeaser(forks.ForkAware):
                 account.refill_below = _NEVER  # until the store has answered
                 self.wake()
 
-    def restore(self, account: Account, spent: Sequence[tuple[int, int]]) -> None:
-        """Have the store take what a ledger says was spent, if it has lost the account."""
+    def restore(self, account: Account, spent: Callable[[], Sequence[tuple[int, int]]]) -> None:
+        """Have the store take what was spent, by bucket, if it does not know the account; before its next report."""
 
         def restore(store: BudgetStore) -> None:
-            store.restore(self._describe(account), spent)
+            request = self._describe(account)
+            if not store.knows(request):
+                # Nothing too: no other process shall restore what this one spends from now on.
+                store.restore(request, spent())
 
         self._jobs.append(restore)
         self.wake()

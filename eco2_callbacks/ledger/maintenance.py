@@ -149,7 +149,7 @@ def prune(backend: Backend, older_than: timedelta, *, now: datetime | None = Non
 def forget_user(backend: Backend, user_id: str, *, spool_folder: Path | None = None) -> int:
     """Erase a user's identifiers from the ledger and from this machine's spool; usage and dollars stay.
 
-    Erased are ``user_id``, ``session_id``, ``job_id`` and ``response_id``.
+    Erased are ``user_id``, ``session_id``, ``job_id``, ``response_id`` and ``metadata``.
 
     Returns:
         The number of calls in the ledger that were the user's.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -16,6 +16,7 @@ import msgspec
 from eco2_callbacks.ledger.columns import MONEY_DIGITS, TABLES
 from eco2_callbacks.pricing import EXACT, Cost
 from eco2_callbacks.records import GraphRun, LLMCall, NodeRun, Record, RetrieverCall, ToolCall
+from eco2_callbacks.runs import plain_text
 from eco2_callbacks.usage import TokenUsage
 
 __all__ = ["BUCKET_BASE", "ZERO_BUCKET", "Batch", "Row", "bucket_of", "microseconds", "picodollars", "rating_row"]
@@ -46,12 +47,18 @@ class Batch:
         rows: The rows by table.
         records: Number of records.
         oldest: When the first of them was added, in seconds since 1970.
+
+    Args:
+        records: The first records.
+        at: As ``oldest``.
+        metadata_keys: The keys of a call's metadata whose values are kept.
     """
 
-    def __init__(self, records: Iterable[Record] = (), *, at: float = 0.0) -> None:
+    def __init__(self, records: Iterable[Record] = (), *, at: float = 0.0, metadata_keys: Collection[str] = ()) -> None:
         self.rows: dict[str, list[Row]] = {name: [] for name in TABLES}
         self.records = 0
         self.oldest = at
+        self._metadata_keys = metadata_keys
         self._series: set[int] = set()
         for record in records:
             self.add(record)
@@ -164,10 +171,20 @@ class Batch:
                 _tags(call.tags),
                 bucket_of(call.duration_seconds),
                 *_span(call),
+                self._metadata(call),
             )
         )
         if rating is not None:
             self.rows["ratings"].append(rating)
+
+    def _metadata(self, call: LLMCall) -> str | None:
+        """Return the kept values of a call's metadata as JSON, None where it has none of them."""
+        if not self._metadata_keys:
+            return None
+        # Sorted: equal values are one group in a query.
+        texts = {key: _clean(plain_text(call.metadata.get(key))) for key in sorted(self._metadata_keys)}
+        kept = {key: text for key, text in texts.items() if text}
+        return _json(kept) if kept else None
 
     def _rating(self, call: LLMCall, run: Row) -> Row | None:
         """Return the first rating of a call, None where nothing is known of its cost."""

@@ -38,6 +38,9 @@ class RecordWriter:
         on_lost: Called with a number of records and the reason why they are lost.
         max_waiting: Number of records that may wait in memory.
         is_at_once: Whether ``submit`` returns only when its record is durable.
+
+    Attributes:
+        metadata_keys: The keys of a call's metadata whose values are kept.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class RecordWriter:
         self._on_failure = on_failure
         self._max_waiting = max_waiting
         self._is_at_once = is_at_once
+        self.metadata_keys: frozenset[str] = frozenset()
         self.reset()
 
     def reset(self) -> None:
@@ -183,7 +187,7 @@ class RecordWriter:
         batch: Batch | None = None
         while self._waiting and (batch is None or batch.records < _BATCH_RECORDS):
             taken_at, record = self._waiting.popleft()
-            batch = batch or Batch(at=taken_at)
+            batch = batch or Batch(at=taken_at, metadata_keys=self.metadata_keys)
             try:
                 batch.add(record)
             except Exception:

@@ -28,7 +28,7 @@ _INSERTS = {
     for name, table in TABLES.items()
 }
 # What eco2 ledger forget erases.
-IDENTIFIERS = ("user_id", "session_id", "job_id", "response_id")
+IDENTIFIERS = ("user_id", "session_id", "job_id", "response_id", "metadata")
 
 
 class SQLiteBackend:
