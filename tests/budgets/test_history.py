@@ -61,7 +61,7 @@ def rule(**changed: Any) -> BudgetRule:
 def test_a_restart_goes_on_from_what_the_window_has_cost(
     run: Any, changed: dict[str, Any], metadata: dict[str, Any]
 ) -> None:
-    """Whatever a rule selects by, a new process knows what the earlier ones spent, and calls of others count nothing."""
+    """Whatever a rule selects by, a new process knows what earlier ones spent; calls of others count nothing."""
     budgets = [rule(**changed)]
     run(budgets, metadata, metadata)
     run(budgets, {"tenant_id": "other", "team": "other", "status": "other"}, model=FakeModel(model="gpt-5.4"))
