@@ -19,7 +19,17 @@ from eco2_callbacks.records import GraphRun, LLMCall, NodeRun, Record, Retriever
 from eco2_callbacks.runs import plain_text
 from eco2_callbacks.usage import TokenUsage
 
-__all__ = ["BUCKET_BASE", "ZERO_BUCKET", "Batch", "Row", "bucket_of", "microseconds", "picodollars", "rating_row"]
+__all__ = [
+    "BUCKET_BASE",
+    "RECORD_TABLES",
+    "ZERO_BUCKET",
+    "Batch",
+    "Row",
+    "bucket_of",
+    "microseconds",
+    "picodollars",
+    "rating_row",
+]
 
 Row = tuple[Any, ...]
 # A percentile is read from buckets whose bounds are 5 % apart, so it is right to 2.5 %.
@@ -31,6 +41,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_CHARACTERS = 1000
 _MAX_INTEGER = 2**63 - 1
 _MAX_SERIES = 20_000
+# A DateTime64(6) of ClickHouse begins with 1900, one of nanoseconds ends with 2261.
+_FIRST_TIME, _LAST_TIME = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000 for year in (1900, 2262))
+# Tables with one row for each record of a kind.
+RECORD_TABLES = frozenset({"calls", "node_runs", "tool_calls", "retriever_calls", "requests"})
 
 _encode_json = msgspec.json.Encoder(decimal_format="string").encode
 _units = attrgetter(*(name for name in TokenUsage.__struct_fields__ if name != "image_sizes"))
@@ -67,10 +81,12 @@ class Batch:
         """Add the rows of one record.
 
         Raises:
-            ValueError: If its duration is no number.
+            ValueError: If its duration is no number, or its start is out of the range of a backend.
             OverflowError: If a count or a cost is more than 64 bits hold.
         """
         rows = self.rows
+        if not _FIRST_TIME <= microseconds(record.started_at) < _LAST_TIME:
+            raise ValueError(f"started_at is {record.started_at!r}, wanted a time from 1900 to 2261")
         if not math.isfinite(record.duration_seconds):
             raise ValueError(f"duration_seconds is {record.duration_seconds!r}, wanted a finite number")
         match record:
@@ -112,7 +128,7 @@ class Batch:
                         *self._run(record, record.trace_id),
                         *_outcome(record),
                         record.resumed,
-                        record.provider,
+                        _clean(record.provider),
                         _clean(record.model),
                         record.llm_calls,
                         record.tool_calls,
@@ -123,6 +139,23 @@ class Batch:
                 )
         self.records += 1
 
+    def split(self) -> tuple[Batch, Batch]:
+        """Return the rows as two batches of half the size."""
+        both = Batch(at=self.oldest), Batch(at=self.oldest)
+        half = self.row_count() // 2
+        taken = 0
+        for name, rows in self.rows.items():
+            first = min(max(half - taken, 0), len(rows))
+            taken += len(rows)
+            for batch, part in zip(both, (rows[:first], rows[first:]), strict=True):
+                batch.rows[name] = part
+                batch.records += len(part) if name in RECORD_TABLES else 0
+        return both
+
+    def row_count(self) -> int:
+        """Return the number of rows of all tables."""
+        return sum(map(len, self.rows.values()))
+
     def _run(self, record: Record, run_id: object) -> Row:
         owner = tuple(map(_clean, _owner(record)))
         return (microseconds(record.started_at), str(run_id), str(record.trace_id), *owner)
@@ -130,9 +163,10 @@ class Batch:
     def _add_call(self, call: LLMCall) -> None:
         run = self._run(call, call.run_id)
         usage = call.usage
-        node, purpose, model = _clean(call.node), _clean(call.purpose), _clean(call.model)
+        node, purpose = _clean(call.node), _clean(call.purpose)
+        provider, model = _clean(call.provider), _clean(call.model)
         tenant_id, _, _, _, feature, prompt_version, agent_name, path, intent = run[3:]
-        labels = (tenant_id, feature, prompt_version, agent_name, path, intent, node, purpose, call.provider, model)
+        labels = (tenant_id, feature, prompt_version, agent_name, path, intent, node, purpose, provider, model)
         series = _series_id(labels)
         if series not in self._series:
             self._series.add(series)
@@ -148,7 +182,7 @@ class Batch:
                 series,
                 node,
                 purpose,
-                call.provider,
+                provider,
                 model,
                 _clean(call.request_model),
                 call.operation,

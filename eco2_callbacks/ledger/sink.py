@@ -77,6 +77,7 @@ class LedgerSink:
             write=self._store.write,
             on_lost=self._watchers.on_lost,
             on_failure=self._watchers.on_failure,
+            on_refused=self._store.refused.add,
             max_waiting=max_waiting,
             is_at_once=durable_at_once,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import struct
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -26,6 +28,10 @@ _HOUR = 3_600_000_000
 ENGINES = ("ReplacingMergeTree", "ReplicatedReplacingMergeTree", "SharedReplacingMergeTree")
 # Rows of one key are merged when they are read; the months of one key are the same.
 _SETTINGS = {"final": "1", "do_not_merge_across_partitions_select_final": "1"}
+_SERVER_CODE = re.compile(r"[Cc]ode:? (\d+)")
+# Cannot parse a text, a number, a date or a uuid; type mismatch; argument out of bound; NULL where there may be none;
+# decimal overflow. Source: src/Common/ErrorCodes.cpp of ClickHouse.
+_DATA_CODES = frozenset({6, 26, 27, 38, 41, 53, 69, 70, 72, 131, 321, 349, 376, 407})
 _CONVERT: Mapping[str, Callable[[Any], Any]] = {
     "time": lambda at: _EPOCH + timedelta(microseconds=at),
     "uuid": uuid.UUID,
@@ -167,6 +173,16 @@ class ClickHouseBackend:
             column_oriented=True,
             settings={"max_partitions_per_insert_block": 0},
         )
+
+    def refuses(self, error: Exception) -> bool:
+        """Return whether a row holds what ClickHouse cannot, as its client or its server finds out."""
+        from clickhouse_connect.driver.exceptions import DatabaseError, DataError  # noqa: PLC0415  an extra
+
+        if isinstance(error, DatabaseError) and not isinstance(error, DataError):
+            found = _SERVER_CODE.search(str(error))
+            return found is not None and int(found.group(1)) in _DATA_CODES
+        # The client packs columns itself.
+        return isinstance(error, DataError | struct.error | ArithmeticError | AttributeError | TypeError | ValueError)
 
     def reset(self) -> None:
         """Drop the connection: the next call makes a new one."""

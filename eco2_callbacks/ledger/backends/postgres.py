@@ -140,6 +140,12 @@ class PostgresBackend:
                         )
             self._partitions.add(month)
 
+    def refuses(self, error: Exception) -> bool:
+        """Return whether a row holds what PostgreSQL cannot: a NUL, a number out of range, a text that is no uuid."""
+        import psycopg  # noqa: PLC0415  an extra
+
+        return isinstance(error, psycopg.DataError | psycopg.IntegrityError | OverflowError | TypeError | ValueError)
+
     def reset(self) -> None:
         """Drop the connection: the next call makes a new one."""
         connection, self._connection = self._connection, None
