@@ -137,7 +137,7 @@ def _guarded(run: Callable[[], _T]) -> _T:
     try:
         return run()
     except (redis.RedisError, OSError) as error:
-        raise StoreError(f"Redis: {error!r}") from error
+        raise StoreError(f"Redis: {type(error).__name__}: {error}") from error
 
 
 def _tag(rule: str) -> str:
