@@ -49,6 +49,9 @@ RECORD_TABLES = frozenset({"calls", "node_runs", "tool_calls", "retriever_calls"
 _encode_json = msgspec.json.Encoder(decimal_format="string").encode
 _units = attrgetter(*(name for name in TokenUsage.__struct_fields__ if name != "image_sizes"))
 _NO_UNITS = (None,) * (len(TokenUsage.__struct_fields__) - 1)
+_call_texts = attrgetter(
+    *("node", "purpose", "provider", "model", "request_model", "error_type", "service_tier", "response_id")
+)
 _owner = attrgetter(
     *("tenant_id", "user_id", "session_id", "job_id", "feature", "prompt_version", "agent_name", "path", "intent")
 )
@@ -157,14 +160,22 @@ class Batch:
         return sum(map(len, self.rows.values()))
 
     def _run(self, record: Record, run_id: object) -> Row:
-        owner = tuple(map(_clean, _owner(record)))
-        return (microseconds(record.started_at), str(run_id), str(record.trace_id), *owner)
+        owner = _clean_all(_owner(record))
+        trace_id = str(record.trace_id)
+        # A call outside any request is its own.
+        return (
+            microseconds(record.started_at),
+            trace_id if run_id is record.trace_id else str(run_id),
+            trace_id,
+            *owner,
+        )
 
     def _add_call(self, call: LLMCall) -> None:
         run = self._run(call, call.run_id)
         usage = call.usage
-        node, purpose = _clean(call.node), _clean(call.purpose)
-        provider, model = _clean(call.provider), _clean(call.model)
+        node, purpose, provider, model, request_model, error_type, service_tier, response_id = _clean_all(
+            _call_texts(call)
+        )
         tenant_id, _, _, _, feature, prompt_version, agent_name, path, intent = run[3:]
         labels = (tenant_id, feature, prompt_version, agent_name, path, intent, node, purpose, provider, model)
         series = _series_id(labels)
@@ -184,9 +195,11 @@ class Batch:
                 purpose,
                 provider,
                 model,
-                _clean(call.request_model),
+                request_model,
                 call.operation,
-                *_outcome(call),
+                call.status,
+                error_type,
+                call.duration_seconds,
                 call.retry,
                 call.rate_limited,
                 call.time_to_first_token_seconds,
@@ -199,13 +212,14 @@ class Batch:
                 call.unpriced_reason,
                 call.cost_source,
                 call.estimator,
-                _clean(call.service_tier),
+                service_tier,
                 call.from_cache,
-                _clean(call.response_id),
+                response_id,
                 _tags(call.tags),
                 bucket_of(call.duration_seconds),
-                *_span(call),
-                self._metadata(call),
+                call.otel_trace_id,
+                call.otel_span_id,
+                self._metadata(call) if self._metadata_keys else None,
             )
         )
         if rating is not None:
@@ -213,8 +227,6 @@ class Batch:
 
     def _metadata(self, call: LLMCall) -> str | None:
         """Return the kept values of a call's metadata as JSON, None where it has none of them."""
-        if not self._metadata_keys:
-            return None
         # Sorted: equal values are one group in a query.
         texts = {key: _clean(plain_text(call.metadata.get(key))) for key in sorted(self._metadata_keys)}
         kept = {key: text for key, text in texts.items() if text}
@@ -263,7 +275,12 @@ def rating_row(
         cache_surcharge_usd: As the record's.
     """
     paid = None if cost is None else cost.total_usd
-    discount = None if paid is None or list_usd is None else EXACT.subtract(list_usd, paid)
+    list_cost = None if list_usd is None else picodollars(list_usd)
+    is_list = paid == list_usd  # nearly always
+    contracted_cost = list_cost if is_list else None if paid is None else picodollars(paid)
+    discount = None
+    if paid is not None and list_usd is not None:
+        discount = 0 if is_list else picodollars(EXACT.subtract(list_usd, paid))
     return (
         started_at,
         run_id,
@@ -271,9 +288,9 @@ def rating_row(
         "" if rates is None else rates.version,
         None if rates is None else _rates_json(rates),
         "USD",
-        None if list_usd is None else picodollars(list_usd),
-        None if discount is None else picodollars(discount),
-        None if paid is None else picodollars(paid),
+        list_cost,
+        discount,
+        contracted_cost,
         _json({} if cost is None else cost.parts),
         picodollars(cache_savings_usd),
         picodollars(cache_surcharge_usd),
@@ -292,6 +309,8 @@ def picodollars(usd: Decimal) -> int:
     Raises:
         OverflowError: If they are more than 9.2 million, more than 64 bits hold.
     """
+    if not usd:
+        return 0
     found = int(usd.scaleb(MONEY_DIGITS, EXACT).to_integral_value())
     if not -_MAX_INTEGER <= found <= _MAX_INTEGER:
         raise OverflowError(f"{usd} USD are more than a row holds")
@@ -323,6 +342,14 @@ def _clean(value: str | None) -> str | None:
         return value
     text = value[:_MAX_CHARACTERS].encode("utf-8", "replace").decode()
     return "".join(character for character in text if character.isprintable() or character == "\n")
+
+
+def _clean_all(texts: Row) -> Row:
+    """Return several texts as ``_clean`` does; almost always one look at all of them is enough."""
+    joined = "".join(filter(None, texts))
+    if len(joined) <= _MAX_CHARACTERS and joined.isprintable():
+        return texts
+    return tuple(map(_clean, texts))
 
 
 def _json(value: object) -> str:

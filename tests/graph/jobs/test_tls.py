@@ -80,7 +80,7 @@ async def test_a_server_of_another_authority_is_refused(secured: Secured) -> Non
     await store.aclose()
 
     broker = RabbitBroker(f"{secured.amqp_url}&cafile={secured.other_authority}")
-    with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED|certificate verify failed"):
+    with pytest.raises(OSError, match=r"CERTIFICATE_VERIFY_FAILED|certificate verify failed"):
         await broker.startup()
     await broker.shutdown()
 
