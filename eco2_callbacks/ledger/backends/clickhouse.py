@@ -85,6 +85,11 @@ class ClickHouseBackend:
         """The database that holds the ledger."""
         return str(self._url.database)
 
+    @property
+    def on_cluster(self) -> str:
+        """The clause with which a statement runs on all servers of the cluster; ``""`` without one."""
+        return f" ON CLUSTER `{self.cluster}`" if self.cluster else ""
+
     def engine(self) -> Engine:
         """Return the engine that reads, and that migrations use."""
         if self._engine is None:
@@ -135,8 +140,7 @@ class ClickHouseBackend:
         """Create the ledger's database if it is missing."""
         client = self.client("default")
         try:
-            cluster = f" ON CLUSTER `{self.cluster}`" if self.cluster else ""
-            client.command(f"CREATE DATABASE IF NOT EXISTS `{self.database}`{cluster}")
+            client.command(f"CREATE DATABASE IF NOT EXISTS `{self.database}`{self.on_cluster}")
         finally:
             client.close()
 
@@ -213,9 +217,9 @@ class ClickHouseBackend:
             for (month,) in months.result_rows:
                 after = (datetime(int(month[:4]), int(month[4:]), 1, tzinfo=UTC) + timedelta(days=32)).replace(day=1)
                 if after <= at:
-                    client.command(f"ALTER TABLE {name} DROP PARTITION {int(month)}")
+                    client.command(f"ALTER TABLE {name}{self.on_cluster} DROP PARTITION {int(month)}")
             client.command(
-                f"ALTER TABLE {name} DELETE WHERE {column} < {{at:DateTime64(6, 'UTC')}}",
+                f"ALTER TABLE {name}{self.on_cluster} DELETE WHERE {column} < {{at:DateTime64(6, 'UTC')}}",
                 before,
                 settings={"mutations_sync": 2},
             )
@@ -230,7 +234,7 @@ class ClickHouseBackend:
                 continue
             nulls = ", ".join(f"{column} = NULL" for column in IDENTIFIERS if column in table.names)
             client.command(
-                f"ALTER TABLE {name} UPDATE {nulls} WHERE user_id = {{user:String}}",
+                f"ALTER TABLE {name}{self.on_cluster} UPDATE {nulls} WHERE user_id = {{user:String}}",
                 user,
                 settings={"mutations_sync": 2},
             )
