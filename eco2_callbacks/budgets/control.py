@@ -15,7 +15,7 @@ from eco2_callbacks.budgets.callers import Caller, caller_of_record
 from eco2_callbacks.budgets.enforcer import BudgetEnforcer
 from eco2_callbacks.budgets.events import BudgetEvent
 from eco2_callbacks.budgets.gate import BudgetGate, SharedBudgetGate
-from eco2_callbacks.budgets.history import LedgerHistory
+from eco2_callbacks.budgets.history import follow_ledger
 from eco2_callbacks.budgets.observer import BudgetObserver
 from eco2_callbacks.budgets.rules import BudgetRule
 from eco2_callbacks.budgets.settings import Budgets
@@ -102,7 +102,7 @@ class BudgetControl:
         self._has_history = has_windows and ledger is not None
         if has_windows and ledger is not None:
             on_unread = partial(exporter.count_error, "budget_history")
-            self._enforcer.restore_from(LedgerHistory(ledger, budgets.rules, on_failure=on_unread))
+            self._enforcer.restore_from(follow_ledger(ledger, budgets.rules, on_failure=on_unread))
         elif has_windows and store is None and is_first("budgets", "memory"):
             _logger.warning(
                 "Budgets without a store or a ledger begin at the start of this process, and each process has its own. "

@@ -14,9 +14,9 @@ from eco2_callbacks.budgets.windows import Window
 from eco2_callbacks.log_once import is_first
 
 if TYPE_CHECKING:
-    from eco2_callbacks.ledger import LedgerSink, Spent
+    from eco2_callbacks.ledger import LedgerSink, Spent, SpentQuery
 
-__all__ = ["LedgerHistory", "PastSpending"]
+__all__ = ["LedgerHistory", "PastSpending", "follow_ledger"]
 
 _logger = logging.getLogger(__name__)
 _FLUSH_SECONDS = 3.0
@@ -40,24 +40,22 @@ class LedgerHistory:
     """Adds up the calls of a ledger in the current windows of rules.
 
     Args:
-        ledger: The ledger; it keeps the metadata that the rules name from now on.
+        spent: Reads the ledger.
         rules: The rules.
-        on_failure: Called where the ledger cannot be read; the sums are then left out.
+        on_failure: Called, while the exception is handled, where the ledger cannot be read. If it does not raise, the
+            sums are left out.
     """
 
-    def __init__(self, ledger: LedgerSink, rules: Sequence[BudgetRule], *, on_failure: Callable[[], None]) -> None:
-        self._ledger = ledger
+    def __init__(
+        self,
+        spent: Callable[[SpentQuery], Sequence[Spent]],
+        rules: Sequence[BudgetRule],
+        *,
+        on_failure: Callable[[Exception], None],
+    ) -> None:
+        self._read = spent
         self._on_failure = on_failure
         self._rules = [rule for rule in rules if rule.span.kind != "run"]
-        keys = frozenset().union(*map(_keys, self._rules)) - frozenset(SELECTORS)
-        if keys:
-            ledger.keep_metadata(keys)
-        # What an earlier process left in the spool counts too. A living one can keep it from ever being empty.
-        if self._rules and not ledger.flush(_FLUSH_SECONDS) and ledger.lag_seconds() > _FLUSH_SECONDS:
-            on_failure()
-            _logger.warning(
-                "The ledger lacks records that still wait in this machine's spool; the budgets begin without them."
-            )
 
     def read(self, now: datetime) -> Iterator[PastSpending]:
         """Yield what all rules and scopes have cost; rules that need the same sums share one query."""
@@ -108,18 +106,41 @@ class LedgerHistory:
             wanted=wanted,
         )
         try:
-            found = self._ledger.spent(query)
+            found = self._read(query)
         except Exception as error:
-            self._on_failure()
-            if is_first("budgets", "history"):
-                _logger.error(
-                    "The ledger could not be read for the budgets (%s); their windows begin at the start of this "
-                    "process, or as the store has them. Further failures are only counted, in "
-                    'eco2_callbacks_errors_total{callback="budget_history"}.',
-                    error,
-                )
+            self._on_failure(error)
             return
         yield from (spent for spent in found if spent.bucket >= period.oldest)
+
+
+def follow_ledger(ledger: LedgerSink, rules: Sequence[BudgetRule], *, on_failure: Callable[[], None]) -> LedgerHistory:
+    """Return the history of a ledger that is written to: from now on it keeps the metadata that the rules name.
+
+    Args:
+        ledger: The ledger.
+        rules: The rules.
+        on_failure: Called where the ledger cannot be read; the sums are then left out.
+    """
+    if keys := frozenset().union(*map(_keys, rules)) - frozenset(SELECTORS):
+        ledger.keep_metadata(keys)
+    # What an earlier process left in the spool counts too. A living one can keep it from ever being empty.
+    if not ledger.flush(_FLUSH_SECONDS) and ledger.lag_seconds() > _FLUSH_SECONDS:
+        on_failure()
+        _logger.warning(
+            "The ledger lacks records that still wait in this machine's spool; the budgets begin without them."
+        )
+
+    def report(error: Exception) -> None:
+        on_failure()
+        if is_first("budgets", "history"):
+            _logger.error(
+                "The ledger could not be read for the budgets (%s); their windows begin at the start of this "
+                "process, or as the store has them. Further failures are only counted, in "
+                'eco2_callbacks_errors_total{callback="budget_history"}.',
+                error,
+            )
+
+    return LedgerHistory(ledger.spent, rules, on_failure=report)
 
 
 def _value_of(spent: Spent) -> Any:

@@ -1,4 +1,4 @@
-"""A ClickHouse cluster, as far as one engine in process can tell: the statements, and what an unknown cluster answers."""
+"""A ClickHouse cluster, as far as one engine in process can tell: the statements, and an unknown cluster."""
 
 from __future__ import annotations
 
