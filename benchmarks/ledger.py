@@ -1,15 +1,18 @@
 """Measures a ledger: rows a second against a bare bulk insert, the caller's microseconds, and reports against bare SQL.
 
-    uv run python benchmarks/ledger.py [URL ...] [--calls 20000] [--report-rows 1000000]
+    uv run python benchmarks/ledger.py [URL ...] [--calls 20000] [--report-rows 10000000 [--reports URL]]
 
 Without a URL the ledger is a SQLite file in a temporary folder. The database of a server should be empty: its rows
-stay. Each round measures the bare insert and the ledger one after the other, so that a slow moment of the machine
+stay. ClickHouse's engine without a server: ``python tests/support/clickhouse_server.py FOLDER PORT``, then the URL
+``'clickhouse://default:@127.0.0.1:PORT/calls?compress=false'``. The rows of the reports are copied inside the database.
+
+Each round measures the bare insert and the ledger one after the other, so that a slow moment of the machine
 affects both. A figure is the best of all rounds. Absolute times differ between machines; ratios hardly do.
 
 ============  ==========================================================================================
 bare insert   The same rows, calls and ratings, by the driver's own fastest way into the same tables.
 ledger        From ``emit`` to the stored row: encoding, spool, ratings, idempotent by key.
-report        ``eco2 report --by tenant`` on roll-ups, against one SELECT over calls and ratings.
+report        ``eco2 report --by tenant`` and ``model``, on roll-ups, against one SELECT over calls and ratings.
 ============  ==========================================================================================
 """
 
@@ -27,15 +30,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
-
 from eco2_callbacks import LedgerSink, LLMCall, PriceBook, TokenUsage
-from eco2_callbacks.ledger import Backend, Period, Rollups, Schema, backend_of, make_report
+from eco2_callbacks.ledger import Backend, Schema, backend_of
 from eco2_callbacks.ledger.backends.clickhouse import ClickHouseBackend
 from eco2_callbacks.ledger.backends.postgres import PostgresBackend
 from eco2_callbacks.ledger.backends.sqlite import SQLiteBackend
 from eco2_callbacks.ledger.columns import TABLES
 from eco2_callbacks.ledger.rows import Batch
+from ledger_reports import measure_reports
 
 GOALS = {"insert": 0.5, "emit": 15.0, "report": 3.0}
 _ROUNDS = 3
@@ -43,9 +45,10 @@ _AT = datetime(2026, 10, 1, tzinfo=UTC)
 _BOOK = PriceBook()
 
 
-def calls(number: int, *, hours: int = 1) -> list[LLMCall]:
-    """Return calls of ten tenants and five nodes, spread over some hours."""
+def calls(number: int, *, span: timedelta = timedelta(hours=1)) -> list[LLMCall]:
+    """Return calls of ten tenants and five nodes, spread over a span of time."""
     made = []
+    step = span / number
     for index in range(number):
         usage = TokenUsage(input_tokens=500 + index % 1000, output_tokens=50 + index % 200)
         quote = _BOOK.quote(usage, provider="openai", model="gpt-5.2", at=_AT)
@@ -61,7 +64,7 @@ def calls(number: int, *, hours: int = 1) -> list[LLMCall]:
                 provider="openai",
                 model="gpt-5.2",
                 request_model="gpt-5.2",
-                started_at=_AT + timedelta(hours=index % hours, microseconds=index),
+                started_at=_AT + index * step,
                 duration_seconds=0.5 + index % 7,
                 usage=usage,
                 cost=quote.cost,
@@ -123,40 +126,8 @@ def ledger_insert(url: str, made: Sequence[LLMCall]) -> tuple[float, float]:
         return time.perf_counter() - started, statistics.median(taken) * 1e6
 
 
-def measure_reports(backend: Backend, rows: int) -> None:
-    """Fill the ledger up, and compare a report with the bare SQL."""
-    present = 0
-    while present < rows:
-        backend.store([Batch(calls(20_000, hours=24 * 28)).rows])
-        present += 20_000
-        print(f"\r{present:,} of {rows:,} rows", end="", flush=True)
-    print()
-    started = time.perf_counter()
-    hours = Rollups(backend).refresh()
-    print(f"summing up {hours} hours: {time.perf_counter() - started:.1f} s, once")
-    period = Period.parse("2026-10-01", "2026-10-31", "UTC")
-    bare = sa.text(
-        "SELECT c.tenant_id, count(*), sum(c.input_tokens), sum(r.contracted_cost) FROM calls c "
-        "JOIN ratings r ON c.started_at = r.started_at AND c.run_id = r.run_id GROUP BY c.tenant_id"
-    )
-    bare_seconds, report_seconds = [], []
-    for _ in range(_ROUNDS):
-        started = time.perf_counter()
-        with backend.engine().connect() as connection:
-            connection.execute(bare).all()
-        bare_seconds.append(time.perf_counter() - started)
-        started = time.perf_counter()
-        make_report(backend, ["tenant"], period)
-        report_seconds.append(time.perf_counter() - started)
-    ratio = min(report_seconds) / min(bare_seconds)
-    print(
-        f"report by tenant: {min(report_seconds):.2f} s, bare SQL {min(bare_seconds):.2f} s, ratio {ratio:.2f} "
-        f"(goal {GOALS['report']} at most)"
-    )
-
-
-def measure(url: str, number: int, report_rows: int) -> None:
-    """Print the figures of one ledger."""
+def measure(url: str, number: int, report_rows: int, empty_url: str) -> None:
+    """Print the figures of one ledger, and of reports on an empty one of the same kind."""
     backend = backend_of(url)
     Schema(backend).open()
     bare, whole, emits = [], [], []
@@ -170,7 +141,11 @@ def measure(url: str, number: int, report_rows: int) -> None:
     print(f"  ratio {ratio:.2f} (goal {GOALS['insert']} at least)")
     print(f"  emit {min(emits):.2f} us for the caller, median (goal {GOALS['emit']} at most)")
     if report_rows:
-        measure_reports(backend, report_rows)
+        # On a ledger of its own: the rows above would be copied too.
+        empty = backend_of(empty_url)
+        Schema(empty).open()
+        measure_reports(empty, report_rows, calls, goal=GOALS["report"])
+        empty.close()
     backend.close()
 
 
@@ -180,11 +155,15 @@ def main() -> None:
     parser.add_argument("urls", nargs="*", metavar="URL")
     parser.add_argument("--calls", type=int, default=20_000)
     parser.add_argument("--report-rows", type=int, default=0)
+    parser.add_argument("--reports", metavar="URL", default="", help="an empty database for the reports' rows")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ.setdefault("ECO2_LEDGER_SPOOL", folder)
         for url in options.urls or [str(Path(folder) / "ledger.db")]:
-            measure(url, options.calls, options.report_rows)
+            if options.report_rows and "://" in url and not options.reports:
+                parser.error("--report-rows on a server needs --reports URL: an empty database of its own")
+            empty_url = options.reports or str(Path(folder) / "reports.db")
+            measure(url, options.calls, options.report_rows, empty_url)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ from eco2_callbacks.runs import (
     read_keys,
 )
 from eco2_callbacks.sdk_retries import SDKRetryCounter
-from eco2_callbacks.settings import ledger_of, prices_of
+from eco2_callbacks.settings import budgets_of, ledger_of, prices_of
 from eco2_callbacks.sinks import Sink, SinkObserver, check_sinks
 from eco2_callbacks.totals import Totals
 from eco2_callbacks.usage import ServedModel
@@ -106,7 +106,8 @@ class Eco2CallbackHandler(RunCallbacks):
         features: What serves each intent (or node), for the tags of a trace: a ``Feature``, or its name.
         feedback: Quality scores that nodes return: node -> key of the score -> dotted path in the node's output.
         budgets: What may be spent: ``Budgets``, a list of ``BudgetRule``, the path of a ``budgets.toml``, or a
-            mapping of tenants, ``{"acme": {"monthly_usd": 100}}``. ``callbacks`` attaches the gate that refuses calls.
+            mapping of tenants, ``{"acme": {"monthly_usd": 100}}``. None reads the file that the environment variable
+            ``ECO2_BUDGETS`` names; ``{}`` means none in any case. ``callbacks`` attaches the gate that refuses calls.
         state_labels: Keys of the graph's state that the handler follows; ``intent`` and ``tenant_id`` become labels.
         attribution_keys: Where ``tenant_id``, ``user_id``, ``session_id``, ``job_id``, ``feature`` and
             ``prompt_version`` are read from: field -> key of metadata, ``configurable`` and runtime context, or a list
@@ -153,7 +154,7 @@ class Eco2CallbackHandler(RunCallbacks):
         check_text("agent_name", agent_name, may_be_empty=True)
         subagents, state_labels = check_texts("subagents", subagents), check_texts("state_labels", state_labels)
         features, feedback = read_features(features), check_feedback(feedback)
-        budget_settings = read_budgets(budgets)
+        budget_settings = read_budgets(budgets_of(os.environ) if budgets is None else budgets)
         declared_tenants, keys = _tenants(tenants), read_keys(attribution_keys)
         check_count("max_label_values", max_label_values)
         if max_tenants is not None:
@@ -268,11 +269,11 @@ class Eco2CallbackHandler(RunCallbacks):
     def restore_budgets(self, calls: Iterable[LLMCall]) -> None:
         """Add to the budgets what calls cost before this process began; call it once, before the first request.
 
-        Without a store a restart then forgets nothing. A store takes only what it has lost: an account that it knows
-        stays as it is.
+        A handler with a ledger has done so itself, and then leaves these calls out. A store takes only what it has
+        lost: an account that it knows stays as it is.
 
         Args:
-            calls: The calls since ``budgets_since()``, as a ledger holds them; others are left out.
+            calls: The calls since ``budgets_since()``, as the application has kept them; others are left out.
         """
         if self._budgets is not None:
             self._budgets.restore(calls)
@@ -300,6 +301,7 @@ class Eco2CallbackHandler(RunCallbacks):
             on_refused=self._discard_calls,
             on_failure=self._failed,
             settle_waiting=self._settle_waiting,
+            ledger=None if self._ledger is None else self._ledger.sink,
         )
         self._tracker.add_observer(control.observer)
         self._budgets, self._gate = control, control.gate

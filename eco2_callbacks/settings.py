@@ -25,7 +25,7 @@ from eco2_callbacks.langsmith import (
     traces_url,
 )
 
-__all__ = ["Settings", "ledger_of", "prices_of"]
+__all__ = ["Settings", "budgets_of", "ledger_of", "prices_of"]
 
 _logger = logging.getLogger(__name__)
 
@@ -38,6 +38,8 @@ class Settings:
 
     Attributes:
         prices: File of custom rates, ``ECO2_PRICES``; None for public rates only.
+        ledger: URL or path of the ledger, ``ECO2_LEDGER``; None for none. It can hold a password and is not shown.
+        budgets: The ``budgets.toml``, ``ECO2_BUDGETS``; None for no budgets.
         environment: Where the application runs, ``ECO2_ENVIRONMENT``; its runs get the tag ``env:<environment>``.
         tracing: Whether LangChain traces its runs.
         langsmith_api_key: LangSmith's key; never shown or logged.
@@ -51,6 +53,8 @@ class Settings:
     """
 
     prices: Path | None = None
+    ledger: str | None = field(default=None, repr=False)
+    budgets: Path | None = None
     environment: str = ""
     tracing: bool = False
     langsmith_api_key: str | None = field(default=None, repr=False)
@@ -60,13 +64,14 @@ class Settings:
     otlp_endpoint: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if self.prices is not None and not isinstance(self.prices, str | Path):
-            raise ConfigError(f"prices= is {self.prices!r}, wanted a path; pass a pathlib.Path or leave it out.")
+        for name, path in (("prices", self.prices), ("budgets", self.budgets)):
+            if path is not None and not isinstance(path, str | Path):
+                raise ConfigError(f"{name}= is {path!r}, wanted a path; pass a pathlib.Path or leave it out.")
         check_text("environment", self.environment, may_be_empty=True)
         check_instance("tracing", self.tracing, bool, "pass True or False")
         check_text("project", self.project)
         # Never shown: they can hold a secret.
-        for name in ("langsmith_api_key", "langsmith_endpoint", "otlp_endpoint"):
+        for name in ("ledger", "langsmith_api_key", "langsmith_endpoint", "otlp_endpoint"):
             value = getattr(self, name)
             if not isinstance(value, str) and (value is not None or name == "langsmith_endpoint"):
                 raise ConfigError(f"{name}= is a {type(value).__name__}, wanted a text; pass one or leave it out.")
@@ -84,6 +89,8 @@ class Settings:
         prices = prices_of(environ)
         settings = cls(
             prices=prices,
+            ledger=ledger_of(environ),
+            budgets=budgets_of(environ),
             environment=environ.get("ECO2_ENVIRONMENT", "").strip(),
             tracing=is_tracing(environ),
             langsmith_api_key=api_key_of(environ),
@@ -93,10 +100,12 @@ class Settings:
             otlp_endpoint=otlp_endpoint_of(environ),
         )
         _logger.info(
-            "Settings: %s; %s; %s.",
+            "Settings: %s; %s; %s%s%s.",
             _destination(settings),
             f"custom rates from {prices}" if prices else "public rates",
             f"environment {settings.environment!r}" if settings.environment else "no environment tag",
+            "; a ledger" if settings.ledger else "",
+            f"; budgets from {settings.budgets}" if settings.budgets else "",
         )
         for warning in check_environment(environ):
             _logger.warning("%s", warning)
@@ -108,16 +117,29 @@ def ledger_of(environ: Mapping[str, str]) -> str | None:
     return environ.get("ECO2_LEDGER", "").strip() or None
 
 
+def budgets_of(environ: Mapping[str, str]) -> Path | None:
+    """Return the ``budgets.toml`` that ``ECO2_BUDGETS`` names; None where it is unset or blank.
+
+    Raises:
+        ConfigError: If there is no such file.
+    """
+    return _file_of(environ, "ECO2_BUDGETS")
+
+
 def prices_of(environ: Mapping[str, str]) -> Path | None:
     """Return the file of custom rates that ``ECO2_PRICES`` names; None where it is unset or blank.
 
     Raises:
         ConfigError: If there is no such file.
     """
-    prices = Path(value) if (value := environ.get("ECO2_PRICES", "").strip()) else None
-    if prices is not None and not prices.is_file():
-        raise ConfigError(f"ECO2_PRICES is {str(prices)!r}, wanted an existing file; correct it or unset it.")
-    return prices
+    return _file_of(environ, "ECO2_PRICES")
+
+
+def _file_of(environ: Mapping[str, str], variable: str) -> Path | None:
+    path = Path(value) if (value := environ.get(variable, "").strip()) else None
+    if path is not None and not path.is_file():
+        raise ConfigError(f"{variable} is {str(path)!r}, wanted an existing file; correct it or unset it.")
+    return path
 
 
 def _destination(settings: Settings) -> str:

@@ -146,6 +146,28 @@ def test_the_settings_are_logged_in_one_line(
     assert logged_settings(environ) == [f"INFO: Settings: {line}."]
 
 
+def test_ledger_and_budgets_are_read_and_logged_without_the_address(
+    logged_settings: Callable[[dict[str, str]], list[str]], tmp_path: Path
+) -> None:
+    """A ledger's URL can hold a password: the line says only that there is one."""
+    path = tmp_path / "budgets.toml"
+    path.touch()
+    environ = {"ECO2_LEDGER": "postgresql://eco2:SECRET@db/eco2", "ECO2_BUDGETS": str(path)}
+
+    assert logged_settings(environ) == [
+        f"INFO: Settings: tracing off; public rates; no environment tag; a ledger; budgets from {path}."
+    ]
+    settings = Settings.from_env(environ)
+    assert (settings.ledger, settings.budgets) == (environ["ECO2_LEDGER"], path)
+    assert "SECRET" not in repr(settings)
+
+
+def test_a_missing_file_of_budgets_is_an_error() -> None:
+    """Budgets that cannot be read would stop nothing: the start fails."""
+    with pytest.raises(ConfigError, match=r"ECO2_BUDGETS is 'no\.toml', wanted an existing file"):
+        Settings.from_env({"ECO2_BUDGETS": "no.toml"})
+
+
 def test_the_file_of_custom_rates_is_logged(
     logged_settings: Callable[[dict[str, str]], list[str]], tmp_path: Path
 ) -> None:

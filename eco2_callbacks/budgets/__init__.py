@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eco2_callbacks.budgets.administration import grant_raise, read_states
+from eco2_callbacks.budgets.administration import grant_raise, read_ledger_states, read_states
 from eco2_callbacks.budgets.callers import RUN_LIMIT, Caller
 from eco2_callbacks.budgets.control import BudgetControl
 from eco2_callbacks.budgets.events import BudgetEvent, BudgetState
@@ -26,6 +26,7 @@ __all__ = [
     "budget_state",
     "grant_raise",
     "read_budgets",
+    "read_ledger_states",
     "read_states",
     "read_usd",
 ]

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from eco2_callbacks.budgets.accounts import Account
 from eco2_callbacks.budgets.events import BudgetState, state_of
+from eco2_callbacks.budgets.history import LedgerHistory
 from eco2_callbacks.budgets.money import to_nano
 from eco2_callbacks.budgets.rules import BudgetRule, read_usd
 from eco2_callbacks.budgets.settings import Budgets
 from eco2_callbacks.budgets.stores import BudgetStore, Raise, StoreError, open_store
 from eco2_callbacks.errors import BudgetStoreError, ConfigError
 
-__all__ = ["grant_raise", "read_states"]
+if TYPE_CHECKING:
+    from eco2_callbacks.ledger import Backend
+
+__all__ = ["grant_raise", "read_ledger_states", "read_states"]
 
 _MAX_RAISE = timedelta(days=366)
 
@@ -37,6 +43,33 @@ def read_states(budgets: Budgets, *, now: datetime | None = None) -> list[Budget
         raise BudgetStoreError(f"The store of the budgets cannot be used: {error}") from error
     finally:
         store.close()
+
+
+def read_ledger_states(budgets: Budgets, ledger: Backend, *, now: datetime | None = None) -> list[BudgetState]:
+    """Return the state of every budget as a ledger has it, in the form and order of ``read_states``.
+
+    Reservations, temporary raises, and what is on its way to the ledger are not in it.
+
+    Raises:
+        LedgerError: If there is no ledger, or it cannot be read.
+    """
+    from eco2_callbacks.ledger import read_spent  # noqa: PLC0415  it brings SQLAlchemy
+
+    now = datetime.now(UTC) if now is None else now
+    history = LedgerHistory(partial(read_spent, ledger), budgets.rules, on_failure=_raise)
+    accounts: dict[str, dict[str, Account]] = {rule.name: {} for rule in budgets.rules if rule.span.kind != "run"}
+    for rule in budgets.rules:
+        if rule.name in accounts and not rule.per:
+            accounts[rule.name][""] = Account(rule, "", rule.span.period(now), is_shared=False)
+    for rule, scope, bucket, nano in history.read(now):
+        if scope not in accounts[rule.name]:
+            accounts[rule.name][scope] = Account(rule, scope, rule.span.period(now), is_shared=False)
+        accounts[rule.name][scope].restore([(bucket, nano)])
+    return [
+        state_of(account)
+        for of_rule in accounts.values()
+        for account in sorted(of_rule.values(), key=lambda account: account.settled, reverse=True)
+    ]
 
 
 def grant_raise(
@@ -66,6 +99,10 @@ def grant_raise(
     finally:
         store.close()
     return until
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def _open(budgets: Budgets) -> BudgetStore:

@@ -14,12 +14,14 @@ from eco2_callbacks.budgets.callers import caller_of_record
 from eco2_callbacks.budgets.enforcer import BudgetEnforcer
 from eco2_callbacks.budgets.events import BudgetEvent
 from eco2_callbacks.budgets.gate import BudgetGate, Identify, SharedBudgetGate
+from eco2_callbacks.budgets.history import follow_ledger
 from eco2_callbacks.budgets.observer import BudgetObserver
 from eco2_callbacks.budgets.rules import BudgetRule
 from eco2_callbacks.budgets.settings import Budgets
 from eco2_callbacks.budgets.stores import open_store
 from eco2_callbacks.budgets.webhook import WebhookSender
 from eco2_callbacks.budgets.worst_case import WorstCase
+from eco2_callbacks.ledger import LedgerSink
 from eco2_callbacks.log_once import is_first
 from eco2_callbacks.pricing import PriceBook
 from eco2_callbacks.prometheus import BudgetFigures, BudgetMetrics, PrometheusExporter
@@ -28,7 +30,7 @@ from eco2_callbacks.records import LLMCall
 __all__ = ["BudgetControl"]
 
 _logger = logging.getLogger(__name__)
-_CALLBACKS = ("budget_gate", "budget_store", "budget_webhook")
+_CALLBACKS = ("budget_gate", "budget_history", "budget_store", "budget_webhook")
 _CLOSE_SECONDS = 5.0
 _TENANT_GAUGES = {"month": "monthly_usd", "day": "daily_usd"}
 
@@ -46,6 +48,7 @@ class BudgetControl:
         on_refused: As the gate's.
         on_failure: As the gate's.
         settle_waiting: As the enforcer's.
+        ledger: What the windows are rebuilt from; None leaves them as they are.
 
     Attributes:
         gate: The handler that refuses calls.
@@ -67,6 +70,7 @@ class BudgetControl:
         on_refused: Callable[[Sequence[UUID], str], None],
         on_failure: Callable[[str, UUID | None], None],
         settle_waiting: Callable[[], None],
+        ledger: LedgerSink | None,
     ) -> None:
         store = None if budgets.store is None else open_store(budgets.store, timeout_seconds=_store_seconds(budgets))
         self._rules = budgets.rules
@@ -93,7 +97,12 @@ class BudgetControl:
         for rule in budgets.rules:
             self._metrics.init_refused(rule.name)
             _show_tenant(rule, exporter)
-        if store is None and any(rule.span.kind != "run" for rule in budgets.rules) and is_first("budgets", "memory"):
+        has_windows = any(rule.span.kind != "run" for rule in budgets.rules)
+        self._has_history = has_windows and ledger is not None
+        if has_windows and ledger is not None:
+            on_unread = partial(exporter.count_error, "budget_history")
+            self._enforcer.restore_from(follow_ledger(ledger, budgets.rules, on_failure=on_unread))
+        elif has_windows and store is None and is_first("budgets", "memory"):
             _logger.warning(
                 "Budgets without a store or a ledger begin at the start of this process, and each process has its own. "
                 "Set store = 'redis://...' to share them, or pass a ledger to restore them."
@@ -117,7 +126,10 @@ class BudgetControl:
         return self._enforcer.since()
 
     def restore(self, calls: Iterable[LLMCall]) -> None:
-        """Add what calls cost that ended before this process began, as a ledger holds them."""
+        """Add what calls cost that ended before this process began; left out where a ledger has told it already."""
+        if self._has_history:
+            _logger.warning("The budgets were rebuilt from the handler's ledger; restore_budgets() adds nothing.")
+            return
         self._enforcer.restore(
             (caller_of_record(call), call.started_at, call.cost.total_usd) for call in calls if call.cost is not None
         )

@@ -21,6 +21,7 @@ from eco2_callbacks.budgets.announcer import BudgetAnnouncer
 from eco2_callbacks.budgets.callers import Caller
 from eco2_callbacks.budgets.events import BudgetEvent, BudgetState, state_of
 from eco2_callbacks.budgets.finder import AccountFinder
+from eco2_callbacks.budgets.history import LedgerHistory
 from eco2_callbacks.budgets.money import from_nano, to_nano
 from eco2_callbacks.budgets.rules import BudgetRule
 from eco2_callbacks.budgets.settings import Budgets
@@ -369,10 +370,16 @@ class BudgetEnforcer(forks.ForkAware):
         """Add what was spent before this process: who made each call, when it began, and its cost."""
         with self._lock:
             self._finder.restore(
-                (rule, scope, at, cost_usd)
-                for caller, at, cost_usd in spent
-                for rule, scope in self._finder.scopes_of(caller)
+                past for caller, at, cost_usd in spent for past in self._finder.past_spending(caller, at, cost_usd)
             )
+
+    def restore_from(self, history: LedgerHistory) -> None:
+        """Add what a ledger knows: at once, or to a shared account when it is first used and its store has lost it."""
+        with self._lock:
+            if self._leaser is None:
+                self._finder.restore(history.read(self._now()))
+            else:
+                self._finder.history = history
 
     def close(self) -> None:
         """Report what was spent and give back all slices."""

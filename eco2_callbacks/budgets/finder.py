@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 from eco2_callbacks.budgets.accounts import Account, AccountTable
 from eco2_callbacks.budgets.announcer import BudgetAnnouncer
 from eco2_callbacks.budgets.callers import RUN_LIMIT, Caller
+from eco2_callbacks.budgets.history import LedgerHistory, PastSpending
 from eco2_callbacks.budgets.money import to_nano
+from eco2_callbacks.budgets.rule_index import RuleIndex
 from eco2_callbacks.budgets.rules import BudgetRule
 from eco2_callbacks.budgets.slices import SliceLeaser
 
@@ -42,13 +45,15 @@ class AccountFinder:
     Attributes:
         table: The accounts.
         leaser: Restores shared accounts in their store; None without a store.
+        history: What a ledger knows, for shared accounts that their store has lost; None without a ledger.
     """
 
     def __init__(
         self, rules: Sequence[BudgetRule], *, is_shared: bool, announcer: BudgetAnnouncer, now: Callable[[], datetime]
     ) -> None:
         self.leaser: SliceLeaser | None = None
-        self._rules = _RuleIndex(rules)
+        self.history: LedgerHistory | None = None
+        self._rules = RuleIndex(rules)
         # What the rules read of a call.
         self._keys = tuple(
             dict.fromkeys(key for rule in rules for key in (*(key for key, _, _ in rule.patterns), *rule.per))
@@ -67,11 +72,6 @@ class AccountFinder:
         now = self._now()
         starts = [start for rule in self._rules.all if (start := rule.span.period(now).start) is not None]
         return min(starts, default=None)
-
-    def scopes_of(self, caller: Caller) -> list[tuple[BudgetRule, str]]:
-        """Return the rules that match a caller, with its scope in each."""
-        found = [(rule, rule.scope_of(caller.value)) for rule in self._rules.matching(caller.value)]
-        return [(rule, scope) for rule, scope in found if scope is not None]
 
     def accounts_of(self, caller: Caller) -> list[Account]:
         """Return the accounts in which a caller's calls count, in their current period."""
@@ -116,49 +116,35 @@ class AccountFinder:
             rule = self._run_rules[max_usd] = BudgetRule(name=RUN_LIMIT, limit_usd=max_usd, window="run", warn_at=())
         return rule
 
-    def restore(self, spent: Iterable[tuple[BudgetRule, str, datetime, Decimal]]) -> None:
-        """Add what a ledger says was spent before this process: rule, scope, time and cost of each call."""
+    def past_spending(self, caller: Caller, at: datetime, cost_usd: Decimal) -> Iterator[PastSpending]:
+        """Yield what a call that began at a time costs in the current period of each of its budgets."""
+        now = self._now()
+        for rule in self._rules.matching(caller.value):
+            scope = rule.scope_of(caller.value)
+            period, then = rule.span.period(now), rule.span.period(at)
+            if scope is None or rule.span.kind == "run" or then.key != period.key or then.bucket < period.oldest:
+                continue
+            yield PastSpending(rule, scope, then.bucket, to_nano(cost_usd))
+
+    def restore(self, spent: Iterable[PastSpending]) -> None:
+        """Add what was spent in the current periods before this process."""
         now = self._now()
         rules = {}
-        for rule, scope, at, cost_usd in spent:
-            period, then = rule.span.period(now), rule.span.period(at)
-            if rule.span.kind != "run" and then.key == period.key and then.bucket >= period.oldest:
-                buckets = self._restored.setdefault((rule.name, scope, period.key), {})
-                buckets[then.bucket] = buckets.get(then.bucket, 0) + to_nano(cost_usd)
-                rules[rule.name] = rule
+        for rule, scope, bucket, nano in spent:
+            buckets = self._restored.setdefault((rule.name, scope, rule.span.period(now).key), {})
+            buckets[bucket] = buckets.get(bucket, 0) + nano
+            rules[rule.name] = rule
         for name, scope, _ in list(self._restored):
             # A new account takes it by itself.
             self._on_new(self.table.find(rules[name], scope, now))
 
     def _on_new(self, account: Account) -> None:
         found = self._restored.pop((account.rule.name, account.scope, account.period.key), None)
-        if found is None:
-            return
-        if self.leaser is None:
+        if found is not None and self.leaser is None:
             account.restore(found.items())
-        else:
-            self.leaser.restore(account, tuple(found.items()))
-
-
-class _RuleIndex:
-    """Finds the rules that can match a call: of many tenants' rules only those of the call's tenant."""
-
-    def __init__(self, rules: Sequence[BudgetRule]) -> None:
-        self.all = rules
-        self._of_tenant: dict[str, list[BudgetRule]] = {}
-        self._others: list[BudgetRule] = []
-        for rule in rules:
-            tenants = next(
-                (exact for key, exact, patterns in rule.patterns if key == "tenant_id" and not patterns), None
-            )
-            if tenants is None:
-                self._others.append(rule)
-            for tenant_id in tenants or ():
-                self._of_tenant.setdefault(tenant_id, []).append(rule)
-
-    def matching(self, value_of: Callable[[str], Any]) -> list[BudgetRule]:
-        if not self._of_tenant:
-            return self._others
-        tenant_id = value_of("tenant_id")
-        of_tenant = self._of_tenant.get(tenant_id) if isinstance(tenant_id, str) else None
-        return self._others if of_tenant is None else [*self._others, *of_tenant]
+        elif found is not None and self.leaser is not None:
+            past = tuple(found.items())
+            self.leaser.restore(account, lambda: past)
+        elif self.history is not None and self.leaser is not None:
+            # On the leaser's thread: a store that knows the account needs no query.
+            self.leaser.restore(account, partial(self.history.read_account, account.rule, account.scope, self._now()))

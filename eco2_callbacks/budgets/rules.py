@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from eco2_callbacks.budgets.money import to_nano
 from eco2_callbacks.budgets.windows import Window, read_window
 from eco2_callbacks.errors import ConfigError
+from eco2_callbacks.runs import plain_text
 
 __all__ = ["SELECTORS", "Action", "BudgetRule", "read_usd"]
 
@@ -116,14 +116,14 @@ class BudgetRule:
             value_of: Returns the call's value of a key; the metadata's keys too.
         """
         for key, exact, patterns in self._compiled.patterns:
-            value = _text(value_of(key))
+            value = plain_text(value_of(key))
             if value not in exact and not (value and any(fnmatchcase(value, pattern) for pattern in patterns)):
                 return None
         if not self.per:
             return ""
         parts = []
         for key in self.per:
-            value = _text(value_of(key))
+            value = plain_text(value_of(key))
             if not value:
                 return None
             parts.append(f"{key}={value}")
@@ -189,12 +189,3 @@ def _patterns(match: object, where: str) -> tuple[tuple[str, frozenset[str], tup
         exact = frozenset(text for text in wanted if not _WILDCARDS & set(text))
         found.append((key, exact, tuple(text for text in wanted if text not in exact)))
     return tuple(found)
-
-
-def _text(value: object) -> str:
-    """Return a value of the metadata as a rule writes it."""
-    if isinstance(value, Enum):
-        value = value.value
-    if value is None or isinstance(value, str):
-        return value or ""
-    return str(value).lower() if isinstance(value, bool) else str(value)

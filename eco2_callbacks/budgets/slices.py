@@ -6,13 +6,9 @@ gives back what a process does not use, or what another one lacks.
 
 from __future__ import annotations
 
-import atexit
 import logging
-import multiprocessing
-import multiprocessing.util
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +19,8 @@ from uuid import uuid4
 from eco2_callbacks import forks
 from eco2_callbacks.budgets.accounts import Account, AccountTable
 from eco2_callbacks.budgets.settings import Budgets
-from eco2_callbacks.budgets.stores import BudgetStore, Lease, LeaseRequest
+from eco2_callbacks.budgets.stores import BudgetStore, Lease, LeaseRequest, StoreError
+from eco2_callbacks.sinks import BatchWorker
 
 __all__ = ["SliceLeaser"]
 
@@ -73,14 +70,22 @@ class SliceLeaser(forks.ForkAware):
         self._on_failure = on_failure
         self._on_synced = on_synced
         self._quiet_until = 0.0
+        self._worker = BatchWorker(
+            "eco2-budgets",
+            on_failure=self._on_failure,
+            on_dropped=_ignore,
+            last=self._end,
+            exit_seconds=self._budgets.wait_seconds + 1.0,
+            rest_seconds=0.0,
+            idle_seconds=_SYNC_SECONDS,
+            on_idle=self._sync_if_watched,
+        )
         self._reset()
         forks.register(self)
 
     def _reset(self) -> None:
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:12]}"
-        self._wake = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._is_stopping = False
+        self._is_scheduled = False
         self.is_down = False
         self._waiting: list[tuple[Account, int, Future[None]]] = []
         self._jobs: list[Callable[[BudgetStore], None]] = []
@@ -91,7 +96,9 @@ class SliceLeaser(forks.ForkAware):
         """Return a future that is done after the next report, which asks for room for this amount."""
         future: Future[None] = Future()
         self._waiting.append((account, amount, future))
-        self.wake()
+        if not self.wake():
+            self._waiting.pop()
+            future.set_exception(StoreError("this process ends"))
         return future
 
     def refill(self, accounts: Sequence[Account]) -> None:
@@ -101,11 +108,14 @@ class SliceLeaser(forks.ForkAware):
                 account.refill_below = _NEVER  # until the store has answered
                 self.wake()
 
-    def restore(self, account: Account, spent: Sequence[tuple[int, int]]) -> None:
-        """Have the store take what a ledger says was spent, if it has lost the account."""
+    def restore(self, account: Account, spent: Callable[[], Sequence[tuple[int, int]]]) -> None:
+        """Have the store take what was spent, by bucket, if it does not know the account; before its next report."""
 
         def restore(store: BudgetStore) -> None:
-            store.restore(self._describe(account), spent)
+            request = self._describe(account)
+            if not store.knows(request):
+                # Nothing too: no other process shall restore what this one spends from now on.
+                store.restore(request, spent())
 
         self._jobs.append(restore)
         self.wake()
@@ -120,32 +130,24 @@ class SliceLeaser(forks.ForkAware):
         self._jobs.append(claim_and_send)
         self.wake()
 
-    def wake(self) -> None:
-        """Have the thread sync now; the first call starts it."""
-        if self._thread is None and not self._is_stopping and not sys.is_finalizing():
-            self._thread = threading.Thread(target=self._work, name="eco2-budgets", daemon=True)
-            self._thread.start()
-            atexit.register(self.close)
-            # Children of multiprocessing end by os._exit, without atexit.
-            if multiprocessing.parent_process() is not None:
-                multiprocessing.util.Finalize(None, self.close, exitpriority=100)
-        self._wake.set()
+    def wake(self) -> bool:
+        """Have the thread sync now, and return whether it will; the first call starts it."""
+        if not self._is_scheduled:
+            # Set before the thread can reset it.
+            self._is_scheduled = True
+            if not self._worker.submit(self._sync_now):
+                self._is_scheduled = False
+        return self._is_scheduled
 
     # --- for anyone ---
 
     def close(self) -> None:
         """Report what was spent, give back all slices, and end the thread."""
-        thread = self._thread
-        self._is_stopping = True
-        self._wake.set()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(self._budgets.wait_seconds + 1.0)
-        atexit.unregister(self.close)
+        self._worker.close(self._budgets.wait_seconds + 1.0)
 
     def begin_stop(self) -> None:
         """Have the thread end by itself: the budgets are no longer used."""
-        self._is_stopping = True
-        self._wake.set()
+        self._worker.begin_shutdown()
 
     def use_lock(self, lock: threading.RLock) -> None:
         """Replace the lock, as in a forked child."""
@@ -155,15 +157,24 @@ class SliceLeaser(forks.ForkAware):
         """Start without a slice: the parent's stays the parent's."""
         for _, _, future in self._waiting:
             future.cancel()
+        self._worker.reset()
         self._reset()
 
-    def _work(self) -> None:
-        while not self._is_stopping:
-            self._wake.clear()
+    # --- on the thread ---
+
+    def _sync_now(self) -> None:
+        self._is_scheduled = False
+        self._sync()
+
+    def _sync_if_watched(self) -> bool:
+        """Sync while slices are in use or the store is away, and return whether they are."""
+        with self._lock:
+            is_busy = any(account.is_shared and self._is_watched(account) for account in self._table)
+        if is_busy or self.is_down:
             self._sync()
-            with self._lock:
-                is_busy = any(account.is_shared and self._is_watched(account) for account in self._table)
-            self._wake.wait(_SYNC_SECONDS if is_busy or self.is_down else None)
+        return is_busy or self.is_down
+
+    def _end(self) -> None:
         self._sync(is_last=True)
         self._store.close()
 
@@ -270,6 +281,10 @@ class SliceLeaser(forks.ForkAware):
                 policy,
                 _QUIET_SECONDS,
             )
+
+
+def _ignore() -> None:
+    """Do nothing: who asks is answered at once."""
 
 
 def _apply(account: Account, lease: Lease, slice_amount: int) -> None:

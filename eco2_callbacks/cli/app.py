@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from eco2_callbacks.cli.commands import doctor, forget, migrate, prices, prune_rows, report, status, trace
+from eco2_callbacks.cli.commands import (
+    budget,
+    doctor,
+    forget,
+    migrate,
+    prices,
+    prune_rows,
+    raise_budget,
+    report,
+    status,
+    trace,
+)
 
 __all__ = ["build_app"]
 
@@ -29,4 +40,8 @@ def build_app() -> typer.Typer:
     ledger.command("prune")(prune_rows)
     ledger.command("forget")(forget)
     app.add_typer(ledger, name="ledger")
+    budgets = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+    budgets.callback()(budget)
+    budgets.command("raise")(raise_budget)
+    app.add_typer(budgets, name="budget")
     return app

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from eco2_callbacks.ledger.report import DIMENSIONS, Group, Mover, Report, make_report
     from eco2_callbacks.ledger.rollups import Progress, Rollups
     from eco2_callbacks.ledger.sink import LedgerSink
+    from eco2_callbacks.ledger.spent import Spent, SpentQuery, read_spent
     from eco2_callbacks.ledger.trace import Span, Trace, read_traces
     from eco2_callbacks.ledger.watchers import LedgerWatcher
 
@@ -45,6 +46,8 @@ __all__ = [
     "Rollups",
     "Schema",
     "Span",
+    "Spent",
+    "SpentQuery",
     "Status",
     "Trace",
     "append_ratings",
@@ -55,6 +58,7 @@ __all__ = [
     "parse_duration",
     "percentile",
     "prune",
+    "read_spent",
     "read_status",
     "read_traces",
 ]
@@ -69,6 +73,7 @@ _LAZY = {
     "report": ("DIMENSIONS", "Group", "Mover", "Report", "make_report"),
     "rollups": ("Progress", "Rollups"),
     "sink": ("LedgerSink",),
+    "spent": ("Spent", "SpentQuery", "read_spent"),
     "trace": ("Span", "Trace", "read_traces"),
     "watchers": ("LedgerWatcher",),
 }

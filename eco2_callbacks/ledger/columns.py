@@ -88,7 +88,8 @@ TABLES: Mapping[str, TableColumns] = MappingProxyType(
             f"request_model code, operation code, {_OUTCOME}, retry code?, rate_limited bool, "
             f"time_to_first_token_seconds float?, streamed bool, streamed_tokens int, {_UNITS}, image_sizes json?, "
             "estimated bool, estimate_reason code?, unpriced_reason code?, cost_source code, estimator code?, "
-            f"service_tier code?, from_cache bool, response_id text?, tags json, seconds_bucket int, {_SPAN}"
+            f"service_tier code?, from_cache bool, response_id text?, tags json, seconds_bucket int, {_SPAN}, "
+            "metadata json?"
         ),
         "ratings": _table(
             f"{_KEY}, computed_at time, price_version code, rates json?, currency code, list_cost money?, "

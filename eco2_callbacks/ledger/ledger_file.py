@@ -9,6 +9,7 @@ from eco2_callbacks.ledger.backends import Backend
 from eco2_callbacks.ledger.backends.sqlite import SQLiteBackend
 from eco2_callbacks.ledger.local_file import is_corrupt
 from eco2_callbacks.ledger.migrations import Schema
+from eco2_callbacks.ledger.refused_rows import RefusedRows
 from eco2_callbacks.ledger.rows import Batch
 from eco2_callbacks.ledger.watchers import Watchers
 
@@ -22,6 +23,9 @@ class LedgerFile:
         backend: The SQLite backend.
         watchers: Who counts.
 
+    Attributes:
+        refused: Keeps rows that the file does not take.
+
     Raises:
         LedgerError: If the file cannot be written, or its schema is newer than this package.
     """
@@ -29,6 +33,7 @@ class LedgerFile:
     def __init__(self, backend: Backend, watchers: Watchers) -> None:
         self._backend = cast("SQLiteBackend", backend)
         self._watchers = watchers
+        self.refused = RefusedRows(self._backend.file.path)
         self._backend.file.check()
         try:
             Schema(backend).open()

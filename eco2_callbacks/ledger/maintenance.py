@@ -16,6 +16,7 @@ from eco2_callbacks.ledger.backends import Backend
 from eco2_callbacks.ledger.backends.sqlite import erased
 from eco2_callbacks.ledger.columns import TABLES
 from eco2_callbacks.ledger.migrations import Schema
+from eco2_callbacks.ledger.refused_rows import RefusedRows
 from eco2_callbacks.ledger.rows import microseconds, rating_row
 from eco2_callbacks.ledger.schema import table
 from eco2_callbacks.ledger.spool import Spool, default_spool_folder, spool_path
@@ -39,6 +40,7 @@ class Status:
         spool: The spool on this machine; None for a file, which needs none.
         spooled_records: Records that wait in it.
         lag_seconds: Age of the oldest of them.
+        refused_rows: Rows that the ledger did not take, in the file ``refused`` on this machine.
     """
 
     backend: str
@@ -53,6 +55,8 @@ class Status:
     spool: Path | None
     spooled_records: int
     lag_seconds: float
+    refused_rows: int
+    refused: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ def read_status(backend: Backend, *, spool_folder: Path | None = None) -> Status
     waiting = 0 if spool is None else spool.waiting()
     oldest = None if spool is None else spool.oldest()
     path = backend.local_path
+    refused = RefusedRows(_local_path(backend, spool_folder))
     return Status(
         backend.name,
         backend.shown_url,
@@ -114,6 +119,8 @@ def read_status(backend: Backend, *, spool_folder: Path | None = None) -> Status
         None if spool is None else spool.path,
         waiting,
         0.0 if oldest is None else max(0.0, time.time() - oldest),
+        refused.count(),
+        refused.path,
     )
 
 
@@ -149,7 +156,7 @@ def prune(backend: Backend, older_than: timedelta, *, now: datetime | None = Non
 def forget_user(backend: Backend, user_id: str, *, spool_folder: Path | None = None) -> int:
     """Erase a user's identifiers from the ledger and from this machine's spool; usage and dollars stay.
 
-    Erased are ``user_id``, ``session_id``, ``job_id`` and ``response_id``.
+    Erased are ``user_id``, ``session_id``, ``job_id``, ``response_id`` and ``metadata``.
 
     Returns:
         The number of calls in the ledger that were the user's.
@@ -162,6 +169,7 @@ def forget_user(backend: Backend, user_id: str, *, spool_folder: Path | None = N
     if (spool := _find_spool(backend, spool_folder)) is not None:
         spool.rewrite(lambda name, row: erased(TABLES[name].names, row, user_id))
         spool.close()
+    RefusedRows(_local_path(backend, spool_folder)).rewrite(lambda name, row: erased(TABLES[name].names, row, user_id))
     return backend.forget(user_id)
 
 
@@ -198,9 +206,14 @@ def append_ratings(backend: Backend, ratings: Sequence[Rating], *, at: datetime 
     backend.store([{"ratings": rows}])
 
 
+def _local_path(backend: Backend, folder: Path | None) -> Path:
+    """Return the ledger's file, or where this machine's spool would be."""
+    return backend.local_path or spool_path(folder or default_spool_folder(), backend.name, backend.shown_url)
+
+
 def _find_spool(backend: Backend, folder: Path | None) -> Spool | None:
     """Return this machine's spool, None where there is none."""
     if backend.local_path is not None:
         return None
-    path = spool_path(folder or default_spool_folder(), backend.name, backend.shown_url)
+    path = _local_path(backend, folder)
     return Spool(path, max_bytes=2**62) if path.is_file() else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -16,9 +16,20 @@ import msgspec
 from eco2_callbacks.ledger.columns import MONEY_DIGITS, TABLES
 from eco2_callbacks.pricing import EXACT, Cost
 from eco2_callbacks.records import GraphRun, LLMCall, NodeRun, Record, RetrieverCall, ToolCall
+from eco2_callbacks.runs import plain_text
 from eco2_callbacks.usage import TokenUsage
 
-__all__ = ["BUCKET_BASE", "ZERO_BUCKET", "Batch", "Row", "bucket_of", "microseconds", "picodollars", "rating_row"]
+__all__ = [
+    "BUCKET_BASE",
+    "RECORD_TABLES",
+    "ZERO_BUCKET",
+    "Batch",
+    "Row",
+    "bucket_of",
+    "microseconds",
+    "picodollars",
+    "rating_row",
+]
 
 Row = tuple[Any, ...]
 # A percentile is read from buckets whose bounds are 5 % apart, so it is right to 2.5 %.
@@ -30,10 +41,17 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_CHARACTERS = 1000
 _MAX_INTEGER = 2**63 - 1
 _MAX_SERIES = 20_000
+# A DateTime64(6) of ClickHouse begins with 1900, one of nanoseconds ends with 2261.
+_FIRST_TIME, _LAST_TIME = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000 for year in (1900, 2262))
+# Tables with one row for each record of a kind.
+RECORD_TABLES = frozenset({"calls", "node_runs", "tool_calls", "retriever_calls", "requests"})
 
 _encode_json = msgspec.json.Encoder(decimal_format="string").encode
 _units = attrgetter(*(name for name in TokenUsage.__struct_fields__ if name != "image_sizes"))
 _NO_UNITS = (None,) * (len(TokenUsage.__struct_fields__) - 1)
+_call_texts = attrgetter(
+    *("node", "purpose", "provider", "model", "request_model", "error_type", "service_tier", "response_id")
+)
 _owner = attrgetter(
     *("tenant_id", "user_id", "session_id", "job_id", "feature", "prompt_version", "agent_name", "path", "intent")
 )
@@ -46,12 +64,18 @@ class Batch:
         rows: The rows by table.
         records: Number of records.
         oldest: When the first of them was added, in seconds since 1970.
+
+    Args:
+        records: The first records.
+        at: As ``oldest``.
+        metadata_keys: The keys of a call's metadata whose values are kept.
     """
 
-    def __init__(self, records: Iterable[Record] = (), *, at: float = 0.0) -> None:
+    def __init__(self, records: Iterable[Record] = (), *, at: float = 0.0, metadata_keys: Collection[str] = ()) -> None:
         self.rows: dict[str, list[Row]] = {name: [] for name in TABLES}
         self.records = 0
         self.oldest = at
+        self._metadata_keys = metadata_keys
         self._series: set[int] = set()
         for record in records:
             self.add(record)
@@ -60,10 +84,12 @@ class Batch:
         """Add the rows of one record.
 
         Raises:
-            ValueError: If its duration is no number.
+            ValueError: If its duration is no number, or its start is out of the range of a backend.
             OverflowError: If a count or a cost is more than 64 bits hold.
         """
         rows = self.rows
+        if not _FIRST_TIME <= microseconds(record.started_at) < _LAST_TIME:
+            raise ValueError(f"started_at is {record.started_at!r}, wanted a time from 1900 to 2261")
         if not math.isfinite(record.duration_seconds):
             raise ValueError(f"duration_seconds is {record.duration_seconds!r}, wanted a finite number")
         match record:
@@ -105,7 +131,7 @@ class Batch:
                         *self._run(record, record.trace_id),
                         *_outcome(record),
                         record.resumed,
-                        record.provider,
+                        _clean(record.provider),
                         _clean(record.model),
                         record.llm_calls,
                         record.tool_calls,
@@ -116,16 +142,42 @@ class Batch:
                 )
         self.records += 1
 
+    def split(self) -> tuple[Batch, Batch]:
+        """Return the rows as two batches of half the size."""
+        both = Batch(at=self.oldest), Batch(at=self.oldest)
+        half = self.row_count() // 2
+        taken = 0
+        for name, rows in self.rows.items():
+            first = min(max(half - taken, 0), len(rows))
+            taken += len(rows)
+            for batch, part in zip(both, (rows[:first], rows[first:]), strict=True):
+                batch.rows[name] = part
+                batch.records += len(part) if name in RECORD_TABLES else 0
+        return both
+
+    def row_count(self) -> int:
+        """Return the number of rows of all tables."""
+        return sum(map(len, self.rows.values()))
+
     def _run(self, record: Record, run_id: object) -> Row:
-        owner = tuple(map(_clean, _owner(record)))
-        return (microseconds(record.started_at), str(run_id), str(record.trace_id), *owner)
+        owner = _clean_all(_owner(record))
+        trace_id = str(record.trace_id)
+        # A call outside any request is its own.
+        return (
+            microseconds(record.started_at),
+            trace_id if run_id is record.trace_id else str(run_id),
+            trace_id,
+            *owner,
+        )
 
     def _add_call(self, call: LLMCall) -> None:
         run = self._run(call, call.run_id)
         usage = call.usage
-        node, purpose, model = _clean(call.node), _clean(call.purpose), _clean(call.model)
+        node, purpose, provider, model, request_model, error_type, service_tier, response_id = _clean_all(
+            _call_texts(call)
+        )
         tenant_id, _, _, _, feature, prompt_version, agent_name, path, intent = run[3:]
-        labels = (tenant_id, feature, prompt_version, agent_name, path, intent, node, purpose, call.provider, model)
+        labels = (tenant_id, feature, prompt_version, agent_name, path, intent, node, purpose, provider, model)
         series = _series_id(labels)
         if series not in self._series:
             self._series.add(series)
@@ -141,11 +193,13 @@ class Batch:
                 series,
                 node,
                 purpose,
-                call.provider,
+                provider,
                 model,
-                _clean(call.request_model),
+                request_model,
                 call.operation,
-                *_outcome(call),
+                call.status,
+                error_type,
+                call.duration_seconds,
                 call.retry,
                 call.rate_limited,
                 call.time_to_first_token_seconds,
@@ -158,16 +212,25 @@ class Batch:
                 call.unpriced_reason,
                 call.cost_source,
                 call.estimator,
-                _clean(call.service_tier),
+                service_tier,
                 call.from_cache,
-                _clean(call.response_id),
+                response_id,
                 _tags(call.tags),
                 bucket_of(call.duration_seconds),
-                *_span(call),
+                call.otel_trace_id,
+                call.otel_span_id,
+                self._metadata(call) if self._metadata_keys else None,
             )
         )
         if rating is not None:
             self.rows["ratings"].append(rating)
+
+    def _metadata(self, call: LLMCall) -> str | None:
+        """Return the kept values of a call's metadata as JSON, None where it has none of them."""
+        # Sorted: equal values are one group in a query.
+        texts = {key: _clean(plain_text(call.metadata.get(key))) for key in sorted(self._metadata_keys)}
+        kept = {key: text for key, text in texts.items() if text}
+        return _json(kept) if kept else None
 
     def _rating(self, call: LLMCall, run: Row) -> Row | None:
         """Return the first rating of a call, None where nothing is known of its cost."""
@@ -212,7 +275,12 @@ def rating_row(
         cache_surcharge_usd: As the record's.
     """
     paid = None if cost is None else cost.total_usd
-    discount = None if paid is None or list_usd is None else EXACT.subtract(list_usd, paid)
+    list_cost = None if list_usd is None else picodollars(list_usd)
+    is_list = paid == list_usd  # nearly always
+    contracted_cost = list_cost if is_list else None if paid is None else picodollars(paid)
+    discount = None
+    if paid is not None and list_usd is not None:
+        discount = 0 if is_list else picodollars(EXACT.subtract(list_usd, paid))
     return (
         started_at,
         run_id,
@@ -220,9 +288,9 @@ def rating_row(
         "" if rates is None else rates.version,
         None if rates is None else _rates_json(rates),
         "USD",
-        None if list_usd is None else picodollars(list_usd),
-        None if discount is None else picodollars(discount),
-        None if paid is None else picodollars(paid),
+        list_cost,
+        discount,
+        contracted_cost,
         _json({} if cost is None else cost.parts),
         picodollars(cache_savings_usd),
         picodollars(cache_surcharge_usd),
@@ -241,6 +309,8 @@ def picodollars(usd: Decimal) -> int:
     Raises:
         OverflowError: If they are more than 9.2 million, more than 64 bits hold.
     """
+    if not usd:
+        return 0
     found = int(usd.scaleb(MONEY_DIGITS, EXACT).to_integral_value())
     if not -_MAX_INTEGER <= found <= _MAX_INTEGER:
         raise OverflowError(f"{usd} USD are more than a row holds")
@@ -272,6 +342,14 @@ def _clean(value: str | None) -> str | None:
         return value
     text = value[:_MAX_CHARACTERS].encode("utf-8", "replace").decode()
     return "".join(character for character in text if character.isprintable() or character == "\n")
+
+
+def _clean_all(texts: Row) -> Row:
+    """Return several texts as ``_clean`` does; almost always one look at all of them is enough."""
+    joined = "".join(filter(None, texts))
+    if len(joined) <= _MAX_CHARACTERS and joined.isprintable():
+        return texts
+    return tuple(map(_clean, texts))
 
 
 def _json(value: object) -> str:

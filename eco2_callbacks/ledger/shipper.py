@@ -7,10 +7,12 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from eco2_callbacks.ledger.backends import Backend
+from eco2_callbacks.ledger.backends import Backend, Rows
 from eco2_callbacks.ledger.local_file import is_corrupt
+from eco2_callbacks.ledger.refused_rows import RefusedRow, store_apart
+from eco2_callbacks.ledger.rows import RECORD_TABLES
 from eco2_callbacks.ledger.spool import Spool
 from eco2_callbacks.log_once import is_first
 from eco2_callbacks.sinks import BatchWorker
@@ -33,6 +35,7 @@ class Shipper:
         prepare: Called before rows are sent; raises if the backend is not ready.
         on_stored: Called with the number of records that the backend has taken.
         on_corrupt: Called when the spool turns out to be corrupt.
+        on_refused: Called with rows that the backend refuses as data.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Shipper:
         prepare: Callable[[], None],
         on_stored: Callable[[int], None],
         on_corrupt: Callable[[], None],
+        on_refused: Callable[[Sequence[RefusedRow]], None],
         on_failure: Callable[[], None],
     ) -> None:
         self._spool = spool
@@ -50,6 +54,7 @@ class Shipper:
         self._prepare = prepare
         self._on_stored = on_stored
         self._on_corrupt = on_corrupt
+        self._on_refused = on_refused
         self._on_failure = on_failure
         self.reset()
 
@@ -118,10 +123,24 @@ class Shipper:
     def _ship_once(self) -> None:
         self._prepare()
         while (batches := self._spool.read(_BATCH_RECORDS)) and not self._closing.is_set():
-            self._backend.store([batch.rows for batch in batches])
+            refused = self._store([batch.rows for batch in batches])
             # After a crash between these two lines the batch is sent again, and its rows are there already.
             self._spool.remove(batches)
-            self._on_stored(sum(batch.records for batch in batches))
+            if refused:
+                self._on_refused(refused)
+            lost = sum(each.table in RECORD_TABLES for each in refused)
+            self._on_stored(sum(batch.records for batch in batches) - lost)
+
+    def _store(self, batches: Sequence[Rows]) -> list[RefusedRow]:
+        """Store rows, and return those that the backend refuses as data."""
+        try:
+            self._backend.store(batches)
+        except Exception as error:
+            if not self._backend.refuses(error):
+                raise
+            self._backend.reset()
+            return store_apart(self._backend, batches)
+        return []
 
 
 def _ignore() -> None:

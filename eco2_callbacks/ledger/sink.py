@@ -7,7 +7,7 @@ import multiprocessing.util
 import os
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -20,6 +20,7 @@ from eco2_callbacks.records import Record, validate_record
 if TYPE_CHECKING:
     from eco2_callbacks.ledger.backends import Backend
     from eco2_callbacks.ledger.ledger_file import LedgerFile
+    from eco2_callbacks.ledger.spent import Spent, SpentQuery
     from eco2_callbacks.ledger.spooled_ledger import SpooledLedger
 
 __all__ = ["LedgerSink"]
@@ -76,6 +77,7 @@ class LedgerSink:
             write=self._store.write,
             on_lost=self._watchers.on_lost,
             on_failure=self._watchers.on_failure,
+            on_refused=self._store.refused.add,
             max_waiting=max_waiting,
             is_at_once=durable_at_once,
         )
@@ -114,6 +116,23 @@ class LedgerSink:
     def run_soon(self, job: Callable[[], None]) -> None:
         """Run a job on the writer's thread, before the records that come later."""
         self._writer.run_soon(job)
+
+    def keep_metadata(self, keys: Collection[str]) -> None:
+        """Keep the values of these keys of a call's metadata from now on, as far as they are plain texts or numbers.
+
+        Nothing else of the metadata becomes a row. A budget whose rule names a key of the metadata needs its values.
+        """
+        self._writer.metadata_keys |= frozenset(keys)
+
+    def spent(self, query: SpentQuery) -> list[Spent]:
+        """Return what calls cost, from the backend alone: what is in the spool is not there yet.
+
+        Raises:
+            LedgerError: If the backend cannot be read.
+        """
+        from eco2_callbacks.ledger.spent import read_spent  # noqa: PLC0415  it brings SQLAlchemy
+
+        return read_spent(self._backend, query)
 
     def lag_seconds(self) -> float:
         """Return the age of the oldest record that is not in the backend, 0 if there is none."""

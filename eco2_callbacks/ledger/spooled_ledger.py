@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from eco2_callbacks.errors import LedgerError
 from eco2_callbacks.ledger.backends import Backend
 from eco2_callbacks.ledger.local_file import is_corrupt
 from eco2_callbacks.ledger.migrations import Schema
+from eco2_callbacks.ledger.refused_rows import RefusedRow, RefusedRows
 from eco2_callbacks.ledger.rows import Batch
 from eco2_callbacks.ledger.shipper import Shipper
 from eco2_callbacks.ledger.spool import Spool, spool_path
@@ -31,6 +33,9 @@ class SpooledLedger:
         max_spool_bytes: What the spool may hold.
         needs_backend: Whether an unreachable server is an error.
 
+    Attributes:
+        refused: Keeps rows that the spool or the server does not take.
+
     Raises:
         LedgerError: If the spool cannot be written, the server cannot be reached, or its schema is newer.
     """
@@ -43,6 +48,7 @@ class SpooledLedger:
         self._needs_schema = True
         path = spool_path(folder, backend.name, backend.shown_url)
         self._spool = Spool(path, max_bytes=max_spool_bytes)
+        self.refused = RefusedRows(path)
         try:
             self._open_schema()
         except LedgerError as error:
@@ -57,6 +63,7 @@ class SpooledLedger:
             prepare=self._open_schema,
             on_stored=watchers.on_stored,
             on_corrupt=self._salvage,
+            on_refused=self._set_aside,
             on_failure=watchers.on_failure,
         )
 
@@ -76,6 +83,10 @@ class SpooledLedger:
             self._salvage()
             self._spool.append(batch)
         self._shipper.schedule()
+
+    def _set_aside(self, rows: Sequence[RefusedRow]) -> None:
+        self.refused.add(rows)
+        self._watchers.on_lost(len(rows), "corrupt")
 
     def _salvage(self) -> None:
         if lost := self._spool.salvage():

@@ -15,7 +15,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from eco2_callbacks.ledger.columns import MONEY_DIGITS, Column
 
-__all__ = ["CLICKHOUSE", "ColumnType", "hour_of", "period_of"]
+__all__ = ["CLICKHOUSE", "ColumnType", "bucket_of_time", "hour_of", "period_of"]
 
 CLICKHOUSE = "clickhousedb"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -137,6 +137,14 @@ class hour_of(FunctionElement[Any]):  # noqa: N801  it reads as SQL
     name = "hour_of"
 
 
+class bucket_of_time(FunctionElement[int]):  # noqa: N801  it reads as SQL
+    """The number of the stretch of some seconds since 1970 that a time lies in: ``bucket_of_time(time, seconds)``."""
+
+    type = sa.BigInteger()
+    inherit_cache = True
+    name = "bucket_of_time"
+
+
 class period_of(FunctionElement[str]):  # noqa: N801  it reads as SQL
     """The first day of the day, week or month that a time lies in: ``period_of(time, unit, zone)``, as YYYY-MM-DD."""
 
@@ -159,6 +167,24 @@ def _hour_postgres(element: Any, compiler: Any, **kw: Any) -> str:
 @compiles(hour_of, CLICKHOUSE)
 def _hour_clickhouse(element: Any, compiler: Any, **kw: Any) -> str:
     return f"toDateTime64(toStartOfHour({compiler.process(element.clauses, **kw)}), 6, 'UTC')"
+
+
+@compiles(bucket_of_time)
+def _bucket(element: Any, compiler: Any, **kw: Any) -> str:
+    time, seconds = element.clauses
+    return f"(({compiler.process(time, **kw)}) / {int(seconds.value) * 1_000_000})"
+
+
+@compiles(bucket_of_time, "postgresql")
+def _bucket_postgres(element: Any, compiler: Any, **kw: Any) -> str:
+    time, seconds = element.clauses
+    return f"floor(extract(epoch from {compiler.process(time, **kw)}) / {int(seconds.value)})::bigint"
+
+
+@compiles(bucket_of_time, CLICKHOUSE)
+def _bucket_clickhouse(element: Any, compiler: Any, **kw: Any) -> str:
+    time, seconds = element.clauses
+    return f"intDiv(toUnixTimestamp({compiler.process(time, **kw)}), {int(seconds.value)})"
 
 
 def _parts(element: Any, compiler: Any, kw: dict[str, Any]) -> tuple[str, str, str]:

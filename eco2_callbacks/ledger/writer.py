@@ -7,10 +7,11 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from eco2_callbacks.errors import LedgerError
 from eco2_callbacks.ledger.local_file import is_full
+from eco2_callbacks.ledger.refused_rows import RefusedRow
 from eco2_callbacks.ledger.rows import Batch
 from eco2_callbacks.ledger.spool import SpoolFullError
 from eco2_callbacks.log_once import is_first
@@ -36,8 +37,12 @@ class RecordWriter:
         name: Name of the thread.
         write: Makes a batch durable; called on that thread.
         on_lost: Called with a number of records and the reason why they are lost.
+        on_refused: Called with rows that the store does not take.
         max_waiting: Number of records that may wait in memory.
         is_at_once: Whether ``submit`` returns only when its record is durable.
+
+    Attributes:
+        metadata_keys: The keys of a call's metadata whose values are kept.
     """
 
     def __init__(
@@ -47,6 +52,7 @@ class RecordWriter:
         write: Callable[[Batch], None],
         on_lost: Callable[[int, LossReason], None],
         on_failure: Callable[[], None],
+        on_refused: Callable[[Sequence[RefusedRow]], None],
         max_waiting: int,
         is_at_once: bool,
     ) -> None:
@@ -54,14 +60,18 @@ class RecordWriter:
         self._write = write
         self._on_lost = on_lost
         self._on_failure = on_failure
+        self._on_refused = on_refused
         self._max_waiting = max_waiting
         self._is_at_once = is_at_once
+        self.metadata_keys: frozenset[str] = frozenset()
         self.reset()
 
     def reset(self) -> None:
         """Start anew without records, as in a forked child: the parent writes what waited."""
         self._waiting: deque[tuple[float, Record]] = deque()
         self._pending: Batch | None = None
+        # Halves of refused batches, the next one last.
+        self._parts: list[Batch] = []
         self._fault: LossReason = "overflow"
         self._is_scheduled = False
         self._is_closed = False
@@ -108,8 +118,9 @@ class RecordWriter:
 
     def oldest(self) -> float | None:
         """Return when the oldest record that is not durable was taken, in seconds since 1970."""
-        if (pending := self._pending) is not None:
-            return pending.oldest
+        for batch in (self._pending, *self._parts[-1:]):
+            if batch is not None:
+                return batch.oldest
         try:
             return self._waiting[0][0]
         except IndexError:
@@ -120,9 +131,12 @@ class RecordWriter:
         until = time.monotonic() + timeout_seconds
         # What runs before can bring records: they are written after it.
         self._worker.flush(timeout_seconds)
-        if self._waiting or self._pending is not None:
+        if self._has_rest():
             self._worker.submit(self._write_waiting)
-        return self._worker.flush(max(0.0, until - time.monotonic())) and not self._waiting and self._pending is None
+        return self._worker.flush(max(0.0, until - time.monotonic())) and not self._has_rest()
+
+    def _has_rest(self) -> bool:
+        return bool(self._waiting or self._parts) or self._pending is not None
 
     def close(self, timeout_seconds: float) -> None:
         """Write what waits, as far as the time allows; the rest is lost and counted."""
@@ -135,9 +149,10 @@ class RecordWriter:
         self._is_closed = True
         self._closing.set()
         self._worker.close(1.0)
-        left = len(self._waiting) + (0 if self._pending is None else self._pending.records)
+        left = len(self._waiting) + sum(batch.records for batch in (self._pending, *self._parts) if batch is not None)
         self._waiting.clear()
         self._pending = None
+        self._parts.clear()
         if left:
             self._lose(left, self._fault)
 
@@ -152,16 +167,16 @@ class RecordWriter:
         self._is_scheduled = False
         with self._writing:
             while not self._closing.is_set():
-                pending = self._pending = self._pending or self._next_batch()
+                pending = self._pending = self._pending or self._next_part() or self._next_batch()
                 if pending is None:
                     return
                 try:
                     self._write(pending)
                 except Exception as error:
                     if not isinstance(error, SpoolFullError | LedgerError | OSError | sqlite3.OperationalError):
-                        # The rows themselves are refused: they would hold back all that follow.
+                        # A row is refused: it would hold back all others.
                         self._pending = None
-                        self._refuse(pending.records)
+                        self._split_or_refuse(pending, error)
                         continue
                     self._fault = "disk_full" if is_full(error) else "overflow"
                     if isinstance(error, SpoolFullError):
@@ -183,21 +198,29 @@ class RecordWriter:
         batch: Batch | None = None
         while self._waiting and (batch is None or batch.records < _BATCH_RECORDS):
             taken_at, record = self._waiting.popleft()
-            batch = batch or Batch(at=taken_at)
+            batch = batch or Batch(at=taken_at, metadata_keys=self.metadata_keys)
             try:
                 batch.add(record)
             except Exception:
                 self._on_failure()
+                self._on_lost(1, "corrupt")
                 if is_first("ledger", "record", type(record).__name__):
                     _logger.exception("A record of type %s cannot be written to the ledger.", type(record).__name__)
         return batch
 
-    def _refuse(self, records: int) -> None:
-        """Count records that the store does not take, while the exception is handled."""
-        for _ in range(records):
-            self._on_failure()
-        if is_first("ledger", self._name, "refused"):
-            _logger.exception("%d records were refused by the ledger and are not kept.", records)
+    def _next_part(self) -> Batch | None:
+        """Return the next half of a batch that was refused."""
+        return self._parts.pop() if self._parts else None
+
+    def _split_or_refuse(self, batch: Batch, error: Exception) -> None:
+        """Have the halves of a refused batch written; a row that is alone is set aside and lost."""
+        if batch.row_count() > 1:
+            self._parts += reversed(batch.split())
+            return
+        for name, rows in batch.rows.items():
+            for row in rows:
+                self._on_refused([RefusedRow(name, row, error)])
+        self._on_lost(1, "corrupt")
 
     def _lose(self, records: int, reason: LossReason) -> None:
         self._on_lost(records, reason)

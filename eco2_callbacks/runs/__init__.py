@@ -20,7 +20,7 @@ from eco2_callbacks.runs.places import PlaceFinder
 from eco2_callbacks.runs.record_queue import RecordQueue
 from eco2_callbacks.runs.recorder import Recorder
 from eco2_callbacks.runs.streams import Stream
-from eco2_callbacks.runs.text_values import UnreadableError, identifier, text_of
+from eco2_callbacks.runs.text_values import UnreadableError, identifier, plain_text, text_of
 from eco2_callbacks.runs.tracker import Tracker
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "context_run_id",
     "identifier",
     "outcome_of",
+    "plain_text",
     "read_keys",
     "text_of",
 ]

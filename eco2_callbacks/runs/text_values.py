@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from enum import Enum
 from types import MemberDescriptorType
 from typing import Any
 from uuid import UUID
 
-__all__ = ["UnreadableError", "field_of", "identifier", "text_of"]
+__all__ = ["UnreadableError", "field_of", "identifier", "plain_text", "text_of"]
 
 _MAX_LENGTH = 1000
 _MAX_BITS = 128
+_PLAIN = (int, float, Decimal, UUID)
 
 
 class UnreadableError(Exception):
@@ -52,6 +54,22 @@ def identifier(value: Any) -> str | None:
             raise UnreadableError("an integer over 128 bits")
         return int.__repr__(value)
     raise UnreadableError(f"a {kind.__name__}")
+
+
+def plain_text(value: Any) -> str:
+    """Return a plain value of the metadata as text; ``""`` for one that is empty or no plain value.
+
+    Plain values are texts, numbers, ``True`` (``true``), UUIDs, and enums of these.
+    """
+    kind: type = type(value)
+    if issubclass(kind, Enum):
+        value = object.__getattribute__(value, "_value_")
+        kind = type(value)
+    if issubclass(kind, str):
+        return str.__str__(value)
+    if kind is bool:
+        return "true" if value else "false"
+    return str(value) if kind in _PLAIN else ""
 
 
 def field_of(holder: Any, key: str) -> object:

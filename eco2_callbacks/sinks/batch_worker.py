@@ -41,6 +41,8 @@ class BatchWorker:
         rest_seconds: How long the thread rests when the queue is empty; 0 where a caller waits for its job.
         idle_seconds: How long the thread waits for a job before it ends; the next job starts a new one. None keeps it:
             all jobs then run on one thread.
+        on_idle: Run on the thread when it has waited ``idle_seconds`` for a job; the thread goes on where it returns
+            True. None ends the thread then.
     """
 
     def __init__(
@@ -54,8 +56,11 @@ class BatchWorker:
         exit_seconds: float = _EXIT_SECONDS,
         rest_seconds: float = _REST_SECONDS,
         idle_seconds: float | None = None,
+        on_idle: Callable[[], bool] | None = None,
     ) -> None:
-        self._queue = _Queue(name, on_failure, on_dropped, last, max_waiting, exit_seconds, rest_seconds, idle_seconds)
+        self._queue = _Queue(
+            name, on_failure, on_dropped, last, max_waiting, exit_seconds, rest_seconds, idle_seconds, on_idle
+        )
         weakref.finalize(self, self._queue.begin_shutdown).atexit = False
         self.submit = self._queue.submit
         self.try_submit = self._queue.try_submit
@@ -63,6 +68,10 @@ class BatchWorker:
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until every job submitted so far was run; return whether the time sufficed."""
         return self._queue.flush(timeout_seconds)
+
+    def reset(self) -> None:
+        """Start anew in a forked child, whatever the parent's threads were doing."""
+        self._queue.reset()
 
     def begin_shutdown(self) -> None:
         """Let the thread run what waits and the last job, and end; do not wait for it."""
@@ -86,6 +95,7 @@ class _Queue:
         exit_seconds: float,
         rest_seconds: float,
         idle_seconds: float | None,
+        on_idle: Callable[[], bool] | None,
     ) -> None:
         self._name = name
         self._on_failure = on_failure
@@ -95,6 +105,7 @@ class _Queue:
         self.exit_seconds = exit_seconds
         self._rest_seconds = rest_seconds
         self._idle_seconds = idle_seconds
+        self._on_idle = on_idle
         self._is_closed = False
         self.reset()
 
@@ -191,7 +202,7 @@ class _Queue:
             try:
                 job = self._jobs.get(timeout=self._idle_seconds)
             except Empty:
-                if self._end_idle_thread():
+                if not self._goes_on() and self._end_idle_thread():
                     return
                 continue
             if job is None:
@@ -209,6 +220,13 @@ class _Queue:
         if self._last is not None:
             self._run(self._last)
         _process.discard(self)
+
+    def _goes_on(self) -> bool:
+        try:
+            return self._on_idle is not None and self._on_idle()
+        except BaseException:  # as of a job
+            self._on_failure()
+            return False
 
     def _end_idle_thread(self) -> bool:
         """Forget the thread if nothing waits, and return whether it may end."""

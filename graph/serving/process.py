@@ -229,11 +229,13 @@ class _Server:
     def _open_ledger(self) -> AbstractContextManager[LedgerSink | None]:
         """Return the ledger of ``ECO2_LEDGER``; one process without it keeps ``eco2.db`` in its working folder.
 
-        A ledger on a server may be away: records wait in the spool.
+        A ledger on a server may be away: records wait in the spool. With ``ECO2_LEDGER_AT_ONCE=1`` a record is durable
+        before its callback returns, so that a killed worker loses none.
         """
         default = _LEDGER if self._options.role == "serve" else ""
         url = os.environ.get("ECO2_LEDGER", "").strip() or default
-        return LedgerSink(url, needs_backend=False) if url else nullcontext()
+        at_once = whole_number(os.environ, "ECO2_LEDGER_AT_ONCE", 0, range(2)) == 1
+        return LedgerSink(url, needs_backend=False, durable_at_once=at_once) if url else nullcontext()
 
     def _api_context(
         self, handler: Eco2CallbackHandler, ledger: LedgerSink | None, store: JobStore, queue: JobQueue

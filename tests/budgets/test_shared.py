@@ -22,8 +22,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import BudgetEvent, BudgetExceeded, BudgetRule, Budgets, Eco2CallbackHandler
+from eco2_callbacks.budgets import read_states
 from eco2_callbacks.budgets.stores import Raise, open_store
-from tests.support.fake_model import FakeModel
+from tests.support.fake_model import COST, FakeModel
 from tests.support.record_sink import Records, exposed
 from tests.support.redis_process import redis_process
 from tests.support.spending_worker import CALL_USD, PROMPT, SLICE_SHARE
@@ -314,3 +315,31 @@ def test_a_handler_that_is_dropped_without_close_ends_its_thread(start: Any, sto
 
     wait_until(lambda: gc.collect() >= 0 and forgotten() is None)
     wait_until(lambda: not any(thread.name == "eco2-budgets" for thread in threading.enumerate()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["the interpreter", "a child of multiprocessing"])
+def test_the_end_of_a_process_reports_what_it_spent(ending: str, store_url: str) -> None:
+    """A process that ends without close() reports its spending and gives back its slices."""
+    program = (
+        "import multiprocessing, sys\n"
+        "from decimal import Decimal\n"
+        "from eco2_callbacks import BudgetRule, Budgets, Eco2CallbackHandler\n"
+        "from tests.support.fake_model import FakeModel\n"
+        "def spend():\n"
+        "    global handler\n"
+        "    rules = [BudgetRule(name='all', limit_usd=Decimal(1))]\n"
+        "    handler = Eco2CallbackHandler(budgets=Budgets(rules=rules, store=sys.argv[1], wait_seconds=20))\n"
+        "    FakeModel().invoke('x', {'callbacks': handler.callbacks})\n"
+        "if sys.argv[2] == 'the interpreter':\n"
+        "    spend()\n"
+        "else:\n"
+        "    child = multiprocessing.get_context('fork').Process(target=spend)\n"
+        "    child.start(); child.join()\n"
+        "    assert child.exitcode == 0\n"
+    )
+
+    subprocess.run([sys.executable, "-c", program, store_url, ending], check=True, cwd=Path(__file__).parents[2])
+
+    (state,) = read_states(Budgets(rules=[BudgetRule(name="all", limit_usd=Decimal(1))], store=store_url))
+    assert state.spent_usd == COST

@@ -24,7 +24,8 @@ from tests.support.programs import program
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 FILE = DEPLOY / "compose.yaml"
-PINNED = re.compile(r"[\w./-]+:v?\d+\.\d+\.\d+(-[\w.]+)?(@sha256:[0-9a-f]{64})?")
+# PostgreSQL's releases have two numbers.
+PINNED = re.compile(r"([\w./-]+:v?\d+\.\d+\.\d+|postgres:\d+\.\d+)(-[\w.]+)?(@sha256:[0-9a-f]{64})?")
 # Read by OpenTelemetry's SDK, which LangSmith's SDK uses.
 BY_OPENTELEMETRY = {"OTEL_SERVICE_NAME"}
 
@@ -120,6 +121,19 @@ def settings(compose: dict[str, Any]) -> Iterator[str]:
             yield f"{server}: is killed before its grace period ends"
 
 
+def ledger(compose: dict[str, Any]) -> Iterator[str]:
+    """API and worker share a ledger on PostgreSQL, and what it has not got yet outlives a container."""
+    for server in ("api", "worker"):
+        service = compose["services"][server]
+        environment = service["environment"]
+        if not environment.get("ECO2_LEDGER", "").startswith("postgresql://"):
+            yield f"{server}: keeps no ledger on PostgreSQL"
+        volumes = [target for source, target in mounts(service) if not source.startswith(".")]
+        spool = environment.get("ECO2_LEDGER_SPOOL", "")
+        if not any(spool.startswith(f"{target}/") for target in volumes):
+            yield f"{server}: its ledger's spool in {spool} ends with the container"
+
+
 def image(compose: dict[str, Any]) -> Iterator[str]:
     """The image runs both servers, not as root, with the ports and extras that they need."""
     lines = (DEPLOY / "Containerfile").read_text().splitlines()
@@ -168,6 +182,7 @@ CHECKS: tuple[Callable[[dict[str, Any]], Iterator[str]], ...] = (
     references,
     addresses,
     settings,
+    ledger,
     image,
     secret_files,
     dashboards,
@@ -190,7 +205,7 @@ def target_of(secret: str | dict[str, str]) -> str:
 
 def listening(compose: dict[str, Any]) -> Iterator[tuple[str, int]]:
     """Yield the services' host names with their ports."""
-    own = {"redis": [6379], "rabbitmq": [5672], "jaeger": [4318, 13133]}  # not published
+    own = {"redis": [6379], "rabbitmq": [5672], "postgres": [5432], "jaeger": [4318, 13133]}  # not published
     for name, service in compose["services"].items():
         ports = [int(port.rpartition(":")[2]) for port in service.get("ports", [])]
         yield from ((name, port) for port in (*ports, *own.get(name, [])))
@@ -295,6 +310,15 @@ def _set(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:
         (
             _set("api", "environment", "ECO2_AMQP_URL", to="amqp://guest:guest@broker:5672/"),
             "api, ECO2_AMQP_URL: nothing listens on broker:5672",
+        ),
+        (
+            _set("worker", "environment", "ECO2_LEDGER", to="postgresql://eco2:eco2@db:5432/eco2"),
+            "worker, ECO2_LEDGER: nothing listens on db:5432",
+        ),
+        (_set("api", "environment", "ECO2_LEDGER", to=""), "api: keeps no ledger on PostgreSQL"),
+        (
+            _set("worker", "environment", "ECO2_LEDGER_SPOOL", to="/tmp/spool"),
+            "worker: its ledger's spool in /tmp/spool ends with the container",
         ),
         (_set("api", "command", to=["worker"]), "api: its command is ['worker']"),
         (_set("api", "secrets", to=["tokens"]), "api: nothing reads the secret tokens"),

@@ -189,6 +189,12 @@ BROKEN: dict[str, tuple[str, Callable[[Deployed], None]]] = {
         "egress",
         lambda deployed: deployed.one("NetworkPolicy", "eco2-chat-api")["spec"]["egress"][1]["ports"].pop(),
     ),
+    "egress_ledger": (
+        "egress",
+        lambda deployed: deployed.one("NetworkPolicy", "eco2-chat-worker")["spec"]["egress"][1]["ports"].pop(),
+    ),
+    "ledger": ("ledger", _set(f"{_WORKER}.env.10.valueFrom.secretKeyRef.name", "eco2-chat-worker-queue")),
+    "security_spool": ("security", _variable("ECO2_LEDGER_SPOOL", "/var/spool")),
     "ports_api": ("ports", _set(f"{_WORKER}.ports.1.containerPort", 8080, name="eco2-chat-api")),
     "security_api": ("security", _set(f"{_POD}.securityContext.runAsUser", 0, name="eco2-chat-api")),
     "security_root": ("security", _set(f"{_POD}.securityContext.runAsUser", 0)),

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -261,6 +262,7 @@ def test_the_application_never_waits_for_a_slow_disk() -> None:
         write=lambda batch: release.wait(_MAX_WAIT_SECONDS) and None,
         on_lost=lambda records, reason: lost.append((records, reason)),
         on_failure=lambda: None,
+        on_refused=lambda rows: None,
         max_waiting=10,
         is_at_once=False,
     )
@@ -413,8 +415,9 @@ def test_a_lost_record_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureF
         {"duration_seconds": float("nan")},
         {"usage": TokenUsage(input_tokens=2**70)},
         {"cost": Cost(input_usd=Decimal(10**8))},
+        {"started_at": datetime(1, 1, 1, tzinfo=UTC)},
     ],
-    ids=["duration", "tokens", "dollars"],
+    ids=["duration", "tokens", "dollars", "year 1"],
 )
 def test_a_record_that_no_row_can_hold_is_counted_and_holds_nothing_back(tmp_path: Path, about: dict[str, Any]) -> None:
     """An impossible number in one record is a failure of that record; the next one is stored."""
@@ -425,5 +428,5 @@ def test_a_record_that_no_row_can_hold_is_counted_and_holds_nothing_back(tmp_pat
         sink.add(call())
         assert sink.flush()
 
-    assert losses.lost == {"failure": 1}
+    assert losses.lost == {"failure": 1, "corrupt": 1}
     assert count(tmp_path / "ledger.db", "calls") == count(tmp_path / "ledger.db", "ratings") == 1

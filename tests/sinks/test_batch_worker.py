@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 
 from eco2_callbacks.sinks.batch_worker import BatchWorker
+
+_MAX_WAIT_SECONDS = 120.0
+
+
+def _ignore() -> None:
+    """Do nothing."""
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    give_up_at = time.monotonic() + _MAX_WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.01)
 
 
 class Counts:
@@ -125,3 +140,42 @@ def test_an_idle_thread_ends_and_comes_back() -> None:
 
     assert done == [0, 1, 2]
     assert background.close(5.0) == 0
+
+
+def test_an_idle_job_runs_as_long_as_it_wants_to() -> None:
+    """The thread runs the idle job again and again while it returns True, then ends; the next job starts a new one."""
+    answers = iter([True, True, False])
+    runs: list[threading.Thread] = []
+
+    def on_idle() -> bool:
+        runs.append(threading.current_thread())
+        return next(answers, False)
+
+    worker = BatchWorker("idle", on_failure=_ignore, on_dropped=_ignore, idle_seconds=0.01, on_idle=on_idle)
+    worker.submit(_ignore)
+    _wait_until(lambda: len(runs) == 3 and not runs[0].is_alive())
+    worker.submit(_ignore)
+    _wait_until(lambda: len(runs) == 4)
+
+    assert len(set(runs[:3])) == 1
+    assert runs[3] is not runs[0]
+    worker.close(_MAX_WAIT_SECONDS)
+
+
+def test_an_idle_job_that_fails_ends_its_thread_and_is_counted() -> None:
+    """A failure is reported, and the worker goes on with the next job."""
+    failures: list[int] = []
+    done = threading.Event()
+
+    def on_idle() -> bool:
+        raise OSError
+
+    worker = BatchWorker(
+        "idle", on_failure=lambda: failures.append(1), on_dropped=_ignore, idle_seconds=0.01, on_idle=on_idle
+    )
+    worker.submit(_ignore)
+    _wait_until(lambda: bool(failures))
+    worker.submit(done.set)
+
+    assert done.wait(_MAX_WAIT_SECONDS)
+    worker.close(_MAX_WAIT_SECONDS)

@@ -200,7 +200,7 @@ def egress(deployed: Deployed) -> Iterator[str]:
         if server == JOB:
             wanted.add(("TCP", urlsplit(environment["OTEL_EXPORTER_OTLP_ENDPOINT"]).port or 0))
             wanted.add(("TCP", int(environment["ECO2_CHARACTER_ADDRESS"].rpartition(":")[2])))
-        if environment.get("ECO2_CHECKPOINTS", "memory") != "memory":
+        if environment.get("ECO2_CHECKPOINTS", "memory") != "memory" or environment.get("ECO2_LEDGER"):
             wanted.add(("TCP", 5432))
         for protocol, port in sorted(wanted - open_ports):
             yield f"{server}: no egress to {protocol} {port}"
@@ -208,8 +208,15 @@ def egress(deployed: Deployed) -> Iterator[str]:
             yield f"{server}: an egress rule allows every address"
 
 
+def ledger(deployed: Deployed) -> Iterator[str]:
+    """API and worker have one ledger; its address holds a password, so a secret keeps it."""
+    for server in SERVERS:
+        if deployed.environment(server).get("ECO2_LEDGER") != "eco2-chat-worker-ledger/postgres-url":
+            yield f"{server}: its ledger is not the one of the secret"
+
+
 def security(deployed: Deployed) -> Iterator[str]:
-    """Each pod meets the Pod Security Standard "restricted", and writes only to /tmp."""
+    """Each pod meets the Pod Security Standard "restricted", and writes only to /tmp and the ledger's spool."""
     for server in SERVERS:
         pod, container = deployed.pod(server), deployed.container(server)
         context = pod.get("securityContext", {}) | container.get("securityContext", {})
@@ -224,10 +231,12 @@ def security(deployed: Deployed) -> Iterator[str]:
         if not context.get("runAsUser"):
             yield "runAsUser is root"
         yield from (f"{name} is set" for name in ("hostNetwork", "hostPID", "hostIPC") if pod.get(name))
+        writable = ["/tmp", deployed.environment(server).get("ECO2_LEDGER_SPOOL")]
         if {volume["name"]: next(iter(volume.keys() - {"name"})) for volume in pod["volumes"]} != {
-            "tmp": "emptyDir"
-        } or [mount["mountPath"] for mount in container["volumeMounts"]] != ["/tmp"]:
-            yield "wanted one emptyDir, on /tmp"
+            "tmp": "emptyDir",
+            "spool": "emptyDir",
+        } or [mount["mountPath"] for mount in container["volumeMounts"]] != writable:
+            yield f"wanted two emptyDirs, on {writable}"
         tokens = (
             pod.get("automountServiceAccountToken"),
             deployed.one("ServiceAccount").get("automountServiceAccountToken"),
@@ -292,7 +301,7 @@ def image(deployed: Deployed) -> Iterator[str]:
 CHECKS: Mapping[str, Callable[[Deployed], Iterator[str]]] = {
     check.__name__: check
     for check in (
-        *(selectors, ports, probes, variables, both_names, secrets, hosts, scaling, grace, egress, security),
+        *(selectors, ports, probes, variables, both_names, secrets, hosts, scaling, grace, egress, ledger, security),
         *(job_label, namespaces, image),
     )
 }

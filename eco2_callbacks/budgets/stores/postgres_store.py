@@ -113,6 +113,19 @@ class PostgresStore:
 
         return self._guarded(run)
 
+    def knows(self, request: LeaseRequest) -> bool:
+        """As the protocol says."""
+
+        def run(connection: psycopg.Connection[Any]) -> bool:
+            row = connection.execute(
+                "SELECT EXISTS (SELECT 1 FROM eco2_budget_buckets WHERE account = %s) OR EXISTS "
+                "(SELECT 1 FROM eco2_budget_accounts WHERE account = %s AND restored)",
+                (request.account, request.account),
+            ).fetchone()
+            return row is not None and bool(row[0])
+
+        return self._guarded(run)
+
     def restore(self, request: LeaseRequest, spent: Sequence[tuple[int, int]]) -> bool:
         """As the protocol says: of several processes only the first one restores."""
 

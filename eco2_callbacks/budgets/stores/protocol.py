@@ -95,6 +95,9 @@ class BudgetStore(Protocol):
     def claim(self, request: LeaseRequest, event: str) -> bool:
         """Return whether this is the first claim of an event of an account: only one process sends it."""
 
+    def knows(self, request: LeaseRequest) -> bool:
+        """Return whether something was spent on an account, or it was restored."""
+
     def restore(self, request: LeaseRequest, spent: Sequence[tuple[int, int]]) -> bool:
         """Set what was spent, by bucket, on an account that the store does not know; return whether it did not."""
 

@@ -64,6 +64,15 @@ class RedisStore:
         account, _ = _keys(request.rule, request.account)
         return _guarded(lambda: bool(self._client.hsetnx(account, f"e{event}", "1")))
 
+    def knows(self, request: LeaseRequest) -> bool:
+        """As the protocol says."""
+
+        def run() -> bool:
+            fields: list[Any] = self._client.hkeys(_keys(request.rule, request.account)[0])
+            return any(field[:1] == "b" or field == "restored" for field in fields)
+
+        return _guarded(run)
+
     def restore(self, request: LeaseRequest, spent: Sequence[tuple[int, int]]) -> bool:
         """As the protocol says: of several processes only the first one restores."""
 
@@ -128,7 +137,7 @@ def _guarded(run: Callable[[], _T]) -> _T:
     try:
         return run()
     except (redis.RedisError, OSError) as error:
-        raise StoreError(f"Redis: {error!r}") from error
+        raise StoreError(f"Redis: {type(error).__name__}: {error}") from error
 
 
 def _tag(rule: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eco2_callbacks.cli.commands.budget import budget, raise_budget
 from eco2_callbacks.cli.commands.doctor import doctor
 from eco2_callbacks.cli.commands.ledger_forget import forget
 from eco2_callbacks.cli.commands.ledger_migrate import migrate
@@ -11,4 +12,4 @@ from eco2_callbacks.cli.commands.prices import prices
 from eco2_callbacks.cli.commands.report import report
 from eco2_callbacks.cli.commands.trace import trace
 
-__all__ = ["doctor", "forget", "migrate", "prices", "prune_rows", "report", "status", "trace"]
+__all__ = ["budget", "doctor", "forget", "migrate", "prices", "prune_rows", "raise_budget", "report", "status", "trace"]

@@ -22,7 +22,8 @@ def status(ledger: LedgerUrl = "", as_json: AsJson = False) -> None:
     finally:
         backend.close()
     if as_json:
-        print_json({**asdict(found), "spool": None if found.spool is None else str(found.spool)})
+        paths = {"spool": None if found.spool is None else str(found.spool), "refused": str(found.refused)}
+        print_json({**asdict(found), **paths})
         return
     Console(highlight=False).print(_table(found))
 
@@ -45,4 +46,6 @@ def _table(found: Status) -> Table:
     if found.spool is not None:
         table.add_row("spool", str(found.spool))
         table.add_row("waiting in it", f"{found.spooled_records:,} records, the oldest for {found.lag_seconds:,.0f} s")
+    if found.refused_rows:
+        table.add_row("refused rows", f"{found.refused_rows:,}, in {found.refused}")
     return table

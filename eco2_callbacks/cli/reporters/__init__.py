@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eco2_callbacks.cli.reporters.budget_table import budget_document, print_budgets
 from eco2_callbacks.cli.reporters.json_text import print_json
 from eco2_callbacks.cli.reporters.report_csv import write_csv
 from eco2_callbacks.cli.reporters.report_html import report_page
@@ -13,6 +14,8 @@ from eco2_callbacks.cli.reporters.trace_rows import document as trace_document
 from eco2_callbacks.cli.reporters.trace_tree import print_trace
 
 __all__ = [
+    "budget_document",
+    "print_budgets",
     "print_json",
     "print_report",
     "print_trace",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import struct
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -26,6 +28,10 @@ _HOUR = 3_600_000_000
 ENGINES = ("ReplacingMergeTree", "ReplicatedReplacingMergeTree", "SharedReplacingMergeTree")
 # Rows of one key are merged when they are read; the months of one key are the same.
 _SETTINGS = {"final": "1", "do_not_merge_across_partitions_select_final": "1"}
+_SERVER_CODE = re.compile(r"[Cc]ode:? (\d+)")
+# Cannot parse a text, a number, a date or a uuid; type mismatch; argument out of bound; NULL where there may be none;
+# decimal overflow. Source: src/Common/ErrorCodes.cpp of ClickHouse.
+_DATA_CODES = frozenset({6, 26, 27, 38, 41, 53, 69, 70, 72, 131, 321, 349, 376, 407})
 _CONVERT: Mapping[str, Callable[[Any], Any]] = {
     "time": lambda at: _EPOCH + timedelta(microseconds=at),
     "uuid": uuid.UUID,
@@ -79,6 +85,11 @@ class ClickHouseBackend:
         """The database that holds the ledger."""
         return str(self._url.database)
 
+    @property
+    def on_cluster(self) -> str:
+        """The clause with which a statement runs on all servers of the cluster; ``""`` without one."""
+        return f" ON CLUSTER `{self.cluster}`" if self.cluster else ""
+
     def engine(self) -> Engine:
         """Return the engine that reads, and that migrations use."""
         if self._engine is None:
@@ -129,8 +140,7 @@ class ClickHouseBackend:
         """Create the ledger's database if it is missing."""
         client = self.client("default")
         try:
-            cluster = f" ON CLUSTER `{self.cluster}`" if self.cluster else ""
-            client.command(f"CREATE DATABASE IF NOT EXISTS `{self.database}`{cluster}")
+            client.command(f"CREATE DATABASE IF NOT EXISTS `{self.database}`{self.on_cluster}")
         finally:
             client.close()
 
@@ -168,6 +178,16 @@ class ClickHouseBackend:
             settings={"max_partitions_per_insert_block": 0},
         )
 
+    def refuses(self, error: Exception) -> bool:
+        """Return whether a row holds what ClickHouse cannot, as its client or its server finds out."""
+        from clickhouse_connect.driver.exceptions import DatabaseError, DataError  # noqa: PLC0415  an extra
+
+        if isinstance(error, DatabaseError) and not isinstance(error, DataError):
+            found = _SERVER_CODE.search(str(error))
+            return found is not None and int(found.group(1)) in _DATA_CODES
+        # The client packs columns itself.
+        return isinstance(error, DataError | struct.error | ArithmeticError | AttributeError | TypeError | ValueError)
+
     def reset(self) -> None:
         """Drop the connection: the next call makes a new one."""
         client, self._client = self._client, None
@@ -197,9 +217,9 @@ class ClickHouseBackend:
             for (month,) in months.result_rows:
                 after = (datetime(int(month[:4]), int(month[4:]), 1, tzinfo=UTC) + timedelta(days=32)).replace(day=1)
                 if after <= at:
-                    client.command(f"ALTER TABLE {name} DROP PARTITION {int(month)}")
+                    client.command(f"ALTER TABLE {name}{self.on_cluster} DROP PARTITION {int(month)}")
             client.command(
-                f"ALTER TABLE {name} DELETE WHERE {column} < {{at:DateTime64(6, 'UTC')}}",
+                f"ALTER TABLE {name}{self.on_cluster} DELETE WHERE {column} < {{at:DateTime64(6, 'UTC')}}",
                 before,
                 settings={"mutations_sync": 2},
             )
@@ -214,7 +234,7 @@ class ClickHouseBackend:
                 continue
             nulls = ", ".join(f"{column} = NULL" for column in IDENTIFIERS if column in table.names)
             client.command(
-                f"ALTER TABLE {name} UPDATE {nulls} WHERE user_id = {{user:String}}",
+                f"ALTER TABLE {name}{self.on_cluster} UPDATE {nulls} WHERE user_id = {{user:String}}",
                 user,
                 settings={"mutations_sync": 2},
             )

@@ -21,6 +21,7 @@ __all__ = ["SCHEMA", "PostgresBackend", "month_bounds"]
 # The ledger's tables stand in a schema of their own: an application's can have the same names.
 SCHEMA = "eco2"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY = 86_400_000_000
 _LOCK = 0x65636F32  # any number that is ours: "eco2"
 _CONNECT_SECONDS = 5
 _DEAD_PEER_MILLISECONDS = 30_000
@@ -126,7 +127,9 @@ class PostgresBackend:
 
     def _make_partitions(self, connection: Any, started: Iterable[int]) -> None:
         """Make the partitions of the months that rows start in."""
-        months = {(_EPOCH + timedelta(microseconds=at)).strftime("%Y-%m") for at in set(started)}
+        # Few days, many times.
+        days = {at // _DAY for at in started}
+        months = {(_EPOCH + timedelta(days=day)).strftime("%Y-%m") for day in days}
         for month in sorted(months - self._partitions):
             year, number = map(int, month.split("-"))
             first, after = month_bounds(datetime(year, number, 1, tzinfo=UTC))
@@ -139,6 +142,12 @@ class PostgresBackend:
                             f"FOR VALUES FROM ('{first:%Y-%m-%d} 00:00:00+00') TO ('{after:%Y-%m-%d} 00:00:00+00')"
                         )
             self._partitions.add(month)
+
+    def refuses(self, error: Exception) -> bool:
+        """Return whether a row holds what PostgreSQL cannot: a NUL, a number out of range, a text that is no uuid."""
+        import psycopg  # noqa: PLC0415  an extra
+
+        return isinstance(error, psycopg.DataError | psycopg.IntegrityError | OverflowError | TypeError | ValueError)
 
     def reset(self) -> None:
         """Drop the connection: the next call makes a new one."""

@@ -43,6 +43,9 @@ class Backend(Protocol):
     def store(self, batches: Sequence[Rows]) -> None:
         """Add rows in one go. A row whose key is there already is left as it is."""
 
+    def refuses(self, error: Exception) -> bool:
+        """Return whether an error of ``store`` lies in the rows, so that sending them again is of no use."""
+
     def reset(self) -> None:
         """Drop the connection: the next call makes a new one."""
 

@@ -27,8 +27,13 @@ _INSERTS = {
     "ON CONFLICT DO NOTHING"
     for name, table in TABLES.items()
 }
+# A value that cannot be bound is an InterfaceError up to Python 3.11, a ProgrammingError later.
+_REFUSALS = (
+    *(OverflowError, TypeError, ValueError),
+    *(sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError),
+)
 # What eco2 ledger forget erases.
-IDENTIFIERS = ("user_id", "session_id", "job_id", "response_id")
+IDENTIFIERS = ("user_id", "session_id", "job_id", "response_id", "metadata")
 
 
 class SQLiteBackend:
@@ -76,6 +81,10 @@ class SQLiteBackend:
             except BaseException:
                 _roll_back(connection)
                 raise
+
+    def refuses(self, error: Exception) -> bool:
+        """Return whether a row holds what SQLite cannot: a number over 64 bits, half a character."""
+        return isinstance(error, _REFUSALS)
 
     def reset(self) -> None:
         """Drop the connection: the next call makes a new one."""

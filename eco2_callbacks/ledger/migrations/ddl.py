@@ -11,7 +11,7 @@ from alembic import op
 from eco2_callbacks.ledger.columns import Column
 from eco2_callbacks.ledger.sql_types import CLICKHOUSE, ColumnType, clickhouse_type
 
-__all__ = ["create_index", "create_newest_view", "create_table"]
+__all__ = ["add_column", "create_index", "create_newest_view", "create_table"]
 
 
 def create_table(
@@ -54,6 +54,15 @@ def create_table(
         ),
         **options,
     )
+
+
+def add_column(table: str, column: Column) -> None:
+    """Add a column that older rows leave empty."""
+    if op.get_bind().dialect.name == CLICKHOUSE:
+        kind = clickhouse_type(column.kind, column.is_nullable)
+        _execute(f"ALTER TABLE {table}{_clickhouse_options()[1]} ADD COLUMN IF NOT EXISTS `{column.name}` {kind}")
+    else:
+        op.add_column(table, sa.Column(column.name, ColumnType.of(column), nullable=column.is_nullable))
 
 
 def create_index(name: str, table: str, *columns: str) -> None:

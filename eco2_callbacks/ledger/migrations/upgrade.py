@@ -175,7 +175,7 @@ class Schema:
         import sqlalchemy as sa  # noqa: PLC0415
 
         if isinstance(self._backend, ClickHouseBackend):
-            self._backend.create_database()
+            self._guarded(self._backend.create_database)
         elif isinstance(self._backend, PostgresBackend) and self._backend.has_own_schema:
             with self._connect() as connection:
                 connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))

@@ -42,6 +42,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 JOBS = 200
+NODES = ("intent", "general", "answer")
 
 
 @dataclass
@@ -184,11 +185,12 @@ def _now_ms(redis: RedisProcess) -> int:
 async def test_200_jobs_survive_random_kills(
     rabbit: RabbitProcess, redis_server: RedisProcess, store: RedisJobStore, tmp_path: Path
 ) -> None:
-    """200 answers, each whole and in order; every call of every attempt is recorded once, with its dollars."""
+    """200 answers, each whole and in order; the ledger has every call of every attempt once, with its dollars."""
     chance = random.Random(18)
     queue = JobQueue(RabbitBroker(rabbit.url))
     kills = 0
-    with fleet(tmp_path, rabbit, redis_server, count=3, answer_seconds=0.5, ECO2_WORKER_CONCURRENCY="4") as workers:
+    options = {"ECO2_WORKER_CONCURRENCY": "4", "ECO2_LEDGER_AT_ONCE": "1"}
+    with fleet(tmp_path, rabbit, redis_server, count=3, answer_seconds=0.5, **options) as workers:
         await queue.startup()
         for number in range(JOBS):
             await submit(store, queue, job_id=str(number), message=QUESTIONS["greeting"])
@@ -214,19 +216,31 @@ async def test_200_jobs_survive_random_kills(
     calls = workers.records
     assert len({call["run_id"] for call in calls}) == len(calls)
     by_job = Counter((call["job_id"], call["node"]) for call in calls if call["status"] == "success")
-    assert all(by_job[str(number), node] >= 1 for number in range(JOBS) for node in ("intent", "general", "answer"))
+    assert all(by_job[str(number), node] >= 1 for number in range(JOBS) for node in NODES)
     bills = [bill.usd for bill in bills_of_cassette(GREETING)]
     usd = sum(Decimal(call["usd"]) for call in calls if call["status"] == "success")
-    counted = [
-        sum(call["node"] == node and call["status"] == "success" for call in calls)
-        for node in ("intent", "general", "answer")
-    ]
+    counted = [sum(call["node"] == node and call["status"] == "success" for call in calls) for node in NODES]
     assert usd == sum(count * bill for count, bill in zip(counted, bills, strict=True))
 
-    with closing(sqlite3.connect(tmp_path / "fleet" / "ledger.db")) as ledger:
-        rows = [run_id for (run_id,) in ledger.execute("SELECT run_id FROM calls")]
-        died = ledger.execute("SELECT count(*) FROM requests WHERE error_type = 'WorkerDied'").fetchone()[0]
-    assert len(rows) == len(set(rows))
-    # A row is durable 0.2 seconds after its call: a kill can cost what its worker's jobs ended just before.
-    assert len({call["run_id"] for call in calls} ^ set(rows)) <= kills * 4
+    check_ledger(tmp_path / "fleet" / "ledger.db", calls, dict(zip(NODES, bills, strict=True)), kills)
+
+
+def check_ledger(path: Path, calls: list[dict[str, Any]], bills: dict[str, Decimal], kills: int) -> None:
+    """The ledger has every call of every attempt once, with its dollars; a request of a dead worker is marked."""
+    with closing(sqlite3.connect(path)) as ledger:
+        rows = ledger.execute(
+            "SELECT c.run_id, c.node, c.status, r.contracted_cost FROM calls c "
+            "LEFT JOIN newest_ratings r USING (started_at, run_id)"
+        ).fetchall()
+        (died,) = ledger.execute("SELECT count(*) FROM requests WHERE error_type = 'WorkerDied'").fetchone()
+    in_ledger = {run_id: Decimal(cost or 0).scaleb(-12) for run_id, _, _, cost in rows}
+    assert len(in_ledger) == len(rows)
+    in_journal = {call["run_id"]: Decimal(call["usd"] or 0) for call in calls}
+    assert in_journal.items() <= in_ledger.items()
+    # A worker that dies between the two has written to the ledger, which comes first.
+    assert len(in_ledger) - len(in_journal) <= kills * 4
+    succeeded = Counter(node for _, node, status, _ in rows if status == "success")
+    assert succeeded.keys() == bills.keys()
+    usd = sum(in_ledger[run_id] for run_id, _, status, _ in rows if status == "success")
+    assert usd == sum(number * bills[node] for node, number in succeeded.items())
     assert died > 0
