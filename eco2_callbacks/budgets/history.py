@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eco2_callbacks.budgets.money import to_nano
@@ -140,7 +141,9 @@ def follow_ledger(ledger: LedgerSink, rules: Sequence[BudgetRule], *, on_failure
                 error,
             )
 
-    return LedgerHistory(ledger.spent, rules, on_failure=report)
+    from eco2_callbacks.ledger import spent_of  # noqa: PLC0415  it brings SQLAlchemy
+
+    return LedgerHistory(partial(spent_of, ledger), rules, on_failure=report)
 
 
 def _value_of(spent: Spent) -> Any:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from eco2_callbacks.ledger.report import DIMENSIONS, Group, Mover, Report, make_report
     from eco2_callbacks.ledger.rollups import Progress, Rollups
     from eco2_callbacks.ledger.sink import LedgerSink
-    from eco2_callbacks.ledger.spent import Spent, SpentQuery, read_spent
+    from eco2_callbacks.ledger.spent import Spent, SpentQuery, read_spent, spent_of
     from eco2_callbacks.ledger.trace import Span, Trace, read_traces
     from eco2_callbacks.ledger.watchers import LedgerWatcher
 
@@ -61,6 +61,7 @@ __all__ = [
     "read_spent",
     "read_status",
     "read_traces",
+    "spent_of",
 ]
 
 _LAZY = {
@@ -73,7 +74,7 @@ _LAZY = {
     "report": ("DIMENSIONS", "Group", "Mover", "Report", "make_report"),
     "rollups": ("Progress", "Rollups"),
     "sink": ("LedgerSink",),
-    "spent": ("Spent", "SpentQuery", "read_spent"),
+    "spent": ("Spent", "SpentQuery", "read_spent", "spent_of"),
     "trace": ("Span", "Trace", "read_traces"),
     "watchers": ("LedgerWatcher",),
 }

@@ -20,7 +20,6 @@ from eco2_callbacks.records import Record, validate_record
 if TYPE_CHECKING:
     from eco2_callbacks.ledger.backends import Backend
     from eco2_callbacks.ledger.ledger_file import LedgerFile
-    from eco2_callbacks.ledger.spent import Spent, SpentQuery
     from eco2_callbacks.ledger.spooled_ledger import SpooledLedger
 
 __all__ = ["LedgerSink"]
@@ -123,16 +122,6 @@ class LedgerSink:
         Nothing else of the metadata becomes a row. A budget whose rule names a key of the metadata needs its values.
         """
         self._writer.metadata_keys |= frozenset(keys)
-
-    def spent(self, query: SpentQuery) -> list[Spent]:
-        """Return what calls cost, from the backend alone: what is in the spool is not there yet.
-
-        Raises:
-            LedgerError: If the backend cannot be read.
-        """
-        from eco2_callbacks.ledger.spent import read_spent  # noqa: PLC0415  it brings SQLAlchemy
-
-        return read_spent(self._backend, query)
 
     def lag_seconds(self) -> float:
         """Return the age of the oldest record that is not in the backend, 0 if there is none."""

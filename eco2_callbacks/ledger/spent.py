@@ -15,9 +15,10 @@ from eco2_callbacks.errors import LedgerError
 from eco2_callbacks.ledger.backends import Backend
 from eco2_callbacks.ledger.migrations import Schema
 from eco2_callbacks.ledger.schema import table
+from eco2_callbacks.ledger.sink import LedgerSink
 from eco2_callbacks.ledger.sql_types import bucket_of_time
 
-__all__ = ["Spent", "SpentQuery", "read_spent"]
+__all__ = ["Spent", "SpentQuery", "read_spent", "spent_of"]
 
 _MAX_WANTED = 500
 
@@ -55,6 +56,15 @@ class Spent(NamedTuple):
     metadata: Mapping[str, str]
     bucket: int
     usd: Decimal
+
+
+def spent_of(sink: LedgerSink, query: SpentQuery) -> list[Spent]:
+    """Return what calls cost in the ledger of a sink; what is in its spool is not there yet.
+
+    Raises:
+        LedgerError: If the backend cannot be read.
+    """
+    return read_spent(sink._backend, query)
 
 
 def read_spent(backend: Backend, query: SpentQuery) -> list[Spent]:

@@ -171,10 +171,10 @@ def test_a_ledger_that_cannot_be_read_is_logged_and_counted(
     """The handler starts, and its windows begin with it."""
     with LedgerSink(tmp_path / "ledger.db") as sink:
 
-        def fail(query: object) -> None:
+        def fail(backend: object, query: object) -> None:
             raise OSError("no route")
 
-        monkeypatch.setattr(sink, "spent", fail)
+        monkeypatch.setattr("eco2_callbacks.ledger.spent.read_spent", fail)
         with (
             caplog.at_level(logging.ERROR),
             Eco2CallbackHandler(registry=registry, ledger=sink, budgets=[rule()]) as handler,

@@ -6,7 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from eco2_callbacks import LedgerSink
-from eco2_callbacks.ledger import Rating, SpentQuery, append_ratings, backend_of
+from eco2_callbacks.ledger import Rating, SpentQuery, append_ratings, backend_of, spent_of
 from tests.support.ledger_records import AT, call, query
 
 USD = Decimal("0.00315")
@@ -28,14 +28,15 @@ def test_costs_are_grouped_by_columns_kept_metadata_and_time(ledger_url: str) ->
             sink.emit(made)
         assert sink.flush(60)
 
-        found = sink.spent(
+        found = spent_of(
+            sink,
             SpentQuery(
                 since=AT,
                 columns=("model", "tenant_id"),
                 by_metadata=True,
                 bucket_seconds=3600,
                 wanted={"tenant_id": {"acme", "other"}},
-            )
+            ),
         )
 
         hour = int(AT.timestamp()) // 3600
@@ -60,8 +61,8 @@ def test_the_newest_rating_counts(ledger_url: str) -> None:
         append_ratings(backend, [Rating(made.started_at, str(made.run_id), double)])
         backend.close()
 
-        (found,) = sink.spent(SpentQuery(since=AT))
-        nothing = sink.spent(SpentQuery(since=AT + HOUR))
+        (found,) = spent_of(sink, SpentQuery(since=AT))
+        nothing = spent_of(sink, SpentQuery(since=AT + HOUR))
 
     assert found.usd == 2 * USD
     assert nothing == []
