@@ -30,7 +30,7 @@ from eco2_callbacks.arguments import (
     check_texts,
 )
 from eco2_callbacks.billing import CallBiller
-from eco2_callbacks.budgets import BudgetControl, BudgetGate, Budgets, BudgetSource, Caller, read_budgets
+from eco2_callbacks.budgets import BudgetGate, Budgets, BudgetSource, Caller, read_budgets
 from eco2_callbacks.errors import BudgetExceeded, ConfigError
 from eco2_callbacks.installation import install, uninstall
 from eco2_callbacks.langsmith import (
@@ -69,6 +69,7 @@ from eco2_callbacks.totals import Totals
 from eco2_callbacks.usage import ServedModel
 
 if TYPE_CHECKING:
+    from eco2_callbacks.budgets import BudgetControl
     from eco2_callbacks.ledger import LedgerObserver
 
 __all__ = ["Budget", "Eco2CallbackHandler"]
@@ -279,6 +280,8 @@ class Eco2CallbackHandler(RunCallbacks):
             self._budgets.restore(calls)
 
     def _enable_budgets(self, settings: Budgets) -> None:
+        from eco2_callbacks.budgets import BudgetControl  # noqa: PLC0415
+
         labels_at = self._tracker.labels_at
 
         def identify(

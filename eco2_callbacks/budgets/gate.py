@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -22,11 +22,13 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig, ensure_config
 
 from eco2_callbacks.budgets.callers import Caller
-from eco2_callbacks.budgets.enforcer import BudgetEnforcer
 from eco2_callbacks.budgets.events import BudgetState, Level
 from eco2_callbacks.budgets.worst_case import PlannedCall
 from eco2_callbacks.errors import BudgetExceeded
 from eco2_callbacks.usage import ServedModel, request_model, served_model
+
+if TYPE_CHECKING:
+    from eco2_callbacks.budgets.enforcer import BudgetEnforcer
 
 __all__ = ["BudgetGate", "BudgetReport", "Identify", "budget_state"]
 
