@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -49,7 +50,7 @@ class Measured:
     answer_seconds: list[float] = field(default_factory=list)
     first_token_seconds: list[float] = field(default_factory=list)
     tokens: int = 0
-    failed: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
@@ -159,8 +160,12 @@ async def load(url: str, *, users: int, seconds: float) -> Measured:
             while time.monotonic() < until:
                 try:
                     await _ask(session, measured)
-                except (aiohttp.ClientError, TimeoutError, RuntimeError):
-                    measured.failed += 1
+                except aiohttp.ClientResponseError as error:
+                    measured.failures[f"{error.status} {error.message}"] += 1
+                    await asyncio.sleep(1)
+                except (aiohttp.ClientError, TimeoutError, RuntimeError) as error:
+                    measured.failures[f"{type(error).__name__}: {error}"] += 1
+                    await asyncio.sleep(1)
 
         await asyncio.gather(*(user() for _ in range(users)))
     return measured
@@ -173,6 +178,7 @@ async def _ask(session: aiohttp.ClientSession, measured: Measured) -> None:
         events_url = (await accepted.json())["events_url"]
     tokens = 0
     async with session.get(events_url) as stream:
+        stream.raise_for_status()
         async for line in stream.content:
             if line.startswith(b"event: token"):
                 if not tokens:
@@ -183,8 +189,8 @@ async def _ask(session: aiohttp.ClientSession, measured: Measured) -> None:
                 measured.tokens += TOKENS
                 return
             elif line.startswith(b"event: error"):
-                break
-    raise RuntimeError("the answer failed")
+                raise RuntimeError("the answer ended with an error event")
+    raise RuntimeError("the stream ended before the answer")
 
 
 def _quantile(values: Sequence[float], share: float) -> float:
@@ -204,7 +210,7 @@ def step(setup: Machine, *, workers: int, users: int, seconds: float, base_ms: f
     share = (said["callback_seconds"] + said["thread_seconds"]) / max(1e-9, said["process_seconds"])
     growth = per_answer["worker"] / base_ms if base_ms else 1.0
     row = [
-        f"{workers:7d}{users:7d}{answers:9d}{measured.failed:7d}{measured.tokens / elapsed:10.0f}",
+        f"{workers:7d}{users:7d}{answers:9d}{measured.failures.total():7d}{measured.tokens / elapsed:10.0f}",
         f"{statistics.median(measured.first_token_seconds or [float('nan')]):9.2f}",
         f"{_quantile(measured.first_token_seconds, 0.95):7.2f}",
         f"{_quantile(measured.answer_seconds, 0.95) / _IDEAL_SECONDS:8.2f}",
@@ -212,6 +218,8 @@ def step(setup: Machine, *, workers: int, users: int, seconds: float, base_ms: f
         f"{growth:8.2f}{100 * share:9.2f}",
     ]
     print("".join(row), flush=True)
+    for reason, count in measured.failures.most_common(3):
+        print(f"{'':23}{count} failed: {reason}", flush=True)
     return per_answer["worker"]
 
 
