@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -232,6 +233,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if min(*arguments.users, *arguments.workers, 1) < 1 or arguments.seconds <= 0:
         parser.error("--users, --workers and --seconds: wanted numbers above 0")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers are stopped
     load_average = os.getloadavg()[0]
     print(
         f"{os.cpu_count()} cores, load before {load_average:.1f}; an answer takes {_IDEAL_SECONDS:.2f} s without load."
