@@ -39,6 +39,7 @@ class Publisher:
         owner: The worker.
         lease_seconds: How long the run counts as alive without a write. It is renewed at a third of that.
         on_written: Receives the node of each written token, and the seconds that its write took.
+        max_batch: The most events of one write.
 
     Attributes:
         fenced: Set when a newer run owns the job: nothing more is written.
@@ -54,8 +55,10 @@ class Publisher:
         owner: str,
         lease_seconds: float,
         on_written: Callable[[str, float], None] = _ignore,
+        max_batch: int = _MAX_BATCH,
     ) -> None:
         self._store, self._job, self._run, self._owner = store, job, run, owner
+        self._max_batch = max_batch
         self._lease_seconds, self._on_written = lease_seconds, on_written
         self._events: list[StreamEvent] = []
         self._sent = 0  # number of events that the store has
@@ -139,7 +142,7 @@ class Publisher:
 
     async def _write_batch(self) -> bool:
         """Write the next events and return whether nothing follows."""
-        batch = self._events[self._sent : self._sent + _MAX_BATCH]
+        batch = self._events[self._sent : self._sent + self._max_batch]
         self._frozen = max(self._frozen, self._sent + len(batch))
         ends = self._status != "running" and self._sent + len(batch) == len(self._events)
         began = time.perf_counter()

@@ -36,6 +36,10 @@ class RabbitProcess:
     _ports: dict[str, int] = field(default_factory=dict)
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def url(self) -> str:
         return f"amqp://guest:guest@127.0.0.1:{self.port}/?heartbeat=5"
 

@@ -32,6 +32,10 @@ class RedisProcess:
         self.client = redis.Redis(port=self.port, protocol=2, decode_responses=True, socket_timeout=5)
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 

@@ -213,6 +213,21 @@ async def test_writes_are_batched_when_the_store_is_behind() -> None:
     assert {node for node, _ in written} == {"answer"}
 
 
+@pytest.mark.parametrize(("max_batch", "writes"), [(1, 31), (10, 4), (200, 1)])
+async def test_a_write_has_at_most_so_many_events(max_batch: int, writes: int) -> None:
+    """The events are the same, whatever fits into one write."""
+    store = SlowStore()
+    store.go.set()
+    claim = await store.claim(JOB, owner="w", alone=False, lease_seconds=60, max_shared_crashes=1)
+    publisher = Publisher(store, JOB, claim.run, owner="w", lease_seconds=60, max_batch=max_batch)
+    for number in range(30):
+        publisher.put("token", node="answer", text=f"{number} ")
+    await publisher.finish("done", "done", usd=Decimal(0), answer="")
+
+    assert store.writes == writes
+    assert (await store.snapshot("j")).answer == "".join(f"{number} " for number in range(30))
+
+
 async def test_nodes_are_never_merged_with_tokens() -> None:
     """When the store is behind, only neighbouring pieces of one node's text are joined."""
     store = SlowStore()
