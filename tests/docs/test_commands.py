@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.cli.conftest import ledger
 from tests.support import fake_runtime
 from tests.support.pages import PAGES, ROOT, Command, blocks, commands
 from tests.support.programs import free_port
+from tests.support.redis_process import RedisProcess, redis_process
 
 __all__ = ["ledger"]  # a fixture
 
@@ -75,12 +77,33 @@ def test_every_command_is_run_somewhere(text: str, inline: bool, page: str) -> N
     assert all((ROOT / where).is_file() for where in elsewhere)
 
 
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess]:
+    with redis_process(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def budgets(redis: RedisProcess, tmp_path: Path) -> Path:
+    """Return the file of the page on budgets, with a store that is here."""
+    path = tmp_path / "budgets.toml"
+    path.write_text(re.sub('(?m)^store = ".*"', f'store = "{redis.url}"', blocks("docs/budgets.md", "toml")[0]))
+    return path
+
+
 @pytest.mark.parametrize("text", _eco2(inline=False))
 def test_a_command_of_eco2_runs(
-    text: str, ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    text: str,
+    ledger: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     """It ends well on a ledger with calls; ``doctor`` may find what is missing here."""
     monkeypatch.chdir(tmp_path)
+    if text.startswith("eco2 budget"):
+        monkeypatch.setenv("ECO2_BUDGETS", str(request.getfixturevalue("budgets")))
     monkeypatch.setenv("ECO2_LEDGER", str(ledger))
     (tmp_path / "src").mkdir()
     (tmp_path / "rates.toml").write_text(blocks("docs/prices.md", "toml")[0])
