@@ -97,6 +97,7 @@ def test_code_that_configures_the_process_runs_alone(page: str, tmp_path: Path) 
     assert receiver.requests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", _TESTS)
 def test_the_tests_of_a_page_pass(page: str, tmp_path: Path) -> None:
     """The tests shown pass in a project of their own, by the commands shown."""

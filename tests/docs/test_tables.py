@@ -147,6 +147,17 @@ def test_the_rates_file_is_read_and_wins(tmp_path: Path) -> None:
     assert tomllib.loads(example)["rates"][0]["source"] == "contract 2026-17"
 
 
+def test_the_record_shown_costs_what_it_says() -> None:
+    """The example's parts and total are those of the published rates."""
+    (shown,) = blocks("text", "records")
+    counts = {name: int(number) for name, number in re.findall(r"usage\.(\w+)=(\d+)", shown)}
+
+    cost = PriceBook().price(TokenUsage(**counts), provider="openai", model="gpt-5.2-2025-12-11")
+
+    assert f"cost.total_usd={cost.total_usd!r}" in shown
+    assert f"cost.parts={dict(cost.parts)!r}" in shown
+
+
 def test_every_price_key_is_named() -> None:
     """The keys that a custom rate can have stand in the text."""
     assert {key for key in PRICE_KEYS if f"`{key}`" not in page("prices")} == set()
