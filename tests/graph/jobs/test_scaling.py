@@ -11,7 +11,8 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from graph.jobs import QUEUE, JobQueue, RabbitBroker
+from graph.jobs import QUEUE, JobMetrics, JobQueue, RabbitBroker
+from graph.serving.watch import ProcessWatch
 from graph.streams import RedisJobStore
 from tests.graph.jobs.test_rabbitmq import Gate
 from tests.support import fake_runtime
@@ -35,10 +36,21 @@ def wanted_replicas(busy_slots: float, waiting_jobs: int) -> int:
     return max(by_slots, by_queue, 1)
 
 
+async def until_shown(store: RedisJobStore, queue: JobQueue, waiting: int) -> None:
+    """Wait until a process shows so many waiting jobs, as the API and every worker do."""
+    registry = CollectorRegistry()
+    watch = ProcessWatch(store, queue, JobMetrics(registry), asyncio.Event())
+    watch.connected = True
+    watching = asyncio.create_task(watch.run(lambda: 0))
+    while registry.get_sample_value("chat_jobs_waiting", {"queue": QUEUE}) != waiting:
+        await asyncio.sleep(0.05)
+    watching.cancel()
+
+
 async def test_a_full_worker_with_500_jobs_waiting_is_scaled(
     rabbit: RabbitProcess, store: RedisJobStore, tmp_path: Path, registry: CollectorRegistry
 ) -> None:
-    """40 of 40 slots are busy and 500 jobs wait: both triggers ask for more workers, and for none afterwards."""
+    """40 of 40 slots are busy and 500 jobs wait: both numbers are shown and ask for more workers; afterwards none."""
     gate = Gate()
     runtime = fake_runtime.runtime(tmp_path, router=gate)
     queue = JobQueue(RabbitBroker(rabbit.url, prefetch=SLOTS))
@@ -48,6 +60,7 @@ async def test_a_full_worker_with_500_jobs_waiting_is_scaled(
         while gate.came < SLOTS or await rabbit.length() != WAITING:
             await asyncio.sleep(0.05)
         busy, waiting = registry.get_sample_value("chat_worker_slots_busy"), await rabbit.length()
+        await until_shown(store, queue, WAITING)
         await rabbit.purge()
         gate.open.set()
         for number in range(SLOTS):
