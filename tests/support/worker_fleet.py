@@ -1,11 +1,13 @@
 """Runs workers as processes of one fleet: ``worker_fleet.py CASSETTE FOLDER COUNT``.
 
 The program loads everything once and forks its workers, so that a killed one is replaced within moments. Each worker
-writes the records of its handler to ``FOLDER/records.jsonl`` at once, whatever happens to it.
+writes the records of its handler to ``FOLDER/records.jsonl`` at once, whatever happens to it. A job whose message ends
+with ``POISON`` kills its worker with SIGKILL in the midst of its answer; the graph gets the message without it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -21,6 +23,9 @@ from graph.app import make_handler
 from graph.cli import main
 from graph.replay import replay
 from graph.runtime import Runtime
+
+POISON = " (poison)"
+_POISON_SECONDS = 0.7
 
 
 class JournalSink:
@@ -48,10 +53,18 @@ def work(cassette: Path, folder: Path) -> int:
     def handler(settings: Settings, *, sinks: Sequence[Sink] = (), **options: Any) -> Eco2CallbackHandler:
         return make_handler(settings, sinks=[*sinks, JournalSink(folder / "records.jsonl")], **options)
 
+    def make_turn(message: str, **options: Any) -> Any:
+        if message.endswith(POISON):
+            asyncio.get_running_loop().call_later(_POISON_SECONDS, os.kill, os.getpid(), signal.SIGKILL)
+        return runtime.make_turn(message.removesuffix(POISON), **options)
+
+    runtime = Runtime()
     kept = {name: value for name, value in os.environ.items() if name.startswith("ECO2_")}
     with replay(cassette, speed=1, repeats=True):
         os.environ.update(kept)  # a replay removes all addresses
-        return main(["worker", "--metrics-port", "0"], runtime=replace(Runtime(), make_handler=handler))
+        return main(
+            ["worker", "--metrics-port", "0"], runtime=replace(runtime, make_handler=handler, make_turn=make_turn)
+        )
 
 
 def run(cassette: str, folder: str, count: str) -> int:

@@ -27,6 +27,7 @@ from graph.streams import RedisJobStore, StreamEvent
 from tests.support.cassette_bills import bills_of_cassette
 from tests.support.rabbit_process import RabbitProcess
 from tests.support.redis_process import RedisProcess
+from tests.support.worker_fleet import POISON
 from tests.support.worker_runs import (
     GREETING,
     joined_tokens,
@@ -171,6 +172,31 @@ async def test_a_worker_that_wakes_up_after_a_takeover_writes_nothing(
     assert joined_tokens(events) == recorded_answer(GREETING)
     assert redis_server.client.hget("eco2:job:1:state", "owner") != owner
     assert [joined_tokens(one) for one in later] == [recorded_answer(GREETING)] * 4
+
+
+async def test_a_poison_job_takes_no_other_job_with_it(
+    rabbit: RabbitProcess, redis_server: RedisProcess, store: RedisJobStore, tmp_path: Path
+) -> None:
+    """Eight jobs run on one worker, and one kills it each time: it is a dead letter, the seven others are answered."""
+    queue = JobQueue(RabbitBroker(rabbit.url))
+    with fleet(tmp_path, rabbit, redis_server, count=1, answer_seconds=2) as workers:
+        await queue.startup()
+        for number in range(8):
+            message = QUESTIONS["greeting"] + (POISON if number == 3 else "")
+            await submit(store, queue, job_id=str(number), message=message)
+        answers = [await read(store, str(number)) for number in range(8)]
+        await rabbit.until_length(1)
+        await queue.shutdown()
+        assert await asyncio.to_thread(workers.stop) == 0
+
+    for events in answers:
+        check_order(events)
+    poison = answers.pop(3)
+    assert (poison[-1].kind, poison[-1].data["type"]) == ("error", "poison")
+    assert [joined_tokens(events) for events in answers] == [recorded_answer(GREETING)] * 7
+    states = [await store.state(str(number)) for number in range(8)]
+    assert [state.status for state in states] == ["done"] * 3 + ["dead"] + ["done"] * 4
+    assert states[3].crashes >= 4
 
 
 def _lease_ms(redis: RedisProcess) -> int:

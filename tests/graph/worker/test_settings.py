@@ -191,3 +191,8 @@ def test_without_a_directory_nothing_is_read() -> None:
     read_secret_files(environ)
 
     assert environ == {}
+
+
+def test_a_dead_worker_s_job_can_start_again_within_five_seconds() -> None:
+    """A run without a sign of its worker counts as dead after the lease; the next worker asks every second."""
+    assert WorkerSettings().lease_seconds + 1.05 < 5
