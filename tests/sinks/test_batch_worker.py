@@ -59,7 +59,7 @@ def test_a_failing_job_ends_nothing() -> None:
     background.submit(lambda: 1 // 0)  # type: ignore[arg-type, return-value]
     background.submit(done.set)  # type: ignore[arg-type]
 
-    assert done.wait(5.0)
+    assert done.wait(60.0)
     assert background.close(5.0) == 0
     assert counts.failures == 1
 
@@ -74,7 +74,7 @@ def test_a_job_beyond_the_bound_is_dropped_and_counted() -> None:
         release.wait()
 
     background.submit(hang)
-    assert started.wait(5.0)
+    assert started.wait(60.0)
     for _ in range(3):
         assert background.submit(lambda: None)
     assert counts.dropped == 0
@@ -124,7 +124,7 @@ def test_a_collected_worker_runs_what_waits_and_ends() -> None:
 
     del background
 
-    assert last.wait(5.0)
+    assert last.wait(60.0)
     assert done == [0, 1, 2]
 
 

@@ -29,7 +29,7 @@ class RedisProcess:
     options: Sequence[str] = field(default=())
 
     def __post_init__(self) -> None:
-        self.client = redis.Redis(port=self.port, protocol=2, decode_responses=True, socket_timeout=5)
+        self.client = redis.Redis(port=self.port, protocol=2, decode_responses=True, socket_timeout=60)
 
     @property
     def pid(self) -> int:

@@ -19,7 +19,7 @@ def services() -> Iterator[Services]:
 
 @pytest.fixture
 def bulk_waste(services: Services) -> BulkWaste:
-    return BulkWaste(key=PORTAL_KEY, url=services.url)
+    return BulkWaste(key=PORTAL_KEY, url=services.url, timeout_seconds=60)
 
 
 async def test_all_sizes_of_an_item_are_sorted_by_fee(bulk_waste: BulkWaste) -> None:

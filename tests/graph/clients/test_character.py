@@ -46,7 +46,7 @@ def server() -> Iterator[CharacterServer]:
 @pytest.mark.parametrize("material", ["무색페트병", "페트병", "투명 페트병", "다 쓴 페트병"])
 async def test_the_character_of_a_material_is_found(server: CharacterServer, material: str) -> None:
     """The material may have its interface name or an everyday name."""
-    character = await Characters(address=server.address).character(material)
+    character = await Characters(address=server.address, timeout_seconds=60).character(material)
 
     assert character == CHARACTERS[0]
 
@@ -54,7 +54,7 @@ async def test_the_character_of_a_material_is_found(server: CharacterServer, mat
 @pytest.mark.parametrize("material", ["플루토늄", "", " "])
 async def test_a_material_without_a_character_has_none(server: CharacterServer, material: str) -> None:
     """NOT_FOUND is no error."""
-    assert await Characters(address=server.address).character(material) is None
+    assert await Characters(address=server.address, timeout_seconds=60).character(material) is None
 
 
 async def test_all_characters_are_listed(server: CharacterServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +96,10 @@ def serve_answer(behaviour: Callable[[Any, grpc.ServicerContext], Any]) -> Itera
 async def test_each_status_has_its_error_class(code: grpc.StatusCode, kind: type[ServiceError]) -> None:
     """The error contains the status and the server's message."""
     with serve_answer(lambda request, context: context.abort(code, "for a reason")) as address:
-        for call in (Characters(address=address).all(), Characters(address=address).character("캔")):
+        for call in (
+            Characters(address=address, timeout_seconds=60).all(),
+            Characters(address=address).character("캔"),
+        ):
             with pytest.raises(kind, match=f"^Character service: got {code.name} .*'for a reason'.*, wanted "):
                 await call
 
@@ -106,7 +109,7 @@ async def test_a_slow_server_times_out() -> None:
     released = threading.Event()
 
     def wait(request: bytes, context: grpc.ServicerContext) -> bytes:
-        released.wait(5)
+        released.wait(60)
         return b""
 
     with serve_answer(wait) as address:
@@ -118,14 +121,14 @@ async def test_a_slow_server_times_out() -> None:
 async def test_a_refused_connection_is_unavailable() -> None:
     """A refused connection is UNAVAILABLE."""
     with refused_url() as url, pytest.raises(ServiceUnavailable, match="UNAVAILABLE"):
-        await Characters(address=url.removeprefix("http://")).all()
+        await Characters(address=url.removeprefix("http://"), timeout_seconds=60).all()
 
 
 @pytest.mark.parametrize("answer", [b"\xff\xff\xff", b""], ids=["no_message", "no_name"])
 async def test_an_invalid_answer_is_an_error(answer: bytes) -> None:
     """Invalid bytes and a message without a name are errors."""
     with serve_answer(lambda request, context: answer) as address, pytest.raises(ServiceAnswerError):
-        await Characters(address=address).character("캔")
+        await Characters(address=address, timeout_seconds=60).character("캔")
 
 
 def test_no_answer_raises_any_other_error() -> None:
@@ -139,7 +142,7 @@ def test_no_answer_raises_any_other_error() -> None:
         def anything(answer: bytes, material: str) -> None:
             answers.append(answer)
             try:
-                character = asyncio.run(Characters(address=address).character(material))
+                character = asyncio.run(Characters(address=address, timeout_seconds=60).character(material))
             except ServiceError:
                 return
             assert isinstance(character, Character)
@@ -150,7 +153,7 @@ def test_no_answer_raises_any_other_error() -> None:
 async def test_half_a_character_of_text_is_refused(server: CharacterServer) -> None:
     """A model may emit half a character, which cannot be encoded."""
     with pytest.raises(ServiceRefused, match="got text with half a character"):
-        await Characters(address=server.address).character("\ud83d")
+        await Characters(address=server.address, timeout_seconds=60).character("\ud83d")
 
 
 @pytest.mark.parametrize("address", ["localhost", ":50051", "localhost:0", "localhost:99999", "http://x:1", "x:port"])
@@ -170,7 +173,7 @@ def test_a_missing_address_is_one_clear_sentence() -> None:
 
 def test_one_client_serves_several_event_loops(server: CharacterServer) -> None:
     """Several threads can use one client at the same time."""
-    client = Characters(address=server.address)
+    client = Characters(address=server.address, timeout_seconds=60)
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(lambda _: asyncio.run(client.all()), range(8)))
 
@@ -179,27 +182,28 @@ def test_one_client_serves_several_event_loops(server: CharacterServer) -> None:
 
 async def test_a_cancelled_call_ends() -> None:
     """A cancelled call is cancelled on the server too."""
-    cancelled = threading.Event()
+    started, cancelled = threading.Event(), threading.Event()
 
     def wait(request: bytes, context: grpc.ServicerContext) -> bytes:
         context.add_callback(cancelled.set)
-        cancelled.wait(5)
+        started.set()
+        cancelled.wait(60)
         return b""
 
     with serve_answer(wait) as address:
-        call = asyncio.create_task(Characters(address=address).all())
-        await asyncio.sleep(0.1)
+        call = asyncio.create_task(Characters(address=address, timeout_seconds=60).all())
+        assert await asyncio.to_thread(started.wait, 60)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        assert await asyncio.to_thread(cancelled.wait, 5)
+        assert await asyncio.to_thread(cancelled.wait, 60)
 
 
 def test_no_thread_outlives_its_call(server: CharacterServer) -> None:
     """A call leaves no thread of gRPC or of the client behind."""
     before = threading.active_count()
     for _ in range(5):
-        asyncio.run(Characters(address=server.address).all())
+        asyncio.run(Characters(address=server.address, timeout_seconds=60).all())
 
     assert threading.active_count() <= before + 4  # the server's threads, some of them started by the first calls
 

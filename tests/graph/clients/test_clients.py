@@ -62,6 +62,7 @@ def services(monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
     with Services() as services:
         for name, value in services.environment().items():
             monkeypatch.setenv(name, value)
+        monkeypatch.setenv("ECO2_CLIENT_TIMEOUT_SECONDS", "60")
         yield services
 
 
@@ -102,7 +103,7 @@ async def test_a_fault_is_an_error_that_says_what_to_do(
     message: str,
 ) -> None:
     """Each kind of fault has its error class and message; one that never ends meets the time limit."""
-    monkeypatch.setenv("ECO2_CLIENT_TIMEOUT_SECONDS", "0.2" if fault in {"slow", "drip"} else "3")
+    monkeypatch.setenv("ECO2_CLIENT_TIMEOUT_SECONDS", "0.2" if fault in {"slow", "drip"} else "60")
     services.fail(service, fault)
 
     with pytest.raises(kind) as raised:

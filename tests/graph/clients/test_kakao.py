@@ -20,7 +20,7 @@ def services() -> Iterator[Services]:
 
 @pytest.fixture
 def kakao(services: Services) -> Kakao:
-    return Kakao(key=KAKAO_KEY, url=services.url)
+    return Kakao(key=KAKAO_KEY, url=services.url, timeout_seconds=60)
 
 
 async def test_a_place_is_found_by_its_name(services: Services, kakao: Kakao) -> None:
@@ -65,7 +65,7 @@ async def test_nothing_found_is_an_empty_result(kakao: Kakao) -> None:
 async def test_an_error_never_quotes_the_key(services: Services) -> None:
     """The error quotes Kakao's message without the key."""
     with pytest.raises(ServiceRefused) as raised:
-        await Kakao(key="secret-key", url=services.url).search("강남역")
+        await Kakao(key="secret-key", url=services.url, timeout_seconds=60).search("강남역")
 
     assert str(raised.value) == (
         "Kakao Local: got HTTP 401 ('AccessDeniedError: wrong appKey(***) format'), wanted 200; "

@@ -20,7 +20,7 @@ def services() -> Iterator[Services]:
 
 @pytest.fixture
 def keco(services: Services) -> Keco:
-    return Keco(key=PORTAL_KEY, url=services.url)
+    return Keco(key=PORTAL_KEY, url=services.url, timeout_seconds=60)
 
 
 async def test_points_are_found_by_kind_and_region(services: Services, keco: Keco) -> None:

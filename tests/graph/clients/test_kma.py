@@ -26,7 +26,7 @@ def services() -> Iterator[Services]:
 
 @pytest.fixture
 def kma(services: Services) -> Kma:
-    return Kma(key=PORTAL_KEY, url=services.url, now=lambda: NOON)
+    return Kma(key=PORTAL_KEY, url=services.url, timeout_seconds=60, now=lambda: NOON)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +196,8 @@ async def test_either_form_of_the_portals_key_works(services: Services) -> None:
     """The portal shows the key in an encoded and a decoded form."""
     encoded = PORTAL_KEY.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D")
 
-    forecast = await Kma(key=encoded, url=services.url, now=lambda: NOON).forecast(37.5665, 126.9780)
+    forecast = await Kma(key=encoded, url=services.url, timeout_seconds=60, now=lambda: NOON).forecast(
+        37.5665, 126.9780
+    )
 
     assert forecast.hours

@@ -22,7 +22,9 @@ def services() -> Iterator[Services]:
 
 @pytest.fixture
 def prices(services: Services) -> RecyclablePrices:
-    return RecyclablePrices(key=PORTAL_KEY, url=services.url, now=lambda: datetime(2026, 11, 21, tzinfo=KST))
+    return RecyclablePrices(
+        key=PORTAL_KEY, url=services.url, timeout_seconds=60, now=lambda: datetime(2026, 11, 21, tzinfo=KST)
+    )
 
 
 async def test_the_latest_price_of_an_item(services: Services, prices: RecyclablePrices) -> None:
@@ -55,10 +57,14 @@ async def test_all_prices_of_a_month_and_region(prices: RecyclablePrices) -> Non
 
 async def test_a_late_month_falls_back_to_the_one_before(services: Services) -> None:
     """If the latest month has no prices, the client requests the month before, and then returns no prices."""
-    prices = RecyclablePrices(key=PORTAL_KEY, url=services.url, now=lambda: datetime(2023, 1, 20, tzinfo=KST))
+    prices = RecyclablePrices(
+        key=PORTAL_KEY, url=services.url, timeout_seconds=60, now=lambda: datetime(2023, 1, 20, tzinfo=KST)
+    )
     assert (await prices.prices("신문지"))[0].month == date(2023, 1, 1)
 
-    prices = RecyclablePrices(key=PORTAL_KEY, url=services.url, now=lambda: datetime(2022, 12, 20, tzinfo=KST))
+    prices = RecyclablePrices(
+        key=PORTAL_KEY, url=services.url, timeout_seconds=60, now=lambda: datetime(2022, 12, 20, tzinfo=KST)
+    )
     assert await prices.prices("신문지") == ()
     assert [request.params["exmnYmd"] for request in services.requests] == ["202301", "202212", "202211"]
 
