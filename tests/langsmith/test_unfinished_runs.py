@@ -107,7 +107,7 @@ async def test_a_call_that_outlives_its_cancelled_request_is_counted_as_it_ends(
     class Slow(FakeModel):
         def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
             requested.set()
-            cancelled.wait(5)
+            cancelled.wait(60)
             return super()._generate(*args, **kwargs)
 
     def node(state: State) -> State:
@@ -117,12 +117,12 @@ async def test_a_call_that_outlives_its_cancelled_request_is_counted_as_it_ends(
 
     with activate(tracing_mode, server, handler) as active:
         task = asyncio.create_task(CALL_MODES["ainvoke"](active, one_node(node), {"message": "hello"}))
-        await asyncio.to_thread(requested.wait, 5)
+        await asyncio.to_thread(requested.wait, 60)
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
         cancelled.set()
-        await asyncio.to_thread(answered.wait, 5)
+        await asyncio.to_thread(answered.wait, 60)
         await asyncio.sleep(0.01)
 
     assert records.request.status == "cancelled"
