@@ -24,7 +24,7 @@ from tests.support.observability_servers import metrics_page, prometheus, scrape
 from tests.support.programs import program
 from tests.support.rule_files import RULES
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 GRAFANA = Path(__file__).parents[2] / "deploy" / "grafana"
 DASHBOARDS = {path.stem: path.read_text(encoding="utf-8") for path in sorted(GRAFANA.glob("eco2-*.json"))}
