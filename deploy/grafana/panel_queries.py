@@ -10,12 +10,15 @@ from typing import Any, Final, NamedTuple, Self
 
 import httpx2
 
-__all__ = ["QueryRunner", "Series", "View", "legend", "panels", "variables"]
+__all__ = ["QueryRunner", "Series", "View", "annotation_queries", "legend", "panels", "variables"]
 
 ALL: Final = ".*"
+DEFAULTS: Final[Mapping[str, Sequence[str]]] = MappingProxyType({"target": ("5.0",)})
+"""Values of variables that have one value instead of all."""
 _MAX_POINTS: Final = 1000  # about one per pixel of a graph
 _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)(?::\w+)?\}|(\w+))")
 _LABEL: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+_NUMBER: Final = re.compile(r"[\d.]+")
 _SPECIAL: Final = re.compile(r"[\\^$.*+?()\[\]{}|]")
 
 
@@ -71,7 +74,7 @@ class View:
         values = {name: _duration(value) for name, value in seconds.items()}
         values |= {f"{name}_ms": f"{value * 1000:.0f}" for name, value in seconds.items()}
         values["__range_s"] = f"{self.end - self.start:.0f}"
-        values |= {name: _alternatives(self.selected.get(name, ())) for name in names}
+        values |= {name: _alternatives(self.selected.get(name, DEFAULTS.get(name, ()))) for name in names}
 
         def value_of(match: re.Match[str]) -> str:
             name = match[1] or match[2]
@@ -122,8 +125,16 @@ class QueryRunner:
 
 
 def panels(dashboard: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the panels that have queries."""
+    """Yield the panels that query Prometheus; those on the ledger stand in a collapsed row."""
     return (panel for panel in dashboard["panels"] if panel["type"] != "row")
+
+
+def annotation_queries(dashboard: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the annotations, each with a query like a panel's: ``expr`` and ``legendFormat``."""
+    return [
+        {**mark, "expr": mark["target"]["expr"], "legendFormat": mark["titleFormat"]}
+        for mark in dashboard["annotations"]["list"]
+    ]
 
 
 def variables(dashboard: Mapping[str, Any]) -> list[str]:
@@ -138,6 +149,8 @@ def legend(target: Mapping[str, Any], labels: Mapping[str, str]) -> str:
 
 def _alternatives(values: Sequence[str]) -> str:
     """Return a regular expression for these values. In a PromQL string a backslash is written twice."""
+    if len(values) == 1 and _NUMBER.fullmatch(values[0]):  # of a custom variable, which is not escaped
+        return values[0]
     escaped = [_SPECIAL.sub(r"\\\\\g<0>", value) for value in values]
     return f"({'|'.join(escaped)})" if len(escaped) > 1 else "".join(escaped) or ALL
 

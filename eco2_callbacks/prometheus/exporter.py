@@ -152,7 +152,8 @@ class PrometheusExporter(RunObserver):
         if not self._instruments.waits:
             # Another process reads the metrics, so the chunks are counted as they arrive.
             stream.on_arrival = partial(self._instruments.enqueue, self._count_chunks, stream)
-        self._streams[stream] = call.node_name, call.provider
+        self._streams[stream] = labels = call.node_name, call.provider
+        self._init(StreamSeries, *labels)
         self._instruments.enqueue(self._move_active, 1)
 
     def on_link_end(self, run: OpenRun) -> None:

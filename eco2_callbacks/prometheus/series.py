@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from functools import cached_property, partial
 from typing import ClassVar, NamedTuple, TypeAlias, get_args
 
 from eco2_callbacks.pricing import COST_PARTS, EXACT
@@ -123,7 +124,12 @@ class CallSeries(Series):
         self._errors, self._images = counter("llm_errors_total"), counter("llm_images_total")
         self._duration = instruments.histogram("llm_inference_duration_seconds").labels(**place)
         self._first_token = instruments.histogram("llm_time_to_first_token_seconds").labels(**place)
-        self.streams = StreamSeries(instruments, selector(labels, *StreamSeries.LABELS), label)
+        self._build_streams = partial(StreamSeries, instruments, selector(labels, *StreamSeries.LABELS), label)
+
+    @cached_property
+    def streams(self) -> StreamSeries:
+        """The series of streamed answers; most calls of most nodes are not streamed."""
+        return self._build_streams()
 
     def count(self, calls: Sequence[LLMCall]) -> None:
         """Count calls; tokens and cost of a cache hit are not counted again."""

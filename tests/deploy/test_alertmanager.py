@@ -146,7 +146,7 @@ def alert(name: str, severity: str, *, ended: bool = False, **labels: str) -> di
         "annotations": {
             "summary": f"{name} is here",
             "description": "5% <!channel>",
-            "dashboard": "eco2-nodes?var-node=answer",
+            "dashboard_url": "https://grafana/d/eco2-nodes?var-node=answer",
             "runbook_url": f"https://runbooks/{name}.md",
         },
         "generatorURL": "http://prometheus/graph",
@@ -228,7 +228,7 @@ def test_a_notification_has_its_text_and_links(alertmanager: Alertmanager) -> No
     sent = notified.slack[-1]
     line = (
         "5% &lt;!channel&gt; <https://runbooks/NodeErrorRateHigh.md|Runbook> · "
-        "<http://localhost:3000/d/eco2-nodes?var-node=answer|Dashboard> · <http://prometheus/graph|Query>\n"
+        "<https://grafana/d/eco2-nodes?var-node=answer|Dashboard> · <http://prometheus/graph|Query>\n"
     )
 
     assert sent["channel"] == "#eco2-chat"
@@ -246,7 +246,7 @@ def test_a_notification_has_its_text_and_links(alertmanager: Alertmanager) -> No
     assert event["payload"]["severity"] == "critical"
     assert event["links"] == [
         {"text": "Runbook", "href": "https://runbooks/AgentErrorRateHigh.md"},
-        {"text": "Dashboard", "href": "http://localhost:3000/d/eco2-nodes?var-node=answer"},
+        {"text": "Dashboard", "href": "https://grafana/d/eco2-nodes?var-node=answer"},
     ]
     assert notified.slack[0]["channel"] == "#eco2-alerts"
 

@@ -19,7 +19,9 @@ import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
 from eco2_callbacks import Settings
+from eco2_callbacks.prometheus import LEDGER_FAMILIES
 from graph.app import make_handler
+from graph.jobs import JobMetrics
 from panel_queries import QueryRunner, Series, View, legend, panels, variables
 from tests.support.busy_worker import conversations, trouble
 from tests.support.metric_families import family_of, job_metrics
@@ -41,6 +43,14 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 DASHBOARDS: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((DEPLOY / "grafana").glob("*.json"))
+}
+# Rows and numbers that nothing has happened for yet, and what the demo does not have: a queue, a refusing budget.
+UNKNOWN = {
+    *("Month forecast", "Yesterday", "Ledger lag", "Lost records", "Within the target", "First token p95"),
+    *("Jobs waiting", "Queue and slots", "Fullest budget"),
+}
+QUIET = {
+    *("Yesterday", "Month forecast", "Ledger lag", "Lost records", "Jobs waiting", "Label overflow"),
 }
 JOB = "eco2-chat-worker"
 NONE = re.compile(r"\bnone\b")
@@ -106,6 +116,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
     route = {"receiver": "webhook", "group_wait": "0s", "group_interval": "1s"}
     with ExitStack() as stack:
         stack.enter_context(make_handler(Settings(), registry=registry))
+        jobs = JobMetrics(registry, slots=4)
         page = stack.enter_context(metrics_page(registry))
         hook = stack.enter_context(webhook())
         receiver["webhook_configs"][0]["url"] = hook.url  # type: ignore[index]
@@ -127,6 +138,8 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
         for _ in range(3):  # a busy machine can miss the scrapes of one time
             records.all += trouble(registry, lambda: scraped(runner)).all
             records.all += asyncio.run(conversations(registry)).all
+            jobs.started(0.2)
+            jobs.ended("waste", "success", 2.5)
             scraped(runner)
         busy, exposition = Moment(runner, start, time.time()), generate_latest(registry).decode()
         page.alive = False
@@ -143,7 +156,7 @@ def nameless(moment: Moment, dashboard: dict[str, Any]) -> Iterator[str]:
         for target in panel["targets"]:
             series = moment.query(dashboard, target)
             what = f"{panel['title']!r} {target['refId']}"
-            if not series:
+            if not series and panel["type"] in {"stat", "timeseries"} and panel["title"] not in UNKNOWN | QUIET:
                 yield f"{what} shows nothing"
             for one in series:
                 shown = LEGEND_LABEL.findall(target["legendFormat"])
@@ -157,6 +170,8 @@ def idle(moment: Moment, dashboard: dict[str, Any]) -> Iterator[str]:
     """Yield the panels whose values are all 0, and the panels that show only ``none``."""
     for panel in panels(dashboard):
         found = [(target, series) for target in panel["targets"] for series in moment.query(dashboard, target)]
+        if panel["title"] in QUIET:
+            continue
         if all(NONE.search(" ".join(series.labels.values())) for _, series in found):
             yield f"{panel['title']!r} shows none"
         if not any(value > 0 for _, series in found for _, value in series.points):
@@ -170,11 +185,15 @@ def gaps(moment: Moment, dashboard: dict[str, Any]) -> Iterator[str]:
         for target in panel["targets"]:
             series = moment.query(dashboard, target)
             what = f"{panel['title']!r} {target['refId']}"
+            if "interval" in panel or panel["type"] in {"table", "bargauge"} or panel["title"] in UNKNOWN:
+                continue  # days, and rows of what has happened
             if len({at for one in series for at, _ in one.points}) < (1 if target.get("instant") else steps):
                 yield f"{what} is blank"
             for one in series:
                 # Nothing has failed, and one process runs.
                 wanted = {"Success": {1.0}, "Processes": {0.0, 1.0}}.get(panel["title"], {0.0})
+                if panel["title"] == "Age of the prices":
+                    continue
                 if found := {value for _, value in one.points} - wanted:
                     yield f"{what}: {legend(target, one.labels)} is {sorted(found)}"
 
@@ -267,6 +286,7 @@ def test_a_variable_narrows_every_panel(history: History, variable: str) -> None
         results = (
             history.busy.query(dashboard, target, **values)
             for dashboard in DASHBOARDS.values()
+            if variable in variables(dashboard)
             for panel in panels(dashboard)
             for target in panel["targets"]
         )
@@ -280,7 +300,7 @@ def test_a_variable_narrows_every_panel(history: History, variable: str) -> None
 def test_a_variable_offers_what_was_seen(history: History) -> None:
     """A variable offers the values in the exposition."""
     offered = {}
-    for variable in DASHBOARDS["eco2-cost"]["templating"]["list"]:
+    for variable in (one for dashboard in DASHBOARDS.values() for one in dashboard["templating"]["list"]):
         if variable["type"] == "query":
             name, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["query"]).groups()  # type: ignore[union-attr]
             offered[variable["name"]] = set(history.busy.runner.get(f"label/{label}/values", **{"match[]": name}))
@@ -300,7 +320,7 @@ def only_query(uid: str, title: str) -> tuple[dict[str, Any], dict[str, Any]]:
 def test_what_is_shown_as_spent_was_spent(history: History) -> None:
     """The cost shown is the sum of the records, except for extrapolation. Without first samples it would be too low."""
     spent = float(sum(call.cost.total_usd for call in history.records.calls if call.cost is not None))
-    dashboard, target = only_query("eco2-cost", "In this range")
+    dashboard, target = only_query("eco2-overview", "Cost today")
     naive = {**target, "expr": "sum(increase(llm_cost_dollars_total[$__range]))"}
 
     # Query later: Prometheus extrapolates by the scrape interval, a large part of a process that ran for seconds.
@@ -347,10 +367,10 @@ def test_the_overview_shows_what_fires(history: History) -> None:
     dashboard, target = only_query("eco2-overview", "Alerts")
 
     (firing,) = history.gone.query(dashboard, target)
-    (before,) = history.busy.query(dashboard, target)
+    before = history.busy.query(dashboard, target)
 
     assert (firing.labels["alertname"], firing.labels["severity"], firing.last) == (ALERT, "page", 1)
-    assert (before.labels["alertname"], before.last) == ("none", 0)
+    assert before == []
 
 
 def checked(exposition: str) -> tuple[int, str]:
@@ -394,15 +414,19 @@ def documented_name(metric: str) -> str | None:
 
 
 def test_every_metric_is_exposed_and_documented(history: History) -> None:
-    """All metrics in panels and rules are exposed, and in the tables of the pages on metrics and serving."""
+    """All metrics in panels and rules are exposed, and in a table of the pages on metrics, serving or operations."""
     queried = [
         (f"{uid} {panel['title']}", expression)
         for uid, dashboard in DASHBOARDS.items()
         for panel in panels(dashboard)
         for expression in expressions(dashboard, panel)
     ]
-    known = {*history.busy.runner.get("label/__name__/values"), *job_metrics()}
-    pages = [(ROOT / page).read_text(encoding="utf-8") for page in ("docs/metrics.md", "docs/serving.md")]
+    # A ledger's families appear with the ledger.
+    ledger = [family.name for family in LEDGER_FAMILIES]
+    known = {*history.busy.runner.get("label/__name__/values"), *job_metrics(), *ledger}
+    pages = [
+        (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in ("metrics", "serving", "operations")
+    ]
     documented = set(re.findall(r"^\| `(\w+)` \|", "\n".join(pages), re.MULTILINE))
 
     ruled = [(rule.name, rule.expr) for rule in rules()]

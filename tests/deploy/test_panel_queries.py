@@ -1,16 +1,16 @@
-"""Grafana's behaviour as reproduced for the tests and pictures: interpolated variables and formatted numbers."""
+"""Grafana's behaviour as reproduced for the tests: interpolated variables and names of series."""
 
 from __future__ import annotations
 
 import promql_parser
 import pytest
 
-from drawing.units import Unit
 from panel_queries import View, legend
 
 VALUES = {
     "all_values": ([], ".*"),
     "one_value": (["answer"], "answer"),
+    "a_number": (["5.0"], "5.0"),
     "several_values": (["answer", "intent"], "(answer|intent)"),
     "special_characters": (["gpt-5.2", "a|b"], r"(gpt-5\\.2|a\\|b)"),
 }
@@ -51,24 +51,3 @@ def test_a_series_is_named_by_its_labels() -> None:
     target = {"legendFormat": "{{type}} {{ status }}, {{colour}}"}
 
     assert legend(target, {"type": "catch_up", "status": "error"}) == "catch_up error, "
-
-
-NUMBERS = {
-    "dollars": (Unit("currencyUSD"), 12.345, "$12.35"),
-    "small_dollars": (Unit("currencyUSD"), 0.00041195, "$0.000412"),
-    "many_dollars": (Unit("currencyUSD"), 12345.6, "$12.3 K"),
-    "overdrawn": (Unit("currencyUSD"), -1.5, "-$1.50"),
-    "share": (Unit("percentunit"), 0.0345, "3.45%"),
-    "milliseconds": (Unit("s"), 0.0123, "12.3 ms"),
-    "minutes": (Unit("s"), 90, "1.5 min"),
-    "nothing": (Unit("s"), 0, "0 s"),
-    "whole": (Unit("locale", 0), 1210.7, "1,211"),
-    "thousands": (Unit("short"), 66_700, "66.7 K"),
-    "own_unit": (Unit("suffix:/min"), 21.25, "21.2/min"),
-}
-
-
-@pytest.mark.parametrize(("unit", "value", "written"), NUMBERS.values(), ids=NUMBERS)
-def test_a_number_has_its_unit(unit: Unit, value: float, written: str) -> None:
-    """The pictures format numbers as the panels do."""
-    assert unit.written(value) == written

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from eco2_callbacks.prometheus.families import FAMILIES, Family
+from eco2_callbacks.prometheus import LEDGER_FAMILIES
+from eco2_callbacks.prometheus.families import BUDGET_FAMILIES, FAMILIES, Family
 from graph.jobs import JobMetrics
 
 __all__ = ["family_of", "job_metrics"]
 
 _FAMILIES = {
     f"{family.name}{suffix}": family
-    for family in FAMILIES
+    for family in (*FAMILIES, *BUDGET_FAMILIES, *LEDGER_FAMILIES)
     for suffix in (("_bucket", "_sum", "_count") if family.kind == "histogram" else ("",))
 }
 

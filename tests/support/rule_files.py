@@ -15,16 +15,29 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
-from eco2_callbacks.prometheus.families import FAMILIES
+from eco2_callbacks.prometheus import LEDGER_FAMILIES
+from eco2_callbacks.prometheus.families import BUDGET_FAMILIES, FAMILIES
 from graph.jobs import JobMetrics
 from tests.support.programs import program
 
-__all__ = ["DEPLOY", "RULES", "Rule", "alerts", "faults", "labels", "output_of", "read", "rules", "selectors"]
+__all__ = [
+    "DEPLOY",
+    "RULES",
+    "Rule",
+    "alerts",
+    "faults",
+    "labels",
+    "output_of",
+    "read",
+    "rules",
+    "selectors",
+    "series_labels",
+]
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "prometheus" / "rules"
 # The labels that Prometheus adds to every sample, and its own series.
-_TARGET = frozenset({"job", "instance"})
+_TARGET = frozenset({"job", "instance", "namespace"})
 _SELECTING = {"topk", "bottomk"}  # these keep the labels of their input
 _OWN = {
     "up": _TARGET,
@@ -116,6 +129,15 @@ def faults(query: str) -> list[str]:
     return found
 
 
+def series_labels(name: str) -> frozenset[str]:
+    """Return the labels of an exported or recorded series.
+
+    Raises:
+        KeyError: If nothing exports it.
+    """
+    return _series()[name]
+
+
 def labels(node: str | promql_parser.Expr) -> frozenset[str]:
     """Return the labels that the result of a query, or of a part of it, can have."""
     return _labels(promql_parser.parse(node) if isinstance(node, str) else node, _series())
@@ -157,7 +179,7 @@ def _faults_of_selector(selector: Any) -> Iterator[str]:
 def _series() -> dict[str, frozenset[str]]:
     """Return the labels of every series, by its name."""
     series = dict(_OWN)
-    for family in FAMILIES:
+    for family in (*FAMILIES, *BUDGET_FAMILIES, *LEDGER_FAMILIES):
         own = _TARGET | set(family.labels)
         if family.kind == "histogram":
             series |= {f"{family.name}_bucket": own | {"le"}, f"{family.name}_count": own, f"{family.name}_sum": own}
@@ -177,7 +199,7 @@ def _bounds() -> dict[str, set[str]]:
     """Return the bounds of every histogram in the exposition's format, by the name of its buckets."""
     bounds = {
         f"{family.name}_bucket": {floatToGoString(bound) for bound in (*family.buckets, float("inf"))}
-        for family in FAMILIES
+        for family in (*FAMILIES, *BUDGET_FAMILIES, *LEDGER_FAMILIES)
         if family.kind == "histogram"
     }
     for sample in _job_samples():

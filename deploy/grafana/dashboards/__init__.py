@@ -12,10 +12,12 @@ from dashboards.overview import UID as OVERVIEW
 from dashboards.overview import overview
 from dashboards.streaming import UID as STREAMING
 from dashboards.streaming import streaming
+from eco2_mixin import MixinConfig
 
 __all__ = ["build_dashboards"]
 
 
-def build_dashboards() -> Mapping[str, str]:
-    """Return the JSON of every dashboard by its uid."""
-    return {COST: cost(), NODES: nodes(), STREAMING: streaming(), OVERVIEW: overview()}
+def build_dashboards(config: MixinConfig) -> Mapping[str, str]:
+    """Return the JSON of every dashboard by its uid, with the alerts and runbooks of this instance of the mixin."""
+    first = overview(service=config.service, runbooks=config.urls.runbooks)
+    return {COST: cost(), NODES: nodes(), STREAMING: streaming(), OVERVIEW: first}

@@ -1,36 +1,39 @@
-"""The cost dashboard: spending by tenant, node, intent, model and part, and the share that is estimated."""
+"""The cost dashboard: what was spent, budgets, who paid, on what, and what is not known exactly."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from dashboards.dashboard import Row, dashboard, langsmith
-from dashboards.panels import Column, Limits, Query, bar_gauge, pie_chart, stat, table, timeseries
+from dashboards.dashboard import Row, dashboard
+from dashboards.panels import Query, bar_gauge, stat, timeseries
 from dashboards.promql import (
     last_hour,
-    mean,
+    named,
     or_zero,
+    pace,
+    per_day,
     per_hour,
-    per_second,
-    quantile,
-    range_mean,
+    per_series,
     range_share,
     ranking,
     selector,
     sorted_desc,
     total,
 )
+from dashboards.styles import Limits
+from dashboards.tables import Column, table
 
-__all__ = ["UID", "cost"]
+__all__ = ["BUDGET", "UID", "budget_use", "cost"]
 
 UID: Final = "eco2-cost"
+BUDGET: Final = Limits(0.8, 1)
 
 _PAID: Final = "llm_cost_dollars_total"
-_SPENT: Final = "graph_node_cost_dollars_total"
 _PARTS: Final = "llm_cost_parts_dollars_total"
 _ESTIMATED: Final = "llm_estimated_cost_dollars_total"
-_PER_REQUEST: Final = "chat_request_cost_dollars"
-_BUDGET: Final = Limits(0.8, 1)
+_SAVED: Final = "llm_cache_savings_dollars_total"
+_SURCHARGE: Final = "llm_cache_surcharge_dollars_total"
+_WEEK_SECONDS: Final = 7 * 86400
 
 
 def cost() -> str:
@@ -38,47 +41,103 @@ def cost() -> str:
     return dashboard(
         UID,
         "Eco2 Cost",
-        "Cost of the model calls in US dollars. Costs by tenant and costs by node and intent are separate metrics with "
-        "the same sum. A variable filters the panels whose description names it.",
-        [_key_figures(), _by_payer(), _by_place(), _requests(), _by_part(), _uncertain(), _budgets()],
+        "Cost of the model calls in US dollars: what, who, on what, and how certain. Where it was spent, by agent and "
+        "node, stands on Eco2 Agents and nodes.",
+        [_spent(), _budgets(), _by_payer(), _by_part(), _uncertain()],
+        filters=["tenant", "model"],
         since="now-24h",
         refresh="1m",
     )
 
 
-def _key_figures() -> Row:
+def _spent() -> Row:
     return Row(
         "Spent",
         [
-            stat("Today", "Since midnight.", Query(total(_PAID), "today"), "currencyUSD", since="now/d"),
+            stat(
+                "Today",
+                "What was spent since midnight?",
+                Query(total(_PAID), "today"),
+                "currencyUSD",
+                since="now/d",
+                width=6,
+            ),
+            stat(
+                "Yesterday",
+                "What was spent in the whole day before?",
+                Query(f"sum({per_series(_PAID)})", "yesterday"),
+                "currencyUSD",
+                since="now/d",
+                shift="1d/d",
+                no_value="no data",
+                width=6,
+            ),
             stat(
                 "This month",
-                "Since the first of the month. Prometheus must keep data that long.",
+                "What was spent since the first of the month? Prometheus must keep data that long.",
                 Query(total(_PAID), "month"),
                 "currencyUSD",
                 since="now/M",
+                width=6,
             ),
             stat(
                 "Month forecast",
-                "Cost of the whole month at the average pace since the first.",
-                Query(f"({total(_PAID)}) * days_in_month() * 86400 / $__range_s", "forecast"),
+                "What will the whole month cost? Spent so far, and the rest of the month at the pace of the last seven "
+                "days. Shown only with seven days of data.",
+                Query(_forecast(), "forecast"),
                 "currencyUSD",
                 since="now/M",
+                no_value="needs 7 days",
+                width=6,
             ),
-            stat("In this range", "All model calls.", Query(total(_PAID), "range"), "currencyUSD"),
-            stat(
-                "Estimated",
-                "Share of the cost that is estimated: interrupted streams, answers without usage, media.",
-                Query(range_share(_ESTIMATED, of_all=_PARTS), "estimated"),
+            timeseries(
+                "This month by day",
+                "Which day and which model cost what? The last bar is today so far; days are in UTC.",
+                [Query(per_day(_PAID, "model"), "{{model}}")],
+                "currencyUSD",
+                stacked=True,
+                daily=True,
+                since="now/M",
+            ),
+            timeseries(
+                "The last hour, and the same a week ago",
+                "Is the cost of the hour before each point unusual?",
+                [Query(last_hour(_PAID), "this week"), Query(last_hour(_PAID, ago="1w"), "a week before")],
+                "currencyUSD",
+            ),
+        ],
+    )
+
+
+def _budgets() -> Row:
+    def of(name: str) -> str:
+        return f"max by (budget, window) ({selector(name)})"  # of processes without a store, the fullest
+
+    spent, limit = of("budget_spent_dollars"), of("budget_limit_dollars")
+    refused = f"sum by (budget) (increase({selector('budget_refused_calls_total')}[$__range]))"
+    return Row(
+        "Budgets",
+        [
+            bar_gauge(
+                "Share of each budget used",
+                "Which budget is nearly used up? Spent and reserved in its current window, as a share of its limit.",
+                Query(sorted_desc(budget_use("budget", "window")), "{{budget}}"),
                 "percentunit",
-                limits=Limits(0.05, 0.2),
+                limits=BUDGET,
             ),
-            stat(
-                "Calls without a price",
-                "Their cost is unknown. No panel here includes it.",
-                Query(total("llm_unpriced_calls_total"), "calls"),
-                "count",
-                limits=Limits(1, 10),
+            table(
+                "Budgets",
+                "What is left of each budget? Spent includes what open calls have reserved. A budget per user or "
+                "session shows its highest spender.",
+                {"budget": "Budget", "window": "Window"},
+                [
+                    Column("Used", budget_use("budget", "window"), "percentunit", BUDGET),
+                    Column("Spent", spent, "currencyUSD"),
+                    Column("Limit", limit, "currencyUSD"),
+                    Column("Left", f"{limit} - {spent}", "currencyUSD", Limits(0.01, 0)),
+                    Column("Refused calls", refused, "count", Limits(1, 1)),
+                ],
+                width=16,
             ),
         ],
     )
@@ -89,125 +148,57 @@ def _by_payer() -> Row:
         "Who paid",
         [
             timeseries(
-                "Dollars an hour by model",
-                "The area under the graph is the amount spent.",
-                [Query(per_hour(_PAID, "model"), "{{model}}")],
-                "currencyUSD",
-                stacked=True,
-            ),
-            timeseries(
                 "Dollars an hour by tenant",
-                "The area under the graph is the amount spent.",
+                "Who spends, and since when? The area under the graph is the amount spent.",
                 [Query(per_hour(_PAID, "tenant_id"), "{{tenant_id}}")],
                 "currencyUSD",
                 stacked=True,
+                width=10,
             ),
             table(
                 "Bill",
-                "Usage by tenant and model. Input includes cached tokens, output includes reasoning.",
+                "Who used which model, and for how much? Input includes cached tokens, output includes "
+                "reasoning. Without a price there is no cost.",
                 {"tenant_id": "Tenant", "model": "Model"},
                 [
-                    Column("Cost", total(_PAID, "tenant_id", "model"), "currencyUSD"),
-                    Column("Input", total("llm_tokens_total", "tenant_id", "model", token_type="input"), "short"),
-                    Column("Output", total("llm_tokens_total", "tenant_id", "model", token_type="output"), "short"),
+                    Column("Cost", f"{total(_PAID, 'tenant_id', 'model')} > 0", "currencyUSD", adds_up=True),
+                    Column(
+                        "Input",
+                        total("llm_tokens_total", "tenant_id", "model", token_type="input"),
+                        "short",
+                        adds_up=True,
+                    ),
+                    Column(
+                        "Output",
+                        total("llm_tokens_total", "tenant_id", "model", token_type="output"),
+                        "short",
+                        adds_up=True,
+                    ),
                 ],
-            ),
-            timeseries(
-                "The last hour, and the same a week ago",
-                "Cost of the hour before each point.",
-                [
-                    Query(last_hour(_PAID), "this week"),
-                    Query(last_hour(_PAID, ago="1w"), "a week before"),
-                ],
-                "currencyUSD",
-            ),
-        ],
-    )
-
-
-def _by_place() -> Row:
-    return Row(
-        "Where it was spent",
-        [
-            timeseries(
-                "Dollars an hour by node",
-                "The area under the graph is the amount spent.",
-                [Query(per_hour(_SPENT, "node"), "{{node}}")],
-                "currencyUSD",
-                stacked=True,
-                link=langsmith(
-                    "Runs in LangSmith",
-                    'and(eq(metadata_key, "langgraph_node"), eq(metadata_value, "${__field.labels.node}"))',
-                ),
-            ),
-            timeseries(
-                "Dollars an hour by intent",
-                "The area under the graph is the amount spent. The call that detects the intent is unclassified.",
-                [Query(per_hour(_SPENT, "intent"), "{{intent}}")],
-                "currencyUSD",
-                stacked=True,
-                link=langsmith("Requests in LangSmith", 'has(tags, "intent:${__field.labels.intent}")'),
-            ),
-            bar_gauge("By node", "In this range.", Query(ranking(_SPENT, "node"), "{{node}}"), "currencyUSD"),
-            bar_gauge("By intent", "In this range.", Query(ranking(_SPENT, "intent"), "{{intent}}"), "currencyUSD"),
-            bar_gauge("By model", "In this range.", Query(ranking(_PAID, "model"), "{{model}}"), "currencyUSD"),
-            bar_gauge(
-                "By tenant", "In this range.", Query(ranking(_PAID, "tenant_id"), "{{tenant_id}}"), "currencyUSD"
-            ),
-        ],
-    )
-
-
-def _requests() -> Row:
-    return Row(
-        "Cost of a request",
-        [
-            stat(
-                "Mean",
-                "Of all requests in this range.",
-                Query(range_mean(_PER_REQUEST), "mean"),
-                "currencyUSD",
-                height=8,
-            ),
-            timeseries(
-                "Mean by intent",
-                "US dollars of one request.",
-                [Query(mean(_PER_REQUEST, "intent"), "{{intent}}")],
-                "currencyUSD",
-                width=10,
-            ),
-            timeseries(
-                "Spread",
-                "One request in 2, in 20 and in 100 costs more.",
-                [Query(quantile(q, _PER_REQUEST), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)],
-                "currencyUSD",
-                width=10,
+                width=14,
             ),
         ],
     )
 
 
 def _by_part() -> Row:
-    tokens = "graph_node_tokens_total"
     return Row(
-        "On what",
+        "On what, for all tenants",
         [
-            pie_chart(
+            bar_gauge(
                 "Parts of the bill",
-                "What was billed in this range, by part.",
+                "What was paid for: input, output, reasoning, cache, images, tools?",
                 Query(ranking(_PARTS, "part"), "{{part}}"),
                 "currencyUSD",
             ),
             timeseries(
-                "Tokens a second",
-                "Input includes cached tokens, which cost less. Output includes reasoning.",
+                "Saved by prompt caching, an hour",
+                "Does caching pay? Reads save the difference to the plain input rate; writes may cost more than it.",
                 [
-                    Query(per_second(tokens, token_type="input"), "input"),
-                    Query(per_second("llm_cached_tokens_total", kind="read"), "of input: cached"),
-                    Query(per_second(tokens, token_type="output"), "output"),
-                    Query(per_second("llm_reasoning_tokens_total"), "of output: reasoning"),
+                    Query(per_hour(_SAVED), "saved by reads"),
+                    Query(per_hour(_SURCHARGE), "surcharge for writes"),
                 ],
-                "suffix: tok/s",
+                "currencyUSD",
                 width=16,
             ),
         ],
@@ -216,73 +207,48 @@ def _by_part() -> Row:
 
 def _uncertain() -> Row:
     return Row(
-        "What is not known exactly",
+        "What is not known exactly, for all tenants",
         [
+            stat(
+                "Estimated",
+                "Which share of the cost rests on an estimate?",
+                Query(range_share(_ESTIMATED, of_all=_PARTS), "estimated"),
+                "percentunit",
+                limits=Limits(0.05, 0.2),
+                height=7,
+            ),
             bar_gauge(
                 "Estimated, and why",
-                "Estimated dollars in this range, by reason.",
+                "Why are dollars estimated: interrupted streams, answers without usage, media?",
                 Query(ranking(_ESTIMATED, "reason"), "{{reason}}"),
                 "currencyUSD",
-                height=6,
-                width=12,
-            ),
-            bar_gauge(
-                "Without a price, and why",
-                "Calls in this range. For an unknown model, add its rate to the file of custom rates.",
-                Query(ranking("llm_unpriced_calls_total", "model", "reason", limit=5), "{{model}}: {{reason}}"),
-                "count",
-                height=6,
-                width=12,
-            ),
-        ],
-    )
-
-
-def _budgets() -> Row:
-    monthly = "tenant_monthly_budget_usd"
-    return Row(
-        "Budgets",
-        [
-            bar_gauge(
-                "Today's budget used",
-                "Cost since midnight as a share of the tenant's daily budget.",
-                Query(sorted_desc(_used("tenant_daily_budget_usd")), "{{tenant_id}}"),
-                "percentunit",
-                limits=_BUDGET,
-                since="now/d",
-                width=8,
-            ),
-            bar_gauge(
-                "The month's budget used",
-                "Cost since the first of the month as a share of the tenant's monthly budget.",
-                Query(sorted_desc(_used(monthly)), "{{tenant_id}}"),
-                "percentunit",
-                limits=_BUDGET,
-                since="now/M",
-                width=8,
+                height=7,
             ),
             table(
-                "Left of the month's budget",
-                "Tenants without a budget have no row.",
-                {"tenant_id": "Tenant"},
+                "Calls without a price",
+                "Which calls are in no cost at all? For an unknown model, add its rate to the file of custom rates.",
+                {"model": "Model", "reason": "Reason"},
                 [
-                    Column("Budget", or_zero(_budget(monthly), "tenant_id"), "currencyUSD"),
-                    Column("Left", or_zero(f"{_budget(monthly)} - ({_spent(monthly)})", "tenant_id"), "currencyUSD"),
+                    Column(
+                        "Calls",
+                        f"{total('llm_unpriced_calls_total', 'model', 'reason')} > 0",
+                        "count",
+                        adds_up=True,
+                    )
                 ],
-                since="now/M",
-                width=8,
+                height=7,
             ),
         ],
     )
 
 
-def _budget(name: str) -> str:
-    return f"max by (tenant_id) ({selector(name)})"  # every process exports it
+def budget_use(*by: str) -> str:
+    """Return the share of each budget that is used, or of the fullest one without ``by``."""
+    used = f"{selector('budget_spent_dollars')} / ({selector('budget_limit_dollars')} > 0)"
+    return named(f"max by ({', '.join(by)}) ({used})", *by) if by else f"max({used})"
 
 
-def _spent(budget: str) -> str:
-    return f"{total(_PAID, 'tenant_id')} or {_budget(budget)} * 0"
-
-
-def _used(budget: str) -> str:
-    return or_zero(f"({_spent(budget)}) / ({_budget(budget)} > 0)", "tenant_id")
+def _forecast() -> str:
+    rest = f"(days_in_month(vector(time())) * 86400 - $__range_s) * on () ({pace(_PAID, '7d', _WEEK_SECONDS)})"
+    old_enough = f"count(last_over_time({selector('eco2_callbacks_info')}[1d] offset 6d))"
+    return f"(({or_zero(total(_PAID))}) + on () {rest}) and on () {old_enough}"

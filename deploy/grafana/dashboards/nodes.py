@@ -1,40 +1,46 @@
-"""The nodes dashboard: the graph's nodes, and their models, tools, retrievers and judges."""
+"""The dashboard of agents and nodes: where money and time go, with their models, tools and judges."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from dashboards.dashboard import Row, dashboard, langsmith
-from dashboards.panels import Column, Limits, Query, bar_gauge, p50_and_p95, stat, table, timeseries
+from dashboards.overview import ERRORS
+from dashboards.panels import Query, bar_gauge, p95, timeseries
 from dashboards.promql import (
     mean,
-    or_zero,
-    per_minute,
-    range_mean,
+    per_hour,
     range_quantile,
     range_share,
     ranking,
-    selector,
     share,
     total,
 )
+from dashboards.tables import Column, table
 
-__all__ = ["ERRORS", "UID", "nodes"]
+__all__ = ["UID", "nodes"]
 
 UID: Final = "eco2-nodes"
-ERRORS: Final = Limits(0.01, 0.05)
 
 _RUNS: Final = "graph_node_runs_total"
-_POOR_SCORE: Final = "0.6"  # below it, the graph adds a web search
+_SPENT: Final = "graph_node_cost_dollars_total"
+_TOKENS: Final = "graph_node_tokens_total"
+_CALLS: Final = "llm_calls_total"
+_SECONDS: Final = "graph_node_duration_seconds"
+_OF_NODE: Final = langsmith(
+    "Runs in LangSmith", 'and(eq(metadata_key, "langgraph_node"), eq(metadata_value, "${__field.labels.node}"))'
+)
+_OF_AGENT: Final = langsmith("Runs in LangSmith", 'has(tags, "agent:${__value.raw}")')
 
 
 def nodes() -> str:
     """Return the dashboard's JSON."""
     return dashboard(
         UID,
-        "Eco2 Nodes",
-        "The graph's nodes, and their models, tools, retrievers and judges.",
-        [_summary(), _runs(), _models(), _subagents(), _tools(), _quality()],
+        "Eco2 Agents and nodes",
+        "Where money and time go: agents and their nodes, with their models, tools, retrievers and judges.",
+        [_summary(), _cost(), _runs(), _models(), _tools()],
+        filters=["agent", "node"],
         since="now-3h",
         refresh="30s",
     )
@@ -45,167 +51,135 @@ def _summary() -> Row:
         "In this range",
         [
             table(
-                "Nodes",
-                "Runs, errors, duration and cost by node. Click a node to open its runs in LangSmith.",
-                {"node": "Node"},
+                "Agents",
+                "What does each agent cost, and how often does it fail? Click an agent to open its runs in LangSmith.",
+                {"agent_name": "Agent"},
                 [
-                    Column("Runs", total(_RUNS, "node"), "count"),
-                    Column("Errors", range_share(_RUNS, "node", status="error"), "percentunit", ERRORS),
-                    Column("p50", range_quantile(0.5, "graph_node_duration_seconds", "node"), "s"),
-                    Column("p95", range_quantile(0.95, "graph_node_duration_seconds", "node"), "s"),
-                    Column("Cost", total("graph_node_cost_dollars_total", "node"), "currencyUSD"),
+                    Column("Cost", total(_SPENT, "agent_name"), "currencyUSD", adds_up=True),
+                    Column("Calls", total(_CALLS, "agent_name"), "count", adds_up=True),
+                    Column("Input", total(_TOKENS, "agent_name", token_type="input"), "short", adds_up=True),
+                    Column("Output", total(_TOKENS, "agent_name", token_type="output"), "short", adds_up=True),
+                    Column("Failed runs", range_share(_RUNS, "agent_name", status="error"), "percentunit", ERRORS),
                 ],
-                sort="p95",
+                links={"Agent": _OF_AGENT},
+                height=7,
+                width=24,
+            ),
+            table(
+                "Nodes",
+                "What does each node cost, how long does it take, and how often does it fail? Click a node to open its "
+                "runs in LangSmith.",
+                {"agent_name": "Agent", "node": "Node"},
+                [
+                    Column("Cost", total(_SPENT, "agent_name", "node"), "currencyUSD", adds_up=True),
+                    Column("Runs", total(_RUNS, "agent_name", "node"), "count", adds_up=True),
+                    Column("Failed", range_share(_RUNS, "agent_name", "node", status="error"), "percentunit", ERRORS),
+                    Column("p50", range_quantile(0.5, _SECONDS, "agent_name", "node"), "s"),
+                    Column("p95", range_quantile(0.95, _SECONDS, "agent_name", "node"), "s"),
+                ],
                 links={
                     "Node": langsmith(
                         "Runs in LangSmith",
                         'and(eq(metadata_key, "langgraph_node"), eq(metadata_value, "${__value.raw}"))',
                     )
                 },
+                height=15,
+                width=24,
             ),
-            table(
-                "Model calls",
-                "Calls, errors and cost. Click a node or intent to open its runs in LangSmith.",
-                {"node": "Node", "intent": "Intent", "model": "Model"},
-                [
-                    Column("Calls", total("llm_calls_total", "node", "intent", "model"), "count"),
-                    Column(
-                        "Errors",
-                        range_share("llm_calls_total", "node", "intent", "model", status="error"),
-                        "percentunit",
-                        ERRORS,
-                    ),
-                    Column("Cost", total("graph_node_cost_dollars_total", "node", "intent", "model"), "currencyUSD"),
-                ],
-                links={
-                    "Node": langsmith(
-                        "Runs of this node and intent in LangSmith",
-                        'and(eq(metadata_key, "langgraph_node"), eq(metadata_value, "${__data.fields.Node}"), '
-                        'has(tags, "intent:${__data.fields.Intent}"))',
-                    ),
-                    "Intent": langsmith("Requests of this intent in LangSmith", 'has(tags, "intent:${__value.raw}")'),
-                },
+        ],
+    )
+
+
+def _cost() -> Row:
+    return Row(
+        "Cost",
+        [
+            timeseries(
+                "Dollars an hour by agent",
+                "Which agent spends, and since when? The area under the graph is the amount spent.",
+                [Query(per_hour(_SPENT, "agent_name"), "{{agent_name}}")],
+                "currencyUSD",
+                stacked=True,
+            ),
+            timeseries(
+                "Dollars an hour by node",
+                "Which node spends, and since when? The area under the graph is the amount spent.",
+                [Query(per_hour(_SPENT, "node"), "{{node}}")],
+                "currencyUSD",
+                stacked=True,
+                link=_OF_NODE,
             ),
         ],
     )
 
 
 def _runs() -> Row:
-    link = langsmith(
-        "Runs in LangSmith", 'and(eq(metadata_key, "langgraph_node"), eq(metadata_value, "${__field.labels.node}"))'
-    )
     return Row(
         "Runs",
         [
             timeseries(
-                "Runs",
-                "Runs per minute by node.",
-                [Query(per_minute(_RUNS, "node"), "{{node}}")],
-                "suffix:/min",
-                stacked=True,
-                link=link,
-            ),
-            timeseries(
                 "Error rate",
-                "Share of a node's runs that ended with an error. Interrupts and cancelled runs are not errors.",
+                "Which node fails? Interrupts and cancelled runs are not errors.",
                 [Query(share(_RUNS, "node", status="error"), "{{node}}")],
                 "percentunit",
                 limits=ERRORS,
-                link=link,
-            ),
-            timeseries(
-                "Duration p50",
-                "Half of a node's runs are faster.",
-                p50_and_p95("graph_node_duration_seconds", "node")[:1],
-                "s",
-                link=link,
+                link=_OF_NODE,
+                width=8,
             ),
             timeseries(
                 "Duration p95",
-                "One run in 20 is slower. Objectives: intent 0.3 s, waste_rag 1 s.",
-                p50_and_p95("graph_node_duration_seconds", "node")[1:],
+                "Which node is slow? One run in 20 is slower. Dots are single runs.",
+                [p95(_SECONDS, "node")],
                 "s",
                 exemplars=True,
-                link=link,
+                link=_OF_NODE,
+                width=8,
             ),
             timeseries(
-                "How runs end",
-                "Runs per minute by status, all nodes together.",
-                [Query(per_minute(_RUNS, "status"), "{{status}}")],
-                "suffix:/min",
-                stacked=True,
-            ),
-            timeseries(
-                "Calls in one request",
-                "Mean number of model calls and of tool calls. An endless loop shows here.",
-                [
-                    Query(mean("agent_llm_calls_per_request", "agent_name"), "{{agent_name}} models"),
-                    Query(mean("agent_tool_calls_per_request", "agent_name"), "{{agent_name}} tools"),
-                ],
+                "Model calls in one request",
+                "Does an agent loop? Mean number of model calls.",
+                [Query(mean("agent_llm_calls_per_request", "agent_name"), "{{agent_name}}")],
                 "short",
+                width=8,
             ),
         ],
     )
 
 
 def _models() -> Row:
+    seconds = "llm_inference_duration_seconds"
     return Row(
         "Models",
         [
-            timeseries(
-                "Calls by model",
-                "Model calls per minute, by the model that answered.",
-                [Query(per_minute("llm_calls_total", "model"), "{{model}}")],
-                "suffix:/min",
-                stacked=True,
-                width=8,
+            table(
+                "Model calls",
+                "How do models serve the nodes? Retries include fallbacks; limited calls were answered with 429.",
+                {"provider": "Provider", "model": "Model"},
+                [
+                    Column("Calls", total(_CALLS, "provider", "model"), "count", adds_up=True),
+                    Column("Failed", range_share(_CALLS, "provider", "model", status="error"), "percentunit", ERRORS),
+                    Column("Retries", total("llm_retries_total", "provider", "model"), "count", adds_up=True),
+                    Column("Limited", total("llm_rate_limit_errors_total", "provider", "model"), "count", adds_up=True),
+                    Column("p95", range_quantile(0.95, seconds, "provider", "model"), "s"),
+                ],
+                height=7,
+                width=24,
             ),
-            timeseries(
-                "Call duration",
-                "Time from the start of a model call to its end.",
-                p50_and_p95("llm_inference_duration_seconds", "model"),
-                "s",
-                exemplars=True,
-                width=8,
-            ),
-            timeseries(
+            bar_gauge(
                 "Failed calls",
-                "Failed model calls by exception class and node, including calls that were retried.",
-                [Query(per_minute("llm_errors_total", "error_type", "node"), "{{error_type}} in {{node}}")],
-                "suffix:/min",
-                width=8,
+                "With which exceptions do model calls fail, and in which node? Calls that were retried count too.",
+                Query(ranking("llm_errors_total", "error_type", "node", limit=5), "{{error_type}} in {{node}}"),
+                "count",
+                height=6,
+                width=12,
             ),
-        ],
-    )
-
-
-def _subagents() -> Row:
-    return Row(
-        "Subagents",
-        [
-            timeseries(
-                "Calls of subagents",
-                "Runs per minute of the nodes that serve an intent.",
-                [Query(per_minute("chat_subagent_calls_total", "subagent"), "{{subagent}}")],
-                "suffix:/min",
-                stacked=True,
-                width=8,
-                link=langsmith("Runs in LangSmith", 'has(tags, "subagent:${__field.labels.subagent}")'),
-            ),
-            timeseries(
-                "Subagents p95",
-                "One run in 20 is slower.",
-                p50_and_p95("chat_subagent_duration_seconds", "subagent")[1:],
-                "s",
-                width=8,
-            ),
-            timeseries(
-                "Error rate of subagents",
-                "Share of a subagent's runs that ended with an error.",
-                [Query(share("chat_subagent_calls_total", "subagent", status="error"), "{{subagent}}")],
-                "percentunit",
-                limits=ERRORS,
-                width=8,
+            bar_gauge(
+                "Tools of the providers",
+                "Which billed tools of the providers were called, such as web search?",
+                Query(ranking("llm_server_tool_calls_total", "tool", "node"), "{{tool}} in {{node}}"),
+                "count",
+                height=6,
+                width=12,
             ),
         ],
     )
@@ -213,79 +187,35 @@ def _subagents() -> Row:
 
 def _tools() -> Row:
     return Row(
-        "Tools",
+        "Tools and quality",
         [
-            timeseries(
-                "Tool calls",
-                "Calls per minute of the graph's own tools.",
-                [Query(per_minute("tool_calls_total", "tool_name"), "{{tool_name}}")],
-                "suffix:/min",
-                stacked=True,
-                width=6,
+            table(
+                "Tools",
+                "How well do the tools serve? A failed call: its service is down, slow, or sends invalid answers.",
+                {"tool_name": "Tool"},
+                [
+                    Column("Calls", total("tool_calls_total", "tool_name"), "count", adds_up=True),
+                    Column(
+                        "Failed", range_share("tool_calls_total", "tool_name", status="error"), "percentunit", ERRORS
+                    ),
+                    Column("p95", range_quantile(0.95, "tool_execution_duration_seconds", "tool_name"), "s"),
+                ],
+                width=8,
             ),
             timeseries(
-                "Tools p95",
-                "One call in 20 is slower.",
-                p50_and_p95("tool_execution_duration_seconds", "tool_name")[1:],
-                "s",
-                width=6,
-            ),
-            timeseries(
-                "Error rate of tools",
-                "Share of a tool's calls that failed: its service is down, slow, or sends invalid answers.",
-                [Query(share("tool_calls_total", "tool_name", status="error"), "{{tool_name}}")],
-                "percentunit",
-                limits=ERRORS,
-                width=6,
-            ),
-            bar_gauge(
-                "Tools of the providers",
-                "Billed calls of the providers' own tools, such as web search.",
-                Query(ranking("llm_server_tool_calls_total", "tool", "node"), "{{tool}} in {{node}}"),
-                "count",
-            ),
-        ],
-    )
-
-
-def _quality() -> Row:
-    poor = (
-        f"sum by (key) (rate({selector('chat_feedback_score_bucket', le=_POOR_SCORE)}[$__rate_interval])) / "
-        f"clamp_min(sum by (key) (rate({selector('chat_feedback_score_count')}[$__rate_interval])), 1e-9)"
-    )
-    return Row(
-        "Retrieval and feedback",
-        [
-            timeseries(
-                "Retrieval",
-                "Time a retriever needs to find its passages.",
-                p50_and_p95("retrieval_duration_seconds", "retriever"),
+                "Retrieval p95",
+                "How long does a retriever search? One retrieval in 20 takes longer.",
+                [p95("retrieval_duration_seconds", "retriever")],
                 "s",
                 width=8,
             ),
             timeseries(
                 "Scores",
-                "Mean quality from 0 to 1, as scored by a judging node.",
+                "How good are the answers? Mean score of each judge, from 0 to 1.",
                 [Query(mean("chat_feedback_score", "key"), "{{key}}")],
                 "short",
                 max_value=1,
-                width=6,
-            ),
-            timeseries(
-                "Poor answers",
-                f"Share of the scores of {_POOR_SCORE} or less. For these answers the graph adds a web search.",
-                [Query(or_zero(poor, "key"), "{{key}}")],
-                "percentunit",
-                limits=Limits(0.2, 0.5),
-                width=6,
-            ),
-            stat(
-                "Mean score",
-                "Of all scores in this range.",
-                Query(range_mean("chat_feedback_score"), "score"),
-                "short",
-                limits=Limits(0.8, 0.6),
-                height=8,
+                width=8,
             ),
         ],
     )

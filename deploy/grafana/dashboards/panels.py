@@ -1,54 +1,45 @@
-"""Builds the panels of the dashboards, each with its unit, legend and description."""
+"""Builds stats, graphs and bar gauges, each with its unit, legend and description."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from string import ascii_uppercase
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from grafana_foundation_sdk.builders import common, prometheus
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.builders.bargauge import Panel as BarGaugePanel
-from grafana_foundation_sdk.builders.piechart import Panel as PieChartPanel
-from grafana_foundation_sdk.builders.piechart import PieChartLegendOptions
 from grafana_foundation_sdk.builders.stat import Panel as StatPanel
 from grafana_foundation_sdk.builders.table import Panel as TablePanel
 from grafana_foundation_sdk.builders.timeseries import Panel as TimeseriesPanel
 from grafana_foundation_sdk.models import common as options
 from grafana_foundation_sdk.models import dashboard as models
-from grafana_foundation_sdk.models import piechart as pie
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from dashboards.promql import NONE, quantile
+from dashboards.styles import (
+    COLORS,
+    COUNT,
+    DATASOURCE,
+    GREY,
+    SOFT_MAX,
+    STATUSES,
+    Limits,
+    Link,
+    Since,
+    Unit,
+    by_name,
+    fixed,
+    thresholds,
+    unknown,
+)
 
-__all__ = [
-    "DATASOURCE",
-    "Column",
-    "Limits",
-    "Link",
-    "Panel",
-    "Query",
-    "bar_gauge",
-    "p50_and_p95",
-    "pie_chart",
-    "stat",
-    "table",
-    "timeseries",
-]
+__all__ = ["Panel", "Query", "bar_gauge", "base_panel", "p95", "stat", "timeseries"]
 
-DATASOURCE: Final = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
-Panel: TypeAlias = StatPanel | TimeseriesPanel | BarGaugePanel | PieChartPanel | TablePanel
-Unit: TypeAlias = Literal[
-    "currencyUSD", "percentunit", "s", "short", "count", "suffix:/min", "suffix: tok/s", "suffix: tokens"
-]
-Since: TypeAlias = Literal["", "now/d", "now/M"]
-_P = TypeVar("_P", StatPanel, TimeseriesPanel, BarGaugePanel, PieChartPanel, TablePanel)
+Panel: TypeAlias = StatPanel | TimeseriesPanel | BarGaugePanel | TablePanel
+_P = TypeVar("_P", StatPanel, TimeseriesPanel, BarGaugePanel, TablePanel)
 
-_GREEN, _YELLOW, _RED, _BLUE, _GREY = "green", "#EAB839", "red", "blue", "#6E7077"
-_COUNT: Final = ("locale", 0)  # whole numbers, although Prometheus extrapolates
-_NARROW: Final = 8  # grid columns; up to this width the legend goes below the graph
-_STATUSES: Final = {"success": _GREEN, "error": _RED, "cancelled": _YELLOW, "interrupted": _BLUE, "recovered": _BLUE}
+_DAY: Final = "1d"
 
 
 class Query(NamedTuple):
@@ -58,46 +49,10 @@ class Query(NamedTuple):
     legend: str
 
 
-class Limits(NamedTuple):
-    """Thresholds for a warning and an alarm. With ``alarm`` below ``warning``, low values are bad."""
-
-    warning: float
-    alarm: float
-
-    @property
-    def steps(self) -> list[models.Threshold]:
-        """Grafana's thresholds, lowest value first."""
-        if self.alarm < self.warning:
-            colors = [(None, _RED), (self.alarm, _YELLOW), (self.warning, _GREEN)]
-        else:
-            colors = [(None, _GREEN), (self.warning, _YELLOW), (self.alarm, _RED)]
-        return [models.Threshold(value=value, color=color) for value, color in colors]
-
-
-class Link(NamedTuple):
-    """Target of a click on a series, a bar or a cell."""
-
-    title: str
-    url: str
-
-    def as_option(self) -> dict[str, Any]:
-        """Return the link as a field option."""
-        return {"title": self.title, "url": self.url, "targetBlank": True}
-
-
-class Column(NamedTuple):
-    """A column of numbers in a table."""
-
-    title: str
-    expression: str
-    unit: Unit
-    limits: Limits | None = None
-
-
-def p50_and_p95(name: str, *by: str, **matchers: str) -> list[Query]:
-    """Return queries for a histogram's median and 95th percentile, by label set."""
+def p95(name: str, *by: str, **matchers: str) -> Query:
+    """Return the query for a histogram's 95th percentile, by label set."""
     named = " ".join(f"{{{{{label}}}}}" for label in by)
-    return [Query(quantile(q, name, *by, **matchers), f"{named} {p}".strip()) for q, p in ((0.5, "p50"), (0.95, "p95"))]
+    return Query(quantile(0.95, name, *by, **matchers), named or "p95")
 
 
 def stat(
@@ -108,6 +63,8 @@ def stat(
     *,
     limits: Limits | None = None,
     since: Since = "",
+    shift: str = "",
+    no_value: str = "",
     sparkline: bool = False,
     height: int = 4,
     width: int = 4,
@@ -116,20 +73,29 @@ def stat(
 
     Args:
         title: Title of the panel.
-        description: What the panel shows.
+        description: The question that the panel answers.
         query: A query with one series.
         unit: Unit of the value.
         limits: Thresholds that colour the number.
         since: Time range of the panel instead of the dashboard's.
+        shift: How far the range is moved back, such as ``1d/d``.
+        no_value: Text where the query has no series.
         sparkline: Whether to draw the values over time behind the number.
         height: Rows of the grid.
         width: Columns of the grid.
     """
-    panel = _panel(StatPanel(), title, description, [query], unit, instant=not sparkline, width=width, height=height)
+    panel = base_panel(
+        StatPanel(), title, description, [query], unit, instant=not sparkline, width=width, height=height
+    )
     panel.reduce_options(_last()).color_mode(options.BigValueColorMode.VALUE)
     panel.graph_mode(options.BigValueGraphMode.AREA if sparkline else options.BigValueGraphMode.NONE)
     panel.color_scheme(builders.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
-    panel.thresholds(_thresholds(limits))
+    # A number without limits is neither good nor bad.
+    panel.thresholds(thresholds(limits, base="green" if limits else "text"))
+    if no_value:
+        panel.mappings([unknown(no_value)])
+    if shift:  # Grafana would write: today so far, shifted
+        panel.time_shift(shift).hide_time_override(True)
     return panel.time_from(since) if since else panel
 
 
@@ -141,27 +107,56 @@ def timeseries(
     *,
     limits: Limits | None = None,
     stacked: bool = False,
+    daily: bool = False,
+    since: Since = "",
     exemplars: bool = False,
     link: Link | None = None,
     max_value: float | None = None,
     width: int = 12,
 ) -> TimeseriesPanel:
-    """Return a graph of series over time. Limits are dashed lines; exemplars are single requests with their trace."""
-    panel = _panel(TimeseriesPanel(), title, description, queries, unit, exemplars=exemplars, width=width, height=8)
-    panel.min(0).line_width(1.5).fill_opacity(25 if stacked else 8).show_points(options.VisibilityMode.AUTO)
-    panel.color_scheme(_palette()).tooltip(_all_values()).legend(_legend(beside=width > _NARROW))
+    """Return a graph of series over time.
+
+    Args:
+        title: Title of the panel.
+        description: The question that the panel answers.
+        queries: Queries whose series are drawn.
+        unit: Unit of the values.
+        limits: Dashed lines.
+        stacked: Whether the series add up.
+        daily: Whether to draw one bar for each day.
+        since: Time range of the panel instead of the dashboard's.
+        exemplars: Whether to show single requests with their trace.
+        link: Where a click on a series leads.
+        max_value: Top of the axis.
+        width: Columns of the grid.
+    """
+    panel = base_panel(TimeseriesPanel(), title, description, queries, unit, exemplars=exemplars, width=width, height=8)
+    panel.min(0).line_width(1.5).fill_opacity(25 if stacked else 0).show_points(options.VisibilityMode.AUTO)
+    panel.color_scheme(by_name()).tooltip(_all_values()).legend(_legend())
     if stacked:
         panel.stacking(common.StackingConfig().mode(options.StackingMode.NORMAL).group("A"))
-    if max_value is not None:
+    if daily:
+        panel.draw_style(options.GraphDrawStyle.BARS).fill_opacity(80).line_width(1).interval(_DAY)
+        panel.show_points(options.VisibilityMode.NEVER)
+    if max_value is None:
+        panel.axis_soft_max(limits.alarm * 1.2 if limits else SOFT_MAX[unit])
+    else:
         panel.max(max_value)
     if limits is not None:
-        panel.thresholds(_thresholds(limits, base="transparent"))
+        panel.thresholds(thresholds(limits, base="transparent"))
         panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(options.GraphThresholdsStyleMode.DASHED))
-    _color_statuses(panel, queries)
-    # Without data the line at 0 stays visible, but its name would be noise.
-    hidden = models.DynamicConfigValue("custom.hideFrom", {"legend": True, "tooltip": True, "viz": False})
-    panel.override_by_regexp(rf"/\b{NONE}\b/", [hidden, _fixed(_GREY)])
-    return panel.data_links([_link(link)]) if link else panel
+    if any(query.legend == "{{status}}" for query in queries):
+        for status, color in STATUSES.items():
+            panel.override_by_name(status, [fixed(color)])
+    for query in queries:
+        if query.legend in COLORS:
+            panel.override_by_name(query.legend, [fixed(COLORS[query.legend])])
+    # The series keeps an empty graph's axes. Drawn, it would lie along the top of a stack.
+    hidden = models.DynamicConfigValue("custom.hideFrom", {"legend": True, "tooltip": True, "viz": True})
+    panel.override_by_regexp(rf"/\b{NONE}\b/", [hidden, fixed(GREY)])
+    if link:
+        panel.data_links([link.as_builder()])
+    return panel.time_from(since) if since else panel
 
 
 def bar_gauge(
@@ -171,89 +166,26 @@ def bar_gauge(
     unit: Unit,
     *,
     limits: Limits | None = None,
-    since: Since = "",
     link: Link | None = None,
     height: int = 8,
-    width: int = 6,
+    width: int = 8,
 ) -> BarGaugePanel:
-    """Return a bar gauge: one bar per series."""
-    panel = _panel(BarGaugePanel(), title, description, [query], unit, instant=True, width=width, height=height)
+    """Return a bar gauge: one bar per series, in the colour of its name, or of the limits."""
+    panel = base_panel(BarGaugePanel(), title, description, [query], unit, instant=True, width=width, height=height)
     panel.reduce_options(_last()).orientation(options.VizOrientation.HORIZONTAL).min(0)
     panel.display_mode(options.BarGaugeDisplayMode.BASIC).value_mode(options.BarGaugeValueMode.TEXT)
-    panel.thresholds(_thresholds(limits))
+    panel.name_placement(options.BarGaugeNamePlacement.TOP).thresholds(thresholds(limits))
+    # Otherwise two bars fill the panel, with names too large to fit.
+    panel.sizing(options.BarGaugeSizing.MANUAL).min_viz_height(16).max_viz_height(40)
+    panel.text(common.VizTextDisplayOptions().title_size(13).value_size(14))
     if limits is None:
-        panel.color_scheme(builders.FieldColor().mode(models.FieldColorModeId.FIXED).fixed_color(_BLUE))
+        panel.color_scheme(by_name())
     else:
         panel.color_scheme(builders.FieldColor().mode(models.FieldColorModeId.THRESHOLDS)).max(limits.alarm)
-    if since:
-        panel.time_from(since)
-    return panel.data_links([_link(link)]) if link else panel
+    return panel.data_links([link.as_builder()]) if link else panel
 
 
-def pie_chart(title: str, description: str, query: Query, unit: Unit, *, width: int = 8) -> PieChartPanel:
-    """Return a pie chart with its values and percentages."""
-    panel = _panel(PieChartPanel(), title, description, [query], unit, instant=True, width=width, height=8)
-    panel.reduce_options(_last()).pie_type(pie.PieChartType.DONUT).color_scheme(_palette()).tooltip(_all_values())
-    return panel.legend(
-        PieChartLegendOptions()
-        .display_mode(options.LegendDisplayMode.TABLE)
-        .placement(options.LegendPlacement.RIGHT)
-        .show_legend(True)
-        .values([pie.PieChartLegendValues.VALUE, pie.PieChartLegendValues.PERCENT])
-    )
-
-
-def table(
-    title: str,
-    description: str,
-    by: Mapping[str, str],
-    columns: Sequence[Column],
-    *,
-    sort: str = "",
-    links: Mapping[str, Link] | None = None,
-    since: Since = "",
-    height: int = 8,
-    width: int = 12,
-) -> TablePanel:
-    """Return a table with one row per label set.
-
-    Args:
-        title: Title of the panel.
-        description: What the panel shows.
-        by: Labels and the titles of their columns. Every column's query keeps these labels.
-        columns: Columns of numbers.
-        sort: Title of the column to sort by, largest value first; by default the first of ``columns``.
-        links: Links of the cells, by column title.
-        since: Time range of the panel instead of the dashboard's.
-        height: Rows of the grid.
-        width: Columns of the grid.
-    """
-    queries = [Query(column.expression, column.title) for column in columns]
-    panel = _panel(TablePanel(), title, description, queries, columns[0].unit, tabular=True, width=width, height=height)
-    values = {f"Value #{letter}": column.title for letter, column in zip(ascii_uppercase, columns, strict=False)}
-    if len(columns) == 1:
-        values = {"Value": columns[0].title}
-    names = {**by, **values}
-    panel.with_transformation(models.DataTransformerConfig(id_val="merge", options={}))
-    panel.with_transformation(
-        models.DataTransformerConfig(
-            id_val="organize",
-            options={
-                "excludeByName": {"Time": True},
-                "indexByName": {name: index for index, name in enumerate(names)},
-                "renameByName": names,
-            },
-        )
-    )
-    panel.sort_by([common.TableSortByFieldState().display_name(sort or columns[0].title).desc(True)])
-    for column in columns:
-        panel.override_by_name(column.title, list(_cells(column)))
-    for name, link in (links or {}).items():
-        panel.override_by_name(name, [models.DynamicConfigValue("links", [link.as_option()])])
-    return panel.time_from(since) if since else panel
-
-
-def _panel(
+def base_panel(
     panel: _P,
     title: str,
     description: str,
@@ -266,13 +198,14 @@ def _panel(
     width: int,
     height: int,
 ) -> _P:
-    followed = sorted({name for query in queries for name in re.findall(r'=~"\$(\w+)"', query.expression)})
-    panel.title(title).datasource(DATASOURCE).span(width).height(height)
+    """Return the panel with what all kinds have: texts, unit, size and queries."""
+    panel.title(title).description(description).datasource(DATASOURCE).span(width).height(height)
     if unit == "count":
-        panel.unit(_COUNT[0]).decimals(_COUNT[1])
+        panel.unit(COUNT[0])
+        if not tabular:  # a table's columns would inherit it
+            panel.decimals(COUNT[1])
     else:
         panel.unit(unit)
-    panel.description(f"{description} Follows {', '.join(followed)}." if followed else description)
     for letter, query in zip(ascii_uppercase, queries, strict=False):
         target = prometheus.Dataquery().ref_id(letter).datasource(DATASOURCE)
         target.expr(query.expression).legend_format(query.legend)
@@ -290,54 +223,11 @@ def _last() -> common.ReduceDataOptions:
     return common.ReduceDataOptions().calcs(["lastNotNull"]).values(False)
 
 
-def _palette() -> builders.FieldColor:
-    return builders.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC)
-
-
-def _legend(*, beside: bool) -> common.VizLegendOptions:
-    legend = common.VizLegendOptions().show_legend(True).calcs(["lastNotNull", "max"] if beside else ["lastNotNull"])
-    if not beside:
-        return legend.display_mode(options.LegendDisplayMode.LIST).placement(options.LegendPlacement.BOTTOM)
-    legend.display_mode(options.LegendDisplayMode.TABLE).placement(options.LegendPlacement.RIGHT)
-    return legend.sort_by("Max").sort_desc(True)
+def _legend() -> common.VizLegendOptions:
+    """Return a legend below the graph: beside it long names are cut."""
+    legend = common.VizLegendOptions().show_legend(True).calcs([])
+    return legend.display_mode(options.LegendDisplayMode.LIST).placement(options.LegendPlacement.BOTTOM)
 
 
 def _all_values() -> common.VizTooltipOptions:
     return common.VizTooltipOptions().mode(options.TooltipDisplayMode.MULTI).sort(options.SortOrder.DESCENDING)
-
-
-def _thresholds(limits: Limits | None, *, base: str = _GREEN) -> builders.ThresholdsConfig:
-    steps = limits.steps if limits else [models.Threshold(value=None, color=base)]
-    if limits and limits.alarm > limits.warning:
-        steps[0].color = base
-    return builders.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(steps)
-
-
-def _color_statuses(panel: TimeseriesPanel, queries: Sequence[Query]) -> None:
-    if any(query.legend == "{{status}}" for query in queries):
-        for status, color in _STATUSES.items():
-            panel.override_by_name(status, [_fixed(color)])
-
-
-def _fixed(color: str) -> models.DynamicConfigValue:
-    return models.DynamicConfigValue("color", {"mode": "fixed", "fixedColor": color})
-
-
-def _cells(column: Column) -> Sequence[models.DynamicConfigValue]:
-    if column.unit == "count":
-        unit = [models.DynamicConfigValue("unit", _COUNT[0]), models.DynamicConfigValue("decimals", _COUNT[1])]
-    else:
-        unit = [models.DynamicConfigValue("unit", column.unit)]
-    if column.limits is None:
-        return unit
-    steps = [step.to_json() for step in column.limits.steps]
-    return [
-        *unit,
-        models.DynamicConfigValue("thresholds", {"mode": "absolute", "steps": steps}),
-        models.DynamicConfigValue("color", {"mode": "thresholds"}),
-        models.DynamicConfigValue("custom.cellOptions", {"type": "color-text"}),
-    ]
-
-
-def _link(link: Link) -> builders.DashboardLink:
-    return builders.DashboardLink(link.title).url(link.url).target_blank(True)

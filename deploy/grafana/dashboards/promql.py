@@ -1,4 +1,4 @@
-"""Builds the panels' PromQL. Selectors follow the dashboard's variables; expressions are 0 before the first event."""
+"""Builds the panels' PromQL: selectors follow the variables; sums and graphs are 0 before the first event."""
 
 from __future__ import annotations
 
@@ -6,42 +6,71 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from eco2_callbacks.prometheus.families import FAMILIES, Family
+from eco2_callbacks.prometheus import LEDGER_FAMILIES
+from eco2_callbacks.prometheus.families import BUDGET_FAMILIES, FAMILIES, Family
 
 __all__ = [
     "NONE",
+    "TARGETS",
     "VARIABLES",
     "gauge",
     "last_hour",
     "mean",
+    "named",
     "or_zero",
+    "pace",
+    "per_day",
     "per_hour",
     "per_minute",
     "per_second",
+    "per_series",
     "quantile",
-    "quantile_ranking",
     "range_mean",
     "range_quantile",
     "range_share",
+    "range_within",
     "ranking",
     "selector",
     "share",
-    "share_ranking",
     "sorted_desc",
     "total",
+    "within",
 ]
 
 NONE: Final = "none"
 """Label value of the series at 0 that is shown while no other series exists."""
 
-VARIABLES: Final = {"node": "node", "subagent": "node", "intent": "intent", "model": "model", "tenant_id": "tenant"}
-"""The dashboard variable that filters a label."""
+VARIABLES: Final = {
+    "node": "node",
+    "subagent": "node",
+    "agent_name": "agent",
+    "intent": "intent",
+    "model": "model",
+    "tenant_id": "tenant",
+}
+"""The dashboard variable that filters a label. A dashboard without the variable drops the filter."""
 
-_FAMILIES: Final = {family.name: family for family in FAMILIES}
+TARGETS: Final = {"job": "job", "namespace": "namespace"}
+"""The labels of a target, which every dashboard's variables filter. Outside Kubernetes no target has a namespace."""
+
+# The chat service's own families; graph/jobs/metrics.py exposes them.
+_JOBS: Final = (
+    Family("chat_jobs_waiting", "gauge", ("queue",), ""),
+    Family("chat_job_wait_seconds", "histogram", ("queue",), ""),
+    Family("chat_turnaround_seconds", "histogram", ("intent", "status"), ""),
+    Family("chat_jobs_dead_total", "counter", ("queue", "reason"), ""),
+    Family("chat_job_redeliveries_total", "counter", ("queue",), ""),
+    Family("chat_worker_slots_busy", "gauge", (), ""),
+    Family("chat_worker_slots", "gauge", (), ""),
+)
+_FAMILIES: Final = {family.name: family for family in (*FAMILIES, *BUDGET_FAMILIES, *LEDGER_FAMILIES, *_JOBS)}
 # Names for empty label values; otherwise the series would have no name.
-_UNNAMED: Final = {"tenant_id": "no tenant", "agent_name": "no name"}
+_UNNAMED: Final = {"tenant_id": "no tenant", "agent_name": "no agent", "node": "no node"}
 _ANY: Final[Mapping[str, str]] = MappingProxyType({})
+_WITHIN: Final = (("bucket", {"le": "$target"}), ("count", _ANY))
 _RECENTLY: Final = "$__rate_interval"
+_MEDIUM: Final = "5m"
+_LONG: Final = "15m"  # of single events a share within seconds is 0 or 1
 _IN_RANGE: Final = "$__range"
 
 
@@ -60,7 +89,8 @@ def selector(name: str, **matchers: str) -> str:
         raise ValueError(f"{name} has no label {', '.join(sorted(unknown))}, only {', '.join(labels)}.")
     fixed = [f'{label}{"=~" if "|" in value else "="}"{value}"' for label, value in matchers.items()]
     free = [f'{label}=~"${VARIABLES[label]}"' for label in labels if label in VARIABLES and label not in matchers]
-    return f"{name}{{{','.join(fixed + free)}}}" if fixed + free else name
+    targets = [f'{label}=~"${variable}"' for label, variable in TARGETS.items()]
+    return f"{name}{{{','.join(fixed + free + targets)}}}"
 
 
 def or_zero(expression: str, *by: str) -> str:
@@ -68,9 +98,20 @@ def or_zero(expression: str, *by: str) -> str:
     zero = "vector(0)"
     for label in by:
         zero = f'label_replace({zero}, "{label}", "{NONE}", "", "")'
+    return f"{named(expression, *by)} or on() {zero}"
+
+
+def named(expression: str, *by: str) -> str:
+    """Return an expression whose empty labels are named."""
+    for label in by:
         if label in _UNNAMED:
             expression = f'label_replace({expression}, "{label}", "{_UNNAMED[label]}", "{label}", "")'
-    return f"{expression} or on() {zero}"
+    return expression
+
+
+def _or_rows(expression: str, by: tuple[str, ...]) -> str:
+    """Return a number that is 0 without series, or the rows of a table, which has none then."""
+    return named(expression, *by) if by else or_zero(expression)
 
 
 def gauge(name: str, *by: str) -> str:
@@ -96,7 +137,22 @@ def per_hour(name: str, *by: str, **matchers: str) -> str:
 
 def total(name: str, *by: str, **matchers: str) -> str:
     """Return a counter's growth in the dashboard's range."""
-    return or_zero(_growth(name, by, _IN_RANGE, matchers), *by)
+    return _or_rows(_growth(name, by, _IN_RANGE, matchers), by)
+
+
+def per_series(name: str, **matchers: str) -> str:
+    """Return each series' growth in the dashboard's range; nothing if none existed."""
+    return _grown(name, _IN_RANGE, matchers, "")
+
+
+def per_day(name: str, *by: str) -> str:
+    """Return a counter's growth in the day that begins at each point; of today, so far."""
+    return or_zero(f"{_growth(name, by, '1d', _ANY, '-1d')} > 0", *by)
+
+
+def pace(name: str, window: str, seconds: int) -> str:
+    """Return a counter's growth per second in a window that ends now."""
+    return f"{_growth(name, (), window, _ANY)} / {seconds}"
 
 
 def last_hour(name: str, *, ago: str = "") -> str:
@@ -112,18 +168,7 @@ def ranking(name: str, *by: str, limit: int = 0) -> str:
         by: Labels to keep.
         limit: Maximum number of series; 0 is all.
     """
-    return _sorted(or_zero(f"{_growth(name, by, _IN_RANGE, _ANY)} > 0", *by), limit)
-
-
-def share_ranking(name: str, *by: str, limit: int = 0, **matchers: str) -> str:
-    """Return the share of a counter's growth in the dashboard's range with these labels, largest first."""
-    part, whole = _growth(name, by, _IN_RANGE, matchers), _growth(name, by, _IN_RANGE, _ANY)
-    return _sorted(or_zero(f"{_quotient(part, whole)} > 0", *by), limit)
-
-
-def quantile_ranking(q: float, name: str, *by: str, limit: int = 0) -> str:
-    """Return a histogram's quantile in the dashboard's range, largest first."""
-    return _sorted(range_quantile(q, name, *by), limit)
+    return _sorted(named(f"{_growth(name, by, _IN_RANGE, _ANY)} > 0", *by), limit)
 
 
 def sorted_desc(expression: str) -> str:
@@ -132,7 +177,7 @@ def sorted_desc(expression: str) -> str:
 
 
 def share(name: str, *by: str, of_all: str = "", among: Mapping[str, str] = _ANY, **matchers: str) -> str:
-    """Return the share of a counter's growth with these labels; 0 while it does not grow.
+    """Return the share of a counter's growth in 15 minutes with these labels; 0 while it does not grow.
 
     Args:
         name: The counter.
@@ -141,35 +186,50 @@ def share(name: str, *by: str, of_all: str = "", among: Mapping[str, str] = _ANY
         among: Labels of the whole.
         matchers: Labels of the part.
     """
-    return or_zero(_quotient(_rate(name, by, matchers), _rate(of_all or name, by, among)), *by)
+    part, whole = _rate(name, by, matchers, _LONG), _rate(of_all or name, by, among, _LONG)
+    return or_zero(_quotient(part, whole), *by)
 
 
 def range_share(name: str, *by: str, of_all: str = "", among: Mapping[str, str] = _ANY, **matchers: str) -> str:
     """Return the same share for the growth in the dashboard's range."""
     part, whole = _growth(name, by, _IN_RANGE, matchers), _growth(of_all or name, by, _IN_RANGE, among)
-    return or_zero(_quotient(part, whole), *by)
+    return _or_rows(_quotient(part, whole), by)
+
+
+def within(name: str, *by: str) -> str:
+    """Return the exact share of a histogram's events of 15 minutes that took at most ``$target`` seconds."""
+    part, whole = (_rate(f"{name}_{end}", by, given, _LONG) for end, given in _WITHIN)
+    return or_zero(f"{part} / ({whole} > 0)", *by)
+
+
+def range_within(name: str, *by: str) -> str:
+    """Return the same share in the dashboard's range; no row without events."""
+    part, whole = (_growth(f"{name}_{end}", by, _IN_RANGE, given) for end, given in _WITHIN)
+    return named(f"{part} / ({whole} > 0)", *by)
 
 
 def mean(name: str, *by: str) -> str:
-    """Return a histogram's mean; no point without observations."""
-    return or_zero(f"{_rate(f'{name}_sum', by, {})} / ({_rate(f'{name}_count', by, {})} > 0)", *by)
+    """Return a histogram's mean of five minutes; no point without observations."""
+    observed, times = (_rate(f"{name}{end}", by, _ANY, _MEDIUM) for end in ("_sum", "_count"))
+    return or_zero(f"{observed} / ({times} > 0)", *by)
 
 
 def range_mean(name: str, *by: str) -> str:
     """Return a histogram's mean in the dashboard's range."""
     observed, times = (_growth(f"{name}{end}", by, _IN_RANGE, {}) for end in ("_sum", "_count"))
-    return or_zero(f"{observed} / ({times} > 0)", *by)
+    return named(f"{observed} / ({times} > 0)", *by)
 
 
 def quantile(q: float, name: str, *by: str, **matchers: str) -> str:
-    """Return a histogram's quantile; no point without observations."""
-    return or_zero(f"histogram_quantile({q}, {_rate(f'{name}_bucket', ('le', *by), matchers)}) >= 0", *by)
+    """Return a histogram's quantile of five minutes; no point without observations."""
+    buckets = _rate(f"{name}_bucket", ("le", *by), matchers, _MEDIUM)
+    return or_zero(f"histogram_quantile({q}, {buckets}) >= 0", *by)
 
 
 def range_quantile(q: float, name: str, *by: str, **matchers: str) -> str:
     """Return a histogram's quantile in the dashboard's range."""
     buckets = _growth(f"{name}_bucket", ("le", *by), _IN_RANGE, matchers)
-    return or_zero(f"histogram_quantile({q}, {buckets}) >= 0", *by)
+    return named(f"histogram_quantile({q}, {buckets}) >= 0", *by)
 
 
 def _family(name: str) -> Family:
@@ -196,8 +256,8 @@ def _sum(expression: str, by: tuple[str, ...]) -> str:
     return f"sum by ({', '.join(by)}) ({expression})" if by else f"sum({expression})"
 
 
-def _rate(name: str, by: tuple[str, ...], matchers: Mapping[str, str]) -> str:
-    return _sum(f"rate({selector(name, **matchers)}[{_RECENTLY}])", by)
+def _rate(name: str, by: tuple[str, ...], matchers: Mapping[str, str], window: str = _RECENTLY) -> str:
+    return _sum(f"rate({selector(name, **matchers)}[{window}])", by)
 
 
 def _growth(name: str, by: tuple[str, ...], window: str, matchers: Mapping[str, str], ago: str = "") -> str:
@@ -207,6 +267,11 @@ def _growth(name: str, by: tuple[str, ...], window: str, matchers: Mapping[str, 
     so these series start above 0. On a quiet day most of the cost is in first samples. A series is new if it did not
     exist in the hour before the window. The added label keeps the two summands apart.
     """
+    return _sum(_grown(name, window, matchers, ago), by)
+
+
+def _grown(name: str, window: str, matchers: Mapping[str, str], ago: str) -> str:
     series, then = selector(name, **matchers), f" offset {ago}" if ago else ""
-    first = f"min_over_time({series}[{window}]{then}) unless last_over_time({series}[1h] offset {ago}{window})"
-    return _sum(f'increase({series}[{window}]{then}) or label_replace({first}, "sample", "first", "", "")', by)
+    before = "" if ago == f"-{window}" else f" offset {ago}{window}"  # -1d, and one day before it: now
+    first = f"min_over_time({series}[{window}]{then}) unless last_over_time({series}[1h]{before})"
+    return f'increase({series}[{window}]{then}) or label_replace({first}, "sample", "first", "", "")'

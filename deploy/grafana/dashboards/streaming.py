@@ -1,19 +1,22 @@
-"""The streaming dashboard: number, speed and duration of streamed answers, and readers' recoveries."""
+"""The dashboard of the queue and of streamed answers: from a question's acceptance to its last token."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from dashboards.dashboard import Row, dashboard
-from dashboards.panels import Limits, Query, bar_gauge, p50_and_p95, stat, timeseries
-from dashboards.promql import gauge, per_minute, per_second, range_quantile, range_share, ranking, total
+from dashboards.overview import ON_TIME
+from dashboards.panels import Query, p95, stat, timeseries
+from dashboards.promql import gauge, per_minute, range_quantile, range_within, selector, within
+from dashboards.styles import Limits
 
 __all__ = ["UID", "streaming"]
 
 UID: Final = "eco2-streaming"
 
-_ENDS: Final = {"status": "success|error|cancelled"}  # "recovered" readers are counted in addition
-_FAILED: Final = Limits(0.01, 0.05)
+_TURNAROUND: Final = "chat_turnaround_seconds"
+_WAIT: Final = "chat_job_wait_seconds"
+_FIRST_TOKEN: Final = "llm_time_to_first_token_seconds"  # noqa: S105  a metric
 _PUBLISHING: Final = Limits(0.025, 0.05)  # the objective: 50 ms at p95
 
 
@@ -21,9 +24,10 @@ def streaming() -> str:
     """Return the dashboard's JSON."""
     return dashboard(
         UID,
-        "Eco2 Token streaming",
-        "Streamed answers, from the model to the reader.",
-        [_now(), _tokens(), _streams(), _recovery()],
+        "Eco2 Queue and streaming",
+        "Answers as their readers see them: waiting in the queue, the first token, the stream, its end.",
+        [_now(), _queue(), _streams()],
+        filters=["node", "target"],
         since="now-1h",
         refresh="10s",
     )
@@ -34,80 +38,65 @@ def _now() -> Row:
         "Now, and in this range",
         [
             stat(
-                "Active streams",
-                "Streams open now, in all processes.",
-                Query(gauge("chat_stream_active"), "active"),
+                "Jobs waiting",
+                "How many jobs has no worker taken yet?",
+                # API and workers read the same queue.
+                Query(f"max({selector('chat_jobs_waiting')})", "waiting"),
                 "count",
                 sparkline=True,
+                no_value="no queue",
+                width=8,
             ),
             stat(
-                "Tokens a second",
-                "Chunks with content, as they arrive from the models.",
-                Query(per_second("chat_stream_tokens_total"), "tokens"),
-                "suffix: tok/s",
-                sparkline=True,
-            ),
-            stat(
-                "Publishing p95",
-                "Time to publish one token. The objective is 50 ms.",
-                Query(range_quantile(0.95, "chat_stream_token_latency_seconds"), "p95"),
-                "s",
-                limits=_PUBLISHING,
+                "Within the target",
+                "Which share of the answers took at most the target, from the question on? This share is exact.",
+                Query(range_within(_TURNAROUND), "within"),
+                "percentunit",
+                limits=ON_TIME,
+                no_value="no answer",
+                width=8,
             ),
             stat(
                 "First token p95",
-                "Time from the start of a call to its first content.",
-                Query(range_quantile(0.95, "llm_time_to_first_token_seconds"), "p95"),
+                "How long does a reader wait for the first token, after a worker took the job?",
+                Query(range_quantile(0.95, _FIRST_TOKEN), "p95"),
                 "s",
-            ),
-            stat(
-                "Failed streams",
-                "Share of the streams that ended with an error. Cancelled streams are not errors.",
-                Query(range_share("chat_stream_requests_total", among=_ENDS, status="error"), "failed"),
-                "percentunit",
-                limits=_FAILED,
-            ),
-            stat(
-                "Recovered",
-                "Readers that lost a stream and resumed it.",
-                Query(total("chat_stream_requests_total", status="recovered"), "recovered"),
-                "count",
+                no_value="no stream",
+                width=8,
             ),
         ],
     )
 
 
-def _tokens() -> Row:
+def _queue() -> Row:
     return Row(
-        "Tokens",
+        "Queue and turnaround",
         [
             timeseries(
-                "Tokens a second",
-                "Chunks with content, as they arrive from the models.",
-                [Query(per_second("chat_stream_tokens_total", "node", only_nonzero=True), "{{node}}")],
-                "suffix: tok/s",
-                stacked=True,
+                "Queue and slots",
+                "Is there room? Jobs wait while all slots of the workers are busy.",
+                [
+                    Query(f"max({selector('chat_jobs_waiting')})", "waiting"),
+                    Query(gauge("chat_worker_slots_busy"), "busy slots"),
+                    Query(gauge("chat_worker_slots"), "slots"),
+                ],
+                "count",
+                width=8,
             ),
             timeseries(
-                "Publishing a token",
-                "Time to publish one token, such as a Redis XADD. The objective is 50 ms at p95.",
-                p50_and_p95("chat_stream_token_latency_seconds", "node"),
+                "Waiting for a worker p95",
+                "How long do jobs wait? One job in 20 waits longer.",
+                [p95(_WAIT, "queue")],
                 "s",
-                limits=_PUBLISHING,
+                width=8,
             ),
             timeseries(
-                "Time to first token",
-                "Time from the start of a call to its first content. A reader waits this long.",
-                p50_and_p95("llm_time_to_first_token_seconds", "node"),
-                "s",
-                exemplars=True,
-            ),
-            timeseries(
-                "Between two tokens",
-                "Pause between two tokens. From about 0.2 s a reader notices it.",
-                p50_and_p95("chat_stream_token_interval_seconds", "provider"),
-                "s",
-                limits=Limits(0.2, 0.5),
+                "Answers within the target, by intent",
+                "Which share of an intent's answers took at most the target, from the question on? Exact.",
+                [Query(within(_TURNAROUND, "intent"), "{{intent}}")],
+                "percentunit",
+                max_value=1,
+                width=8,
             ),
         ],
     )
@@ -118,60 +107,34 @@ def _streams() -> Row:
         "Streams",
         [
             timeseries(
-                "Active streams over time",
-                "Streams open at the same time, in all processes.",
-                [Query(gauge("chat_stream_active"), "active")],
-                "count",
-            ),
-            timeseries(
-                "How streams end",
-                "Streams per minute by status. 'recovered' counts readers that came back, whatever the result.",
-                [Query(per_minute("chat_stream_requests_total", "status"), "{{status}}")],
-                "suffix:/min",
-            ),
-            timeseries(
-                "Duration",
-                "Time from the start of a streamed call to its end, for successful calls.",
-                p50_and_p95("chat_stream_duration_seconds", "node", status="success"),
+                "Time to first token p95",
+                "Which node lets readers wait? One call in 20 is slower. Dots are single calls.",
+                [p95(_FIRST_TOKEN, "node")],
                 "s",
                 exemplars=True,
             ),
             timeseries(
-                "Tokens in a stream",
-                "Chunks with content in one stream.",
-                p50_and_p95("chat_stream_token_count", "node"),
-                "suffix: tokens",
+                "Publishing a token p95",
+                "Is the way to the readers slow, such as Redis? The objective is 50 ms.",
+                [p95("chat_stream_token_latency_seconds", "node")],
+                "s",
+                limits=_PUBLISHING,
             ),
-        ],
-    )
-
-
-def _recovery() -> Row:
-    recovery = "chat_stream_recovery_total"
-    return Row(
-        "Recovery",
-        [
             timeseries(
-                "Recoveries",
-                "Readers that came back, counted by the server that serves them (stream_metrics.recovered). catch_up "
-                "replays the missed tokens; snapshot sends the answer so far.",
-                [Query(per_minute(recovery, "type", "status"), "{{type}} {{status}}")],
+                "How streams end",
+                "How many streams a minute, and how do they end? 'recovered' counts readers that came back.",
+                [Query(per_minute("chat_stream_requests_total", "status"), "{{status}}")],
                 "suffix:/min",
             ),
-            bar_gauge(
-                "Recoveries in this range",
-                "Number of recoveries by type and status.",
-                Query(ranking(recovery, "type", "status"), "{{type}} {{status}}"),
-                "count",
-                width=8,
-            ),
-            stat(
-                "Failed recoveries",
-                "Share of the recoveries that failed. These readers did not see the end of their answer.",
-                Query(range_share(recovery, status="error"), "failed"),
-                "percentunit",
-                limits=_FAILED,
-                height=8,
+            timeseries(
+                "Lost jobs and readers",
+                "How many jobs died or ran twice, and how many readers came back, a minute?",
+                [
+                    Query(per_minute("chat_jobs_dead_total"), "dead jobs"),
+                    Query(per_minute("chat_job_redeliveries_total"), "redelivered jobs"),
+                    Query(per_minute("chat_stream_recovery_total", "type", "status"), "{{type}} {{status}}"),
+                ],
+                "suffix:/min",
             ),
         ],
     )
