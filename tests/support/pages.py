@@ -17,7 +17,7 @@ PAGES = (
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
 )
 """Paths below the root."""
-ARRIVING = frozenset({"eco2-cost.png", "finance.md", "operations.md", "scaling.md"})
+ARRIVING = frozenset({"eco2-cost.png", "finance.md", "operations.md"})
 """Files of ``docs/`` that the README and the navigation name already; none stays here for long."""
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```", re.DOTALL | re.MULTILINE)
 _INDENTED = re.compile(r"(?<=\n\n)((?: {4}\S.*\n)+)")
