@@ -208,7 +208,7 @@ def step(setup: Machine, *, workers: int, users: int, seconds: float, base_ms: f
     said = {name: after - handler.get(name, 0.0) for name, after in setup.handler().items()}
     answers = len(measured.answer_seconds)
     per_answer = {role: 1000 * value / max(1, answers) for role, value in spent.items()}
-    share = (said["callback_seconds"] + said["thread_seconds"]) / max(1e-9, said["process_seconds"])
+    parts = [100 * said[f"{part}_seconds"] / max(1e-9, said["process_seconds"]) for part in ("callback", "thread")]
     growth = per_answer["worker"] / base_ms if base_ms else 1.0
     row = [
         f"{workers:7d}{users:7d}{answers:9d}{measured.failures.total():7d}{measured.tokens / elapsed:10.0f}",
@@ -216,7 +216,7 @@ def step(setup: Machine, *, workers: int, users: int, seconds: float, base_ms: f
         f"{_quantile(measured.first_token_seconds, 0.95):7.2f}",
         f"{_quantile(measured.answer_seconds, 0.95) / _IDEAL_SECONDS:8.2f}",
         *(f"{per_answer[role]:9.1f}" for role in ("worker", "api", "redis", "rabbitmq")),
-        f"{growth:8.2f}{100 * share:9.2f}",
+        f"{growth:8.2f}{parts[0]:9.2f}{parts[1]:8.2f}",
     ]
     print("".join(row), flush=True)
     for reason, count in measured.failures.most_common(3):
@@ -239,7 +239,7 @@ def main() -> None:
     print(
         f"{os.cpu_count()} cores, load before {load_average:.1f}; an answer takes {_IDEAL_SECONDS:.2f} s without load."
     )
-    print(f"{'':40}{'first token, s':>16}{'p95/ideal':>9}{'CPU ms of one answer':>32}{'':12}{'handler':>8}")
+    print(f"{'':40}{'first token, s':>16}{'p95/ideal':>9}{'CPU ms of one answer':>32}{'':12}{'handler, %':>13}")
     names = (
         "workers",
         "users",
@@ -255,7 +255,10 @@ def main() -> None:
         "rabbit",
     )
     widths = (7, 7, 9, 7, 10, 9, 7, 8, 9, 9, 9, 9)
-    print("".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True)) + f"{'growth':>8}{'% CPU':>9}")
+    print(
+        "".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))
+        + f"{'growth':>8}{'callers':>9}{'threads':>8}"
+    )
     for workers in arguments.workers:
         # More workers are compared with one at the highest load only.
         users = arguments.users if workers == arguments.workers[0] else [max(arguments.users)]
@@ -263,7 +266,8 @@ def main() -> None:
             tempfile.TemporaryDirectory(prefix="eco2-capacity-") as folder,
             machine(Path(folder), workers=workers, users=max(users)) as setup,
         ):
-            asyncio.run(load(setup.url, users=min(5, max(users)), seconds=1.0))  # connections, price data, bytecode
+            # Connections, price data and bytecode of every worker.
+            asyncio.run(load(setup.url, users=4 * workers, seconds=3.0))
             base_ms = None
             for count in users:
                 worker_ms = step(setup, workers=workers, users=count, seconds=arguments.seconds, base_ms=base_ms)

