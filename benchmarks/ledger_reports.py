@@ -33,7 +33,7 @@ _COPIED = {
     ),
     "clickhouse": (
         "addMicroseconds(started_at, {copy} * {shift})",
-        "toUUID(concat(hex(toUInt32({copy})), substring(toString(run_id), 9)))",
+        "toUUID(concat(leftPad(hex({copy}), 8, '0'), substring(toString(run_id), 9)))",
     ),
 }
 
