@@ -220,6 +220,7 @@ class Batch:
                 call.otel_trace_id,
                 call.otel_span_id,
                 self._metadata(call) if self._metadata_keys else None,
+                call.sdk_retries,
             )
         )
         if rating is not None:
@@ -261,6 +262,7 @@ def rating_row(
     list_usd: Decimal | None,
     cache_savings_usd: Decimal,
     cache_surcharge_usd: Decimal,
+    margin_usd: Decimal = Decimal(0),
 ) -> Row:
     """Return one row of ``ratings``.
 
@@ -273,6 +275,7 @@ def rating_row(
         list_usd: What the public price gives; None where it is unknown.
         cache_savings_usd: As the record's.
         cache_surcharge_usd: As the record's.
+        margin_usd: What is charged on top of the cost.
     """
     paid = None if cost is None else cost.total_usd
     list_cost = None if list_usd is None else picodollars(list_usd)
@@ -295,6 +298,7 @@ def rating_row(
         picodollars(cache_savings_usd),
         picodollars(cache_surcharge_usd),
         None if paid is None else bucket_of(float(paid)),
+        picodollars(margin_usd),
     )
 
 

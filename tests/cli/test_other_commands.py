@@ -126,7 +126,7 @@ def test_the_ledger_shows_its_status(run: Run, ledger: Path) -> None:
     _, table, _ = run("ledger", "status", "--ledger", ledger)
 
     status = json.loads(out)
-    assert (status["rows"]["calls"], status["rows"]["requests"], status["revision"]) == (4, 2, "0001")
+    assert (status["rows"]["calls"], status["rows"]["requests"], status["revision"]) == (4, 2, "0003")
     assert status["first"].startswith("2026-10-03T09:30:00")
     assert "calls" in table
 
@@ -137,8 +137,8 @@ def test_the_ledger_is_migrated(run: Run, tmp_path: Path) -> None:
 
     first, second = (run("ledger", "migrate", "--ledger", path)[1] for _ in range(2))
 
-    assert "was migrated from nothing to 0001" in first
-    assert "has the newest schema, 0001" in second
+    assert "was migrated from nothing to 0003" in first
+    assert "has the newest schema, 0003" in second
 
 
 def test_old_rows_are_pruned(run: Run, ledger: Path) -> None:
