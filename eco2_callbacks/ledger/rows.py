@@ -237,8 +237,10 @@ class Batch:
         """Return the first rating of a call, None where nothing is known of its cost."""
         if call.cost is None and call.computed_cost is None:
             return None
-        # A custom rate hides the public one, so that only the other two know their list cost.
-        list_cost = {"rates": call.cost, "provider": call.computed_cost}.get(call.cost_source)
+        list_cost = call.list_cost
+        if list_cost is None:
+            # A record that the application made may lack it. A custom rate hides the public one.
+            list_cost = {"rates": call.cost, "provider": call.computed_cost}.get(call.cost_source)
         return rating_row(
             run[0],
             run[1],
@@ -249,6 +251,7 @@ class Batch:
             list_usd=None if list_cost is None else list_cost.total_usd,
             cache_savings_usd=call.cache_savings_usd,
             cache_surcharge_usd=call.cache_surcharge_usd,
+            margin_usd=call.margin_usd,
         )
 
 

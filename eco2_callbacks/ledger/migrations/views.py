@@ -30,6 +30,13 @@ class _Dialect:
         # Rows of one key are merged later; without it a query could see both.
         self.final = " FINAL" if self.is_clickhouse else ""
         self.union = "UNION DISTINCT" if self.is_clickhouse else "UNION"
+        self.newest_rating = "newest_ratings AS r ON c.started_at = r.started_at AND c.run_id = r.run_id"
+        if name == "postgresql":
+            # Looked up call by call: PostgreSQL does not hand a condition on the calls' time on to the other view.
+            self.newest_rating = (
+                "LATERAL (SELECT * FROM ratings AS rated WHERE rated.started_at = c.started_at "
+                "AND rated.run_id = c.run_id ORDER BY rated.computed_at DESC LIMIT 1) AS r ON true"
+            )
 
     def day(self, time: str) -> str:
         if self.is_sqlite:
@@ -59,7 +66,7 @@ def views_of(dialect: str) -> Mapping[str, str]:
     sql = _Dialect(dialect)
     return {
         "rated_calls": _rated_calls(sql),
-        "daily_costs": _daily_costs(sql),
+        "daily_costs": _daily_costs(),
         "daily_users": _daily_users(sql, by_tenant=False),
         "daily_tenant_users": _daily_users(sql, by_tenant=True),
         "daily_intents": _daily_intents(sql),
@@ -75,12 +82,11 @@ def _rated_calls(sql: _Dialect) -> str:
         f"r.price_version AS price_version, {sql.usd('r.list_cost')} AS list_usd, "
         f"{sql.usd('r.contracted_cost')} AS usd, {sql.usd(margin)} AS margin_usd, "
         f"{sql.usd(f'(r.contracted_cost + {margin})')} AS billed_usd "
-        f"FROM calls AS c{sql.final} LEFT JOIN newest_ratings AS r "
-        "ON c.started_at = r.started_at AND c.run_id = r.run_id"
+        f"FROM calls AS c{sql.final} LEFT JOIN {sql.newest_rating}"
     )
 
 
-def _sums(sql: _Dialect) -> str:
+def _sums() -> str:
     """Return the sums over ``rated_calls AS c``; answers from LangChain's cache consumed no tokens."""
     tokens = ", ".join(
         f"coalesce(sum(CASE WHEN c.from_cache THEN 0 ELSE c.{name} END), 0) AS {name}"
@@ -93,11 +99,11 @@ def _sums(sql: _Dialect) -> str:
     )
 
 
-def _daily_costs(sql: _Dialect) -> str:
+def _daily_costs() -> str:
     keys = "day, tenant_id, provider, model, agent_name, node, intent, feature, prompt_version"
     named = ", ".join(f"c.{key} AS {key}" for key in keys.split(", "))
     by = ", ".join(f"c.{key}" for key in keys.split(", "))
-    return f"SELECT {named}, {_sums(sql)} FROM rated_calls AS c GROUP BY {by}"
+    return f"SELECT {named}, {_sums()} FROM rated_calls AS c GROUP BY {by}"
 
 
 def _daily_users(sql: _Dialect, *, by_tenant: bool) -> str:

@@ -1,0 +1,48 @@
+"""PriceRefresh: fetches genai-prices' data while it runs, one thread for the whole process."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from eco2_callbacks.log_once import is_first
+
+__all__ = ["PriceRefresh"]
+
+_logger = logging.getLogger(__name__)
+
+
+class PriceRefresh:
+    """Keeps the public prices fresh, once an hour. What was fetched stays in use after the end.
+
+    Args:
+        on_failure: Called, while the exception is handled, for each fetch that failed.
+        url: Where the data is; None is genai-prices' own address.
+        interval_seconds: Time between two fetches.
+    """
+
+    def __init__(
+        self, *, on_failure: Callable[[], None], url: str | None = None, interval_seconds: float = 3600.0
+    ) -> None:
+        from genai_prices import UpdatePrices  # noqa: PLC0415  imports an HTTP client
+
+        class Update(UpdatePrices):
+            def fetch(self) -> Any:
+                try:
+                    return super().fetch()
+                except Exception:
+                    on_failure()
+                    if is_first("prices", "refresh"):
+                        _logger.exception("The public prices could not be fetched; those at hand stay in use.")
+                    raise
+
+        self._update = Update(update_interval=interval_seconds, **({} if url is None else {"url": url}))
+
+    def start(self) -> None:
+        """Begin to fetch; return at once."""
+        self._update.start()
+
+    def stop(self) -> None:
+        """End it, if no other refresh of this process runs."""
+        self._update.stop()
