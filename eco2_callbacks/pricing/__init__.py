@@ -15,7 +15,7 @@ from eco2_callbacks.pricing.exchange import ExchangeRates, check_currency
 from eco2_callbacks.pricing.price_book import Context, PriceBook, Quote
 from eco2_callbacks.pricing.rates import PRICE_KEYS, Price, Rate
 from eco2_callbacks.pricing.rates_used import RatesUsed
-from eco2_callbacks.pricing.refresh import PriceRefresh
+from eco2_callbacks.pricing.refresh import PriceRefresh, start_refresh
 
 if TYPE_CHECKING:
     from eco2_callbacks.pricing.listing import (
@@ -48,6 +48,7 @@ __all__ = [
     "list_prices",
     "public_models",
     "sellers_of",
+    "start_refresh",
     "unused_rates",
 ]
 

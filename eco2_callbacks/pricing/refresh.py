@@ -6,9 +6,10 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from eco2_callbacks.errors import ConfigError
 from eco2_callbacks.log_once import is_first
 
-__all__ = ["PriceRefresh"]
+__all__ = ["PriceRefresh", "start_refresh"]
 
 _logger = logging.getLogger(__name__)
 
@@ -46,3 +47,22 @@ class PriceRefresh:
     def stop(self) -> None:
         """End it, if no other refresh of this process runs."""
         self._update.stop()
+
+
+def start_refresh(wanted: bool | str, on_failure: Callable[[], None]) -> PriceRefresh | None:
+    """Start a refresh, None where none is wanted.
+
+    Args:
+        wanted: Whether to fetch, or the URL to fetch from.
+        on_failure: As ``PriceRefresh``'s.
+
+    Raises:
+        ConfigError: If it is neither.
+    """
+    if wanted is False:
+        return None
+    if wanted is not True and not (isinstance(wanted, str) and wanted.startswith(("http://", "https://"))):
+        raise ConfigError(f"refresh_prices= is {wanted!r}, wanted True, False or the URL of genai-prices' data.")
+    refresh = PriceRefresh(on_failure=on_failure, url=None if wanted is True else wanted)
+    refresh.start()
+    return refresh

@@ -108,7 +108,7 @@ def test_a_fixed_discount_never_makes_a_cost_negative(tmp_path: Path, fixed: str
 
 def test_a_custom_rate_keeps_the_public_price_as_list_price(tmp_path: Path) -> None:
     """A negotiated price is contracted; the list cost is what the public price gives, unknown where there is none."""
-    rate = '[[rates]]\nprovider = "openai"\nmodel = "{}"\nstart = 2026-01-01\nsource = "c"\ninput_mtok = 1\noutput_mtok = 10\n'
+    rate = EUROS.partition("\n\n")[2].replace('currency = "EUR"\n', "").replace("gpt-5.2", "{}")
 
     found = quote(book(tmp_path, rate.format("gpt-5.2")))
     own = quote(book(tmp_path, rate.format("our-own")), model="our-own")
