@@ -13,6 +13,7 @@ from eco2_callbacks.cli.commands import (
     prune_rows,
     raise_budget,
     report,
+    reprice,
     status,
     trace,
 )
@@ -33,6 +34,7 @@ def build_app() -> typer.Typer:
     app.command("report")(report)
     app.command("trace")(trace)
     app.command("prices")(prices)
+    app.command("reprice")(reprice)
     app.command("doctor")(doctor)
     ledger = typer.Typer(help="The state of a ledger, and its upkeep.", no_args_is_help=True, rich_markup_mode=None)
     ledger.command("status")(status)

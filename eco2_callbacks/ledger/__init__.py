@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from eco2_callbacks.ledger.rollups import Progress, Rollups
     from eco2_callbacks.ledger.sink import LedgerSink
     from eco2_callbacks.ledger.spent import Spent, SpentQuery, read_spent, spent_of
+    from eco2_callbacks.ledger.stored_calls import StoredCall, StoredRating, read_calls, rerated_days
     from eco2_callbacks.ledger.trace import Span, Trace, read_traces
     from eco2_callbacks.ledger.watchers import LedgerWatcher
 
@@ -49,6 +50,8 @@ __all__ = [
     "Spent",
     "SpentQuery",
     "Status",
+    "StoredCall",
+    "StoredRating",
     "Trace",
     "append_ratings",
     "backend_of",
@@ -58,9 +61,11 @@ __all__ = [
     "parse_duration",
     "percentile",
     "prune",
+    "read_calls",
     "read_spent",
     "read_status",
     "read_traces",
+    "rerated_days",
     "spent_of",
 ]
 
@@ -75,6 +80,7 @@ _LAZY = {
     "rollups": ("Progress", "Rollups"),
     "sink": ("LedgerSink",),
     "spent": ("Spent", "SpentQuery", "read_spent", "spent_of"),
+    "stored_calls": ("StoredCall", "StoredRating", "read_calls", "rerated_days"),
     "trace": ("Span", "Trace", "read_traces"),
     "watchers": ("LedgerWatcher",),
 }

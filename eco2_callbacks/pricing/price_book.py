@@ -486,7 +486,7 @@ class _PricedModel:
             try:
                 factor = self._exchange_rates.usd_per_unit(rate.currency, day)
             except ConfigError as error:
-                if is_first("exchange rate", rate.currency, day):
+                if is_first("exchange rate", rate.currency, str(day)):
                     _logger.error("%s The calls of that day count as unpriced.", error)
                 return None
             prices = {key: scaled(price, factor) for key, price in rate.prices.items()}

@@ -38,7 +38,9 @@ class PriceRefresh:
                         _logger.exception("The public prices could not be fetched; those at hand stay in use.")
                     raise
 
-        self._update = Update(update_interval=interval_seconds, **({} if url is None else {"url": url}))
+        self._update = Update(update_interval=interval_seconds)
+        if url is not None:
+            self._update.url = url
 
     def start(self) -> None:
         """Begin to fetch; return at once."""
@@ -46,7 +48,7 @@ class PriceRefresh:
 
     def stop(self) -> None:
         """End it, if no other refresh of this process runs."""
-        self._update.stop()
+        self._update.stop()  # type: ignore[no-untyped-call]
 
 
 def start_refresh(wanted: bool | str, on_failure: Callable[[], None]) -> PriceRefresh | None:

@@ -10,6 +10,19 @@ from eco2_callbacks.cli.commands.ledger_prune import prune_rows
 from eco2_callbacks.cli.commands.ledger_status import status
 from eco2_callbacks.cli.commands.prices import prices
 from eco2_callbacks.cli.commands.report import report
+from eco2_callbacks.cli.commands.reprice import reprice
 from eco2_callbacks.cli.commands.trace import trace
 
-__all__ = ["budget", "doctor", "forget", "migrate", "prices", "prune_rows", "raise_budget", "report", "status", "trace"]
+__all__ = [
+    "budget",
+    "doctor",
+    "forget",
+    "migrate",
+    "prices",
+    "prune_rows",
+    "raise_budget",
+    "report",
+    "reprice",
+    "status",
+    "trace",
+]

@@ -8,13 +8,15 @@ from eco2_callbacks.cli.reporters.report_csv import write_csv
 from eco2_callbacks.cli.reporters.report_html import report_page
 from eco2_callbacks.cli.reporters.report_parquet import write_parquet
 from eco2_callbacks.cli.reporters.report_rows import document as report_document
-from eco2_callbacks.cli.reporters.report_table import print_report
+from eco2_callbacks.cli.reporters.report_rows import plain
+from eco2_callbacks.cli.reporters.report_table import print_report, usd
 from eco2_callbacks.cli.reporters.trace_html import trace_page
 from eco2_callbacks.cli.reporters.trace_rows import document as trace_document
 from eco2_callbacks.cli.reporters.trace_tree import print_trace
 
 __all__ = [
     "budget_document",
+    "plain",
     "print_budgets",
     "print_json",
     "print_report",
@@ -23,6 +25,7 @@ __all__ = [
     "report_page",
     "trace_document",
     "trace_page",
+    "usd",
     "write_csv",
     "write_parquet",
 ]

@@ -18,7 +18,7 @@ _COPIED = (
     *("agent_name", "path", "intent", "node", "purpose", "provider", "model", "request_model", "operation", "status"),
     *("error_type", "retry", "sdk_retries", "duration_seconds", "time_to_first_token_seconds", "input_tokens"),
     *("output_tokens", "cache_read_tokens", "cache_creation_tokens", "reasoning_tokens", "from_cache", "estimated"),
-    *("unpriced_reason", "cost_source", "service_tier", "response_id"),
+    *("cost_source", "service_tier", "response_id"),
 )
 
 
@@ -79,7 +79,9 @@ def _rated_calls(sql: _Dialect) -> str:
     margin = "coalesce(r.margin, 0)"
     return (
         f"SELECT {sql.day('c.started_at')} AS day, {sql.moment('c.started_at')} AS started_at, {copied}, "
-        f"r.price_version AS price_version, {sql.usd('r.list_cost')} AS list_usd, "
+        # A later rating can have priced the call.
+        "CASE WHEN r.contracted_cost IS NULL OR c.unpriced_reason = 'unpriced_unit' THEN c.unpriced_reason END "
+        f"AS unpriced_reason, r.price_version AS price_version, {sql.usd('r.list_cost')} AS list_usd, "
         f"{sql.usd('r.contracted_cost')} AS usd, {sql.usd(margin)} AS margin_usd, "
         f"{sql.usd(f'(r.contracted_cost + {margin})')} AS billed_usd "
         f"FROM calls AS c{sql.final} LEFT JOIN {sql.newest_rating}"

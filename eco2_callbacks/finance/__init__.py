@@ -1,0 +1,30 @@
+"""Finance: the ledger's calls at other prices, against other books, as FOCUS, and by variant.
+
+Each name is imported with its first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eco2_callbacks.finance.repricing import OtherPrices, RepricedGroup, Repricing, reprice
+
+__all__ = [
+    "OtherPrices",
+    "RepricedGroup",
+    "Repricing",
+    "reprice",
+]
+
+_LAZY = {
+    "repricing": ("OtherPrices", "RepricedGroup", "Repricing", "reprice"),
+}
+_MODULES = {name: f"{__name__}.{module}" for module, names in _LAZY.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
