@@ -12,6 +12,7 @@ from eco2_callbacks.cli.commands import (
     prices,
     prune_rows,
     raise_budget,
+    reconcile,
     report,
     reprice,
     status,
@@ -35,6 +36,7 @@ def build_app() -> typer.Typer:
     app.command("trace")(trace)
     app.command("prices")(prices)
     app.command("reprice")(reprice)
+    app.command("reconcile")(reconcile)
     app.command("doctor")(doctor)
     ledger = typer.Typer(help="The state of a ledger, and its upkeep.", no_args_is_help=True, rich_markup_mode=None)
     ledger.command("status")(status)

@@ -9,16 +9,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from eco2_callbacks.finance.reconcile import Amounts, Comparison, Sources, compare_books, ledger_book, read_books
     from eco2_callbacks.finance.repricing import OtherPrices, RepricedGroup, Repricing, reprice
 
 __all__ = [
+    "Amounts",
+    "Comparison",
     "OtherPrices",
     "RepricedGroup",
     "Repricing",
+    "Sources",
+    "compare_books",
+    "ledger_book",
+    "read_books",
     "reprice",
 ]
 
 _LAZY = {
+    "reconcile": ("Amounts", "Comparison", "Sources", "compare_books", "ledger_book", "read_books"),
     "repricing": ("OtherPrices", "RepricedGroup", "Repricing", "reprice"),
 }
 _MODULES = {name: f"{__name__}.{module}" for module, names in _LAZY.items() for name in names}

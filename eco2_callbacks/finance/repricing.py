@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from eco2_callbacks.errors import ConfigError, LedgerError, UnknownModelError, UsageError
 from eco2_callbacks.ledger import Backend, Period, Rating, StoredCall, StoredRating, append_ratings, read_calls
-from eco2_callbacks.pricing import EXACT, Context, PriceBook, Quote, billed_counts, sellers_of
+from eco2_callbacks.pricing import EXACT, Context, PriceBook, Quote, billed_counts, public_models, sellers_of
 
 __all__ = ["OtherPrices", "RepricedGroup", "Repricing", "reprice"]
 
@@ -55,14 +55,18 @@ class OtherPrices:
                 raise ConfigError(f"--date is {day!r}, wanted a day like 2026-11-30.") from error
         if not model:
             return cls(book, day=on)
-        if sellers := sellers_of(book, model):
-            first, *others = sellers
-            # The maker sells a model under its plain name; resellers are named to be chosen.
-            return cls(book, _maker(sellers) if others else first, model, on)
-        provider, _, name = model.partition("/")
-        if provider not in sellers_of(book, name):
-            raise ConfigError(f"--model is {model!r}, wanted a model with a known price; eco2 prices lists them.")
-        return cls(book, provider, name, on)
+        named, _, name = model.partition("/")
+        for provider, wanted in ((named, name), ("", model)):
+            sellers = sellers_of(book, wanted) if wanted else ()
+            if provider in sellers or (sellers and not provider):
+                return cls(book, provider or _maker(sellers), wanted, on)
+        # A name without its suffix, such as gemini-3-flash for gemini-3-flash-preview.
+        longer = {found for _, found in public_models() if found.startswith(f"{model}-")}
+        if len(longer) == 1:
+            (only,) = longer
+            return cls(book, _maker(sellers_of(book, only)), only, on)
+        hint = f"; did you mean one of {', '.join(sorted(longer)[:8])}?" if longer else "; eco2 prices lists them."
+        raise ConfigError(f"--model is {model!r}, wanted a model with a known price{hint}")
 
 
 @dataclass(slots=True)
@@ -282,4 +286,5 @@ def _is_newer(call: StoredCall, computed_at: datetime) -> bool:
 
 
 def _maker(sellers: tuple[str, ...]) -> str:
+    """Return who makes a model, rather than one who resells it."""
     return next((name for name in sellers if name in ("openai", "anthropic", "google", "mistral", "x-ai")), sellers[0])

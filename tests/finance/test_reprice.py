@@ -102,7 +102,7 @@ def test_written_ratings_hold_from_then_on(run: Run, filled: str, tmp_path: Path
 
 def test_another_model_answers_what_it_would_have_cost(run: Run, filled: str) -> None:
     """``--model`` prices every call at another model's price of its day."""
-    found = _reprice(run, filled, "--model", "gemini-3-flash-preview")
+    found = _reprice(run, filled, "--model", "gemini-3-flash")
 
     each = PriceBook().price(
         TokenUsage(input_tokens=1000, output_tokens=100), provider="google", model="gemini-3-flash-preview", at=AT

@@ -9,6 +9,7 @@ from eco2_callbacks.cli.commands.ledger_migrate import migrate
 from eco2_callbacks.cli.commands.ledger_prune import prune_rows
 from eco2_callbacks.cli.commands.ledger_status import status
 from eco2_callbacks.cli.commands.prices import prices
+from eco2_callbacks.cli.commands.reconcile import reconcile
 from eco2_callbacks.cli.commands.report import report
 from eco2_callbacks.cli.commands.reprice import reprice
 from eco2_callbacks.cli.commands.trace import trace
@@ -21,6 +22,7 @@ __all__ = [
     "prices",
     "prune_rows",
     "raise_budget",
+    "reconcile",
     "report",
     "reprice",
     "status",
