@@ -9,23 +9,53 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from eco2_callbacks.finance.focus import (
+        COLUMNS,
+        FOCUS_COLUMNS,
+        Account,
+        Charges,
+        FocusColumn,
+        Violation,
+        focus_rows,
+        read_charges,
+        read_focus,
+        validate_focus,
+        write_focus_csv,
+        write_focus_parquet,
+    )
     from eco2_callbacks.finance.reconcile import Amounts, Comparison, Sources, compare_books, ledger_book, read_books
     from eco2_callbacks.finance.repricing import OtherPrices, RepricedGroup, Repricing, reprice
 
 __all__ = [
+    "COLUMNS",
+    "FOCUS_COLUMNS",
+    "Account",
     "Amounts",
+    "Charges",
     "Comparison",
+    "FocusColumn",
     "OtherPrices",
     "RepricedGroup",
     "Repricing",
     "Sources",
+    "Violation",
     "compare_books",
+    "focus_rows",
     "ledger_book",
     "read_books",
+    "read_charges",
+    "read_focus",
     "reprice",
+    "validate_focus",
+    "write_focus_csv",
+    "write_focus_parquet",
 ]
 
 _LAZY = {
+    "focus": (
+        *("COLUMNS", "FOCUS_COLUMNS", "Account", "Charges", "FocusColumn", "Violation", "focus_rows", "read_charges"),
+        *("read_focus", "validate_focus", "write_focus_csv", "write_focus_parquet"),
+    ),
     "reconcile": ("Amounts", "Comparison", "Sources", "compare_books", "ledger_book", "read_books"),
     "repricing": ("OtherPrices", "RepricedGroup", "Repricing", "reprice"),
 }

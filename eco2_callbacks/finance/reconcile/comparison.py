@@ -132,13 +132,12 @@ def _shifted_models(ledger: Book, other: Book, keys: list[Key], tolerance: Decim
         mine, theirs = (_weight(book.amounts.get(key, Amounts()), other) for book in (ledger, other))
         if not _is_near(mine, theirs, tolerance):
             by_model[key[1]].append(mine - theirs)
-    return {
-        model
-        for model, differences in by_model.items()
-        if len(differences) > 1
-        and min(differences) < 0 < max(differences)
-        and abs(sum(differences)) <= _SHIFTED_SHARE * sum(abs(each) for each in differences)
-    }
+    shifted = set()
+    for model, differences in by_model.items():
+        left, moved = abs(sum(differences, _ZERO)), sum((abs(each) for each in differences), _ZERO)
+        if min(differences) < 0 < max(differences) and left <= _SHIFTED_SHARE * moved:
+            shifted.add(model)
+    return shifted
 
 
 def _cause(
@@ -181,6 +180,6 @@ def _has_one_ratio(model: str, ledger: Book, other: Book) -> bool:
     ratios = [
         theirs.usd / mine.usd
         for (day, name), theirs in other.amounts.items()
-        if name == model and theirs.usd and (mine := ledger.amounts.get((day, name))) is not None and mine.usd
+        if name == model and theirs.usd and (mine := ledger.amounts.get((day, name), Amounts())).usd
     ]
     return len(ratios) > 2 and max(ratios) <= min(ratios) * Decimal("1.02")
