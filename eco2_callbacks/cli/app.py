@@ -6,6 +6,7 @@ import typer
 
 from eco2_callbacks.cli.commands import (
     budget,
+    compare,
     doctor,
     focus,
     forget,
@@ -39,6 +40,7 @@ def build_app() -> typer.Typer:
     app.command("reprice")(reprice)
     app.command("reconcile")(reconcile)
     app.command("focus")(focus)
+    app.command("compare")(compare)
     app.command("doctor")(doctor)
     ledger = typer.Typer(help="The state of a ledger, and its upkeep.", no_args_is_help=True, rich_markup_mode=None)
     ledger.command("status")(status)

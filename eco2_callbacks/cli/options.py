@@ -28,7 +28,10 @@ __all__ = [
     "open_ledger",
     "price_book",
     "share_progress",
+    "wide_console",
 ]
+
+_FILE_WIDTH = 180
 
 LedgerUrl = Annotated[
     str,
@@ -65,6 +68,14 @@ def open_ledger(url: str) -> Backend:
     if not named:
         raise ConfigError("No ledger is named; pass --ledger URL or set ECO2_LEDGER, for example --ledger eco2.db.")
     return backend_of(named)
+
+
+def wide_console() -> Console:
+    """Return a console whose tables keep their columns where the output is no terminal."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH
+    return console
 
 
 @contextmanager

@@ -25,21 +25,33 @@ if TYPE_CHECKING:
     )
     from eco2_callbacks.finance.reconcile import Amounts, Comparison, Sources, compare_books, ledger_book, read_books
     from eco2_callbacks.finance.repricing import OtherPrices, RepricedGroup, Repricing, reprice
+    from eco2_callbacks.finance.variants import (
+        MIN_SAMPLE,
+        ComparedVariant,
+        Estimate,
+        VariantComparison,
+        compare_variants,
+    )
 
 __all__ = [
     "COLUMNS",
     "FOCUS_COLUMNS",
+    "MIN_SAMPLE",
     "Account",
     "Amounts",
     "Charges",
+    "ComparedVariant",
     "Comparison",
+    "Estimate",
     "FocusColumn",
     "OtherPrices",
     "RepricedGroup",
     "Repricing",
     "Sources",
+    "VariantComparison",
     "Violation",
     "compare_books",
+    "compare_variants",
     "focus_rows",
     "ledger_book",
     "read_books",
@@ -57,6 +69,7 @@ _LAZY = {
         *("read_focus", "validate_focus", "write_focus_csv", "write_focus_parquet"),
     ),
     "reconcile": ("Amounts", "Comparison", "Sources", "compare_books", "ledger_book", "read_books"),
+    "variants": ("MIN_SAMPLE", "ComparedVariant", "Estimate", "VariantComparison", "compare_variants"),
     "repricing": ("OtherPrices", "RepricedGroup", "Repricing", "reprice"),
 }
 _MODULES = {name: f"{__name__}.{module}" for module, names in _LAZY.items() for name in names}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eco2_callbacks.ledger.backends import Backend, backend_of
+    from eco2_callbacks.ledger.business import BusinessFigures, BusinessReport, IntentFigures, read_business
     from eco2_callbacks.ledger.figures import Figures, percentile
     from eco2_callbacks.ledger.maintenance import (
         Rating,
@@ -29,16 +30,22 @@ if TYPE_CHECKING:
     from eco2_callbacks.ledger.spent import Spent, SpentQuery, read_spent, spent_of
     from eco2_callbacks.ledger.stored_calls import StoredCall, StoredRating, read_calls, rerated_days
     from eco2_callbacks.ledger.trace import Span, Trace, read_traces
+    from eco2_callbacks.ledger.variants import VARIANT_KEYS, Moments, Variant, read_variants
     from eco2_callbacks.ledger.watchers import LedgerWatcher
 
 __all__ = [
     "DIMENSIONS",
+    "VARIANT_KEYS",
     "Backend",
+    "BusinessFigures",
+    "BusinessReport",
     "Figures",
     "Group",
+    "IntentFigures",
     "LedgerObserver",
     "LedgerSink",
     "LedgerWatcher",
+    "Moments",
     "Mover",
     "Period",
     "Progress",
@@ -53,6 +60,7 @@ __all__ = [
     "StoredCall",
     "StoredRating",
     "Trace",
+    "Variant",
     "append_ratings",
     "backend_of",
     "forget_user",
@@ -61,16 +69,19 @@ __all__ = [
     "parse_duration",
     "percentile",
     "prune",
+    "read_business",
     "read_calls",
     "read_spent",
     "read_status",
     "read_traces",
+    "read_variants",
     "rerated_days",
     "spent_of",
 ]
 
 _LAZY = {
     "backends": ("Backend", "backend_of"),
+    "business": ("BusinessFigures", "BusinessReport", "IntentFigures", "read_business"),
     "figures": ("Figures", "percentile"),
     "maintenance": ("Rating", "Status", "append_ratings", "forget_user", "models_of", "prune", "read_status"),
     "migrations": ("Schema",),
@@ -82,6 +93,7 @@ _LAZY = {
     "spent": ("Spent", "SpentQuery", "read_spent", "spent_of"),
     "stored_calls": ("StoredCall", "StoredRating", "read_calls", "rerated_days"),
     "trace": ("Span", "Trace", "read_traces"),
+    "variants": ("VARIANT_KEYS", "Moments", "Variant", "read_variants"),
     "watchers": ("LedgerWatcher",),
 }
 _MODULES = {name: f"{__name__}.{module}" for module, names in _LAZY.items() for name in names}

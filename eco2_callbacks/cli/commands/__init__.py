@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eco2_callbacks.cli.commands.budget import budget, raise_budget
+from eco2_callbacks.cli.commands.compare import compare
 from eco2_callbacks.cli.commands.doctor import doctor
 from eco2_callbacks.cli.commands.focus import focus
 from eco2_callbacks.cli.commands.ledger_forget import forget
@@ -17,6 +18,7 @@ from eco2_callbacks.cli.commands.trace import trace
 
 __all__ = [
     "budget",
+    "compare",
     "doctor",
     "focus",
     "forget",

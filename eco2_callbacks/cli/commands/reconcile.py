@@ -11,7 +11,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from eco2_callbacks.cli.options import AsJson, LedgerUrl, Since, TimeZone, Until, open_ledger, share_progress
+from eco2_callbacks.cli.options import (
+    AsJson,
+    LedgerUrl,
+    Since,
+    TimeZone,
+    Until,
+    open_ledger,
+    share_progress,
+    wide_console,
+)
 from eco2_callbacks.cli.reporters import plain, print_json, usd
 from eco2_callbacks.errors import ConfigError
 from eco2_callbacks.finance import Amounts, Comparison, Sources, compare_books, ledger_book, read_books
@@ -70,7 +79,7 @@ def reconcile(
             }
         )
         return
-    console = Console(highlight=False)
+    console = wide_console()
     for each in found:
         _print(each, console)
 

@@ -21,6 +21,7 @@ from eco2_callbacks.cli.options import (
     open_ledger,
     price_book,
     share_progress,
+    wide_console,
 )
 from eco2_callbacks.cli.reporters import plain, print_json, usd
 from eco2_callbacks.finance import OtherPrices, RepricedGroup, Repricing
@@ -67,7 +68,7 @@ def reprice(
     if as_json:
         print_json(_document(found))
     else:
-        _print(found, Console(highlight=False))
+        _print(found, wide_console())
 
 
 def _document(found: Repricing) -> dict[str, Any]:

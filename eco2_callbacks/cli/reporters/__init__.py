@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eco2_callbacks.cli.reporters.budget_table import budget_document, print_budgets
+from eco2_callbacks.cli.reporters.business import business_document, print_business, write_business_csv
 from eco2_callbacks.cli.reporters.json_text import print_json
 from eco2_callbacks.cli.reporters.report_csv import write_csv
 from eco2_callbacks.cli.reporters.report_html import report_page
@@ -16,8 +17,10 @@ from eco2_callbacks.cli.reporters.trace_tree import print_trace
 
 __all__ = [
     "budget_document",
+    "business_document",
     "plain",
     "print_budgets",
+    "print_business",
     "print_json",
     "print_report",
     "print_trace",
@@ -26,6 +29,7 @@ __all__ = [
     "trace_document",
     "trace_page",
     "usd",
+    "write_business_csv",
     "write_csv",
     "write_parquet",
 ]
