@@ -17,6 +17,7 @@ from eco2_callbacks.cli.commands import (
     reconcile,
     report,
     reprice,
+    serve_mcp,
     status,
     trace,
 )
@@ -41,6 +42,7 @@ def build_app() -> typer.Typer:
     app.command("reconcile")(reconcile)
     app.command("focus")(focus)
     app.command("compare")(compare)
+    app.command("mcp")(serve_mcp)
     app.command("doctor")(doctor)
     ledger = typer.Typer(help="The state of a ledger, and its upkeep.", no_args_is_help=True, rich_markup_mode=None)
     ledger.command("status")(status)

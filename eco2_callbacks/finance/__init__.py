@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         write_focus_csv,
         write_focus_parquet,
     )
+    from eco2_callbacks.finance.mcp_server import build_server
     from eco2_callbacks.finance.reconcile import Amounts, Comparison, Sources, compare_books, ledger_book, read_books
     from eco2_callbacks.finance.repricing import OtherPrices, RepricedGroup, Repricing, reprice
     from eco2_callbacks.finance.variants import (
@@ -50,6 +51,7 @@ __all__ = [
     "Sources",
     "VariantComparison",
     "Violation",
+    "build_server",
     "compare_books",
     "compare_variants",
     "focus_rows",
@@ -68,6 +70,7 @@ _LAZY = {
         *("COLUMNS", "FOCUS_COLUMNS", "Account", "Charges", "FocusColumn", "Violation", "focus_rows", "read_charges"),
         *("read_focus", "validate_focus", "write_focus_csv", "write_focus_parquet"),
     ),
+    "mcp_server": ("build_server",),
     "reconcile": ("Amounts", "Comparison", "Sources", "compare_books", "ledger_book", "read_books"),
     "variants": ("MIN_SAMPLE", "ComparedVariant", "Estimate", "VariantComparison", "compare_variants"),
     "repricing": ("OtherPrices", "RepricedGroup", "Repricing", "reprice"),

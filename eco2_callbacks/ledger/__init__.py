@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from eco2_callbacks.ledger.migrations import Schema
     from eco2_callbacks.ledger.observer import LedgerObserver
     from eco2_callbacks.ledger.periods import Period, parse_duration
+    from eco2_callbacks.ledger.read_only import make_read_only
     from eco2_callbacks.ledger.report import DIMENSIONS, Group, Mover, Report, make_report
     from eco2_callbacks.ledger.rollups import Progress, Rollups
     from eco2_callbacks.ledger.sink import LedgerSink
@@ -64,6 +65,7 @@ __all__ = [
     "append_ratings",
     "backend_of",
     "forget_user",
+    "make_read_only",
     "make_report",
     "models_of",
     "parse_duration",
@@ -87,6 +89,7 @@ _LAZY = {
     "migrations": ("Schema",),
     "observer": ("LedgerObserver",),
     "periods": ("Period", "parse_duration"),
+    "read_only": ("make_read_only",),
     "report": ("DIMENSIONS", "Group", "Mover", "Report", "make_report"),
     "rollups": ("Progress", "Rollups"),
     "sink": ("LedgerSink",),

@@ -10,6 +10,7 @@ from eco2_callbacks.cli.commands.ledger_forget import forget
 from eco2_callbacks.cli.commands.ledger_migrate import migrate
 from eco2_callbacks.cli.commands.ledger_prune import prune_rows
 from eco2_callbacks.cli.commands.ledger_status import status
+from eco2_callbacks.cli.commands.mcp import serve_mcp
 from eco2_callbacks.cli.commands.prices import prices
 from eco2_callbacks.cli.commands.reconcile import reconcile
 from eco2_callbacks.cli.commands.report import report
@@ -29,6 +30,7 @@ __all__ = [
     "reconcile",
     "report",
     "reprice",
+    "serve_mcp",
     "status",
     "trace",
 ]
