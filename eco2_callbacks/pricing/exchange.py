@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from bisect import bisect_right
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -49,6 +48,8 @@ class ExchangeRates:
         Raises:
             ConfigError: If it cannot be read, has other columns, a bad value, or two rates for one day.
         """
+        import csv  # noqa: PLC0415  few applications have prices in another currency
+
         found: dict[str, dict[date, Decimal]] = {}
         try:
             with open(path, encoding="utf-8-sig", newline="") as file:
