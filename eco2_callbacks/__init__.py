@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from eco2_callbacks.measurement import Measurement
     from eco2_callbacks.otel_metrics import OtelMetricsSink as OtelMetricsSink
     from eco2_callbacks.own_runs import Operation, SDKCall, ToolRun
-    from eco2_callbacks.pricing import Cost, Price, PriceBook, Quote, Rate, RatesUsed
+    from eco2_callbacks.pricing import Adjustment, Cost, ExchangeRates, Price, PriceBook, Quote, Rate, RatesUsed
     from eco2_callbacks.prometheus import Recovery, RecoveryStatus, StreamMetrics
     from eco2_callbacks.records import (
         CostSource,
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from eco2_callbacks.usage import Estimator, TokenUsage
 
 __all__ = [
+    "Adjustment",
     "AttributionKeys",
     "Budget",
     "BudgetEvent",
@@ -75,6 +76,7 @@ __all__ = [
     "Eco2CallbacksError",
     "EstimateReason",
     "Estimator",
+    "ExchangeRates",
     "Feature",
     "Features",
     "Feedback",
@@ -149,7 +151,9 @@ _MODULES = {
     "eco2_callbacks.ledger": ("LedgerSink", "LedgerWatcher"),
     "eco2_callbacks.measurement": ("Measurement",),
     "eco2_callbacks.own_runs": ("Operation", "SDKCall", "ToolRun"),
-    "eco2_callbacks.pricing": ("Cost", "Price", "PriceBook", "Quote", "Rate", "RatesUsed"),
+    "eco2_callbacks.pricing": (
+        *("Adjustment", "Cost", "ExchangeRates", "Price", "PriceBook", "Quote", "Rate", "RatesUsed"),
+    ),
     "eco2_callbacks.prometheus": ("Recovery", "RecoveryStatus", "StreamMetrics"),
     "eco2_callbacks.records": (
         "CostSource",

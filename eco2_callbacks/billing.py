@@ -20,7 +20,7 @@ from eco2_callbacks.call_usage import (
 )
 from eco2_callbacks.errors import UnknownModelError
 from eco2_callbacks.log_once import is_first
-from eco2_callbacks.pricing import Context, Cost, PriceBook, Quote, RatesUsed
+from eco2_callbacks.pricing import Adjustment, Context, Cost, PriceBook, Quote, RatesUsed
 from eco2_callbacks.records import CostSource, EstimateReason, LLMCall, UnpricedReason
 from eco2_callbacks.runs import OpenLLMCall, text_of
 from eco2_callbacks.usage import (
@@ -54,6 +54,8 @@ class _Bill(NamedTuple):
     cost_source: CostSource = "rates"
     rates: RatesUsed | None = None
     computed_cost: Cost | None = None
+    list_cost: Cost | None = None
+    margin: Adjustment | None = None
     cache_savings_usd: Decimal = _ZERO
     cache_surcharge_usd: Decimal = _ZERO
 
@@ -119,6 +121,8 @@ class CallBiller:
             cost_source=bill.cost_source,
             rates=bill.rates,
             computed_cost=bill.computed_cost,
+            list_cost=bill.list_cost,
+            margin_usd=_ZERO if bill.margin is None or bill.cost is None else bill.margin.usd_on(bill.cost.total_usd),
             cache_savings_usd=bill.cache_savings_usd,
             cache_surcharge_usd=bill.cache_surcharge_usd,
             response_id=answer.response_id,
@@ -227,6 +231,8 @@ class CallBiller:
                 cache_savings_usd=sum((part.cache_savings_usd for part in quotes), _ZERO),
                 cache_surcharge_usd=sum((part.cache_surcharge_usd for part in quotes), _ZERO),
                 rates=quote.rates,
+                list_cost=_list_cost(quotes),
+                margin=quote.margin,
             )
         source: CostSource = "custom" if quote.is_custom else "rates"
         if quote.unpriced and is_first("unit", call.provider, answer.model):
@@ -245,6 +251,8 @@ class CallBiller:
             "unpriced_unit" if quote.unpriced else None,
             cost_source=source,
             rates=quote.rates,
+            list_cost=quote.list_cost,
+            margin=quote.margin,
             cache_savings_usd=quote.cache_savings_usd,
             cache_surcharge_usd=quote.cache_surcharge_usd,
         )
@@ -275,6 +283,7 @@ class CallBiller:
                     at=call.started_at,
                     samplings=samplings,
                     window=window,
+                    tenant_id=call.tenant_id,
                 )
             except UnknownModelError as error:
                 unknown = unknown or error
@@ -301,6 +310,12 @@ class CallBiller:
                 call.provider,
                 call.run_id,
             )
+
+
+def _list_cost(quotes: Sequence[Quote]) -> Cost | None:
+    """Return the sum of the list costs, None where one is unknown."""
+    known = [quote.list_cost for quote in quotes if quote.list_cost is not None]
+    return Cost.sum(known) if len(known) == len(quotes) else None
 
 
 def _with_stated_cost(bill: _Bill, stated_usd: Decimal) -> _Bill:

@@ -45,7 +45,7 @@ from eco2_callbacks.log_once import is_first
 from eco2_callbacks.measurement import Measurement, TotalsObserver
 from eco2_callbacks.own_runs import Operation, OwnRunHost, SDKCall, ToolRun, check_operation
 from eco2_callbacks.plain_runs import is_plain
-from eco2_callbacks.pricing import PriceBook
+from eco2_callbacks.pricing import PriceBook, start_refresh
 from eco2_callbacks.prometheus import LedgerMetrics, PrometheusExporter, StreamMetrics
 from eco2_callbacks.records import LLMCall, Record, validate_record
 from eco2_callbacks.run_callbacks import RUN_CALLBACKS, RunCallbacks
@@ -63,7 +63,7 @@ from eco2_callbacks.runs import (
     read_keys,
 )
 from eco2_callbacks.sdk_retries import SDKRetryCounter
-from eco2_callbacks.settings import budgets_of, ledger_of, prices_of
+from eco2_callbacks.settings import budgets_of, ledger_of, prices_of, refresh_of
 from eco2_callbacks.sinks import Sink, SinkObserver, check_sinks
 from eco2_callbacks.totals import Totals
 from eco2_callbacks.usage import ServedModel
@@ -80,7 +80,7 @@ _utc_now = partial(datetime.now, UTC)
 # The error counter of each is initialised at 0.
 _CALLBACKS = (
     *RUN_CALLBACKS,
-    *("emit", "call", "tool", "overflow", "langsmith", "feedback", "stream_metrics", "attribution", "close"),
+    *("emit", "call", "tool", "overflow", "langsmith", "feedback", "stream_metrics", "attribution", "prices", "close"),
 )
 
 
@@ -98,6 +98,8 @@ class Eco2CallbackHandler(RunCallbacks):
         registry: Registry of the Prometheus metrics; handlers on one registry share them.
         prices: A price book, or the path of a file of custom rates. None reads the file that the environment variable
             ``ECO2_PRICES`` names, and takes public rates without one; ``PriceBook()`` takes them in any case.
+        refresh_prices: Whether to fetch genai-prices' data once an hour, True or the URL of a mirror. None is
+            ``ECO2_REFRESH_PRICES``, or no where that is unset. One thread fetches for the whole process.
         sinks: Further outputs for the records. ``Sink`` says on which thread each is called.
         ledger: The ledger that keeps every record: a path, a URL, or a ``LedgerSink``, which its owner closes. None is
             ``ECO2_LEDGER``, or no ledger where that is unset.
@@ -133,6 +135,7 @@ class Eco2CallbackHandler(RunCallbacks):
         *,
         registry: CollectorRegistry = REGISTRY,
         prices: PriceBook | str | Path | None = None,
+        refresh_prices: bool | str | None = None,
         sinks: Sequence[Sink] = (),
         ledger: str | Path | LedgerSink | None = None,
         agent_name: str = "",
@@ -222,6 +225,10 @@ class Eco2CallbackHandler(RunCallbacks):
         self._langsmith.follow(is_open=self._tracker.is_open, settle=queue.settle)
         exporter.watch_open_runs(self._tracker.open_run_count)
         self._prices, self._settle_waiting = book, queue.settle
+        self._refresh = start_refresh(
+            refresh_of(os.environ) if refresh_prices is None else refresh_prices,
+            partial(exporter.count_error, "prices"),
+        )
         self._now = now
         self._budgets: BudgetControl | None = None
         self._gate = None
@@ -411,6 +418,8 @@ class Eco2CallbackHandler(RunCallbacks):
         """Uninstall the handler, close the open runs as cancelled, then every output."""
         uninstall(self)
         self._sdk_retries.close()
+        if self._refresh is not None:
+            self._refresh.stop()
         self._tracker.close()
         budgets = () if self._budgets is None else (self._budgets.close,)
         closers = (self._sinks.close, *([] if self._ledger is None else [self._ledger.close]), self._langsmith.close)

@@ -113,6 +113,9 @@ class LLMCall(_Event, frozen=True, kw_only=True):
         rates: The prices that made ``cost``, or ``computed_cost`` beside a cost that the provider stated; of the
             answering model, where a call has several. None where nothing was priced.
         computed_cost: What the rates give, beside a cost that the provider stated.
+        list_cost: What the public prices give; ``cost`` itself without custom rates and discounts. None where no public
+            price is known.
+        margin_usd: What a custom price file charges on top of ``cost``.
         cache_savings_usd: What prompt-cache reads saved, compared with the plain input rate.
         cache_surcharge_usd: What prompt-cache writes cost above the plain input rate.
         response_id: The provider's id of the answer; None where the client library drops it.
@@ -148,6 +151,8 @@ class LLMCall(_Event, frozen=True, kw_only=True):
     cost_source: CostSource = "rates"
     rates: RatesUsed | None = None
     computed_cost: Cost | None = None
+    list_cost: Cost | None = None
+    margin_usd: Decimal = _ZERO
     cache_savings_usd: Decimal = _ZERO
     cache_surcharge_usd: Decimal = _ZERO
     response_id: str | None = None

@@ -25,7 +25,7 @@ from eco2_callbacks.langsmith import (
     traces_url,
 )
 
-__all__ = ["Settings", "budgets_of", "ledger_of", "prices_of"]
+__all__ = ["Settings", "budgets_of", "ledger_of", "prices_of", "refresh_of"]
 
 _logger = logging.getLogger(__name__)
 
@@ -140,6 +140,22 @@ def _file_of(environ: Mapping[str, str], variable: str) -> Path | None:
     if path is not None and not path.is_file():
         raise ConfigError(f"{variable} is {str(path)!r}, wanted an existing file; correct it or unset it.")
     return path
+
+
+def refresh_of(environ: Mapping[str, str]) -> bool | str:
+    """Return whether to refresh the public prices, ``ECO2_REFRESH_PRICES``: a switch, or the URL of a mirror.
+
+    Raises:
+        ConfigError: If it is neither.
+    """
+    value = environ.get("ECO2_REFRESH_PRICES", "").strip()
+    if value.lower() in ("", "0", "false", "no", "off"):
+        return False
+    if value.lower() in ("1", "true", "yes", "on"):
+        return True
+    if value.startswith(("http://", "https://")):
+        return value
+    raise ConfigError(f"ECO2_REFRESH_PRICES is {value!r}, wanted true, false or the URL of genai-prices' data.")
 
 
 def _destination(settings: Settings) -> str:

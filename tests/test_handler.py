@@ -207,7 +207,18 @@ def test_the_error_counter_starts_at_zero_for_every_callback(registry: Collector
     Eco2CallbackHandler(registry=registry)
 
     defined = {name for name in vars(Eco2CallbackHandler) if name.startswith("on_")}
-    defined |= {"call", "tool", "emit", "overflow", "langsmith", "feedback", "stream_metrics", "attribution", "close"}
+    defined |= {
+        "call",
+        "tool",
+        "emit",
+        "overflow",
+        "langsmith",
+        "feedback",
+        "stream_metrics",
+        "attribution",
+        "prices",
+        "close",
+    }
     initialised = {
         line.labels["callback"]
         for family in registry.collect()

@@ -123,6 +123,8 @@ def test_ids_decimals_and_times_are_texts() -> None:
         "source": "genai-prices",
         "checked_on": "2026-03-31",
         "usd": {"input_mtok": "2"},
+        "list_usd": {},
+        "context": {},
     }
 
 

@@ -6,13 +6,18 @@ import typer
 
 from eco2_callbacks.cli.commands import (
     budget,
+    compare,
     doctor,
+    focus,
     forget,
     migrate,
     prices,
     prune_rows,
     raise_budget,
+    reconcile,
     report,
+    reprice,
+    serve_mcp,
     status,
     trace,
 )
@@ -33,6 +38,11 @@ def build_app() -> typer.Typer:
     app.command("report")(report)
     app.command("trace")(trace)
     app.command("prices")(prices)
+    app.command("reprice")(reprice)
+    app.command("reconcile")(reconcile)
+    app.command("focus")(focus)
+    app.command("compare")(compare)
+    app.command("mcp")(serve_mcp)
     app.command("doctor")(doctor)
     ledger = typer.Typer(help="The state of a ledger, and its upkeep.", no_args_is_help=True, rich_markup_mode=None)
     ledger.command("status")(status)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,9 +15,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from eco2_callbacks.errors import ConfigError
 from eco2_callbacks.ledger import Backend, backend_of
 from eco2_callbacks.ledger import Progress as OnProgress
-from eco2_callbacks.settings import ledger_of
+from eco2_callbacks.pricing import PriceBook
+from eco2_callbacks.settings import ledger_of, prices_of
 
-__all__ = ["AsJson", "LedgerUrl", "hour_progress", "open_ledger"]
+__all__ = [
+    "AsJson",
+    "LedgerUrl",
+    "Since",
+    "TimeZone",
+    "Until",
+    "hour_progress",
+    "open_ledger",
+    "price_book",
+    "share_progress",
+    "wide_console",
+]
+
+_FILE_WIDTH = 180
 
 LedgerUrl = Annotated[
     str,
@@ -25,6 +40,22 @@ LedgerUrl = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+Since = Annotated[
+    str | None,
+    typer.Option(metavar="WHEN", help="A day, a time, or a duration back from now such as 24h, 7d, 4w; 30d."),
+]
+Until = Annotated[str | None, typer.Option(metavar="WHEN", help="A day, which is included, or a time; now by default.")]
+TimeZone = Annotated[str, typer.Option(metavar="ZONE", help="The zone of days, such as Asia/Seoul.")]
+
+
+def price_book(rates: Path | None) -> PriceBook:
+    """Return the price book of a file, else of ``ECO2_PRICES``, else of the public prices alone.
+
+    Raises:
+        ConfigError: If the file cannot be used.
+    """
+    named = rates or prices_of(os.environ)
+    return PriceBook() if named is None else PriceBook.from_toml(named)
 
 
 def open_ledger(url: str) -> Backend:
@@ -39,6 +70,14 @@ def open_ledger(url: str) -> Backend:
     return backend_of(named)
 
 
+def wide_console() -> Console:
+    """Return a console whose tables keep their columns where the output is no terminal."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH
+    return console
+
+
 @contextmanager
 def hour_progress(text: str) -> Iterator[OnProgress]:
     """Yield a function that takes the number of finished hours; a bar on the terminal shows it."""
@@ -51,3 +90,10 @@ def hour_progress(text: str) -> Iterator[OnProgress]:
             progress.update(task, completed=done, total=total)
 
         yield told
+
+
+@contextmanager
+def share_progress(text: str) -> Iterator[Callable[[float], None]]:
+    """Yield a function that takes the share that is done; a bar on the terminal shows it."""
+    with hour_progress(text) as progress:
+        yield lambda share: progress(round(share * 100), 100)

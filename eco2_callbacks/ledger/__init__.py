@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eco2_callbacks.ledger.backends import Backend, backend_of
+    from eco2_callbacks.ledger.business import BusinessFigures, BusinessReport, IntentFigures, read_business
     from eco2_callbacks.ledger.figures import Figures, percentile
     from eco2_callbacks.ledger.maintenance import (
         Rating,
@@ -23,21 +24,29 @@ if TYPE_CHECKING:
     from eco2_callbacks.ledger.migrations import Schema
     from eco2_callbacks.ledger.observer import LedgerObserver
     from eco2_callbacks.ledger.periods import Period, parse_duration
+    from eco2_callbacks.ledger.read_only import make_read_only
     from eco2_callbacks.ledger.report import DIMENSIONS, Group, Mover, Report, make_report
     from eco2_callbacks.ledger.rollups import Progress, Rollups
     from eco2_callbacks.ledger.sink import LedgerSink
     from eco2_callbacks.ledger.spent import Spent, SpentQuery, read_spent, spent_of
+    from eco2_callbacks.ledger.stored_calls import StoredCall, StoredRating, read_calls, rerated_days
     from eco2_callbacks.ledger.trace import Span, Trace, read_traces
+    from eco2_callbacks.ledger.variants import VARIANT_KEYS, Moments, Variant, read_variants
     from eco2_callbacks.ledger.watchers import LedgerWatcher
 
 __all__ = [
     "DIMENSIONS",
+    "VARIANT_KEYS",
     "Backend",
+    "BusinessFigures",
+    "BusinessReport",
     "Figures",
     "Group",
+    "IntentFigures",
     "LedgerObserver",
     "LedgerSink",
     "LedgerWatcher",
+    "Moments",
     "Mover",
     "Period",
     "Progress",
@@ -49,33 +58,45 @@ __all__ = [
     "Spent",
     "SpentQuery",
     "Status",
+    "StoredCall",
+    "StoredRating",
     "Trace",
+    "Variant",
     "append_ratings",
     "backend_of",
     "forget_user",
+    "make_read_only",
     "make_report",
     "models_of",
     "parse_duration",
     "percentile",
     "prune",
+    "read_business",
+    "read_calls",
     "read_spent",
     "read_status",
     "read_traces",
+    "read_variants",
+    "rerated_days",
     "spent_of",
 ]
 
 _LAZY = {
     "backends": ("Backend", "backend_of"),
+    "business": ("BusinessFigures", "BusinessReport", "IntentFigures", "read_business"),
     "figures": ("Figures", "percentile"),
     "maintenance": ("Rating", "Status", "append_ratings", "forget_user", "models_of", "prune", "read_status"),
     "migrations": ("Schema",),
     "observer": ("LedgerObserver",),
     "periods": ("Period", "parse_duration"),
+    "read_only": ("make_read_only",),
     "report": ("DIMENSIONS", "Group", "Mover", "Report", "make_report"),
     "rollups": ("Progress", "Rollups"),
     "sink": ("LedgerSink",),
     "spent": ("Spent", "SpentQuery", "read_spent", "spent_of"),
+    "stored_calls": ("StoredCall", "StoredRating", "read_calls", "rerated_days"),
     "trace": ("Span", "Trace", "read_traces"),
+    "variants": ("VARIANT_KEYS", "Moments", "Variant", "read_variants"),
     "watchers": ("LedgerWatcher",),
 }
 _MODULES = {name: f"{__name__}.{module}" for module, names in _LAZY.items() for name in names}

@@ -89,12 +89,12 @@ TABLES: Mapping[str, TableColumns] = MappingProxyType(
             f"time_to_first_token_seconds float?, streamed bool, streamed_tokens int, {_UNITS}, image_sizes json?, "
             "estimated bool, estimate_reason code?, unpriced_reason code?, cost_source code, estimator code?, "
             f"service_tier code?, from_cache bool, response_id text?, tags json, seconds_bucket int, {_SPAN}, "
-            "metadata json?"
+            "metadata json?, sdk_retries int?"
         ),
         "ratings": _table(
             f"{_KEY}, computed_at time, price_version code, rates json?, currency code, list_cost money?, "
             "discount money?, contracted_cost money?, parts json, cache_savings money, cache_surcharge money, "
-            "cost_bucket int?",
+            "cost_bucket int?, margin money?",
             *("started_at", "run_id", "computed_at"),
         ),
         "node_runs": _table(f"{_RUN}, node code, step int?, parallel bool, {_OUTCOME}, {_TOTALS}, {_SPAN}"),

@@ -69,6 +69,7 @@ class Rating:
         cost: What it costs at these prices.
         rates: The prices.
         list_usd: What the public price gives; None where it is unknown.
+        margin_usd: What is charged on top of the cost.
     """
 
     started_at: datetime
@@ -78,6 +79,7 @@ class Rating:
     list_usd: Decimal | None = None
     cache_savings_usd: Decimal = Decimal(0)
     cache_surcharge_usd: Decimal = Decimal(0)
+    margin_usd: Decimal = Decimal(0)
 
 
 def read_status(backend: Backend, *, spool_folder: Path | None = None) -> Status:
@@ -201,6 +203,7 @@ def append_ratings(backend: Backend, ratings: Sequence[Rating], *, at: datetime 
                 list_usd=rating.list_usd,
                 cache_savings_usd=rating.cache_savings_usd,
                 cache_surcharge_usd=rating.cache_surcharge_usd,
+                margin_usd=rating.margin_usd,
             )
         )
     backend.store([{"ratings": rows}])

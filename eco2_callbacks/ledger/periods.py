@@ -15,7 +15,8 @@ DEFAULT_DAYS = 30
 _CLOCK_SKEW = timedelta(hours=1)
 _DURATION = re.compile(r"(\d{1,6})([hdw])")
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
-_WANTED = "a day (2026-11-30), a time (2026-11-30T14:00) or a duration back from now (24h, 7d, 4w)"
+_DAYS = {"today": timedelta(), "yesterday": timedelta(days=1)}
+_WANTED = "a day (2026-11-30, today, yesterday), a time (2026-11-30T14:00) or a duration back from now (24h, 7d, 4w)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,8 @@ def _moment(text: str, option: str, zone: ZoneInfo, now: datetime, *, is_end: bo
     text = text.strip()
     if _DURATION.fullmatch(text):
         return now - parse_duration(text)
+    if text in _DAYS:
+        text = (now.astimezone(zone).date() - _DAYS[text]).isoformat()
     try:
         if len(text) == 10:
             day = date.fromisoformat(text)

@@ -87,7 +87,14 @@ class Report:
     movers: tuple[Mover, ...]
 
 
-def make_report(backend: Backend, by: Sequence[str], period: Period, *, progress: Progress | None = None) -> Report:
+def make_report(
+    backend: Backend,
+    by: Sequence[str],
+    period: Period,
+    *,
+    progress: Progress | None = None,
+    is_read_only: bool = False,
+) -> Report:
     """Return the report of a period.
 
     Args:
@@ -95,6 +102,7 @@ def make_report(backend: Backend, by: Sequence[str], period: Period, *, progress
         by: Some of ``DIMENSIONS``.
         period: The period.
         progress: Told how many changed hours are summed up.
+        is_read_only: Whether nothing may be written: the calls themselves are read, and not their hourly sums.
 
     Raises:
         ConfigError: If a dimension is unknown or given twice.
@@ -106,10 +114,11 @@ def make_report(backend: Backend, by: Sequence[str], period: Period, *, progress
     if len(set(by)) != len(by) or sum(name in _PERIODS for name in by) > 1:
         raise ConfigError(f"--by is {', '.join(by)!r}, wanted each dimension once, and one of {', '.join(_PERIODS)}.")
     Schema(backend).require()
-    reader = _Reader(backend)
+    reader = _Reader(backend, uses_rollups=not is_read_only)
     movers_by = tuple(name for name in by if name not in _PERIODS) or ("model",)
     earlier = period.before()
-    Rollups(backend).refresh(earlier.since, period.until, progress=progress)
+    if not is_read_only:
+        Rollups(backend).refresh(earlier.since, period.until, progress=progress)
     groups = reader.groups(by, period)
     total = reader.groups((), period).get((), Figures())
     if not total.calls:
@@ -137,15 +146,16 @@ def make_report(backend: Backend, by: Sequence[str], period: Period, *, progress
 class _Reader:
     """Reads groups: from the roll-ups where they have the dimensions, from the calls themselves otherwise."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, uses_rollups: bool) -> None:
         self._backend = backend
+        self._uses_rollups = uses_rollups
 
     def groups(self, by: tuple[str, ...], period: Period) -> dict[Key, Figures]:
         """Return the figures by the values of the dimensions."""
         found: dict[Key, Figures] = {}
         columns = {_COLUMNS[name] for name in by if name in _COLUMNS}
         rolled_since, rolled_until = period.whole_hours()
-        is_rolled = columns <= set(SERIES_DIMENSIONS) and rolled_since < rolled_until
+        is_rolled = self._uses_rollups and columns <= set(SERIES_DIMENSIONS) and rolled_since < rolled_until
         if is_rolled and any(name in _PERIODS for name in by):
             is_rolled = period.has_whole_hours()
         with self._backend.engine().connect() as connection:

@@ -158,9 +158,15 @@ def sums_of(called: Any, rated: Any) -> list[Any]:
         dollars(rated.c.cache_savings).label("sum_cache_savings"),
         dollars(rated.c.cache_surcharge).label("sum_cache_surcharge"),
         dollars(sa.case((is_estimated, rated.c.contracted_cost), else_=sa.null())).label("sum_estimated_cost"),
-        count(called.c.unpriced_reason.is_not(None)).label("sum_unpriced_calls"),
+        count(_is_unpriced(called, rated)).label("sum_unpriced_calls"),
         sa.func.coalesce(sa.func.sum(called.c.duration_seconds), sa.literal(0.0)).label("sum_seconds"),
     ]
+
+
+def _is_unpriced(called: Any, rated: Any) -> Any:
+    """Return whether dollars are missing: a later rating can have priced the call."""
+    is_partly = called.c.unpriced_reason == "unpriced_unit"
+    return sa.and_(called.c.unpriced_reason.is_not(None), sa.or_(is_partly, rated.c.contracted_cost.is_(None)))
 
 
 def _insertions(hours: Sequence[datetime], build: str) -> Iterator[Any]:

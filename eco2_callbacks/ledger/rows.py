@@ -220,6 +220,7 @@ class Batch:
                 call.otel_trace_id,
                 call.otel_span_id,
                 self._metadata(call) if self._metadata_keys else None,
+                call.sdk_retries,
             )
         )
         if rating is not None:
@@ -236,8 +237,10 @@ class Batch:
         """Return the first rating of a call, None where nothing is known of its cost."""
         if call.cost is None and call.computed_cost is None:
             return None
-        # A custom rate hides the public one, so that only the other two know their list cost.
-        list_cost = {"rates": call.cost, "provider": call.computed_cost}.get(call.cost_source)
+        list_cost = call.list_cost
+        if list_cost is None:
+            # A record that the application made may lack it. A custom rate hides the public one.
+            list_cost = {"rates": call.cost, "provider": call.computed_cost}.get(call.cost_source)
         return rating_row(
             run[0],
             run[1],
@@ -248,6 +251,7 @@ class Batch:
             list_usd=None if list_cost is None else list_cost.total_usd,
             cache_savings_usd=call.cache_savings_usd,
             cache_surcharge_usd=call.cache_surcharge_usd,
+            margin_usd=call.margin_usd,
         )
 
 
@@ -261,6 +265,7 @@ def rating_row(
     list_usd: Decimal | None,
     cache_savings_usd: Decimal,
     cache_surcharge_usd: Decimal,
+    margin_usd: Decimal = Decimal(0),
 ) -> Row:
     """Return one row of ``ratings``.
 
@@ -273,6 +278,7 @@ def rating_row(
         list_usd: What the public price gives; None where it is unknown.
         cache_savings_usd: As the record's.
         cache_surcharge_usd: As the record's.
+        margin_usd: What is charged on top of the cost.
     """
     paid = None if cost is None else cost.total_usd
     list_cost = None if list_usd is None else picodollars(list_usd)
@@ -295,6 +301,7 @@ def rating_row(
         picodollars(cache_savings_usd),
         picodollars(cache_surcharge_usd),
         None if paid is None else bucket_of(float(paid)),
+        picodollars(margin_usd),
     )
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from eco2_callbacks.ledger.columns import MONEY_DIGITS, Column
 
-__all__ = ["CLICKHOUSE", "ColumnType", "bucket_of_time", "hour_of", "period_of"]
+__all__ = ["CLICKHOUSE", "ColumnType", "as_float", "bucket_of_time", "hour_of", "period_of"]
 
 CLICKHOUSE = "clickhousedb"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -153,6 +153,14 @@ class period_of(FunctionElement[str]):  # noqa: N801  it reads as SQL
     name = "period_of"
 
 
+class as_float(FunctionElement[float]):  # noqa: N801  it reads as SQL
+    """A number as a float, for statistics; money in dollars."""
+
+    type = sa.Double()
+    inherit_cache = True
+    name = "as_float"
+
+
 @compiles(hour_of)
 def _hour(element: Any, compiler: Any, **kw: Any) -> str:
     time = compiler.process(element.clauses, **kw)
@@ -212,3 +220,20 @@ def _period_clickhouse(element: Any, compiler: Any, **kw: Any) -> str:
     time, unit, zone = _parts(element, compiler, kw)
     function = {"day": "toDate", "week": "toMonday", "month": "toStartOfMonth"}[unit]
     return f"toString({function}({time}, {zone}))"
+
+
+@compiles(as_float)
+def _float(element: Any, compiler: Any, **kw: Any) -> str:
+    (number,) = element.clauses
+    text = f"CAST({compiler.process(number, **kw)} AS REAL)"
+    return f"({text} / 1e{MONEY_DIGITS})" if getattr(number.type, "kind", "") == "money" else text
+
+
+@compiles(as_float, "postgresql")
+def _float_postgres(element: Any, compiler: Any, **kw: Any) -> str:
+    return f"CAST({compiler.process(element.clauses, **kw)} AS double precision)"
+
+
+@compiles(as_float, CLICKHOUSE)
+def _float_clickhouse(element: Any, compiler: Any, **kw: Any) -> str:
+    return f"toFloat64({compiler.process(element.clauses, **kw)})"

@@ -8,10 +8,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from eco2_callbacks.pricing.adjustments import Adjustment
+from eco2_callbacks.pricing.bill import billed_counts
 from eco2_callbacks.pricing.cost import COST_PARTS, EXACT, Cost
+from eco2_callbacks.pricing.exchange import ExchangeRates, check_currency
 from eco2_callbacks.pricing.price_book import Context, PriceBook, Quote
 from eco2_callbacks.pricing.rates import PRICE_KEYS, Price, Rate
 from eco2_callbacks.pricing.rates_used import RatesUsed
+from eco2_callbacks.pricing.refresh import PriceRefresh, start_refresh
 
 if TYPE_CHECKING:
     from eco2_callbacks.pricing.listing import (
@@ -27,18 +31,24 @@ __all__ = [
     "COST_PARTS",
     "EXACT",
     "PRICE_KEYS",
+    "Adjustment",
     "Context",
     "Cost",
+    "ExchangeRates",
     "Listing",
     "Price",
     "PriceBook",
+    "PriceRefresh",
     "Quote",
     "Rate",
     "RatesUsed",
     "UnusedRate",
+    "billed_counts",
+    "check_currency",
     "list_prices",
     "public_models",
     "sellers_of",
+    "start_refresh",
     "unused_rates",
 ]
 

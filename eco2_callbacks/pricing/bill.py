@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Literal, NamedTuple
 
@@ -17,6 +17,7 @@ __all__ = [
     "Line",
     "PriceSheet",
     "bill",
+    "billed_counts",
     "cache_effect",
     "compile_sheet",
     "rates_used",
@@ -140,6 +141,8 @@ class PriceSheet(NamedTuple):
         token_cost_step: As a rate's.
         cache_differences: What one token read from or written to the cache costs above the plain input rate: read,
             written, written for five minutes, for an hour. None without a plain input rate.
+        list_prices: The public prices, where ``prices`` are others; None where they are the same.
+        context: As the call's.
     """
 
     lines: tuple[Line, ...]
@@ -155,6 +158,8 @@ class PriceSheet(NamedTuple):
     token_cost_step: Decimal | None = None
     cache_differences: tuple[Decimal, Decimal, Decimal, Decimal] | None = None
     unpriced_tier: str = ""
+    list_prices: Mapping[str, Price] | None = None
+    context: Mapping[str, str] = {}
 
 
 def compile_sheet(
@@ -166,6 +171,8 @@ def compile_sheet(
     window: int | None = None,
     token_cost_step: Decimal | None = None,
     unpriced_tier: str = "",
+    list_prices: Mapping[str, Price] | None = None,
+    context: Mapping[str, str] | None = None,
 ) -> PriceSheet:
     """Return the price sheet of these prices and their sources, by price key."""
     if "cache_read_mtok" in prices and "input_audio_mtok" in prices and "cache_audio_read_mtok" not in prices:
@@ -189,6 +196,8 @@ def compile_sheet(
         sources=sources,
         used={},
         shapes={},
+        list_prices=list_prices,
+        context=context or {},
     )
 
 
@@ -299,6 +308,17 @@ def bill(lines: tuple[Line, ...], usage: TokenUsage, prompt_tokens: int | None =
     return Cost(input_usd=input_usd, output_usd=output_usd, parts=parts), tuple(billed)
 
 
+def billed_counts(usage: TokenUsage, keys: Collection[str]) -> dict[str, tuple[int, int]]:
+    """Return, of each price key that billed something, how many units it billed and how many one price is for."""
+    ordered = [key for key in UNITS if key in keys]
+    counts: dict[str, int] = {}
+    for key in ordered:
+        unit = UNITS[key]
+        total = getattr(usage, unit.counted) if unit.counted else 1
+        counts[key] = total - sum(counts[other] for other in counts if key in UNITS[other].inside)
+    return {key: (count, UNITS[key].per) for key, count in counts.items() if count > 0}
+
+
 def rates_used(sheet: PriceSheet, billed: tuple[str, ...], prompt_tokens: int) -> RatesUsed:
     """Return the prices of the billed lines, as they hold for a prompt of this length."""
     long_prompt = sheet.long_prompt
@@ -308,8 +328,15 @@ def rates_used(sheet: PriceSheet, billed: tuple[str, ...], prompt_tokens: int) -
     used = sheet.used.get(remembered)
     if used is None:
         sources = dict.fromkeys(source for key in billed for source in sheet.sources.get(key, ()))
-        usd = {key: _usd_of(sheet.prices[key], prompt_tokens) for key in billed}
-        used = RatesUsed(version=sheet.version, source="; ".join(sources), checked_on=checked_on(sources), usd=usd)
+        listed = sheet.list_prices or {}
+        used = RatesUsed(
+            version=sheet.version,
+            source="; ".join(sources),
+            checked_on=checked_on(sources),
+            usd={key: _usd_of(sheet.prices[key], prompt_tokens) for key in billed},
+            list_usd={key: _usd_of(listed[key], prompt_tokens) for key in billed if key in listed},
+            context=dict(sheet.context),
+        )
         if len(sheet.used) >= _MAX_REMEMBERED:
             sheet.used.clear()
         sheet.used[remembered] = used

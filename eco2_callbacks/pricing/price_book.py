@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import cache
@@ -19,6 +20,7 @@ from eco2_callbacks.errors import ConfigError, UnknownModelError
 from eco2_callbacks.forks import importing
 from eco2_callbacks.log_once import is_first
 from eco2_callbacks.pricing import public_prices
+from eco2_callbacks.pricing.adjustments import Adjustment, adjustment_for, reduced
 from eco2_callbacks.pricing.bill import (
     UNITS,
     PriceSheet,
@@ -31,9 +33,11 @@ from eco2_callbacks.pricing.bill import (
 )
 from eco2_callbacks.pricing.cost import Cost
 from eco2_callbacks.pricing.data_age import updated_at
+from eco2_callbacks.pricing.exchange import ExchangeRates
+from eco2_callbacks.pricing.price_file import read_prices
 from eco2_callbacks.pricing.rates import Price, Rate, read_rates
 from eco2_callbacks.pricing.rates_used import RatesUsed
-from eco2_callbacks.pricing.sourced_prices import SourcedPrices
+from eco2_callbacks.pricing.sourced_prices import SourcedPrices, scaled
 from eco2_callbacks.usage import TokenUsage, is_known_provider
 
 if TYPE_CHECKING:
@@ -80,6 +84,9 @@ class Quote(NamedTuple):
         cache_savings_usd: What prompt-cache reads saved.
         cache_surcharge_usd: What prompt-cache writes cost above the plain input rate.
         rates: The prices that made ``cost``.
+        list_cost: What the public prices give; the same as ``cost`` without custom rates and discounts, None where no
+            public price is known.
+        margin: The margin that is charged on top; None where there is none.
     """
 
     cost: Cost
@@ -89,6 +96,8 @@ class Quote(NamedTuple):
     cache_savings_usd: Decimal = _ZERO
     cache_surcharge_usd: Decimal = _ZERO
     rates: RatesUsed | None = None
+    list_cost: Cost | None = None
+    margin: Adjustment | None = None
 
 
 class PriceBook:
@@ -96,16 +105,30 @@ class PriceBook:
 
     Args:
         rates: Custom rates. Of two for the same price key the later start holds.
+        adjustments: Discounts and margins, by provider, model and tenant. One of each kind holds for a call.
+        exchange_rates: Dated exchange rates, for custom rates in another currency.
 
     Raises:
-        ConfigError: If an item is no rate.
+        ConfigError: If an item is no rate or no adjustment, or a rate's currency has no exchange rates.
 
     A book never uses the network. If the application keeps genai-prices' data fresh with its ``UpdatePrices``, the
     book uses the fresh data. The prices of a model, context and day are looked up once.
     """
 
-    def __init__(self, rates: Iterable[Rate] = ()) -> None:
+    def __init__(
+        self,
+        rates: Iterable[Rate] = (),
+        *,
+        adjustments: Iterable[Adjustment] = (),
+        exchange_rates: ExchangeRates | None = None,
+    ) -> None:
         self._custom_rates = _check_rates(rates)
+        self._adjustments = tuple(
+            check_instance("adjustments", each, Adjustment, "make each with Adjustment(...)") for each in adjustments
+        )
+        self._exchange_rates = exchange_rates
+        if exchange_rates is None and (foreign := [r.currency for r in self._custom_rates if r.currency != "USD"]):
+            raise ConfigError(f"A custom rate is in {foreign[0]}; pass exchange_rates=ExchangeRates.from_csv(...).")
         self._snapshot: DataSnapshot | None = None
         self._updated_at: tuple[DataSnapshot, datetime] | None = None
         self._models: dict[tuple[str, str], _PricedModel | None] = {}
@@ -147,11 +170,12 @@ class PriceBook:
         Raises:
             RatesFileError: If the file cannot be read or an entry is not a rate.
         """
-        return cls(read_rates(path))
+        found = read_prices(path)
+        return cls(found.rates, adjustments=found.adjustments, exchange_rates=found.exchange_rates)
 
     @property
     def version(self) -> str:
-        """The version of the price data that was used last, and the number of custom rates if there are any.
+        """The version of the price data that was used last, and the number of custom rates and adjustments, if any.
 
         ``0.2.3``, ``0.2.3+2`` with two custom rates, ``0.2.3@2026-11-29`` with data fetched on that day.
         """
@@ -159,7 +183,8 @@ class PriceBook:
         snapshot = self._snapshot or self._current_snapshot()
         if snapshot.from_auto_update:
             public = f"{public}@{snapshot.timestamp.date()}"
-        return f"{public}+{len(self._custom_rates)}" if self._custom_rates else public
+        custom = len(self._custom_rates) + len(self._adjustments)
+        return f"{public}+{custom}" if custom else public
 
     @property
     def updated_at(self) -> datetime:
@@ -178,6 +203,7 @@ class PriceBook:
         service_tier: str | None = None,
         context: Mapping[str, str] | None = None,
         at: datetime | None = None,
+        tenant_id: str = "",
     ) -> Cost:
         """Return what a usage costs.
 
@@ -188,6 +214,7 @@ class PriceBook:
             service_tier: The tier that served the call; None and ``default`` are the standard one.
             context: What else changes the price: ``{"speed": "fast"}``, ``{"search_context_size": "low"}``, ...
             at: When the call started; None is now. The prices of that UTC day hold.
+            tenant_id: Whose call it is, for discounts by tenant.
 
         Returns:
             Exact cost in USD. A token count without a price of its own is billed as the count it lies in. A fee
@@ -206,7 +233,10 @@ class PriceBook:
         pairs = dict(check_mapping("context", context))
         if service_tier not in _STANDARD_TIERS:
             pairs["service_tier"] = str(service_tier)
-        return self.quote(usage, provider=provider, model=model, context=tuple(sorted(pairs.items())), at=at).cost
+        quote = self.quote(
+            usage, provider=provider, model=model, context=tuple(sorted(pairs.items())), at=at, tenant_id=tenant_id
+        )
+        return quote.cost
 
     def quote(
         self,
@@ -218,6 +248,7 @@ class PriceBook:
         at: datetime | None = None,
         samplings: int = 1,
         window: int | None = None,
+        tenant_id: str = "",
     ) -> Quote:
         """Return what a usage costs, with the units that have no rate.
 
@@ -229,6 +260,7 @@ class PriceBook:
             at: As for ``price``.
             samplings: How often the model was sampled, at most: the usage of a server-tool loop is their sum.
             window: The longest prompt that the request allows; by default the model's context window.
+            tenant_id: Whose call it is.
 
         Raises:
             UnknownModelError: If no price is known.
@@ -244,8 +276,11 @@ class PriceBook:
             if len(self._models) >= _MAX_CACHED:
                 self._models.clear()
             priced = self._models[provider, model] = self._find(snapshot, provider, model)
-        sheet = None if priced is None else priced.sheet(context, at)
-        if sheet is None or not sheet.lines:
+        discount = margin = None
+        if self._adjustments and priced is not None:
+            discount, margin = priced.adjustments(tenant_id, at.date())
+        sheet = None if priced is None else priced.sheet(context, at, discount)
+        if priced is None or sheet is None or not sheet.lines:
             raise UnknownModelError(provider, model, at.date().isoformat())
         prompt_tokens, is_certain = usage.input_tokens, True
         if samplings > 1 and sheet.long_prompt is not None and prompt_tokens > sheet.long_prompt:
@@ -258,18 +293,30 @@ class PriceBook:
         rates = rates_used(sheet, billed, prompt_tokens)
         if sheet.token_cost_step is not None:
             cost = round_tokens(cost, sheet.token_cost_step)
+        list_cost: Cost | None = cost
+        if sheet.is_custom:
+            list_cost = None
+            if sheet.list_prices:
+                list_cost = bill(priced.list_sheet(context, at).lines, usage, prompt_tokens)[0]
+            if discount is not None and discount.fixed_usd:
+                cost = reduced(cost, discount.fixed_usd)
         unpriced: tuple[str, ...] = (f"service tier {sheet.unpriced_tier!r}",) if sheet.unpriced_tier else ()
         if shape.unpriced:
             unpriced += shape.unpriced
         if usage.cache_read_tokens or usage.cache_creation_tokens:
             saved, extra = cache_effect(sheet, usage, prompt_tokens)
-            return Quote(cost, sheet.is_custom, unpriced, is_certain, saved, extra, rates)
-        return Quote(cost, sheet.is_custom, unpriced, is_certain, rates=rates)
+            return Quote(cost, sheet.is_custom, unpriced, is_certain, saved, extra, rates, list_cost, margin)
+        return Quote(cost, sheet.is_custom, unpriced, is_certain, rates=rates, list_cost=list_cost, margin=margin)
 
     @property
     def custom_rates(self) -> tuple[Rate, ...]:
         """The custom rates."""
         return self._custom_rates
+
+    @property
+    def adjustments(self) -> tuple[Adjustment, ...]:
+        """The discounts and margins."""
+        return self._adjustments
 
     def _find(self, snapshot: DataSnapshot, provider: str, model: str) -> _PricedModel | None:
         from genai_prices.data_snapshot import find_provider_by_id  # noqa: PLC0415
@@ -293,7 +340,16 @@ class PriceBook:
             return None
         # As in genai-prices: a provider that sells another one's model does not sell the other's tiers.
         has_tiers = info is not None and seller is not None and any(info is sold for sold in seller.models)
-        return _PricedModel(info, has_tiers, builtin, custom, self.version)
+        adjustments = tuple(each for each in self._adjustments if each.is_for_model(providers, names))
+        return _PricedModel(
+            info,
+            has_tiers,
+            builtin,
+            custom,
+            self.version,
+            adjustments=adjustments,
+            exchange_rates=self._exchange_rates,
+        )
 
 
 @cache
@@ -319,7 +375,13 @@ class _PricedModel:
         builtin: tuple[Rate, ...],
         custom: tuple[Rate, ...],
         version: str,
+        *,
+        adjustments: tuple[Adjustment, ...] = (),
+        exchange_rates: ExchangeRates | None = None,
     ) -> None:
+        self._adjustments = adjustments
+        self._exchange_rates = exchange_rates
+        self._in_force_for: dict[tuple[str, date], tuple[Adjustment | None, Adjustment | None]] = {}
         self._info = info
         self._has_tiers = has_tiers
         self._builtin = builtin
@@ -333,24 +395,57 @@ class _PricedModel:
         from genai_prices.types import TimeOfDateConstraint  # noqa: PLC0415
 
         self._by_minute = any(isinstance(price.constraint, TimeOfDateConstraint) for price in dated)
-        self._compiled: dict[tuple[Context, object], PriceSheet] = {}
+        self._compiled: dict[tuple[Context, object, object], PriceSheet] = {}
 
-    def sheet(self, context: Context, at: datetime) -> PriceSheet:
+    def adjustments(self, tenant_id: str, day: date) -> tuple[Adjustment | None, Adjustment | None]:
+        """Return the discount and the margin that hold for a tenant on a day."""
+        found = self._in_force_for.get((tenant_id, day))
+        if found is None:
+            if len(self._in_force_for) >= _MAX_CACHED:
+                self._in_force_for.clear()
+            found = self._in_force_for[tenant_id, day] = (
+                adjustment_for(self._adjustments, "discount", tenant_id, day),
+                adjustment_for(self._adjustments, "margin", tenant_id, day),
+            )
+        return found
+
+    def sheet(self, context: Context, at: datetime, discount: Adjustment | None = None) -> PriceSheet:
         """Return the price sheet at a time in UTC, one without lines where no price holds then."""
-        key = (context, at.replace(second=0, microsecond=0) if self._by_minute else at.date())
+        return self._remembered(context, at, discount)
+
+    def list_sheet(self, context: Context, at: datetime) -> PriceSheet:
+        """Return the sheet of the public prices alone, without custom rates and discounts."""
+        return self._remembered(context, at, "list")
+
+    def _remembered(self, context: Context, at: datetime, variant: Adjustment | str | None) -> PriceSheet:
+        key = (context, at.replace(second=0, microsecond=0) if self._by_minute else at.date(), variant)
         sheet = self._compiled.get(key)
         if sheet is None:
             if len(self._compiled) >= _MAX_CACHED:
                 self._compiled.clear()
-            sheet = self._compiled[key] = self._compile(dict(context), at)
+            custom = () if variant == "list" else self._in_force(self._custom, dict(context), at)
+            discount = variant if isinstance(variant, Adjustment) else None
+            listed = None
+            if custom or discount is not None:
+                listed = self.list_sheet(context, at).prices
+            sheet = self._compiled[key] = self._compile(dict(context), at, custom, discount, listed)
         return sheet
 
-    def _compile(self, context: Mapping[str, str], at: datetime) -> PriceSheet:
+    def _compile(
+        self,
+        context: Mapping[str, str],
+        at: datetime,
+        custom: Sequence[Rate],
+        discount: Adjustment | None,
+        listed: Mapping[str, Price] | None,
+    ) -> PriceSheet:
         public: dict[str, Price] = {}
         if self._info is not None:
             found = self._info.get_prices(at, context if context and self._has_tiers else None).__dict__
             public = {key: price for key in UNITS if (price := found.get(key)) is not None}
-        custom = self._in_force(self._custom, context, at)
+        if (found_rates := self._in_dollars(custom, at.date())) is None:
+            return compile_sheet({}, sources={}, version=self._version)
+        custom = found_rates
         has_custom_price = any(rate.prices for rate in custom)
         rows = self._in_force(self._builtin, context, at)
         prices = self._with_builtin(public, rows)
@@ -362,6 +457,8 @@ class _PricedModel:
                 prices.add({"output_image_mtok": _ZERO}, rate.source)
         prices.add_rates(custom)
         prices.apply_factors(custom)
+        if discount is not None:
+            prices.discount(discount.factor, discount.source)
         window = None if self._info is None else self._info.context_window
         steps = [row.token_cost_step for row in (custom or rows) if row.token_cost_step is not None]
         step = steps[-1] if steps else None
@@ -371,11 +468,30 @@ class _PricedModel:
             prices.usd,
             sources=prices.sources,
             version=self._version,
-            is_custom=bool(custom),
+            is_custom=bool(custom) or discount is not None,
             window=window,
             token_cost_step=step,
+            list_prices=listed,
+            context=context,
             unpriced_tier=tier if tier in _PRICED_TIERS and not is_known else "",
         )
+
+    def _in_dollars(self, custom: Sequence[Rate], day: date) -> list[Rate] | None:
+        """Return custom rates with their prices in dollars; None where an exchange rate is missing."""
+        found = []
+        for rate in custom:
+            if rate.currency == "USD" or self._exchange_rates is None:
+                found.append(rate)
+                continue
+            try:
+                factor = self._exchange_rates.usd_per_unit(rate.currency, day)
+            except ConfigError as error:
+                if is_first("exchange rate", rate.currency, str(day)):
+                    _logger.error("%s The calls of that day count as unpriced.", error)
+                return None
+            prices = {key: scaled(price, factor) for key, price in rate.prices.items()}
+            found.append(replace(rate, prices=prices, currency="USD"))
+        return found
 
     def _with_builtin(self, public: Mapping[str, Price], rows: Iterable[Rate]) -> SourcedPrices:
         """Return the public prices with the built-in rows.

@@ -13,8 +13,9 @@ from typing import Any, Protocol, TypeAlias
 
 from eco2_callbacks.arguments import check_mapping, check_text
 from eco2_callbacks.errors import ConfigError, RatesFileError
+from eco2_callbacks.pricing.exchange import check_currency
 
-__all__ = ["CONTEXT_KEYS", "PRICE_KEYS", "Price", "Rate", "read_rates"]
+__all__ = ["CONTEXT_KEYS", "PRICE_KEYS", "Price", "Rate", "rates_of", "read_document", "read_rates"]
 
 
 class _Tier(Protocol):
@@ -76,7 +77,7 @@ CONTEXT_KEYS = frozenset(
         "speed",  # Anthropic: fast, standard
     }
 )
-_FIELDS = frozenset({"provider", "model", "start", "source", "service_tier"})
+_FIELDS = frozenset({"provider", "model", "start", "source", "service_tier", "currency"})
 _FACTORS = frozenset({"token_factor", "cache_read_factor", "token_cost_step"})
 
 
@@ -95,6 +96,7 @@ class Rate:
         token_factor: Multiplies every price of tokens.
         cache_read_factor: Price of a cached input token as a share of the input price, where it has no price.
         token_cost_step: The dollars of input and of output tokens are each rounded to a multiple of it.
+        currency: The currency of ``prices``; each call takes the exchange rate of its day.
 
     Raises:
         ConfigError: If a value cannot be used.
@@ -110,6 +112,7 @@ class Rate:
     token_factor: Decimal | None = None
     cache_read_factor: Decimal | None = None
     token_cost_step: Decimal | None = None
+    currency: str = "USD"
 
     def __post_init__(self) -> None:
         for name in ("provider", "model", "source"):
@@ -118,6 +121,7 @@ class Rate:
             raise ConfigError(f"start= is {self.start!r}, wanted the first day; pass a datetime.date.")
         if self.service_tier is not None:
             check_text("service_tier", self.service_tier)
+        check_currency(self.currency)
         for name, known in (("prices", PRICE_KEYS), ("context", CONTEXT_KEYS)):
             if unknown := check_mapping(name, getattr(self, name)).keys() - known:
                 raise ConfigError(f"{name}= has unknown keys {sorted(unknown)!r}; known are {sorted(known)!r}.")
@@ -140,11 +144,24 @@ class Rate:
 
 
 def read_rates(path: str | Path) -> tuple[Rate, ...]:
-    """Read a TOML file of ``[[rates]]`` tables.
+    """Read a TOML file of ``[[rates]]`` tables alone.
 
     Raises:
         ConfigError: If it is no path.
         RatesFileError: If the file is missing or not TOML, or an entry lacks a field or has an unknown one.
+    """
+    document = read_document(path)
+    if set(document) != {"rates"}:
+        raise RatesFileError(path, f"found the keys {sorted(document)!r}, wanted [[rates]] tables only.")
+    return rates_of(path, document["rates"])
+
+
+def read_document(path: str | Path) -> dict[str, Any]:
+    """Read a TOML file; its numbers are exact.
+
+    Raises:
+        ConfigError: If it is no path.
+        RatesFileError: If the file is missing or not TOML.
     """
     import tomllib  # noqa: PLC0415
 
@@ -152,16 +169,23 @@ def read_rates(path: str | Path) -> tuple[Rate, ...]:
         raise ConfigError(f"prices= is {path!r}, wanted a PriceBook or the path of a rates file; pass one.")
     try:
         with open(path, "rb") as file:
-            document = tomllib.load(file, parse_float=Decimal)
+            return tomllib.load(file, parse_float=Decimal)
     except OSError as error:
         raise RatesFileError(path, f"{error.strerror or error}; name an existing file.") from error
     except RecursionError as error:
         raise RatesFileError(path, "no rates: brackets are nested too deep; write [[rates]] tables.") from error
     except (ValueError, ArithmeticError) as error:  # not TOML, not UTF-8, or a number with too many digits
         raise RatesFileError(path, f"no valid TOML ({error}).") from error
-    entries = document.get("rates")
-    if not isinstance(entries, list) or set(document) != {"rates"}:
-        raise RatesFileError(path, f"found the keys {sorted(document)!r}, wanted [[rates]] tables only.")
+
+
+def rates_of(path: str | Path, entries: Any) -> tuple[Rate, ...]:
+    """Return the rates of a document's ``[[rates]]``.
+
+    Raises:
+        RatesFileError: If an entry lacks a field or has an unknown one.
+    """
+    if not isinstance(entries, list):
+        raise RatesFileError(path, "found the keys ['rates'], wanted [[rates]] tables only.")
     return tuple(_rate(path, number, entry) for number, entry in enumerate(entries, start=1))
 
 
@@ -184,6 +208,10 @@ def _rate(path: str | Path, number: int, entry: Any) -> Rate:
     if not prices and not factors:
         raise RatesFileError(path, f"entry {number} has no price; give at least one of {sorted(PRICE_KEYS)!r}.")
     context = {key: fields.pop(key) for key in CONTEXT_KEYS & fields.keys()}
+    try:
+        check_currency(fields.get("currency", "USD"))
+    except ConfigError as error:
+        raise RatesFileError(path, f"entry {number}: {error}") from error
     return Rate(prices=prices, context=context, **factors, **fields)
 
 

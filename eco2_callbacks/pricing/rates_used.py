@@ -25,12 +25,16 @@ class RatesUsed(msgspec.Struct, frozen=True, kw_only=True):
         checked_on: The oldest day on which one of these sources was checked; None where none states a day.
         usd: Prices as applied, by price key (``input_mtok``, ``web_searches_kcount``, ...): long-context tiers and
             factors are included. Only what was billed is listed.
+        list_usd: The public prices by the same keys, where a custom rate or a discount changed them; empty otherwise.
+        context: What chose among the model's prices: ``service_tier``, ``region``, ``speed``, ...
     """
 
     version: str
     source: str
     checked_on: date | None = None
     usd: Mapping[str, Decimal] = msgspec.field(default_factory=dict)
+    list_usd: Mapping[str, Decimal] = msgspec.field(default_factory=dict)
+    context: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 def checked_on(sources: Iterable[str]) -> date | None:

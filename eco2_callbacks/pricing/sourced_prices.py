@@ -8,7 +8,7 @@ from decimal import Decimal
 from eco2_callbacks.pricing.cost import EXACT
 from eco2_callbacks.pricing.rates import Price, Rate
 
-__all__ = ["SourcedPrices"]
+__all__ = ["SourcedPrices", "scaled"]
 
 
 class SourcedPrices:
@@ -38,15 +38,21 @@ class SourcedPrices:
         for rate in rates:
             source = prefix + rate.source
             if rate.cache_read_factor is not None and "input_mtok" in self.usd and "cache_read_mtok" not in self.usd:
-                self.usd["cache_read_mtok"] = _scaled(self.usd["input_mtok"], rate.cache_read_factor)
+                self.usd["cache_read_mtok"] = scaled(self.usd["input_mtok"], rate.cache_read_factor)
                 self.sources["cache_read_mtok"] = (*self.sources["input_mtok"], source)
             if rate.token_factor is not None:
                 for key in [key for key in self.usd if key.endswith("_mtok")]:
-                    self.usd[key] = _scaled(self.usd[key], rate.token_factor)
+                    self.usd[key] = scaled(self.usd[key], rate.token_factor)
                     self.sources[key] = (*self.sources[key], source)
 
+    def discount(self, factor: Decimal, source: str) -> None:
+        """Multiply every price."""
+        self.usd = {key: scaled(price, factor) for key, price in self.usd.items()}
+        self.sources = {key: (*sources, source) for key, sources in self.sources.items()}
 
-def _scaled(price: Price, factor: Decimal) -> Price:
+
+def scaled(price: Price, factor: Decimal) -> Price:
+    """Return a price times a factor, in all its tiers."""
     if isinstance(price, Decimal):
         return EXACT.multiply(price, factor)
     from genai_prices.types import Tier, TieredPrices  # noqa: PLC0415

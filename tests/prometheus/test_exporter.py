@@ -45,7 +45,8 @@ def exposition(registry: CollectorRegistry) -> str:
 
 def test_a_fresh_process_exposes_every_family(registry: CollectorRegistry) -> None:
     """Dashboards and alerts find every name before the first request."""
-    Eco2CallbackHandler(
+    # Kept: a budget's figures are those of a handler that lives.
+    handler = Eco2CallbackHandler(
         registry=registry, subagents=["waste_rag"], budgets={"acme": {"monthly_usd": 100, "daily_usd": 5}}
     )
 
@@ -53,6 +54,7 @@ def test_a_fresh_process_exposes_every_family(registry: CollectorRegistry) -> No
     wanted = {family.name for family in (*FAMILIES, *BUDGET_FAMILIES)}
     assert {f"{name}_total" if f"{name}_total" in wanted else name for name in families} == wanted
     golden("fresh.prom", exposition(registry))
+    handler.close()
 
 
 async def test_a_graph_run_exposes_exactly_this(registry: CollectorRegistry) -> None:

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from eco2_callbacks.cli.options import AsJson, LedgerUrl, hour_progress, open_ledger
+from eco2_callbacks.cli.options import AsJson, LedgerUrl, hour_progress, open_ledger, wide_console
 from eco2_callbacks.cli.reporters import (
+    business_document,
+    print_business,
     print_json,
     print_report,
     report_document,
     report_page,
+    write_business_csv,
     write_csv,
     write_parquet,
 )
 from eco2_callbacks.errors import ConfigError, LedgerError
-from eco2_callbacks.ledger import DIMENSIONS, Period, Report, make_report
+from eco2_callbacks.ledger import DIMENSIONS, BusinessReport, Period, Report, make_report, read_business
 
 __all__ = ["report"]
 
 _FORMATS = ("table", "csv", "json", "parquet", "html")
+_BUSINESS_FORMATS = ("table", "csv", "json")
 
 
 def report(
@@ -41,6 +46,9 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file instead of the terminal.")
     ] = None,
+    business: Annotated[
+        bool, typer.Option("--business", help="Active users, questions by intent, cost per active user.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """What model calls consumed and cost in a period."""
@@ -49,8 +57,14 @@ def report(
         raise ConfigError(f"--format is {format_!r}, wanted one of {', '.join(_FORMATS)}.")
     dimensions = [name.strip().replace("-", "_") for each in by for name in each.split(",") if name.strip()]
     period = Period.parse(since, until, timezone)
+    if business and format_ not in _BUSINESS_FORMATS:
+        raise ConfigError(f"--format is {format_!r}, wanted one of {', '.join(_BUSINESS_FORMATS)} with --business.")
     backend = open_ledger(ledger)
     try:
+        if business:
+            numbers = read_business(backend, period)
+            _print_or_write(lambda: _print_business(numbers, format_), output)
+            return
         with hour_progress("Summing up changed hours") as progress:
             made = make_report(backend, dimensions, period, progress=progress)
     finally:
@@ -70,18 +84,32 @@ def _show(made: Report, format_: str, output: Path | None) -> None:
             raise LedgerError(f"{str(path)!r} cannot be written: {error.strerror}; pass another --output.") from error
         sys.stderr.write(f"Written to {path}.\n")
         return
+    _print_or_write(lambda: _print(made, format_), output)
+
+
+def _print_or_write(show: Callable[[], None], output: Path | None) -> None:
+    """Show on the terminal, or in a file."""
     if output is None:
-        _print(made, format_)
+        show()
         return
     try:
         with output.open("w", encoding="utf-8", newline="") as file:
             stdout, sys.stdout = sys.stdout, file
             try:
-                _print(made, format_)
+                show()
             finally:
                 sys.stdout = stdout
     except OSError as error:
         raise LedgerError(f"{str(output)!r} cannot be written: {error.strerror}; pass another --output.") from error
+
+
+def _print_business(numbers: BusinessReport, format_: str) -> None:
+    if format_ == "json":
+        print_json(business_document(numbers))
+    elif format_ == "csv":
+        write_business_csv(numbers, sys.stdout)
+    else:
+        print_business(numbers, wide_console())
 
 
 def _print(made: Report, format_: str) -> None:

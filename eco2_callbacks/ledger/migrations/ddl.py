@@ -11,7 +11,7 @@ from alembic import op
 from eco2_callbacks.ledger.columns import Column
 from eco2_callbacks.ledger.sql_types import CLICKHOUSE, ColumnType, clickhouse_type
 
-__all__ = ["add_column", "create_index", "create_newest_view", "create_table"]
+__all__ = ["add_column", "create_index", "create_newest_view", "create_table", "create_view", "dialect_name"]
 
 
 def create_table(
@@ -56,46 +56,59 @@ def create_table(
     )
 
 
-def add_column(table: str, column: Column) -> None:
-    """Add a column that older rows leave empty."""
-    if op.get_bind().dialect.name == CLICKHOUSE:
-        kind = clickhouse_type(column.kind, column.is_nullable)
-        _execute(f"ALTER TABLE {table}{_clickhouse_options()[1]} ADD COLUMN IF NOT EXISTS `{column.name}` {kind}")
-    else:
-        op.add_column(table, sa.Column(column.name, ColumnType.of(column), nullable=column.is_nullable))
-
-
 def create_index(name: str, table: str, *columns: str) -> None:
     """Create an index; ClickHouse scans a column faster than it would look one up."""
     if op.get_bind().dialect.name != CLICKHOUSE:
         op.create_index(name, table, list(columns))
 
 
+def add_column(table: str, column: Column) -> None:
+    """Add a column that older rows leave empty."""
+    if dialect_name() == CLICKHOUSE:
+        kind = clickhouse_type(column.kind, column.is_nullable)
+        _execute(f"ALTER TABLE {table}{_clickhouse_options()[1]} ADD COLUMN IF NOT EXISTS `{column.name}` {kind}")
+    else:
+        op.add_column(table, sa.Column(column.name, ColumnType.of(column), nullable=column.is_nullable))
+
+
+def dialect_name() -> str:
+    """Return the name of the backend's SQL dialect."""
+    return op.get_bind().dialect.name
+
+
+def create_view(name: str, query: str) -> None:
+    """Create a view, or replace it; PostgreSQL replaces one only by one with the same columns and further ones."""
+    dialect = dialect_name()
+    if dialect == "sqlite":
+        _execute(f"DROP VIEW IF EXISTS {name}")
+        _execute(f"CREATE VIEW {name} AS {query}")
+    else:
+        cluster = _clickhouse_options()[1] if dialect == CLICKHOUSE else ""
+        _execute(f"CREATE OR REPLACE VIEW {name}{cluster} AS {query}")
+
+
 def create_newest_view(name: str, table: str, columns: Sequence[str], key: Sequence[str], newest: str) -> None:
     """Create a view: of each key's rows the one with the greatest value of ``newest``."""
-    dialect = op.get_bind().dialect.name
+    dialect = dialect_name()
     keys, all_columns = ", ".join(key), ", ".join(columns)
     if dialect == CLICKHOUSE:
         others = [column for column in columns if column not in (*key, newest)]
         # As one tuple: argMax would skip a NULL, and mix two ratings.
         fields = ", ".join(f"tupleElement(row, {number}) AS {other}" for number, other in enumerate(others, start=1))
-        _execute(
-            f"CREATE VIEW IF NOT EXISTS {name}{_clickhouse_options()[1]} AS "
+        query = (
             f"SELECT {keys}, newest AS {newest}, {fields} "
             f"FROM (SELECT {keys}, max({newest}) AS newest, argMax(tuple({', '.join(others)}), {newest}) AS row "
             f"FROM {table} GROUP BY {keys})"
         )
     elif dialect == "postgresql":
-        op.execute(
-            f"CREATE VIEW {name} AS SELECT DISTINCT ON ({keys}) {all_columns} FROM {table} "
-            f"ORDER BY {keys}, {newest} DESC"
-        )
+        query = f"SELECT DISTINCT ON ({keys}) {all_columns} FROM {table} ORDER BY {keys}, {newest} DESC"
     else:
         same = " AND ".join(f"newer.{column} = rated.{column}" for column in key)
-        op.execute(
-            f"CREATE VIEW {name} AS SELECT {all_columns} FROM {table} AS rated WHERE NOT EXISTS "
+        query = (
+            f"SELECT {all_columns} FROM {table} AS rated WHERE NOT EXISTS "
             f"(SELECT 1 FROM {table} AS newer WHERE {same} AND newer.{newest} > rated.{newest})"
         )
+    create_view(name, query)
 
 
 def _deduplication(engine: str) -> str:

@@ -1,0 +1,191 @@
+"""Business numbers: active users, questions by intent, and what an active user costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from eco2_callbacks.errors import LedgerError
+from eco2_callbacks.ledger.backends import Backend
+from eco2_callbacks.ledger.migrations import Schema
+from eco2_callbacks.ledger.periods import Period
+from eco2_callbacks.ledger.rollups import rated_calls, sums_of
+from eco2_callbacks.ledger.schema import table
+from eco2_callbacks.ledger.sql_types import period_of
+from eco2_callbacks.pricing import EXACT
+
+__all__ = ["BusinessFigures", "BusinessReport", "IntentFigures", "read_business"]
+
+_ZERO = Decimal(0)
+
+
+@dataclass(slots=True)
+class BusinessFigures:
+    """The figures of a day or a period.
+
+    Attributes:
+        active_users: Users with a request or a model call, each counted once.
+        usd: Newest ratings; leaves out ``unpriced_calls``.
+    """
+
+    active_users: int = 0
+    requests: int = 0
+    successful_requests: int = 0
+    calls: int = 0
+    usd: Decimal = _ZERO
+    unpriced_calls: int = 0
+
+    @property
+    def usd_per_active_user(self) -> Decimal | None:
+        """Dollars for each active user, None without users."""
+        return EXACT.divide(self.usd, Decimal(self.active_users)) if self.active_users else None
+
+
+@dataclass(slots=True)
+class IntentFigures:
+    """Questions of one intent.
+
+    Attributes:
+        by_day: Questions by day.
+        before: Questions in the period of the same length before; None where the ledger began later.
+        usd: What the calls with this intent cost.
+    """
+
+    intent: str
+    requests: int = 0
+    successful_requests: int = 0
+    users: int = 0
+    usd: Decimal = _ZERO
+    by_day: dict[str, int] = field(default_factory=dict)
+    before: int | None = None
+
+    @property
+    def change(self) -> float | None:
+        """Growth against the period before, None where that had none."""
+        return self.requests / self.before - 1 if self.before else None
+
+
+@dataclass(slots=True)
+class BusinessReport:
+    """All business numbers of a period.
+
+    Attributes:
+        days: By day (YYYY-MM-DD), in order; days without any call or request are left out.
+        intents: Those with the most questions first.
+        mean_daily_users: Mean of the days' active users.
+        before: The period before; None where the ledger began later.
+    """
+
+    period: Period
+    days: dict[str, BusinessFigures]
+    total: BusinessFigures
+    intents: list[IntentFigures]
+    before: BusinessFigures | None
+
+    @property
+    def mean_daily_users(self) -> float:
+        """Mean of the days' active users."""
+        return sum(day.active_users for day in self.days.values()) / len(self.days)
+
+
+def read_business(backend: Backend, period: Period) -> BusinessReport:
+    """Return the business numbers of a period.
+
+    Raises:
+        LedgerError: If there is no ledger, or it has neither calls nor requests in the period.
+    """
+    Schema(backend).require()
+    with backend.engine().connect() as connection:
+        days = _figures(connection, period, by_day=True)
+        if not days:
+            raise LedgerError(
+                f"The ledger {backend.shown_url} has no calls from {period.since.isoformat(timespec='seconds')} to "
+                f"{period.until.isoformat(timespec='seconds')}. Choose --since and --until to match."
+            )
+        total = _figures(connection, period, by_day=False)[""]
+        earlier = period.before()
+        before = _figures(connection, earlier, by_day=False).get("")
+        if before is not None and not (before.calls or before.requests):
+            before = None
+        intents = _intents(connection, period)
+        if before is not None:
+            counts = _intents(connection, earlier)
+            for intent in intents.values():
+                intent.before = counts[intent.intent].requests if intent.intent in counts else 0
+    ordered = sorted(intents.values(), key=lambda intent: (-intent.requests, -intent.usd, intent.intent))
+    return BusinessReport(period, dict(sorted(days.items())), total, ordered, before)
+
+
+def _figures(connection: Any, period: Period, *, by_day: bool) -> dict[str, BusinessFigures]:
+    """Return the figures by day, or all under ``""``."""
+    found: dict[str, BusinessFigures] = {}
+    called, rated, joined = rated_calls(period.since, period.until)
+    request = table("requests")
+    asked = _inside(sa.select(request), request, period).subquery("asked")
+
+    def keys(source: Any) -> list[Any]:
+        if not by_day:
+            return []
+        return [period_of(source.c.started_at, sa.literal("day"), sa.literal(period.timezone)).label("of_day")]
+
+    def grouped(query: Any, source: Any) -> Any:
+        rows = connection.execute(query.group_by(*keys(source)) if by_day else query)
+        return [(str(row[0]), row[1:]) if by_day else ("", tuple(row)) for row in rows]
+
+    sums = {column.name: column for column in sums_of(called, rated)}
+    chosen = [sums["sum_calls"], sums["sum_cost"], sums["sum_unpriced_calls"]]
+    for day, (calls, usd, unpriced) in grouped(sa.select(*keys(called), *chosen).select_from(joined), called):
+        figures = found.setdefault(day, BusinessFigures())
+        figures.calls, figures.usd, figures.unpriced_calls = int(calls), Decimal(str(usd or 0)), int(unpriced or 0)
+    counted = sa.select(*keys(asked), sa.func.count(), _count(asked.c.status == "success")).select_from(asked)
+    for day, (requests, successful) in grouped(counted, asked):
+        figures = found.setdefault(day, BusinessFigures())
+        figures.requests, figures.successful_requests = int(requests), int(successful or 0)
+    users = [
+        sa.select(*keys(source), source.c.user_id.label("of_user")).where(source.c.user_id.is_not(None))
+        for source in (called, asked)
+    ]
+    active = sa.union_all(*users).subquery("active")
+    distinct = sa.func.count(sa.distinct(active.c.of_user))
+    if by_day:
+        for day, number in connection.execute(sa.select(active.c.of_day, distinct).group_by(active.c.of_day)):
+            found.setdefault(str(day), BusinessFigures()).active_users = int(number)
+    else:
+        found.setdefault("", BusinessFigures()).active_users = int(connection.execute(sa.select(distinct)).scalar_one())
+    return found
+
+
+def _intents(connection: Any, period: Period) -> dict[str, IntentFigures]:
+    found: dict[str, IntentFigures] = {}
+    request = table("requests")
+    day = period_of(request.c.started_at, sa.literal("day"), sa.literal(period.timezone)).label("of_day")
+    counts = sa.select(request.c.intent, day, sa.func.count(), _count(request.c.status == "success"))
+    for intent, of_day, requests, successful in connection.execute(
+        _inside(counts, request, period).group_by(request.c.intent, day)
+    ):
+        figures = found.setdefault(intent, IntentFigures(intent))
+        figures.requests += int(requests)
+        figures.successful_requests += int(successful or 0)
+        figures.by_day[str(of_day)] = int(requests)
+    users = sa.select(request.c.intent, sa.func.count(sa.distinct(request.c.user_id)))
+    for intent, number in connection.execute(_inside(users, request, period).group_by(request.c.intent)):
+        found[intent].users = int(number)
+    called, rated, joined = rated_calls(period.since, period.until)
+    usd = next(column for column in sums_of(called, rated) if column.name == "sum_cost")
+    for intent, amount in connection.execute(
+        sa.select(called.c.intent, usd).select_from(joined).group_by(called.c.intent)
+    ):
+        if intent in found:
+            found[intent].usd = Decimal(str(amount or 0))
+    return found
+
+
+def _inside(query: Any, source: Any, period: Period) -> Any:
+    return query.where(source.c.started_at >= period.since, source.c.started_at < period.until)
+
+
+def _count(condition: Any) -> Any:
+    return sa.func.sum(sa.case((condition, sa.literal(1)), else_=sa.literal(0)))

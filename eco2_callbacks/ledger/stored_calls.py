@@ -1,0 +1,178 @@
+"""StoredCalls: the calls of a period with all their ratings, day by day, for pricing them again and for exports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from eco2_callbacks.ledger.backends import Backend
+from eco2_callbacks.ledger.migrations import Schema
+from eco2_callbacks.ledger.schema import table
+from eco2_callbacks.usage import TokenUsage
+
+__all__ = ["StoredCall", "StoredRating", "read_calls", "rerated_days"]
+
+_DAY = timedelta(days=1)
+_UNITS = tuple(name for name in TokenUsage.__struct_fields__ if name != "image_sizes")
+_LABELS = (
+    *("run_id", "trace_id", "tenant_id", "user_id", "session_id", "feature", "prompt_version", "agent_name", "intent"),
+    *("node", "provider", "model", "operation", "status", "service_tier", "response_id", "unpriced_reason"),
+    *("cost_source", "estimated", "from_cache", "duration_seconds", "retry", "sdk_retries"),
+)
+_AMOUNTS = ("list_cost", "contracted_cost", "margin", "cache_savings", "cache_surcharge")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRating:
+    """One rating of a call; dollars are exact.
+
+    Attributes:
+        usd: Contracted prices by price key.
+        list_usd: Public prices by price key, where they differ.
+        context: What chose among the model's prices; None where an older version did not keep it.
+        list_cost: None where no public price is known.
+        contracted_cost: What is paid; None where only a list cost is known.
+        margin: What is charged on top.
+    """
+
+    computed_at: datetime
+    price_version: str
+    usd: Mapping[str, Decimal]
+    list_usd: Mapping[str, Decimal]
+    context: Mapping[str, str] | None
+    list_cost: Decimal | None
+    contracted_cost: Decimal | None
+    margin: Decimal
+    cache_savings: Decimal
+    cache_surcharge: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCall:
+    """One call as the ledger holds it, with its ratings from the first to the newest.
+
+    Attributes:
+        labels: Its columns by name: ids, provider, model, who spent it.
+        usage: None where it is unknown.
+    """
+
+    started_at: datetime
+    run_id: str
+    tenant_id: str
+    provider: str
+    model: str
+    usage: TokenUsage | None
+    ratings: tuple[StoredRating, ...] = ()
+    labels: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def newest(self) -> StoredRating | None:
+        """The rating that holds, None without one."""
+        return self.ratings[-1] if self.ratings else None
+
+
+def read_calls(backend: Backend, since: datetime, until: datetime) -> Iterator[tuple[float, list[StoredCall]]]:
+    """Yield the calls of a period, at most those of a day at once, each with the share of the period that is done.
+
+    Raises:
+        LedgerError: If there is no ledger.
+    """
+    Schema(backend).require()
+    calls = table("calls")
+    inside = sa.and_(calls.c.started_at >= since, calls.c.started_at < until)
+    with backend.engine().connect() as connection:
+        count, first, last = connection.execute(
+            sa.select(sa.func.count(), sa.func.min(calls.c.started_at), sa.func.max(calls.c.started_at)).where(inside)
+        ).one()
+        if not count:
+            return
+        begin = first
+        while begin <= last:
+            end = min(begin.replace(hour=0, minute=0, second=0, microsecond=0) + _DAY, until)
+            found = _read(connection, begin, end)
+            if found:
+                yield min(1.0, (end - first) / max(last - first, timedelta(microseconds=1))), found
+            begin = end
+
+
+def rerated_days(backend: Backend, since: datetime, until: datetime, *, before: datetime) -> list[datetime]:
+    """Return the days (UTC) of calls from before a moment that were rated in a period."""
+    ratings = table("ratings")
+    query = (
+        sa.select(ratings.c.started_at)
+        .where(ratings.c.computed_at >= since, ratings.c.computed_at < until, ratings.c.started_at < before)
+        .distinct()
+    )
+    with backend.engine().connect() as connection:
+        found = connection.execute(query).scalars()
+        return sorted({at.replace(hour=0, minute=0, second=0, microsecond=0) for at in found})
+
+
+def _read(connection: Any, since: datetime, until: datetime) -> list[StoredCall]:
+    calls, ratings = table("calls"), table("ratings")
+    rated: dict[str, list[StoredRating]] = {}
+    names = ("run_id", "computed_at", "price_version", "rates", *_AMOUNTS)
+    rows = connection.execute(
+        sa.select(*(ratings.c[name] for name in names))
+        .where(ratings.c.started_at >= since, ratings.c.started_at < until)
+        .order_by(ratings.c.computed_at)
+    )
+    for run_id, computed_at, version, rates, listed, paid, margin, savings, surcharge in rows:
+        prices = _json(rates) or {}
+        rated.setdefault(str(run_id), []).append(
+            StoredRating(
+                computed_at,
+                version,
+                _decimals(prices.get("usd")),
+                _decimals(prices.get("list_usd")),
+                prices.get("context"),
+                listed,
+                paid,
+                margin if margin is not None else Decimal(0),
+                savings,
+                surcharge,
+            )
+        )
+    columns = [calls.c[name] for name in ("started_at", *_LABELS, *_UNITS, "image_sizes")]
+    found = []
+    for row in connection.execute(
+        sa.select(*columns)
+        .where(calls.c.started_at >= since, calls.c.started_at < until)
+        .order_by(calls.c.started_at, calls.c.run_id)
+    ):
+        values = row._mapping
+        run_id = str(values["run_id"])
+        found.append(
+            StoredCall(
+                values["started_at"].astimezone(UTC),
+                run_id,
+                values["tenant_id"],
+                values["provider"],
+                values["model"],
+                _usage(values),
+                tuple(rated.get(run_id, ())),
+                {name: values[name] for name in _LABELS},
+            )
+        )
+    return found
+
+
+def _usage(values: Mapping[Any, Any]) -> TokenUsage | None:
+    if values["input_tokens"] is None:
+        return None
+    units = {name: int(values[name] or 0) for name in _UNITS}
+    return TokenUsage(**units, image_sizes=tuple(_json(values["image_sizes"]) or ()))
+
+
+def _json(stored: Any) -> Any:
+    return json.loads(stored) if isinstance(stored, str) else stored
+
+
+def _decimals(prices: Mapping[str, str] | None) -> Mapping[str, Decimal]:
+    return {key: Decimal(price) for key, price in (prices or {}).items()}

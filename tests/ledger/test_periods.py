@@ -1,0 +1,33 @@
+"""Periods: how days are named."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from eco2_callbacks.ledger import Period
+
+NOW = datetime(2026, 11, 30, 16, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("zone", "since", "until"),
+    [
+        ("UTC", datetime(2026, 11, 29, tzinfo=UTC), datetime(2026, 11, 30, tzinfo=UTC)),
+        # In Seoul it is December already.
+        ("Asia/Seoul", datetime(2026, 11, 29, 15, tzinfo=UTC), datetime(2026, 11, 30, 15, tzinfo=UTC)),
+    ],
+)
+def test_yesterday_is_a_whole_day_of_the_zone(zone: str, since: datetime, until: datetime) -> None:
+    """From midnight to midnight, as the zone has it."""
+    period = Period.parse("yesterday", "yesterday", zone, now=NOW)
+
+    assert (period.since, period.until) == (since, until)
+
+
+def test_today_ends_with_the_day() -> None:
+    """As an end, a day is included."""
+    period = Period.parse("today", "today", "UTC", now=NOW)
+
+    assert (period.since, period.until) == (datetime(2026, 11, 30, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC))
