@@ -5,8 +5,7 @@ What keeps accounts is imported with its first use: most handlers have no budget
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from eco2_callbacks.budgets.callers import RUN_LIMIT, Caller
 from eco2_callbacks.budgets.events import BudgetEvent, BudgetState
@@ -14,6 +13,7 @@ from eco2_callbacks.budgets.gate import BudgetGate, BudgetReport, budget_state
 from eco2_callbacks.budgets.rules import BudgetRule, read_usd
 from eco2_callbacks.budgets.settings import Budgets, BudgetSource, read_budgets
 from eco2_callbacks.budgets.webhook import Webhook
+from eco2_callbacks.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from eco2_callbacks.budgets.administration import grant_raise, read_ledger_states, read_states
@@ -39,15 +39,6 @@ __all__ = [
     "read_usd",
 ]
 
-_LAZY = {
-    "BudgetControl": "control",
-    "grant_raise": "administration",
-    "read_ledger_states": "administration",
-    "read_states": "administration",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+__getattr__ = lazy_names(
+    __name__, {"administration": ("grant_raise", "read_ledger_states", "read_states"), "control": ("BudgetControl",)}
+)

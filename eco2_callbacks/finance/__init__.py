@@ -5,8 +5,9 @@ Each name is imported with its first use.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from eco2_callbacks.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from eco2_callbacks.finance.focus import (
@@ -65,20 +66,25 @@ __all__ = [
     "write_focus_parquet",
 ]
 
-_LAZY = {
-    "focus": (
-        *("COLUMNS", "FOCUS_COLUMNS", "Account", "Charges", "FocusColumn", "Violation", "focus_rows", "read_charges"),
-        *("read_focus", "validate_focus", "write_focus_csv", "write_focus_parquet"),
-    ),
-    "mcp_server": ("build_server",),
-    "reconcile": ("Amounts", "Comparison", "Sources", "compare_books", "ledger_book", "read_books"),
-    "variants": ("MIN_SAMPLE", "ComparedVariant", "Estimate", "VariantComparison", "compare_variants"),
-    "repricing": ("OtherPrices", "RepricedGroup", "Repricing", "reprice"),
-}
-_MODULES = {name: f"{__name__}.{module}" for module, names in _LAZY.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "focus": (
+            *(
+                "COLUMNS",
+                "FOCUS_COLUMNS",
+                "Account",
+                "Charges",
+                "FocusColumn",
+                "Violation",
+                "focus_rows",
+                "read_charges",
+            ),
+            *("read_focus", "validate_focus", "write_focus_csv", "write_focus_parquet"),
+        ),
+        "mcp_server": ("build_server",),
+        "reconcile": ("Amounts", "Comparison", "Sources", "compare_books", "ledger_book", "read_books"),
+        "variants": ("MIN_SAMPLE", "ComparedVariant", "Estimate", "VariantComparison", "compare_variants"),
+        "repricing": ("OtherPrices", "RepricedGroup", "Repricing", "reprice"),
+    },
+)

@@ -5,8 +5,9 @@ Each name is imported with its first use: an application without a ledger loads 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from eco2_callbacks.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from eco2_callbacks.ledger.backends import Backend, backend_of
@@ -81,28 +82,24 @@ __all__ = [
     "spent_of",
 ]
 
-_LAZY = {
-    "backends": ("Backend", "backend_of"),
-    "business": ("BusinessFigures", "BusinessReport", "IntentFigures", "read_business"),
-    "figures": ("Figures", "percentile"),
-    "maintenance": ("Rating", "Status", "append_ratings", "forget_user", "models_of", "prune", "read_status"),
-    "migrations": ("Schema",),
-    "observer": ("LedgerObserver",),
-    "periods": ("Period", "parse_duration"),
-    "read_only": ("make_read_only",),
-    "report": ("DIMENSIONS", "Group", "Mover", "Report", "make_report"),
-    "rollups": ("Progress", "Rollups"),
-    "sink": ("LedgerSink",),
-    "spent": ("Spent", "SpentQuery", "read_spent", "spent_of"),
-    "stored_calls": ("StoredCall", "StoredRating", "read_calls", "rerated_days"),
-    "trace": ("Span", "Trace", "read_traces"),
-    "variants": ("VARIANT_KEYS", "Moments", "Variant", "read_variants"),
-    "watchers": ("LedgerWatcher",),
-}
-_MODULES = {name: f"{__name__}.{module}" for module, names in _LAZY.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "backends": ("Backend", "backend_of"),
+        "business": ("BusinessFigures", "BusinessReport", "IntentFigures", "read_business"),
+        "figures": ("Figures", "percentile"),
+        "maintenance": ("Rating", "Status", "append_ratings", "forget_user", "models_of", "prune", "read_status"),
+        "migrations": ("Schema",),
+        "observer": ("LedgerObserver",),
+        "periods": ("Period", "parse_duration"),
+        "read_only": ("make_read_only",),
+        "report": ("DIMENSIONS", "Group", "Mover", "Report", "make_report"),
+        "rollups": ("Progress", "Rollups"),
+        "sink": ("LedgerSink",),
+        "spent": ("Spent", "SpentQuery", "read_spent", "spent_of"),
+        "stored_calls": ("StoredCall", "StoredRating", "read_calls", "rerated_days"),
+        "trace": ("Span", "Trace", "read_traces"),
+        "variants": ("VARIANT_KEYS", "Moments", "Variant", "read_variants"),
+        "watchers": ("LedgerWatcher",),
+    },
+)

@@ -5,9 +5,9 @@ What lists prices needs the public price data, and is imported with its first us
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from eco2_callbacks.lazy_names import lazy_names
 from eco2_callbacks.pricing.adjustments import Adjustment
 from eco2_callbacks.pricing.bill import billed_counts
 from eco2_callbacks.pricing.cost import COST_PARTS, EXACT, Cost
@@ -52,10 +52,6 @@ __all__ = [
     "unused_rates",
 ]
 
-_LISTING = frozenset({"Listing", "UnusedRate", "list_prices", "public_models", "sellers_of", "unused_rates"})
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LISTING:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("eco2_callbacks.pricing.listing"), name)
+__getattr__ = lazy_names(
+    __name__, {"listing": ("Listing", "UnusedRate", "list_prices", "public_models", "sellers_of", "unused_rates")}
+)
