@@ -56,7 +56,7 @@ def test_the_mix_has_the_questions_and_the_limits_of_the_slos() -> None:
     assert asked == {intent: [question] for intent, question in QUESTIONS.items()}
     with_slo = {entry["slo"]: entry["limit_seconds"] for entry in MIX["intents"].values() if "slo" in entry}
     assert with_slo == limits == {"waste_answer": 5.0, "general_answer": 3.0}
-    assert f"{MIX['objective']:.0%} of the events" in table
+    assert f"{MIX['objective']:.0%} of the answers about waste" in table
 
 
 @pytest.mark.slow
