@@ -24,7 +24,7 @@ from tests.support.langsmith_server import LangSmithServer
 from tests.support.page_server import MAX_WAIT_MS, Gate, chromium, open_page, page_server
 from tests.support.tcp_proxy import TcpProxy
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 ANSWER = "강남역 11번 출구 앞에 페트병 수거함이 있습니다."
 CALLS = 5  # of the fake graph, each at COST

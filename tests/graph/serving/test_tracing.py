@@ -117,6 +117,7 @@ def sorted_by_start(spans: list[Span]) -> list[Span]:
 
 
 @pytest.mark.slow
+@pytest.mark.browser
 def test_one_trace_from_the_browser_through_two_processes(tmp_path: Path) -> None:
     """The page's trace id is that of API and worker; RabbitMQ carries it in the message's headers."""
     with (
