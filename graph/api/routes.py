@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from uuid import uuid4
 
 from fastapi import APIRouter, Header, Response
+from opentelemetry import trace
 from sse_starlette import EventSourceResponse
 
 from graph.api.context import ApiContext, CallerOfRequest, ContextOfApp, JobOfCaller
@@ -71,7 +72,13 @@ async def ask(
         await _publish(context, job)
     url = f"{PREFIX}/chat/{job.job_id}"
     response.headers["Location"] = url
-    return Accepted(job_id=job.job_id, session_id=job.session_id or "", events_url=f"{url}/events", result_url=url)
+    return Accepted(
+        job_id=job.job_id,
+        session_id=job.session_id or "",
+        events_url=f"{url}/events",
+        result_url=url,
+        otel_trace_id=_current_trace(),
+    )
 
 
 @router.get(
@@ -159,3 +166,10 @@ def _answer(job: JobState) -> JobAnswer:
         seconds=result.get("seconds"),
         error={name: result[name] for name in ("type", "title", "detail") if name in result} if failed else None,
     )
+
+
+def _current_trace() -> str | None:
+    """Return the id of the request's trace; None if no store will have it."""
+    span = trace.get_current_span()
+    context = span.get_span_context()
+    return f"{context.trace_id:032x}" if span.is_recording() and context.trace_flags.sampled else None

@@ -46,6 +46,7 @@ class Accepted(BaseModel):
     session_id: str
     events_url: str
     result_url: str
+    otel_trace_id: str | None = Field(default=None, description="The answer's OpenTelemetry trace, if it is exported.")
 
 
 class JobAnswer(BaseModel):

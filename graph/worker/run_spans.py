@@ -68,6 +68,8 @@ class RunSpans:
 
     def end(self, record: Record) -> None:
         """End the span of a record, with its figures. For any thread."""
+        if not self._root.is_recording():
+            return  # no span is exported, or the run was given up before
         if isinstance(record, GraphRun):
             self._end(self._root, record)
         elif (span := self._open.pop(record.run_id, None)) is not None:

@@ -41,7 +41,7 @@ function headers(turn) {
   const token = sessionStorage.getItem("eco2.token");
   return {
     ...(token ? { Authorization: `Bearer ${token}` } : {}),
-    ...(turn.traceId ? { traceparent: `00-${turn.traceId}-${turn.spanId}-01` } : {}),
+    ...(turn.trace ? { traceparent: `00-${turn.trace.id}-${turn.trace.span}-01` } : {}),
   };
 }
 
@@ -53,8 +53,7 @@ async function ask(question, picture = "") {
   active = turn;
   drawComposer();
   try {
-    turn.traceId = randomHex(16);
-    turn.spanId = randomHex(8);
+    turn.trace = { id: randomHex(16), span: randomHex(8) };
     const sent = {
       method: "POST",
       headers: {
@@ -66,7 +65,8 @@ async function ask(question, picture = "") {
     };
     const job = await (await send(sent)).json();
     turn.jobId = job.job_id;
-    session.turns.push({ job: job.job_id, trace: turn.traceId, span: turn.spanId, question });
+    turn.traceId = job.otel_trace_id;
+    session.turns.push({ job: job.job_id, trace: turn.trace, traceId: turn.traceId, question });
     keep();
     await follow(turn);
   } catch (error) {
@@ -138,11 +138,11 @@ function addTurn(question, picture) {
 
 /** Shows the turns of this tab again after a reload, and goes on with the one that is not finished. */
 async function showKept() {
-  for (const { job, trace, span, question } of session.turns) {
+  for (const { job, trace, traceId, question } of session.turns) {
     const turn = addTurn(question, "");
     turn.jobId = job;
-    turn.traceId = trace;
-    turn.spanId = span;
+    turn.trace = trace;
+    turn.traceId = traceId;
     active = turn;
     drawComposer();
     try {
@@ -197,7 +197,8 @@ function drawSession() {
   const tokens = paid.reduce((count, turn) => count + turn.job.tokens.total, 0);
   $("session-usd").textContent = dollars(usd);
   $("session-usd").title = exact(usd);
-  $("session-detail").textContent = paid.length ? texts().sessionDetail(paid.length, number(tokens)) : "";
+  const answers = paid.filter((turn) => turn.job.status !== "error").length;
+  $("session-detail").textContent = paid.length ? texts().sessionDetail(answers, number(tokens)) : "";
 }
 
 function drawComposer() {

@@ -22,7 +22,8 @@ export class Turn {
     this.options = options;
     this.job = new JobState();
     this.jobId = null;
-    this.traceId = null;
+    this.trace = null; // what the page's requests carry
+    this.traceId = null; // if the server exports it
     this.timeline = new Timeline(this.job);
     this.status = element("p", { class: "status", role: "status" });
     this.text = element("div", { class: "text", "aria-live": "polite", "aria-busy": "true" });

@@ -24,7 +24,7 @@ from tests.support.langsmith_server import LangSmithServer
 from tests.support.page_server import MAX_WAIT_MS, Gate, chromium, open_page, page_server
 from tests.support.tcp_proxy import TcpProxy
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 ANSWER = "강남역 11번 출구 앞에 페트병 수거함이 있습니다."
 CALLS = 5  # of the fake graph, each at COST
@@ -102,7 +102,7 @@ def test_an_answer_shows_what_it_cost(browser: Browser, tmp_path: Path) -> None:
     assert Decimal(job["usd"]) == CALLS * COST == Decimal("0.01575")
     assert (shown, title) == ("$0.0158", "$0.01575")
     assert [Decimal(part.removeprefix("$")) for part in parts] == [COST] * CALLS
-    assert rows[:2] == ["Question to answer", "Understand the question"]
+    assert rows[:2] == ["Whole answer", "Understand the question"]
     assert rows.count("gpt-5.2-2025-12-11") == CALLS
     assert all(width >= 3 for width in bars)
     assert "about 1.6 cents" in words
@@ -202,7 +202,7 @@ def test_a_reload_keeps_the_conversation(browser: Browser, tmp_path: Path) -> No
         until_done(page)
         after = (names(page), page.locator("#session-usd").get_attribute("title"))
         expect(page.locator(".text")).to_have_text("하나 둘")
-        page.get_by_role("button", name="New conversation").click()
+        page.get_by_role("button", name="New chat").click()
         expect(page.locator(".turn")).to_have_count(0)
         expect(page.locator("#session-usd")).to_have_text("$0")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
@@ -115,6 +117,7 @@ def sorted_by_start(spans: list[Span]) -> list[Span]:
 
 
 @pytest.mark.slow
+@pytest.mark.browser
 def test_one_trace_from_the_browser_through_two_processes(tmp_path: Path) -> None:
     """The page's trace id is that of API and worker; RabbitMQ carries it in the message's headers."""
     with (
@@ -152,6 +155,22 @@ def test_one_trace_from_the_browser_through_two_processes(tmp_path: Path) -> Non
     services = {span.name: span.service for span in spans}
     assert (services["POST /api/v1/chat"], services["send chat.process"]) == ("eco2-chat-api", "eco2-chat-api")
     assert services["process chat.process"] == services["answer"] == "eco2-chat-worker"
+
+
+@pytest.mark.slow
+def test_without_an_exporter_no_trace_is_named(tmp_path: Path) -> None:
+    """A caller's trace that this process does not export is on no answer and in no row of the ledger."""
+    with server_process(tmp_path, GREETING) as server:
+        server.until_ready()
+        server.client.headers["traceparent"] = f"00-{TRACE_ID}-{BROWSER_SPAN}-01"
+        accepted = server.client.post(f"{server.url}/api/v1/chat", json={"message": "안녕!"}).json()
+        assert list(server.events(accepted["job_id"]))[-1]["event"] == "done"
+        assert server.stop() == 0
+
+    with closing(sqlite3.connect(tmp_path / "eco2.db")) as connection:
+        traces = connection.execute("SELECT DISTINCT otel_trace_id FROM calls").fetchall()
+    assert accepted["otel_trace_id"] is None
+    assert traces == [(None,)]
 
 
 @pytest.mark.parametrize("value", ["console", "otlp,console"])
