@@ -38,6 +38,7 @@ class Settings:
 
     Attributes:
         prices: File of custom rates, ``ECO2_PRICES``; None for public rates only.
+        refresh_prices: Whether to fetch the public prices anew, or from which URL, ``ECO2_REFRESH_PRICES``.
         ledger: URL or path of the ledger, ``ECO2_LEDGER``; None for none. It can hold a password and is not shown.
         budgets: The ``budgets.toml``, ``ECO2_BUDGETS``; None for no budgets.
         environment: Where the application runs, ``ECO2_ENVIRONMENT``; its runs get the tag ``env:<environment>``.
@@ -53,6 +54,7 @@ class Settings:
     """
 
     prices: Path | None = None
+    refresh_prices: bool | str = False
     ledger: str | None = field(default=None, repr=False)
     budgets: Path | None = None
     environment: str = ""
@@ -67,6 +69,8 @@ class Settings:
         for name, path in (("prices", self.prices), ("budgets", self.budgets)):
             if path is not None and not isinstance(path, str | Path):
                 raise ConfigError(f"{name}= is {path!r}, wanted a path; pass a pathlib.Path or leave it out.")
+        if not isinstance(self.refresh_prices, bool | str):
+            raise ConfigError(f"refresh_prices= is {self.refresh_prices!r}, wanted True, False or a URL.")
         check_text("environment", self.environment, may_be_empty=True)
         check_instance("tracing", self.tracing, bool, "pass True or False")
         check_text("project", self.project)
@@ -89,6 +93,7 @@ class Settings:
         prices = prices_of(environ)
         settings = cls(
             prices=prices,
+            refresh_prices=refresh_of(environ),
             ledger=ledger_of(environ),
             budgets=budgets_of(environ),
             environment=environ.get("ECO2_ENVIRONMENT", "").strip(),

@@ -73,6 +73,10 @@ class Adjustment:
             fnmatchcase(name.lower(), self.model.lower()) for name in models
         )
 
+    def is_for(self, provider: str, model: str) -> bool:
+        """Return whether it is for this provider and model name."""
+        return self.is_for_model((provider,), (model,))
+
     @property
     def factor(self) -> Decimal:
         """What a discount leaves of each price."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from genai_prices.data_snapshot import get_snapshot
 
+from eco2_callbacks.pricing.adjustments import Adjustment
 from eco2_callbacks.pricing.price_book import PriceBook, standard_sheet
 from eco2_callbacks.pricing.rates import Price, Rate
 from eco2_callbacks.pricing.rates_used import checked_on
@@ -34,9 +35,9 @@ class Listing(NamedTuple):
 
 
 class UnusedRate(NamedTuple):
-    """A custom rate that prices nothing, and why: ``matches nothing`` or ``starts later``."""
+    """A custom rate, discount or margin that prices nothing, and why: ``matches nothing`` or ``starts later``."""
 
-    rate: Rate
+    rate: Rate | Adjustment
     reason: str
 
 
@@ -69,7 +70,7 @@ def public_models() -> Iterator[tuple[str, str]]:
 def unused_rates(
     book: PriceBook, *, at: datetime | None = None, used: Iterable[tuple[str, str]] = ()
 ) -> list[UnusedRate]:
-    """Return the custom rates that price nothing at a time.
+    """Return the custom rates, discounts and margins that price nothing at a time.
 
     Args:
         book: The price book.
@@ -79,7 +80,8 @@ def unused_rates(
     day = (at or datetime.now(UTC)).astimezone(UTC).date()
     known = {*public_models(), *used}
     unused = []
-    for rate in book.custom_rates:
+    own: list[Rate | Adjustment] = [*book.custom_rates, *book.adjustments]
+    for rate in own:
         if not any(rate.is_for(provider, model) for provider, model in known) and not _matches_alias(rate):
             unused.append(UnusedRate(rate, "matches nothing"))
         elif rate.start > day:
@@ -87,7 +89,7 @@ def unused_rates(
     return unused
 
 
-def _matches_alias(rate: Rate) -> bool:
+def _matches_alias(rate: Rate | Adjustment) -> bool:
     """Return whether the rate's model is another name of a public one, such as a dated one."""
     if "*" in rate.model:
         return False

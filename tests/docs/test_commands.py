@@ -45,6 +45,9 @@ ELSEWHERE = (
     (r"kubectl .*", "tests/deploy/test_kubernetes.py"),
     (r"promtool .*", "tests/deploy/test_rules.py"),
     (r"(uv run )?python deploy/\S+\.py.*", "tests/deploy/test_dashboards.py"),
+    (r"export ECO2_LEDGER=eco2\.db|eco2 report .* -o november\.csv", "tests/finance/test_docs.py"),
+    (r"eco2 report --business.*", "tests/finance/test_business.py"),
+    (r"eco2 mcp .*", "tests/finance/test_mcp.py"),
     *(
         (rf"eco2 {verb}( .*)?", f"tests/finance/test_{verb}.py")
         for verb in ("compare", "focus", "reconcile", "reprice")

@@ -103,7 +103,7 @@ def test_an_empty_period_says_what_the_ledger_has(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("since", "zone", "message"),
     [
-        ("yesterday", "UTC", "--since is 'yesterday', wanted a day"),
+        ("someday", "UTC", "--since is 'someday', wanted a day"),
         (None, "Mars/Olympus", "The time zone is 'Mars/Olympus', wanted a name of the IANA database"),
         ("9999999999d", "UTC", "--since is '9999999999d'"),
     ],

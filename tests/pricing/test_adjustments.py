@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from eco2_callbacks import ConfigError, ExchangeRates, PriceBook, Quote, TokenUsage, UnknownModelError
+from eco2_callbacks.pricing import unused_rates
 
 AT = datetime(2026, 11, 2, 9, 30, tzinfo=UTC)
 # gpt-5.2: 1,000 x 1.75 + 100 x 14 USD per million = 0.00315.
@@ -184,3 +185,12 @@ def test_a_bad_adjustment_is_refused(tmp_path: Path, text: str, message: str) ->
         book(tmp_path, text)
 
     assert message in str(raised.value)
+
+
+def test_an_adjustment_that_applies_to_nothing_is_named(tmp_path: Path) -> None:
+    """A misspelt provider and a start that is still ahead are found, as with rates."""
+    text = DISCOUNTS + '[[discounts]]\nprovider = "opneai"\nstart = 2026-01-01\npercent = 5\nsource = "contract 9"\n'
+
+    found = [(each.rate.source, each.reason) for each in unused_rates(book(tmp_path, text), at=AT)]
+
+    assert found == [("contract 3", "starts later"), ("contract 9", "matches nothing")]

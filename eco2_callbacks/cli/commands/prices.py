@@ -18,7 +18,16 @@ from eco2_callbacks.cli.options import AsJson, LedgerUrl, open_ledger
 from eco2_callbacks.cli.reporters import print_json
 from eco2_callbacks.errors import ConfigError, UnknownModelError
 from eco2_callbacks.ledger import models_of
-from eco2_callbacks.pricing import Listing, PriceBook, UnusedRate, list_prices, public_models, sellers_of, unused_rates
+from eco2_callbacks.pricing import (
+    Adjustment,
+    Listing,
+    PriceBook,
+    UnusedRate,
+    list_prices,
+    public_models,
+    sellers_of,
+    unused_rates,
+)
 from eco2_callbacks.settings import ledger_of
 
 __all__ = ["prices"]
@@ -72,7 +81,9 @@ def prices(
             if each.reason == "starts later"
             else "matches no public model and no call of the ledger; correct its provider and model"
         )
-        console.print(Text(f"! Custom rate {shown['provider']}/{shown['model']} ({each.rate.source}): {why}", "yellow"))
+        console.print(
+            Text(f"! Custom {shown['kind']} {shown['provider']}/{shown['model']} ({each.rate.source}): {why}", "yellow")
+        )
 
 
 def _listings(book: PriceBook, model: str, at: datetime, used: Iterable[tuple[str, str]]) -> list[Listing]:
@@ -125,6 +136,7 @@ def _unused(each: UnusedRate) -> dict[str, str]:
     rate = each.rate
     start = rate.start.isoformat()
     return {
+        "kind": rate.kind if isinstance(rate, Adjustment) else "rate",
         "provider": rate.provider,
         "model": rate.model,
         "start": start,
