@@ -1,4 +1,4 @@
-"""Adapts pages that are also read in the repository: links out of ``docs/`` and pages that are not written yet."""
+"""Points links that leave ``docs/`` at the repository, so that a page serves its readers there and on the site."""
 
 from __future__ import annotations
 
@@ -8,25 +8,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
-__all__ = ["on_config", "on_page_markdown"]
+__all__ = ["on_page_markdown"]
 
 # MkDocs fails a strict build for warnings of loggers below its own.
 _log = logging.getLogger("mkdocs.hooks.links")
 _LINK = re.compile(r"\]\((\.\./[^)\s#]*)(#[^)\s]*)?\)")
-
-
-def on_config(config: Any) -> Any:
-    """Leave pages that do not exist out of the navigation; a test lists them."""
-    config["nav"] = _existing(config["nav"], Path(config["docs_dir"]))
-    return config
-
-
-def _existing(entry: Any, folder: Path) -> Any:
-    if isinstance(entry, list):
-        return [kept for each in entry if (kept := _existing(each, folder))]
-    if isinstance(entry, dict):
-        return {title: kept for title, each in entry.items() if (kept := _existing(each, folder))}
-    return entry if (folder / entry).is_file() else None
 
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:

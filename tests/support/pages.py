@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ARRIVING", "PAGES", "ROOT", "Command", "blocks", "commands", "links", "read"]
+__all__ = ["PAGES", "ROOT", "Command", "blocks", "commands", "links", "read"]
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
@@ -17,8 +17,6 @@ PAGES = (
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
 )
 """Paths below the root."""
-ARRIVING = frozenset({"eco2-cost.png", "finance.md", "operations.md"})
-"""Files of ``docs/`` that the README and the navigation name already; none stays here for long."""
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```", re.DOTALL | re.MULTILINE)
 _INDENTED = re.compile(r"(?<=\n\n)((?: {4}\S.*\n)+)")
 _INLINE = re.compile(r"`((?:uv run|uvx|python|pytest|eco2|bash|pip install|curl|docker|kubectl|promtool) [^`\n]+)`")
