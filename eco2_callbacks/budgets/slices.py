@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import uuid4
 
 from eco2_callbacks import forks
@@ -211,6 +212,9 @@ class SliceLeaser(forks.ForkAware):
                 leases = self._store.lease(self._owner, batch, self._budgets.lease_seconds)
                 with self._lock:
                     for account, lease in zip(accounts[first:], leases, strict=False):
+                        if lost := _lost(account, lease):
+                            self._jobs.append(partial(_add_lost, request=self._describe(account), amount=lost))
+                            self.wake()
                         _apply(account, lease, self._slice(account))
         except Exception as error:
             for _, _, future in waiting:
@@ -285,6 +289,20 @@ class SliceLeaser(forks.ForkAware):
 
 def _ignore() -> None:
     """Do nothing: who asks is answered at once."""
+
+
+def _lost(account: Account, lease: Lease) -> int:
+    """Return what a store has lost of an account: within one period of a calendar window nothing is ever taken off."""
+    if not account.is_known or account.rule.span.kind == "rolling":
+        return 0
+    return max(0, account.settled - account.unreported - lease.settled)
+
+
+def _add_lost(store: BudgetStore, *, request: LeaseRequest, amount: int) -> None:
+    if store.add_lost(request, amount):
+        _logger.error(
+            "The store of the budgets has lost what was spent of %r; this process has told it again.", request.rule
+        )
 
 
 def _apply(account: Account, lease: Lease, slice_amount: int) -> None:
