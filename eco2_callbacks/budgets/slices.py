@@ -133,12 +133,14 @@ class SliceLeaser(forks.ForkAware):
 
     def wake(self) -> bool:
         """Have the thread sync now, and return whether it will; the first call starts it."""
-        if not self._is_scheduled:
-            # Set before the thread can reset it.
-            self._is_scheduled = True
-            if not self._worker.submit(self._sync_now):
-                self._is_scheduled = False
-        return self._is_scheduled
+        if self._is_scheduled:
+            return True
+        # Set before the thread can reset it, which it may do before this method returns.
+        self._is_scheduled = True
+        is_accepted = self._worker.submit(self._sync_now)
+        if not is_accepted:
+            self._is_scheduled = False
+        return is_accepted
 
     # --- for anyone ---
 

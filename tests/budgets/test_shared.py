@@ -365,3 +365,13 @@ def test_a_store_that_loses_its_data_is_told_again(redis_server: Any) -> None:
     for handler in handlers:
         handler.close()
     assert read_states(budgets)[0].spent_usd == 3 * COST
+
+
+def test_a_sync_that_begins_at_once_is_no_refused_one(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread can finish a sync before the caller goes on: the call waits for its slice all the same."""
+    process = start(Decimal(1))
+    leaser = process.handler._budgets._enforcer._leaser
+    monkeypatch.setattr(leaser._worker, "submit", lambda job: job() is None)
+
+    assert leaser.wake()
+    assert leaser.wake()
