@@ -413,6 +413,8 @@ class BudgetEnforcer(forks.ForkAware):
         self._lock = self._announcer.lock = threading.RLock()
         self._reservations.clear()
         for account in self._table:
+            # The parent reports it.
+            account.settled -= account.unreported + account.sent
             account.reserved = account.held = account.unreported = account.sent = 0
         if self._leaser is not None:
             self._leaser.use_lock(self._lock)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import uuid4
 
 from eco2_callbacks import forks
@@ -132,12 +133,14 @@ class SliceLeaser(forks.ForkAware):
 
     def wake(self) -> bool:
         """Have the thread sync now, and return whether it will; the first call starts it."""
-        if not self._is_scheduled:
-            # Set before the thread can reset it.
-            self._is_scheduled = True
-            if not self._worker.submit(self._sync_now):
-                self._is_scheduled = False
-        return self._is_scheduled
+        if self._is_scheduled:
+            return True
+        # Set before the thread can reset it, which it may do before this method returns.
+        self._is_scheduled = True
+        is_accepted = self._worker.submit(self._sync_now)
+        if not is_accepted:
+            self._is_scheduled = False
+        return is_accepted
 
     # --- for anyone ---
 
@@ -211,6 +214,9 @@ class SliceLeaser(forks.ForkAware):
                 leases = self._store.lease(self._owner, batch, self._budgets.lease_seconds)
                 with self._lock:
                     for account, lease in zip(accounts[first:], leases, strict=False):
+                        if lost := _lost(account, lease):
+                            self._jobs.append(partial(_add_lost, request=self._describe(account), amount=lost))
+                            self.wake()
                         _apply(account, lease, self._slice(account))
         except Exception as error:
             for _, _, future in waiting:
@@ -285,6 +291,20 @@ class SliceLeaser(forks.ForkAware):
 
 def _ignore() -> None:
     """Do nothing: who asks is answered at once."""
+
+
+def _lost(account: Account, lease: Lease) -> int:
+    """Return what a store has lost of an account: within one period of a calendar window nothing is ever taken off."""
+    if not account.is_known or account.rule.span.kind == "rolling":
+        return 0
+    return max(0, account.settled - account.unreported - lease.settled)
+
+
+def _add_lost(store: BudgetStore, *, request: LeaseRequest, amount: int) -> None:
+    if store.add_lost(request, amount):
+        _logger.error(
+            "The store of the budgets has lost what was spent of %r; this process has told it again.", request.rule
+        )
 
 
 def _apply(account: Account, lease: Lease, slice_amount: int) -> None:

@@ -343,3 +343,35 @@ def test_the_end_of_a_process_reports_what_it_spent(ending: str, store_url: str)
 
     (state,) = read_states(Budgets(rules=[BudgetRule(name="all", limit_usd=Decimal(1))], store=store_url))
     assert state.spent_usd == COST
+
+
+def test_a_store_that_loses_its_data_is_told_again(redis_server: Any) -> None:
+    """Processes that run on give an emptied store back what they know was spent, once."""
+    redis_server.client.flushall()
+    rules = [BudgetRule(name="all", limit_usd=Decimal(1))]
+    budgets = Budgets(rules=rules, store=redis_server.url, wait_seconds=20)
+    handlers = [Eco2CallbackHandler(registry=CollectorRegistry(), budgets=budgets) for _ in range(2)]
+    for handler in handlers:
+        FakeModel().invoke("x", {"callbacks": handler.callbacks})
+    for handler in (*handlers, *handlers):  # the second time, each has the other's spending
+        assert handler.flush(_MAX_WAIT_SECONDS)
+
+    redis_server.client.flushall()
+    for handler in handlers:
+        assert handler.flush(_MAX_WAIT_SECONDS)
+    FakeModel().invoke("x", {"callbacks": handlers[0].callbacks})
+
+    wait_until(lambda: read_states(budgets)[0].spent_usd >= 3 * COST)
+    for handler in handlers:
+        handler.close()
+    assert read_states(budgets)[0].spent_usd == 3 * COST
+
+
+def test_a_sync_that_begins_at_once_is_no_refused_one(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread can finish a sync before the caller goes on: the call waits for its slice all the same."""
+    process = start(Decimal(1))
+    leaser = process.handler._budgets._enforcer._leaser
+    monkeypatch.setattr(leaser._worker, "submit", lambda job: job() is None)
+
+    assert leaser.wake()
+    assert leaser.wake()

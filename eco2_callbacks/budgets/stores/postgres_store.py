@@ -143,6 +143,21 @@ class PostgresStore:
 
         return self._guarded(run)
 
+    def add_lost(self, request: LeaseRequest, amount: int) -> bool:
+        """As the protocol says."""
+
+        def run(connection: psycopg.Connection[Any]) -> bool:
+            _open_account(connection, request)
+            first = connection.execute(
+                "INSERT INTO eco2_budget_events VALUES (%s, 'lost') ON CONFLICT DO NOTHING RETURNING 1",
+                (request.account,),
+            ).fetchone()
+            if first is not None:
+                connection.execute(_SPEND, (request.account, request.bucket, amount))
+            return first is not None
+
+        return self._guarded(run)
+
     def read(self, rule: str) -> list[AccountReading]:
         """As the protocol says."""
 

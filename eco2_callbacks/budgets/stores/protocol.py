@@ -101,6 +101,9 @@ class BudgetStore(Protocol):
     def restore(self, request: LeaseRequest, spent: Sequence[tuple[int, int]]) -> bool:
         """Set what was spent, by bucket, on an account that the store does not know; return whether it did not."""
 
+    def add_lost(self, request: LeaseRequest, amount: int) -> bool:
+        """Add what an account has lost with the store's data; return whether this process is the first to do so."""
+
     def read(self, rule: str) -> list[AccountReading]:
         """Return all accounts of a rule that are not forgotten."""
 

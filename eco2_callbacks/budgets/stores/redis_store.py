@@ -90,6 +90,19 @@ class RedisStore:
 
         return _guarded(run)
 
+    def add_lost(self, request: LeaseRequest, amount: int) -> bool:
+        """As the protocol says."""
+
+        def run() -> bool:
+            account, _ = _keys(request.rule, request.account)
+            if not self._client.hsetnx(account, "lost", "1"):
+                return False
+            self._client.hincrby(account, f"b{request.bucket}", amount)
+            self._client.expireat(account, request.keep_until)
+            return True
+
+        return _guarded(run)
+
     def read(self, rule: str) -> list[AccountReading]:
         """As the protocol says."""
 
