@@ -4,7 +4,8 @@
 
 Without a URL the ledger is a SQLite file in a temporary folder. The database of a server should be empty: its rows
 stay. ClickHouse's engine without a server: ``python tests/support/clickhouse_server.py FOLDER PORT``, then the URL
-``'clickhouse://default:@127.0.0.1:PORT/calls?compress=false&send_receive_timeout=900'``. The rows of the reports are copied inside the database.
+``'clickhouse://default:@127.0.0.1:PORT/calls?compress=false&send_receive_timeout=900'``. The rows of the
+reports are copied inside the database.
 
 Each round measures the bare insert and the ledger one after the other, so that a slow moment of the machine
 affects both. A figure is the best of all rounds. Absolute times differ between machines; ratios hardly do.
