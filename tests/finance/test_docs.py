@@ -20,6 +20,7 @@ def _blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
 
 
+@pytest.mark.slow
 def test_month_end_takes_ten_lines(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every line of the page ends well, with the page's own price file."""
     monkeypatch.chdir(tmp_path)

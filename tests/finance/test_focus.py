@@ -10,7 +10,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
 from eco2_callbacks import Cost, LedgerSink, PriceBook, Rate, TokenUsage
@@ -207,7 +206,7 @@ def test_a_stated_cost_is_shared_by_the_parts(run: Run, tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("format_", ["csv", "parquet"])
+@pytest.mark.parametrize("format_", ["csv", pytest.param("parquet", marks=pytest.mark.slow)])
 def test_files_can_be_checked(run: Run, tmp_path: Path, ledger: Path, format_: str) -> None:
     """A written file passes our own check, and one with a fault names row, column and rule."""
     path = tmp_path / f"focus.{format_}"
@@ -218,6 +217,8 @@ def test_files_can_be_checked(run: Run, tmp_path: Path, ledger: Path, format_: s
     assert (status, checked) == (0, 0), err
     assert "4 rows, 0 broken rules" in out
     if format_ == "parquet":
+        import pyarrow.parquet as pq
+
         assert pq.read_table(path).to_pylist()[0]["BilledCost"] == Decimal("0.00175")
         return
     path.write_text(path.read_text().replace("Usage-Based", "Sometimes"))

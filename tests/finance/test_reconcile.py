@@ -291,6 +291,7 @@ def test_langsmith_s_export_is_read(run: Run, tmp_path: Path) -> None:
     assert book["capture_rate_usd"] == 2
 
 
+@pytest.mark.slow
 def test_langsmith_s_bulk_export_is_read(run: Run, tmp_path: Path) -> None:
     """A bulk export is a Parquet file with the same columns."""
     import pyarrow as pa
