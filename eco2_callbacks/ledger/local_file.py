@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from eco2_callbacks import forks
 from eco2_callbacks.errors import LedgerError
 
 __all__ = ["FileLock", "LocalFile", "is_corrupt", "is_full", "open_sqlite"]
@@ -19,6 +20,8 @@ _BUSY_SECONDS = 30.0
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 _SIDE_FILES = ("", "-wal", "-shm")
+# How long a fork waits for another thread's transaction.
+_FORK_SECONDS = 5.0
 # SQLite's connections must not be closed in a forked child: they are kept for as long as the process lives.
 _open_before_fork: list[sqlite3.Connection] = []
 
@@ -51,8 +54,11 @@ def open_sqlite(path: Path) -> sqlite3.Connection:
     return connection
 
 
-class LocalFile:
+class LocalFile(forks.ForkAware):
     """A SQLite file with one connection per process, opened when it is needed.
+
+    No connection is open across a fork. SQLite keeps in the process's memory which locks it holds: a child would
+    believe to hold the parent's, wait for ever for one, or go on writing to a log that the parent has removed.
 
     Args:
         path: The file; its folder is made.
@@ -70,7 +76,9 @@ class LocalFile:
         self._connection: sqlite3.Connection | None = None
         self._inode: int | None = None
         self._pid = os.getpid()
+        self._is_held = False
         self.lock = threading.RLock()
+        forks.register(self)
 
     def check(self) -> None:
         """Open the file and write to it; a corrupt file is moved aside."""
@@ -109,11 +117,23 @@ class LocalFile:
             self._connection = connection
         return self._connection
 
+    def before_fork(self) -> None:
+        """Wait for the transaction of another thread, and close the connection."""
+        self._is_held = self.lock.acquire(timeout=_FORK_SECONDS)
+        if self._is_held:
+            self.close()
+
+    def after_fork_in_parent(self) -> None:
+        """Let other threads in again."""
+        if self._is_held:
+            self._is_held = False
+            self.lock.release()
+
     def after_fork_in_child(self) -> None:
-        """Leave the parent's connection alone."""
+        """Begin with a lock of its own; a connection that could not be closed is left alone."""
         if self._connection is not None:
             _open_before_fork.append(self._connection)
-        self._connection, self._pid, self.lock = None, os.getpid(), threading.RLock()
+        self._connection, self._pid, self.lock, self._is_held = None, os.getpid(), threading.RLock(), False
 
     def close(self) -> None:
         """Close the connection; it is opened again when needed."""
@@ -146,8 +166,10 @@ class LocalFile:
         return aside
 
 
-class FileLock:
+class FileLock(forks.ForkAware):
     """A lock between processes, held in a SQLite file: the system releases it when its holder dies.
+
+    A fork gives it back, as a child could never take it otherwise.
 
     Args:
         path: A file of its own.
@@ -158,31 +180,48 @@ class FileLock:
         self._path = path
         self._wait_seconds = wait_seconds
         self._connection: sqlite3.Connection | None = None
+        self._is_held = False
+        self._lock = threading.RLock()
+        forks.register(self)
 
     def acquire(self) -> bool:
         """Take the lock, and return whether it was free in time."""
-        connection = sqlite3.connect(
-            self._path, timeout=self._wait_seconds, isolation_level=None, check_same_thread=False
-        )
-        try:
-            connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError:
-            connection.close()
-            return False
-        self._connection = connection
-        return True
+        with self._lock:
+            connection = sqlite3.connect(
+                self._path, timeout=self._wait_seconds, isolation_level=None, check_same_thread=False
+            )
+            try:
+                connection.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError:
+                connection.close()
+                return False
+            self._connection = connection
+            return True
 
     def release(self) -> None:
         """Give the lock back."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
+    def before_fork(self) -> None:
+        """Give the lock back: two processes can then ship the same rows, which are stored once."""
+        self._is_held = self._lock.acquire(timeout=_FORK_SECONDS)
+        if self._is_held:
+            self.release()
+
+    def after_fork_in_parent(self) -> None:
+        """Let other threads in again."""
+        if self._is_held:
+            self._is_held = False
+            self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Leave the parent's lock alone."""
+        """Begin without the lock; a connection that could not be closed is left alone."""
         if self._connection is not None:
             _open_before_fork.append(self._connection)
-            self._connection = None
+        self._connection, self._lock, self._is_held = None, threading.RLock(), False
 
     def __enter__(self) -> FileLock:
         if not self.acquire():

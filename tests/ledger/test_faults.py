@@ -307,6 +307,39 @@ def test_a_forked_child_writes_its_own_records(tmp_path: Path) -> None:
     assert count(path, "calls") == 70
 
 
+@pytest.mark.parametrize("kind", ["file", "spool"])
+def test_forks_amid_writes_lose_no_record(tmp_path: Path, postgres: Any, kind: str) -> None:
+    """A fork in the middle of a transaction leaves no lock behind, and no log that the parent has removed."""
+    program = (
+        "import os, sys, threading\n"
+        "from eco2_callbacks import LedgerSink\n"
+        "from tests.support.ledger_records import call\n"
+        "sink = LedgerSink(sys.argv[1], spool=sys.argv[2] or None)\n"
+        "done = threading.Event()\n"
+        "def write():\n"
+        "    for _ in range(400): sink.emit(call()); done.wait(0.001)\n"
+        "thread = threading.Thread(target=write); thread.start()\n"
+        "children = []\n"
+        "for _ in range(12):\n"
+        "    sink.emit(call()); done.wait(0.02)\n"
+        "    if (pid := os.fork()) == 0:\n"
+        "        for _ in range(5): sink.emit(call())\n"
+        "        sink.close(); os._exit(0)\n"
+        "    children.append(pid)\n"
+        "thread.join(); sink.close()\n"
+        "assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 12\n"
+    )
+    url = str(tmp_path / "ledger.db") if kind == "file" else postgres.new_database()
+    folder = "" if kind == "file" else str(tmp_path / "spool")
+
+    subprocess.run([sys.executable, "-c", program, url, folder], cwd=ROOT, check=True)
+    if kind == "spool":
+        with LedgerSink(url, spool=folder) as sink:
+            assert sink.flush(_MAX_WAIT_SECONDS)
+
+    assert count(url, "calls") == 400 + 12 + 12 * 5
+
+
 def test_the_end_of_a_process_writes_what_waits(ledger_url: str) -> None:
     """A process that ends without ``close()`` leaves nothing behind."""
     program = (
