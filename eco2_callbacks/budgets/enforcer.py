@@ -6,13 +6,13 @@ import asyncio
 import threading
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from eco2_callbacks import forks
@@ -107,14 +107,24 @@ class BudgetEnforcer(forks.ForkAware):
         """Return whether a call was let pass already."""
         return run_id.int in self._reservations
 
-    def needs_settling(self, run_id: UUID) -> bool:
-        """Return whether a call counts in a shared budget, or in one that has reached half of its first level."""
+    def needs_settling(self, run_id: UUID, call: PlannedCall, usage: Mapping[str, Any]) -> bool:
+        """Return whether a call that ended must be settled at once.
+
+        It must if it counts in a shared budget, or in one that has reached half of its first level, or if it cost more
+        than is reserved for it: until then the next call would not know.
+
+        Args:
+            run_id: The call's.
+            call: The call as it was sent.
+            usage: LangChain's usage of its answer.
+        """
         reservation = self._reservations.get(run_id.int)
-        if reservation is not None:
-            for account in reservation.accounts:
-                if account.is_shared or 2 * (account.settled + account.reserved) >= account.lowest:
-                    return True
-        return False
+        if reservation is None or not reservation.accounts:
+            return False
+        for account in reservation.accounts:
+            if account.is_shared or 2 * (account.settled + account.reserved) >= account.lowest:
+                return True
+        return not self._worst_case.covers(reservation.amount, call, usage)
 
     # --- before a call ---
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from eco2_callbacks.budgets.callers import caller_of_record
 from eco2_callbacks.budgets.enforcer import BudgetEnforcer
+from eco2_callbacks.budgets.worst_case import PlannedCall
 from eco2_callbacks.records import LLMCall, Record
-from eco2_callbacks.runs import OpenRun, RunObserver
+from eco2_callbacks.runs import OpenLLMCall, OpenRun, RunObserver
 
 __all__ = ["BudgetObserver"]
 
@@ -17,11 +18,11 @@ class BudgetObserver(RunObserver):
         self._enforcer = enforcer
 
     def needs_record(self, run: OpenRun) -> bool:
-        """Return whether a call must be settled at once: it counts in a budget that others wait for, or that is tight.
-
-        Else its record may come later, together with others.
-        """
-        return self._enforcer.needs_settling(run.run_id)
+        """Return whether a call must be settled at once; else its record may come later, together with others."""
+        if not isinstance(run, OpenLLMCall):
+            return False
+        call = PlannedCall(run.served, run.request_model, run.params)
+        return self._enforcer.needs_settling(run.run_id, call, run.output.usage_metadata)
 
     def on_end(self, run: OpenRun, record: Record | None) -> None:
         """Settle a call that ended, or release what a call reserved that makes no record."""

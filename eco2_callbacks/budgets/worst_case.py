@@ -65,6 +65,9 @@ class _Rates(NamedTuple):
     input: int
     output: int
 
+    def nano(self, input_tokens: int, output_tokens: int) -> int:
+        return (input_tokens * self.input + output_tokens * self.output) // 1000 + 1
+
 
 class _Known(NamedTuple):
     """What is known of a model object: its arguments, its rates, and the output that its arguments allow."""
@@ -108,7 +111,23 @@ class WorstCase:
             exact = self._quote(call, exchange, usage, _context(call, exchange), at)
             if exact is not None:
                 return exact
-        return (input_tokens * rates.input + output_tokens * rates.output) // 1000 + 1
+        return rates.nano(input_tokens, output_tokens)
+
+    def covers(self, amount: int, call: PlannedCall, usage: Mapping[str, Any]) -> bool:
+        """Return whether a reservation is at least what a call cost; True where no price is known.
+
+        Args:
+            amount: Nanodollars that are reserved.
+            call: The call as it was sent.
+            usage: LangChain's usage of its answer, with whole numbers of input and output tokens.
+        """
+        rates = self._look_up(call, self._now()).rates
+        if rates is None:
+            return True
+        input_tokens, output_tokens, total = usage["input_tokens"], usage["output_tokens"], usage.get("total_tokens")
+        if type(total) is int and total > input_tokens + output_tokens:
+            output_tokens = total - input_tokens  # some models report their reasoning in the total alone
+        return input_tokens <= _PLAIN_PROMPT and rates.nano(input_tokens, output_tokens) <= amount
 
     def _look_up(self, call: PlannedCall, at: datetime) -> _Known:
         if self._day_end is None or at >= self._day_end:

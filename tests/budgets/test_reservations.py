@@ -121,6 +121,21 @@ def test_the_real_cost_replaces_the_reservation(make: Any, registry: CollectorRe
     assert exposed(registry, "budget_spent_dollars") == pytest.approx(0.0000315 + float(COST))
 
 
+def test_a_call_dearer_than_its_reservation_is_known_to_the_next(registry: CollectorRegistry) -> None:
+    """No call is sent on the room that an earlier one has used up, also where its record may wait for others."""
+    dear = FakeModel(usage={"input_tokens": 24_000, "output_tokens": 100, "total_tokens": 24_100})
+    budgets = Budgets(rules=[rule("0.10", warn_at=())], assumed_output_tokens=100)
+    with Eco2CallbackHandler(registry=registry, budgets=budgets) as handler:
+        passed = 0
+        with pytest.raises(BudgetExceeded):
+            for _ in range(10):
+                ask(handler, dear)
+                passed += 1
+
+    # 24,000 x 1.75 + 100 x 14 USD per million tokens: the third call reaches 0.1302.
+    assert passed == 3
+
+
 def test_a_failed_call_releases_its_reservation(make: Any, registry: CollectorRegistry) -> None:
     """A call that failed before any answer leaves nothing reserved."""
     handler = make(rule(WORST + Decimal("0.0001")))
