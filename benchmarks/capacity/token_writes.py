@@ -49,7 +49,7 @@ class Written:
     client_us: float
 
 
-async def _publish(store: JobStore, max_batch: int, tokens: int) -> float:
+async def _publish(store: JobStore, max_batch: int, tokens: int, token_seconds: float) -> float:
     """Publish one job and return how many seconds after its last token its last event was stored."""
     job = NewJob(job_id=uuid4().hex, accepted_at=datetime.now(UTC))
     await store.accept(job)
@@ -59,19 +59,21 @@ async def _publish(store: JobStore, max_batch: int, tokens: int) -> float:
     due = loop.time()
     for number in range(tokens):
         publisher.put("token", node="answer", text=f"{number} ")
-        due += TOKEN_SECONDS
+        due += token_seconds
         await asyncio.sleep(max(0.0, due - loop.time()))
     ended = time.perf_counter()
     await publisher.finish("done", "done", usd=Decimal(0))
     return time.perf_counter() - ended
 
 
-async def measure(redis: RedisProcess, *, jobs: int, tokens: int, max_batch: int) -> Written:
+async def measure(
+    redis: RedisProcess, *, jobs: int, tokens: int, max_batch: int, token_seconds: float = TOKEN_SECONDS
+) -> Written:
     """Publish so many jobs at once."""
     store = RedisJobStore(connect_redis(redis.url))
     try:
         calls, redis_cpu, cpu, began = _calls(redis), _redis_cpu(redis), time.process_time(), time.perf_counter()
-        late = await asyncio.gather(*(_publish(store, max_batch, tokens) for _ in range(jobs)))
+        late = await asyncio.gather(*(_publish(store, max_batch, tokens, token_seconds) for _ in range(jobs)))
         seconds = time.perf_counter() - began
         return Written(
             seconds=seconds,
@@ -99,14 +101,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 20, 100, 200], help="concurrent streams")
     parser.add_argument("--tokens", type=int, default=300, help="tokens of each")
+    parser.add_argument(
+        "--pace", type=float, default=TOKEN_SECONDS, help="seconds between two tokens of a stream (default: 0.011)"
+    )
     arguments = parser.parse_args()
     names = ("jobs", "way", "tokens/s", "late, s", "writes", "tokens/write", "redis us", "client us")
     print("".join(f"{name:>{width}}" for name, width in zip(names, (6, 16, 10, 9, 9, 14, 10, 11), strict=True)))
     with tempfile.TemporaryDirectory(prefix="eco2-writes-") as folder, redis_process(Path(folder)) as redis:
         for jobs in arguments.jobs:
             for way, max_batch in _WAYS.items():
-                found = asyncio.run(measure(redis, jobs=jobs, tokens=arguments.tokens, max_batch=max_batch))
-                total = jobs * arguments.tokens
+                tokens, pace = arguments.tokens, arguments.pace
+                found = asyncio.run(measure(redis, jobs=jobs, tokens=tokens, max_batch=max_batch, token_seconds=pace))
+                total = jobs * tokens
                 print(
                     f"{jobs:6d}{way:>16}{total / found.seconds:10.0f}{found.late_seconds:9.2f}{found.writes:9d}"
                     f"{total / found.writes:14.1f}{found.redis_us:10.1f}{found.client_us:11.1f}",

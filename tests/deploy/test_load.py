@@ -148,8 +148,8 @@ def test_the_capacity_of_two_workers_is_measured() -> None:
 
 @pytest.mark.slow
 def test_batches_need_fewer_writes() -> None:
-    """With many streams a write carries several tokens; one by one there are more of them."""
-    _, batches, single = capacity("token_writes.py", "--jobs", "50", "--tokens", "40")
+    """Tokens that come while a write is under way go into the next one together; one by one each is a write."""
+    _, batches, single = capacity("token_writes.py", "--jobs", "1", "--tokens", "400", "--pace", "0")
 
     assert (batches[1], single[1:3]) == ("batches", ["single", "writes"])
     assert int(batches[4]) < int(single[5])
