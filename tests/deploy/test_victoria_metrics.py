@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx2
 import pytest
@@ -26,9 +27,16 @@ DASHBOARDS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path i
 STEP_SECONDS = 15
 
 
+class Stored(NamedTuple):
+    """The server's answers, and the time of the last scrape."""
+
+    runner: QueryRunner
+    last: float
+
+
 @pytest.fixture(scope="module")
-def victoria(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryRunner]:
-    """Run VictoriaMetrics with the metrics of the demo at two times, as two scrapes would store them."""
+def victoria(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stored]:
+    """Run VictoriaMetrics with the metrics of the demo, as scrapes of four minutes would store them."""
     port, data = free_port(), tmp_path_factory.mktemp("victoria")
     command = [
         program("victoria-metrics", package="victoria-metrics"),
@@ -40,13 +48,13 @@ def victoria(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryRunner]:
         try:
             until("VictoriaMetrics", lambda: answers(process, f"{url}/health"))
             now = time.time()
-            for minute in range(4, -1, -1):
-                if minute in {3, 1}:
+            for scrape in range(16, -1, -1):
+                if scrape in {12, 4}:
                     asyncio.run(conversations(registry))
-                write(url, generate_latest(registry), at=now - minute * 60)
+                write(url, generate_latest(registry), at=now - scrape * STEP_SECONDS)
             with QueryRunner(url) as runner:
                 until("the samples", lambda: runner.get("query", query="llm_calls_total", time=str(now))["result"])
-                yield runner
+                yield Stored(runner, now)
         finally:
             process.terminate()
             process.wait(60)
@@ -67,13 +75,14 @@ def write(url: str, exposition: bytes, *, at: float) -> None:
     httpx2.post(path, content=exposition, timeout=60).raise_for_status()
 
 
-def run(runner: QueryRunner, uid: str, target: dict[str, object]) -> list[Series]:
-    view = View(start=time.time() - 600, end=time.time(), scrape_seconds=STEP_SECONDS)
-    return runner.run(target, variables(DASHBOARDS[uid]), view)
+def run(stored: Stored, uid: str, target: dict[str, object]) -> list[Series]:
+    # The last scrape, not the time now: other tests can run in between.
+    view = View(start=stored.last - 600, end=stored.last, scrape_seconds=STEP_SECONDS)
+    return stored.runner.run(target, variables(DASHBOARDS[uid]), view)
 
 
 @pytest.mark.parametrize("uid", DASHBOARDS)
-def test_every_panel_s_query_is_answered(victoria: QueryRunner, uid: str) -> None:
+def test_every_panel_s_query_is_answered(victoria: Stored, uid: str) -> None:
     """No query is refused, and whatever Prometheus would count is above 0."""
     for panel in panels(DASHBOARDS[uid]):
         for target in panel["targets"]:
@@ -98,7 +107,7 @@ def test_every_panel_s_query_is_answered(victoria: QueryRunner, uid: str) -> Non
         ("eco2-streaming", "First token p95"),
     ],
 )
-def test_the_answers_hold_something(victoria: QueryRunner, uid: str, title: str) -> None:
+def test_the_answers_hold_something(victoria: Stored, uid: str, title: str) -> None:
     """The queries find what was stored: an answer without series would pass the test above."""
     (panel,) = [panel for panel in panels(DASHBOARDS[uid]) if panel["title"] == title]
 
