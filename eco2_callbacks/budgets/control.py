@@ -126,7 +126,7 @@ class BudgetControl:
         return self._enforcer.since()
 
     def restore(self, calls: Iterable[LLMCall]) -> None:
-        """Add what calls cost that ended before this process began; left out where a ledger has told it already."""
+        """Add what calls cost that ended before this process began; left out where a ledger has them."""
         if self._has_history:
             _logger.warning("The budgets were rebuilt from the handler's ledger; restore_budgets() adds nothing.")
             return

@@ -187,7 +187,7 @@ def test_a_ledger_that_cannot_be_read_is_logged_and_counted(
 
 
 def test_earlier_calls_are_not_added_twice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """``restore_budgets`` adds nothing to what a ledger has told already, and says so."""
+    """``restore_budgets`` adds nothing to what the handler has read from a ledger, and says so."""
     with Eco2CallbackHandler(registry=CollectorRegistry(), ledger=tmp_path / "l.db", budgets=[rule()]) as handler:
         handler.restore_budgets([])
 
