@@ -112,7 +112,7 @@ class Answering:
                 record = await _record_of(events)
             return await self._end(job, claim, publisher, running, record, ended_by)
         finally:
-            for task in watched:
+            for task in (running, *watched):  # when this run is cancelled, its graph may not go on unobserved
                 task.cancel()
             await publisher.stop()
             if spans is not None:

@@ -172,3 +172,31 @@ async def test_a_step_whose_nodes_have_all_ended_is_no_end(saver: None, tmp_path
 
     assert nodes.ran[:1] == ["location"]
     assert events[-1].kind == "done"
+
+
+async def test_a_cancelled_run_leaves_no_graph_running(tmp_path: Path) -> None:
+    """Whoever cancels a job's run ends its graph as well, at whichever node it stands."""
+    entered, go_on, ran = asyncio.Event(), asyncio.Event(), []
+
+    async def router(state: fake_runtime.State) -> fake_runtime.State:
+        entered.set()
+        await go_on.wait()
+        return {}
+
+    async def answer(state: fake_runtime.State) -> fake_runtime.State:
+        ran.append("answer")
+        return {}
+
+    runtime = fake_runtime.runtime(tmp_path, router=router, answer=answer)
+    async with running_worker(MemoryJobStore(), runtime=runtime) as (worker, _):
+        run = asyncio.create_task(worker.run_job(Job(job_id="1", message="?"), Delivery()))
+        await entered.wait()
+        others = asyncio.all_tasks()
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        go_on.set()
+        graphs = [task for task in others if "_answer" in getattr(task.get_coro(), "__qualname__", "")]
+        await asyncio.gather(*graphs, return_exceptions=True)
+
+    assert [task.cancelled() for task in graphs] == [True]
+    assert not ran
