@@ -31,11 +31,15 @@ Operation: TypeAlias = Literal["chat", "text_completion", "embeddings"]
 _T = TypeVar("_T")
 # Other names of the providers, as users of their SDKs know them.
 _PROVIDERS = {
+    "aws": "amazon_bedrock",
+    "aws_bedrock": "amazon_bedrock",
     "azure_openai": "azure",
+    "bedrock": "amazon_bedrock",
     "gemini": "google_genai",
     "google": "google_genai",
     "google-genai": "google_genai",
     "google-vertexai": "google_vertexai",
+    "mistralai": "mistral",
     "vertexai": "google_vertexai",
     "x-ai": "xai",
 }
@@ -205,8 +209,9 @@ class SDKCall(_OwnRun):
     an exception            it passes on; the record has the status ``error`` or ``cancelled``
     ======================  ==============================================================================
 
-    Read are answers of openai (Chat Completions, Responses, results of the Agents SDK), google-genai and anthropic:
-    their objects, or the same as dicts. Several answers in one block add up to one call.
+    Read are answers of openai (Chat Completions, Responses, results of the Agents SDK), google-genai, anthropic,
+    cohere, mistralai and boto3's Bedrock client (``converse``, its stream, ``invoke_model``): their objects, or the
+    same as dicts. Several answers in one block add up to one call.
     """
 
     _callback = "call"
@@ -251,8 +256,8 @@ class SDKCall(_OwnRun):
             result = read_sdk_answer(answer)
             if result is None:
                 self._host.on_fault(
-                    f"call.answered() came with {type(response).__name__!r}, wanted an answer of openai, google-genai "
-                    "or anthropic; pass the SDK's own answer",
+                    f"call.answered() came with {type(response).__name__!r}, wanted an answer of openai, google-genai, "
+                    "anthropic, cohere, mistralai or Bedrock; pass the SDK's own answer",
                     "call",
                 )
             elif not any(answer is known for known in self._raw_answers):
@@ -282,8 +287,9 @@ class SDKCall(_OwnRun):
             stream = self._stream or stream_of(chunk)
             if stream is None:
                 self._host.on_fault(
-                    f"A streamed call came with {type(chunk).__name__!r}, wanted a chunk of openai, google-genai or "
-                    "anthropic; pass the SDK's own chunks, or the whole answer to call.answered()",
+                    f"A streamed call came with {type(chunk).__name__!r}, wanted a chunk of openai, google-genai, "
+                    "anthropic, cohere, mistralai or Bedrock; pass the SDK's own chunks, or the whole answer to "
+                    "call.answered()",
                     "call",
                 )
                 return

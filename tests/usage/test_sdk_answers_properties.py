@@ -16,9 +16,14 @@ KEYS = [
     *("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens", "cached_tokens"),
     *("input_tokens_details", "prompt_tokens_details", "cache_creation", "cache_read_input_tokens", "iterations"),
     *("usageMetadata", "usage_metadata", "promptTokenCount", "candidates", "parts", "text", "inlineData", "index"),
+    *("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheDetails", "contentBlockDelta", "metadata", "meta"),
+    *("billed_units", "tokens", "event_type", "toolUse", "ResponseMetadata", "HTTPHeaders", "data"),
     *("promptTokensDetails", "modality", "tokenCount", "groundingMetadata", "raw_responses", "response", "chunk"),
 ]
-TYPES = ["message", "message_start", "message_delta", "content_block_delta", "response", "response.completed", "chunk"]
+TYPES = [
+    *("message", "message_start", "message_delta", "content_block_delta", "message-end", "tool-call-delta"),
+    *("response", "response.completed", "chunk", "stream-end"),
+]
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(TYPES) | st.text(max_size=5)
 values = st.recursive(
     scalars,
@@ -29,7 +34,7 @@ answers = st.dictionaries(st.sampled_from(KEYS), values, max_size=8)
 # One for all examples: making a handler takes longer than an example.
 _records = Records()
 _handler = Eco2CallbackHandler(registry=CollectorRegistry(), sinks=[_records])
-PROVIDERS = st.sampled_from(["openai", "google", "anthropic", "azure", "openrouter", "mine"])
+PROVIDERS = st.sampled_from(["openai", "google", "anthropic", "azure", "openrouter", "bedrock", "cohere", "mine"])
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

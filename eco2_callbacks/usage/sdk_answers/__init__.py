@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, LLMResult
 
+from eco2_callbacks.usage.content import as_mapping
 from eco2_callbacks.usage.sdk_answers.anthropic import MessageStream, read_message
+from eco2_callbacks.usage.sdk_answers.bedrock import (
+    CONVERSE_EVENTS,
+    ConverseStream,
+    has_invocation_counts,
+    read_converse,
+    read_invocation,
+)
+from eco2_callbacks.usage.sdk_answers.cohere import CohereStream, is_cohere, is_cohere_event, read_cohere
 from eco2_callbacks.usage.sdk_answers.fields import field_of, plain, text_of
 from eco2_callbacks.usage.sdk_answers.google import GeminiStream, read_gemini
 from eco2_callbacks.usage.sdk_answers.openai import (
@@ -68,6 +78,9 @@ def read_sdk_answer(answer: object) -> LLMResult | None:
     ``raw_responses``                                      a result of the Agents SDK
     ``usage_metadata`` or ``candidates``                   Gemini's
     ``type`` of ``message``                                Anthropic's
+    ``output`` with a ``message``                          boto3's, of Bedrock's ``converse``
+    ``ResponseMetadata`` with headers of tokens            boto3's, of Bedrock's ``invoke_model``
+    ``billed_units`` or ``tokens``, in ``usage`` or meta   Cohere's
     ``output`` and ``object`` of ``response``              OpenAI's, of the Responses API
     ``choices`` or ``usage``                               OpenAI's, or of a compatible server
     =====================================================  ====================================
@@ -87,6 +100,12 @@ def read_sdk_answer(answer: object) -> LLMResult | None:
         return read_gemini(answer)
     if text_of(answer, "type") == "message":
         return read_message(answer)
+    if isinstance(answer, Mapping) and "message" in as_mapping(answer.get("output")):
+        return read_converse(answer)
+    if has_invocation_counts(answer):
+        return read_invocation(answer)
+    if is_cohere(answer):
+        return read_cohere(answer)
     if text_of(answer, "object") == "response" or isinstance(field_of(answer, "output"), list):
         return read_response(answer)
     if field_of(answer, "choices") is not None or field_of(answer, "usage") is not None:
@@ -98,7 +117,11 @@ def stream_of(chunk: object) -> SDKStream | None:
     """Return what collects the chunks of a stream with this first chunk; None for an unknown kind."""
     if isinstance(chunk, str):
         return TextStream()
+    if isinstance(chunk, Mapping) and not CONVERSE_EVENTS.isdisjoint(chunk):
+        return ConverseStream()
     kind = text_of(chunk, "type")
+    if is_cohere_event(chunk):
+        return CohereStream()
     if kind.startswith("response.") or kind in _AGENTS_EVENTS:
         return ResponsesStream()
     if kind.startswith(("message_", "content_block_")) or kind == "ping":
@@ -107,6 +130,7 @@ def stream_of(chunk: object) -> SDKStream | None:
         kind == "chunk"
         or text_of(chunk, "object") in ("chat.completion.chunk", "text_completion")
         or _has(chunk, "choices")
+        or _has(field_of(chunk, "data"), "choices")
     ):
         return ChatStream()
     if any(_has(chunk, name) for name in ("candidates", "usage_metadata", "usageMetadata")):

@@ -74,7 +74,12 @@ class ChatStream:
         return self._usage is not None
 
     def add(self, chunk: object) -> ChatGenerationChunk | None:
-        """Add a chunk, and return it as LangChain would; the SDK's helper wraps each in an event and adds its own."""
+        """Add a chunk, and return it as LangChain would.
+
+        The SDK's helper wraps each in an event and adds its own events. Mistral's SDK wraps each too.
+        """
+        if (data := field_of(chunk, "data")) is not None:
+            chunk = data
         if (kind := text_of(chunk, "type")) and (
             chunk := field_of(chunk, "chunk") if kind == "chunk" else None
         ) is None:

@@ -13,8 +13,11 @@ from eco2_callbacks.usage.sdk_answers.fields import plain, snake_case
 __all__ = ["prompt_messages", "prompt_texts"]
 
 _MAX_EXACT_CHARS = 131_072
-# Where the SDKs put the prompt: Anthropic's and the Responses API's instructions, then the three names of the prompt.
-_KEYS = ("system", "instructions", "messages", "input", "contents", "prompt")
+# Where the SDKs put the prompt: instructions of three APIs, then the names of the prompt; Cohere's come last.
+_KEYS = (
+    *("system", "instructions", "preamble", "messages", "input", "contents", "prompt"),
+    *("chat_history", "message", "texts"),
+)
 
 
 def prompt_messages(request: Mapping[str, Any]) -> list[BaseMessage]:
@@ -39,7 +42,7 @@ def _content(part: Any) -> Any:
     if isinstance(part, str):
         return part
     fields = as_mapping(part)
-    content = fields.get("content", fields.get("parts", fields.get("text")))
+    content = next((fields[key] for key in ("content", "parts", "text", "message") if key in fields), None)
     if isinstance(content, list):
         return [block for inner in content if (block := _block(inner))]
     return content if isinstance(content, str) else ""
