@@ -3,7 +3,7 @@
 import { element } from "./dom.js";
 import { dollars, exact, sum } from "./money.js";
 import { HttpError, readEvents, request } from "./stream.js";
-import { EXAMPLES, language, number, switchLanguage, texts } from "./texts.js";
+import { language, number, switchLanguage, texts } from "./texts.js";
 import { Turn } from "./turn.js";
 
 const API = "api/v1/chat";
@@ -223,13 +223,7 @@ function drawTexts() {
   $("language").setAttribute("aria-label", texts().languageLabel);
   $("picture").querySelector("img").alt = texts().pictureAlt;
   $("examples").replaceChildren(
-    ...EXAMPLES.map(({ ko, en }) =>
-      element(
-        "li",
-        {},
-        element("button", { type: "button", on: { click: () => ask(ko) } }, element("span", { lang: "ko" }, ko), language() === "en" ? element("small", {}, en) : null),
-      ),
-    ),
+    ...texts().questions.map((question) => element("li", {}, element("button", { type: "button", on: { click: () => ask(question) } }, question))),
   );
   drawTheme();
   for (const turn of turns) turn.translate();

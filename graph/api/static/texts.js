@@ -12,6 +12,7 @@ const KOREAN = {
   welcomeText:
     "분리배출과 환경에 대해 물어보세요. 답이 만들어지는 과정과, 그 답에 든 비용을 단계마다 바로 보여 드립니다.",
   examples: "질문 예시",
+  questions: ["페트병 어떻게 버려?", "강남역 근처 페트병 분리수거함 어디있어?", "요즘 폐지랑 고철 시세 얼마야?", "미세 플라스틱이 왜 문제야?", "분리배출하는 고양이 그림 그려줘"],
   turns: "대화",
   message: "질문",
   placeholder: "질문을 입력하세요",
@@ -54,6 +55,7 @@ const KOREAN = {
   ids: (job, trace) => `작업 ${job}${trace ? ` · 추적 ${trace}` : ""}`,
   cancelledTitle: "중지했습니다.",
   failedTitle: "답을 만들지 못했습니다.",
+  failed: { UnknownRequestError: "이 서버는 녹음된 대화만 재생합니다. 새 대화에서 예시 질문을 골라 주세요." },
   expiredTitle: "이 답은 서버에 더 이상 없습니다.",
   costKept: (usd) => `여기까지 든 비용: ${usd}`,
   problem: { 401: "접근 토큰이 필요합니다.", 413: "사진이 너무 큽니다.", 429: "질문이 너무 많습니다. 잠시 뒤에 다시 물어보세요.", 503: "서버가 지금 질문을 받을 수 없습니다. 잠시 뒤에 다시 물어보세요." },
@@ -89,8 +91,9 @@ const ENGLISH = {
   newSession: "New chat",
   welcomeTitle: "What do you want to throw away?",
   welcomeText:
-    "Ask about recycling and the environment, best in Korean. You see how the answer is made and, step by step, what it costs.",
+    "Ask about recycling and the environment. You see how the answer is made and, step by step, what it costs.",
   examples: "Example questions",
+  questions: ["How do I throw away a PET bottle?", "Where is a bottle collection box near Gangnam station?", "What do waste paper and scrap iron sell for now?", "Why are microplastics a problem?", "Draw a cat that sorts its waste"],
   turns: "Conversation",
   message: "Question",
   placeholder: "Ask a question",
@@ -133,6 +136,7 @@ const ENGLISH = {
   ids: (job, trace) => `Job ${job}${trace ? ` · trace ${trace}` : ""}`,
   cancelledTitle: "Stopped.",
   failedTitle: "The answer failed.",
+  failed: { UnknownRequestError: "This server only replays recordings. Start a new chat and choose an example question." },
   expiredTitle: "The server no longer has this answer.",
   costKept: (usd) => `It cost ${usd} up to here.`,
   problem: { 401: "An access token is needed.", 413: "The photo is too large.", 429: "Too many questions. Ask again in a moment.", 503: "The server cannot take the question now. Ask again in a moment." },
@@ -158,14 +162,6 @@ const ENGLISH = {
     aggregator: "Collect the results", answer: "Write the answer", summarize: "Summarize the conversation",
   },
 };
-
-export const EXAMPLES = [
-  { ko: "페트병 어떻게 버려?", en: "How do I throw away a PET bottle?" },
-  { ko: "강남역 근처 페트병 분리수거함 어디있어?", en: "Where is a PET bottle bin near Gangnam station?" },
-  { ko: "요즘 폐지랑 고철 시세 얼마야?", en: "What do waste paper and scrap iron pay now?" },
-  { ko: "미세 플라스틱이 왜 문제야?", en: "Why are microplastics a problem?" },
-  { ko: "분리배출하는 고양이 그림 그려줘", en: "Draw a cat that sorts its waste" },
-];
 
 const LANGUAGES = { ko: KOREAN, en: ENGLISH };
 let current = stored() ?? (navigator.language.startsWith("ko") ? "ko" : "en");

@@ -108,9 +108,10 @@ export class Turn {
     if (this.#failure !== null) {
       parts = [`${texts().failedTitle} ${this.#failure}`, again()];
     } else if (job.status === "error") {
-      const cancelled = job.result.type === "cancelled";
-      const kept = job.result.usd && Number(job.result.usd) > 0 ? texts().costKept(dollars(job.result.usd)) : "";
-      parts = [`${cancelled ? texts().cancelledTitle : texts().failedTitle} ${kept}`.trim(), again()];
+      const { type, usd } = job.result;
+      const title = type === "cancelled" ? texts().cancelledTitle : texts().failedTitle;
+      const kept = usd && Number(usd) > 0 ? texts().costKept(dollars(usd)) : "";
+      parts = [[title, texts().failed[type], kept].filter(Boolean).join(" "), again()];
     } else if (job.status !== "done") {
       const running = job.nodes.filter((node) => node.status === "started").map((node) => nodeName(node.node));
       const busy = texts()[job.status === "running" ? "thinking" : job.status];

@@ -9,6 +9,7 @@ import pytest
 
 from graph.api import ApiSettings
 from graph.build import build_graph
+from graph.cli import CONVERSATIONS
 from tests.support.api_server import api_server
 
 STATIC = Path(__file__).parents[3] / "graph" / "api" / "static"
@@ -80,3 +81,13 @@ def test_every_node_has_a_name_in_both_languages() -> None:
     nodes = {node for node in build_graph().nodes if not node.startswith("__")}
     assert len(named) == 2
     assert named == [nodes, nodes]
+
+
+def test_the_example_questions_are_recorded() -> None:
+    """A server that replays answers every question that the page offers, in both languages."""
+    texts = (STATIC / "texts.js").read_text(encoding="utf-8")
+    offered = [re.findall(r'"(.*?)"', listed) for listed in re.findall(r"questions: \[(.*?)\]", texts)]
+
+    assert [len(questions) for questions in offered] == [5, 5]
+    for questions, language in zip(offered, ("ko", "en"), strict=True):
+        assert set(questions) <= {one.message for one in CONVERSATIONS[language].values()}

@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from eco2_callbacks import LedgerSink
 from graph.api import ApiSettings, FeedbackSender
+from graph.replay import UnknownRequestError
 from tests.support import fake_runtime
 from tests.support.fake_model import COST, FakeModel
 from tests.support.langsmith_server import LangSmithServer
@@ -248,6 +249,20 @@ def test_escape_stops_the_answer_and_its_cost_is_kept(browser: Browser, tmp_path
         gate.open()
         page.get_by_role("button", name="Ask again").click()
         until_done(page)
+
+
+def test_a_question_that_was_not_recorded_says_so(browser: Browser, tmp_path: Path) -> None:
+    """A server that replays knows the example questions only; whoever asks something else learns it."""
+
+    async def router(state: fake_runtime.State) -> fake_runtime.State:
+        raise UnknownRequestError(tmp_path / "joined.yaml", ["POST ..."])
+
+    with page_server(tmp_path, nodes={"router": router}) as server, open_page(browser, server.url) as page:
+        ask(page)
+        status = page.locator(".turn[data-status=error] .status")
+        expect(status).to_contain_text("The answer failed. This server only replays recordings.")
+        page.locator("#language").click()
+        expect(status).to_contain_text("예시 질문")
 
 
 def test_the_tree_is_used_by_keyboard(browser: Browser, tmp_path: Path) -> None:
