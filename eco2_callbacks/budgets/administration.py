@@ -25,7 +25,7 @@ __all__ = ["grant_raise", "read_ledger_states", "read_states"]
 _MAX_RAISE = timedelta(days=366)
 
 
-def read_states(budgets: Budgets, *, now: datetime | None = None) -> list[BudgetState]:
+def read_states(budgets: Budgets) -> list[BudgetState]:
     """Return the state of every shared budget in its current window, in the order of the rules.
 
     Of a rule with ``per`` every scope is returned that has spent something, the highest spender first. Budgets of one
@@ -35,7 +35,7 @@ def read_states(budgets: Budgets, *, now: datetime | None = None) -> list[Budget
         ConfigError: If the budgets have no store.
         BudgetStoreError: If the store cannot be used.
     """
-    now = datetime.now(UTC) if now is None else now
+    now = datetime.now(UTC)
     store = _open(budgets)
     try:
         return [state for rule in budgets.rules if rule.span.kind != "run" for state in _states(store, rule, now)]
@@ -45,7 +45,7 @@ def read_states(budgets: Budgets, *, now: datetime | None = None) -> list[Budget
         store.close()
 
 
-def read_ledger_states(budgets: Budgets, ledger: Backend, *, now: datetime | None = None) -> list[BudgetState]:
+def read_ledger_states(budgets: Budgets, ledger: Backend) -> list[BudgetState]:
     """Return the state of every budget as a ledger has it, in the form and order of ``read_states``.
 
     Reservations, temporary raises, and what is on its way to the ledger are not in it.
@@ -55,7 +55,7 @@ def read_ledger_states(budgets: Budgets, ledger: Backend, *, now: datetime | Non
     """
     from eco2_callbacks.ledger import read_spent  # noqa: PLC0415  it brings SQLAlchemy
 
-    now = datetime.now(UTC) if now is None else now
+    now = datetime.now(UTC)
     history = LedgerHistory(partial(read_spent, ledger), budgets.rules, on_failure=_raise)
     accounts: dict[str, dict[str, Account]] = {rule.name: {} for rule in budgets.rules if rule.span.kind != "run"}
     for rule in budgets.rules:

@@ -67,10 +67,10 @@ def withhold_langsmith_key(environ: MutableMapping[str, str] = os.environ) -> bo
     return True
 
 
-def release_langsmith_key(environ: MutableMapping[str, str] = os.environ) -> None:
+def release_langsmith_key() -> None:
     """Remove the variable that ``withhold_langsmith_key`` has set, unless it was changed since."""
-    if environ.get(OTLP_HEADERS) == _NO_HEADERS:
-        del environ[OTLP_HEADERS]
+    if os.environ.get(OTLP_HEADERS) == _NO_HEADERS:
+        del os.environ[OTLP_HEADERS]
 
 
 def _tracer_provider() -> Any:

@@ -36,19 +36,12 @@ _ALIASES = {
 
 
 class CharacterServer:
-    """Serves the characters on a free loopback port during the block.
-
-    Args:
-        characters: The characters.
-    """
-
-    def __init__(self, characters: tuple[Character, ...] = CHARACTERS) -> None:
-        self._service = _Service(characters)
+    """Serves the characters on a free loopback port during the block."""
 
     def __enter__(self) -> Self:
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="character-server")
         self._server = grpc.server(self._threads, options=(("grpc.so_reuseport", 0),))
-        character_pb2_grpc.add_CharacterServiceServicer_to_server(self._service, self._server)
+        character_pb2_grpc.add_CharacterServiceServicer_to_server(_Service(), self._server)
         self._port = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
         return self
@@ -66,23 +59,20 @@ class CharacterServer:
 
 
 class _Service(character_pb2_grpc.CharacterServiceServicer):
-    def __init__(self, characters: tuple[Character, ...]) -> None:
-        self._characters = characters
-
     def GetCharacter(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 # the name in the interface
         names = [
             request.material,
             *(material for name, material in _ALIASES.items() if contains_either(name, request.material)),
         ]
         for name in names if request.material.strip() else ():
-            for character in self._characters:
+            for character in CHARACTERS:
                 if contains_either(character.material, name):
                     return character_pb2.GetCharacterResponse(character=_message(character))
         context.abort(grpc.StatusCode.NOT_FOUND, "no character represents this material")
         raise AssertionError  # abort() raises
 
     def ListCharacters(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ARG002, N802
-        return character_pb2.ListCharactersResponse(characters=[_message(character) for character in self._characters])
+        return character_pb2.ListCharactersResponse(characters=[_message(character) for character in CHARACTERS])
 
 
 def _message(character: Character) -> Any:

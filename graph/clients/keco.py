@@ -18,7 +18,7 @@ from graph.clients.rows import CONFIG, Text
 
 __all__ = ["CollectionPoint", "Keco"]
 
-_MAX_POINTS = 100
+_MAX_POINTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +54,14 @@ class Keco(PublicData):
     URL_SETTING = "ECO2_KECO_URL"
 
     async def collection_points(
-        self, *, kind: str = "", region: str = "", address: str = "", size: int = 10
+        self, *, kind: str = "", region: str = "", address: str = ""
     ) -> tuple[CollectionPoint, ...]:
-        """Return collection points for a kind of waste in a region.
+        """Return the first collection points for a kind of waste in a region.
 
         Args:
             kind: 폐휴대폰, 중소폐가전 or 폐자동차; ``""`` for all.
             region: For example ``서울특별시 강남구``; ``""`` for all.
             address: A part of the address, for example ``테헤란로``; ``""`` for all.
-            size: The maximum number, 1 to 100.
 
         Raises:
             ServiceError: If the service fails or its answer is not as documented.
@@ -70,7 +69,7 @@ class Keco(PublicData):
         filters = {"kndNm": kind.strip(), "rgnNm": region.strip(), "addr": address.strip()}
         params: dict[str, str | int | float] = {
             "returnType": "json",
-            "numOfRows": min(max(size, 1), _MAX_POINTS),
+            "numOfRows": _MAX_POINTS,
             "pageNo": 1,
             **{name: value for name, value in filters.items() if value},
         }

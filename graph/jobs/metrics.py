@@ -23,11 +23,10 @@ class JobMetrics(Collector):
 
     Args:
         registry: The registry; one object per registry.
-        queue: The queue's name, a label.
         slots: How many jobs the worker runs at once; 0 in a process without a worker.
     """
 
-    def __init__(self, registry: CollectorRegistry, *, queue: str = QUEUE, slots: int = 0) -> None:
+    def __init__(self, registry: CollectorRegistry, *, slots: int = 0) -> None:
         waiting = Gauge("chat_jobs_waiting", "Jobs that no worker has taken yet.", ["queue"], registry=None)
         wait = Histogram(
             "chat_job_wait_seconds",
@@ -55,9 +54,9 @@ class JobMetrics(Collector):
         self.busy = Gauge("chat_worker_slots_busy", "Jobs that this worker runs now.", registry=None)
         self.slots = Gauge("chat_worker_slots", "Jobs that this worker can run at once.", registry=None)
         self.slots.set(slots)
-        self._waiting, self._wait = waiting.labels(queue), wait.labels(queue)
-        self._redeliveries = redeliveries.labels(queue)
-        self._dead = {reason: dead.labels(queue, reason) for reason in _DEAD_REASONS}
+        self._waiting, self._wait = waiting.labels(QUEUE), wait.labels(QUEUE)
+        self._redeliveries = redeliveries.labels(QUEUE)
+        self._dead = {reason: dead.labels(QUEUE, reason) for reason in _DEAD_REASONS}
         self._families = (waiting, wait, self._turnaround, dead, redeliveries, self.busy, self.slots)
         registry.register(self)
 

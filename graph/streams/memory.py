@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -22,6 +22,8 @@ from graph.streams.port import (
 )
 
 __all__ = ["MemoryJobStore"]
+
+_MAX_JOBS = 10_000  # then the oldest are dropped
 
 
 @dataclass(slots=True)
@@ -48,8 +50,6 @@ class MemoryJobStore:
     Args:
         keep_seconds: How long a job is kept after its last write.
         max_events: The most events of one stream; older ones are dropped.
-        max_jobs: The most jobs; the oldest are dropped.
-        clock: Monotonic seconds.
     """
 
     def __init__(
@@ -57,11 +57,8 @@ class MemoryJobStore:
         *,
         keep_seconds: float = 3600.0,
         max_events: int = 10_000,
-        max_jobs: int = 10_000,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._keep_seconds, self._max_events, self._max_jobs = keep_seconds, max_events, max_jobs
-        self._clock = clock
+        self._keep_seconds, self._max_events = keep_seconds, max_events
         self._jobs: OrderedDict[str, _Entry] = OrderedDict()
         self._keys: OrderedDict[tuple[str, str, str], tuple[str, str]] = OrderedDict()
 
@@ -107,7 +104,7 @@ class MemoryJobStore:
     ) -> Claim:
         """Begin a run, unless the job has its outcome or another run is alive."""
         entry = self._jobs.get(job.job_id) or self._create(job)
-        state, now = entry.state, self._clock()
+        state, now = entry.state, time.monotonic()
         if state.finished:
             return Claim(outcome="finished", run=state.run)
         died = state.status == "running"
@@ -157,7 +154,7 @@ class MemoryJobStore:
         new = [event for event in events if event.position.seq > last]
         if entry.state.finished and new:
             return Appended(outcome="fenced")
-        entry.leased_until = self._clock() + lease_seconds
+        entry.leased_until = time.monotonic() + lease_seconds
         entry.state = replace(
             entry.state,
             status=status if not entry.state.finished else entry.state.status,
@@ -173,7 +170,7 @@ class MemoryJobStore:
             return
         entry = self._create(job)
         entry.state = replace(entry.state, status="running", run=run, published=True)
-        entry.owner, entry.leased_until = owner, self._clock() + lease_seconds
+        entry.owner, entry.leased_until = owner, time.monotonic() + lease_seconds
         self._write(entry, [StreamEvent(Position(run, 0), "started")])
 
     async def hand_back(self, job_id: str, run: int, *, owner: str, usd: Decimal | None = None) -> None:
@@ -208,7 +205,7 @@ class MemoryJobStore:
 
     async def read(self, job_id: str, after: Position, *, wait_seconds: float) -> Sequence[StreamEvent]:
         """Return the events after a position."""
-        until = self._clock() + wait_seconds
+        until = time.monotonic() + wait_seconds
         while True:
             entry = self._jobs.get(job_id)
             if entry is None:
@@ -217,7 +214,7 @@ class MemoryJobStore:
                 return found
             changed = entry.changed
             try:
-                async with asyncio.timeout(max(0.0, until - self._clock())):
+                async with asyncio.timeout(max(0.0, until - time.monotonic())):
                     await changed.wait()
             except TimeoutError:
                 return ()
@@ -245,8 +242,8 @@ class MemoryJobStore:
             session_id=job.session_id,
             accepted_at=job.accepted_at,
         )
-        entry = self._jobs[job.job_id] = _Entry(job, state, self._clock() + self._keep_seconds)
-        while len(self._jobs) > self._max_jobs:
+        entry = self._jobs[job.job_id] = _Entry(job, state, time.monotonic() + self._keep_seconds)
+        while len(self._jobs) > _MAX_JOBS:
             _, dropped = self._jobs.popitem(last=False)
             dropped.changed.set()
         return entry
@@ -258,7 +255,7 @@ class MemoryJobStore:
         return entry
 
     def _write(self, entry: _Entry, events: Sequence[StreamEvent]) -> None:
-        entry.expires_at = self._clock() + self._keep_seconds
+        entry.expires_at = time.monotonic() + self._keep_seconds
         for event in events:
             entry.events.append(event)
             entry.answer += event.text
@@ -270,7 +267,7 @@ class MemoryJobStore:
             entry.changed = asyncio.Event()
 
     def _drop_expired(self) -> None:
-        now = self._clock()
+        now = time.monotonic()
         for job_id in [job_id for job_id, entry in self._jobs.items() if entry.expires_at <= now]:
             self._jobs.pop(job_id).changed.set()
         for key in [key for key, (job_id, _) in self._keys.items() if job_id not in self._jobs]:

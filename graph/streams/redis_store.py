@@ -37,18 +37,18 @@ _SCRIPTS = Path(__file__).parent / "scripts"
 _TIMEOUT_SECONDS = 3.0
 _MAX_WAIT_SECONDS = 2.0  # of one blocking read; shorter than the socket's time-out
 _MAX_READ = 500
+_MAX_CONNECTIONS = 200  # each reader of a stream holds one while it waits
 
 
-def connect_redis(url: str, *, max_connections: int = 200) -> Redis:
+def connect_redis(url: str) -> Redis:
     """Return a client for job state and streams; ``rediss://`` encrypts. It repeats a failed command within a second.
 
     Args:
         url: The server's URL.
-        max_connections: The most connections. Each reader of a stream holds one while it waits.
     """
     pool = BlockingConnectionPool.from_url(
         url,
-        max_connections=max_connections,
+        max_connections=_MAX_CONNECTIONS,
         timeout=_TIMEOUT_SECONDS,  # for a free connection
         protocol=2,  # replies differ between the protocols
         decode_responses=True,

@@ -69,8 +69,8 @@ def rule(limit_usd: Decimal | str = "1", **changed: Any) -> BudgetRule:
     return BudgetRule(**{"name": "r", "limit_usd": Decimal(limit_usd), "window": "day", **changed})
 
 
-def ask(handler: Eco2CallbackHandler, model: FakeModel = MODEL, prompt: str = PROMPT, **metadata: Any) -> None:
-    model.invoke(prompt, {"callbacks": handler.callbacks, "metadata": metadata})
+def ask(handler: Eco2CallbackHandler, model: FakeModel = MODEL, **metadata: Any) -> None:
+    model.invoke(PROMPT, {"callbacks": handler.callbacks, "metadata": metadata})
 
 
 def events(records: Records) -> list[tuple[str, Any]]:

@@ -9,7 +9,6 @@ import sys
 import threading
 import uuid
 from pathlib import Path
-from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage
@@ -50,8 +49,8 @@ async def test_a_cancelled_call_is_closed_by_its_parent_run(
     assert sample(registry, "agent_active_sessions", agent_name="eco2", tenant_id="") == 0
 
 
-def llm_result(usage: Any = None) -> LLMResult:
-    message = AIMessage("fine", usage_metadata=USAGE if usage is None else usage)
+def llm_result() -> LLMResult:
+    message = AIMessage("fine", usage_metadata=USAGE)
     return LLMResult(generations=[[ChatGeneration(message=message)]])
 
 

@@ -25,6 +25,7 @@ from tests.support.langsmith_wire import ROUTES, Kind, read_operations
 __all__ = ["Ingest", "LangSmithServer", "Operation", "refused_url"]
 
 Ingest = Literal["multipart", "zstd", "batch"]
+_SETTLE_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +67,14 @@ class LangSmithServer:
         ExceptionGroup: At the end of the block, if a request could not be read.
     """
 
-    def __init__(self, *, ingest: Ingest = "multipart", size_limit: int = 100) -> None:
+    def __init__(self, *, ingest: Ingest = "multipart") -> None:
         self.ingest = ingest
         self.info = {
             # From 0.8.10 on the client sends feedback by multipart.
             "version": "0.15.0",
             "batch_ingest_config": {
                 "use_multipart_endpoint": ingest != "batch",
-                "size_limit": size_limit,
+                "size_limit": 100,
                 "size_limit_bytes": 20_971_520,
                 "scale_up_qsize_trigger": 1000,
                 "scale_up_nthreads_limit": 16,
@@ -249,16 +250,16 @@ class LangSmithServer:
             self._unreadable.append(error)
 
 
-def _settle(client: langsmith.Client, *, timeout_seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + timeout_seconds
-    client.flush(timeout=timeout_seconds)
+def _settle(client: langsmith.Client) -> None:
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    client.flush(timeout=_SETTLE_SECONDS)
     # The session is closed last: a thread that still sends would open a new one, which would stay open.
     client.cleanup(timeout=0)
     if client.tracing_queue is not None and client.tracing_queue.empty():
         # An empty item is skipped but wakes the thread, which otherwise takes a quarter of a second to notice.
         client.tracing_queue.put_nowait(())
     while threads := [thread for thread in threading.enumerate() if _belongs_to(thread, client)]:
-        assert time.monotonic() < deadline, f"After {timeout_seconds} s the client still runs {threads}."
+        assert time.monotonic() < deadline, f"After {_SETTLE_SECONDS} s the client still runs {threads}."
         threads[0].join(0.1)
     client.close(timeout=0)
 

@@ -76,7 +76,7 @@ class State(TypedDict, total=False):
     answer: str
 
 
-def graph_of(model: Any, *, checkpointer: Any = None, **options: Any) -> Any:
+def graph_of(model: Any, **options: Any) -> Any:
     """Return a graph of one node, ``answer``, that calls the model; it streams when the graph is streamed."""
 
     def answer(state: State) -> State:
@@ -86,4 +86,4 @@ def graph_of(model: Any, *, checkpointer: Any = None, **options: Any) -> Any:
         return {"answer": (await model.ainvoke(state["message"])).text}
 
     graph = StateGraph(State).add_node("answer", RunnableLambda(answer, aanswer), **options)
-    return graph.add_edge(START, "answer").compile(checkpointer=checkpointer)
+    return graph.add_edge(START, "answer").compile()

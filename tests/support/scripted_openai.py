@@ -119,10 +119,10 @@ class ScriptedOpenAI:
             **options,
         )
 
-    def decisions(self, name: str = "gpt-4.1-mini") -> OpenAIDecisions:
+    def decisions(self) -> OpenAIDecisions:
         """Return an official decision model that talks to this stand-in."""
         return OpenAIDecisions(
-            model=name,
+            model="gpt-4.1-mini",
             api_key="sk-test",
             max_retries=0,
             http_client=httpx2.Client(transport=httpx2.MockTransport(self._answer)),

@@ -91,9 +91,9 @@ async def read(store: JobStore, job_id: str = "1") -> list[StreamEvent]:
     return [event async for event in follow(store, job_id)]
 
 
-async def until(store: JobStore, kind: str, job_id: str = "1") -> StreamEvent:
-    """Return the first event of a kind."""
-    async for event in follow(store, job_id):
+async def until(store: JobStore, kind: str) -> StreamEvent:
+    """Return the first event of a kind of job 1."""
+    async for event in follow(store, "1"):
         if event.kind == kind:
             return event
     raise AssertionError(f"no event {kind!r} came")

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from eco2_callbacks.usage.media import audio_seconds, block_bytes, image_class, image_pixels
 from tests.support.examples import examples
 
+_WAV_RATE = 8000
+
 
 def png(width: int, height: int, padding: int = 0) -> bytes:
     """Return the header of a PNG, followed by a text chunk of some length."""
@@ -36,14 +38,14 @@ def jpeg(width: int, height: int, metadata: int) -> bytes:
     return b"\xff\xd8" + segments + frame + b"\xff\xd9"
 
 
-def wav(seconds: float, rate: int = 8000) -> bytes:
+def wav(seconds: float) -> bytes:
     """Return silence of some length as WAV."""
     file = io.BytesIO()
     with wave.open(file, "wb") as sound:
         sound.setnchannels(1)
         sound.setsampwidth(2)
-        sound.setframerate(rate)
-        sound.writeframes(bytes(2 * round(seconds * rate)))
+        sound.setframerate(_WAV_RATE)
+        sound.writeframes(bytes(2 * round(seconds * _WAV_RATE)))
     return file.getvalue()
 
 

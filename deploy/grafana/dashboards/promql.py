@@ -124,10 +124,9 @@ def per_second(name: str, *by: str, only_nonzero: bool = False, **matchers: str)
     return or_zero(f"{_rate(name, by, matchers)}{_nonzero(name, by, matchers) if only_nonzero else ''}", *by)
 
 
-def per_minute(name: str, *by: str, only_nonzero: bool = False, **matchers: str) -> str:
-    """Return events per minute, including the first. ``only_nonzero`` leaves out series that are still 0."""
-    nonzero = _nonzero(name, by, matchers) if only_nonzero else ""
-    return or_zero(f"{_growth(name, by, _RECENTLY, matchers)} * 60000 / $__rate_interval_ms{nonzero}", *by)
+def per_minute(name: str, *by: str, **matchers: str) -> str:
+    """Return events per minute, including the first."""
+    return or_zero(f"{_growth(name, by, _RECENTLY, matchers)} * 60000 / $__rate_interval_ms", *by)
 
 
 def per_hour(name: str, *by: str, **matchers: str) -> str:
@@ -176,23 +175,15 @@ def sorted_desc(expression: str) -> str:
     return _sorted(expression, 0)
 
 
-def share(name: str, *by: str, of_all: str = "", among: Mapping[str, str] = _ANY, **matchers: str) -> str:
-    """Return the share of a counter's growth in 15 minutes with these labels; 0 while it does not grow.
-
-    Args:
-        name: The counter.
-        by: Labels to keep.
-        of_all: Another counter as the whole.
-        among: Labels of the whole.
-        matchers: Labels of the part.
-    """
-    part, whole = _rate(name, by, matchers, _LONG), _rate(of_all or name, by, among, _LONG)
+def share(name: str, *by: str, **matchers: str) -> str:
+    """Return the share of a counter's growth in 15 minutes with these labels; 0 while it does not grow."""
+    part, whole = _rate(name, by, matchers, _LONG), _rate(name, by, _ANY, _LONG)
     return or_zero(_quotient(part, whole), *by)
 
 
-def range_share(name: str, *by: str, of_all: str = "", among: Mapping[str, str] = _ANY, **matchers: str) -> str:
-    """Return the same share for the growth in the dashboard's range."""
-    part, whole = _growth(name, by, _IN_RANGE, matchers), _growth(of_all or name, by, _IN_RANGE, among)
+def range_share(name: str, *by: str, of_all: str = "", **matchers: str) -> str:
+    """Return the same share for the growth in the dashboard's range; ``of_all`` is another counter as the whole."""
+    part, whole = _growth(name, by, _IN_RANGE, matchers), _growth(of_all or name, by, _IN_RANGE, _ANY)
     return _or_rows(_quotient(part, whole), by)
 
 

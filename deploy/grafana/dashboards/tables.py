@@ -11,7 +11,7 @@ from grafana_foundation_sdk.builders.table import Panel as TablePanel
 from grafana_foundation_sdk.models import dashboard as models
 
 from dashboards.panels import Query, base_panel
-from dashboards.styles import COUNT, Limits, Link, Since, Unit
+from dashboards.styles import COUNT, Limits, Link, Unit
 
 __all__ = ["Column", "table"]
 
@@ -36,9 +36,7 @@ def table(
     by: Mapping[str, str],
     columns: Sequence[Column],
     *,
-    sort: str = "",
     links: Mapping[str, Link] | None = None,
-    since: Since = "",
     height: int = 8,
     width: int = 12,
 ) -> TablePanel:
@@ -48,10 +46,8 @@ def table(
         title: Title of the panel.
         description: The question that the panel answers.
         by: Labels and the titles of their columns. Every column's query keeps these labels.
-        columns: Columns of numbers.
-        sort: Title of the column to sort by, largest value first; by default the first of ``columns``.
+        columns: Columns of numbers. The table is sorted by the first, largest value first.
         links: Links of the cells, by column title.
-        since: Time range of the panel instead of the dashboard's.
         height: Rows of the grid.
         width: Columns of the grid.
     """
@@ -75,7 +71,7 @@ def table(
         )
     )
     panel.min_width(_LEAST_WIDTH)
-    panel.sort_by([common.TableSortByFieldState().display_name(sort or columns[0].title).desc(True)])
+    panel.sort_by([common.TableSortByFieldState().display_name(columns[0].title).desc(True)])
     for column in columns:
         panel.override_by_name(column.title, _cells(column))
     if "model" in by:
@@ -90,7 +86,7 @@ def table(
     ]
     if sums:  # Grafana until 12.1; newer ones read each column's own footer
         panel.footer(common.TableFooterOptions().show(True).reducer([_SUM]).fields(sums).count_rows(False))
-    return panel.time_from(since) if since else panel
+    return panel
 
 
 def _cells(column: Column) -> list[models.DynamicConfigValue]:

@@ -32,7 +32,6 @@ ROOT = Path(__file__).parents[3]
 NAMES = list(CONVERSATIONS["ko"])
 QUESTIONS = {name: one.message for name, one in CONVERSATIONS["ko"].items()}
 NUMBERS = {"seconds", "input_tokens", "output_tokens", "cost_usd"}
-_DEMO = (sys.executable, "-m", "graph", "demo")
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(32)
 
 

@@ -70,13 +70,13 @@ def cuts(seed: int) -> Callable[[], int]:
     return lambda: chance.randint(1, 40)
 
 
-async def publish(store: JobStore, *, pause_seconds: float = 0.002) -> Publisher:
+async def publish(store: JobStore) -> Publisher:
     """Write all words as one run, and end it."""
     claim = await store.claim(JOB, owner="w", alone=False, lease_seconds=60, max_shared_crashes=1)
     publisher = Publisher(store, JOB, claim.run, owner="w", lease_seconds=60)
     for word in WORDS:
         publisher.put("token", node="answer", text=word)
-        await asyncio.sleep(pause_seconds)
+        await asyncio.sleep(0.002)
     assert await publisher.finish("done", "done", usd=Decimal("0.5"), answer="".join(WORDS))
     return publisher
 
