@@ -17,7 +17,7 @@ from rich.console import Console
 
 from eco2_callbacks import ConfigError, Eco2CallbackHandler, Settings, run_config
 from eco2_callbacks.terminal import RequestTree, Timeline
-from graph.cli.answers import AnswerStream
+from graph.cli.answers import CollectedAnswer
 from graph.cli.images import ImageError, image_url
 from graph.cli.view import ConversationView, is_live, live, strip_controls, wide_enough
 from graph.errors import GraphConfigError
@@ -55,7 +55,7 @@ def run_chat(runtime: Runtime, message: str, *, image: Path | None = None, sessi
     console = wide_enough(Console())
     redrawn = is_live(console)
     job_id, session = uuid4(), session or str(uuid4())
-    timeline, stream = Timeline(answer_node="answer"), AnswerStream(on_text=None if redrawn else _write)
+    timeline, stream = Timeline(answer_node="answer"), CollectedAnswer(on_text=None if redrawn else _write)
     conversation = ConversationView(message, timeline, stream, 0)
     try:
         with (
@@ -84,7 +84,7 @@ async def _run_turn(
     runtime: Runtime,
     turn: dict[str, Any],
     handler: Eco2CallbackHandler,
-    stream: AnswerStream,
+    stream: CollectedAnswer,
     job_id: UUID,
     session: str,
 ) -> dict[str, Any]:

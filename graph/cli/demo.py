@@ -18,7 +18,7 @@ from rich.console import Console
 
 from eco2_callbacks import ConfigError, Eco2CallbackHandler, LedgerError, Settings, run_config
 from eco2_callbacks.terminal import Figures, Timeline, legend
-from graph.cli.answers import AnswerStream
+from graph.cli.answers import CollectedAnswer
 from graph.cli.conversations import CONVERSATIONS, SUMMARIZE_TOKENS, Conversation, cassette_folder
 from graph.cli.defaults import LEDGER, PORT, QUERIES
 from graph.cli.images import image_url
@@ -139,7 +139,7 @@ async def _play(
     async with runtime.open_graph() as graph:
         for number, (name, conversation) in enumerate(conversations.items()):
             config = run_config(handler, job_id=number + 1, session_id=f"demo-{name}", tenant_id="demo")
-            stream = AnswerStream()
+            stream = CollectedAnswer()
             config["callbacks"] = [handler, stream]
             view = ConversationView(conversation.message, timeline, stream, number)
             console.print()

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eco2_callbacks.terminal import Figures, RequestTree, Timeline, usd
-from graph.cli.answers import AnswerStream
+from graph.cli.answers import CollectedAnswer
 from graph.cli.summary import totals
 
 __all__ = [
@@ -70,7 +70,7 @@ class ConversationView:
         number: The request's index in the timeline.
     """
 
-    def __init__(self, question: str, timeline: Timeline, stream: AnswerStream, number: int) -> None:
+    def __init__(self, question: str, timeline: Timeline, stream: CollectedAnswer, number: int) -> None:
         self._question = question
         self._timeline = timeline
         self._stream = stream

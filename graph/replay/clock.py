@@ -25,7 +25,7 @@ class ReplayClock:
     """Counts recorded seconds. What this process computes takes none of them: durations are exact at any speed.
 
     A coroutine waits by :meth:`sleep_until`. While all coroutines of a :class:`ReplayLoop` wait, the loop lets real
-    time pass, as long as recorded divided by ``speed``, and moves the clock to the earliest moment waited for.
+    time pass: the recorded time divided by ``speed``. Then it moves the clock to the earliest moment waited for.
 
     Args:
         speed: Recorded seconds per real second; above 0.

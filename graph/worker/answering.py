@@ -15,11 +15,12 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.utils.uuid import uuid7
 
 from eco2_callbacks import Eco2CallbackHandler, GraphRun, TelemetryConfig
+from graph.answer_stream import ANSWER_NODE
 from graph.app import AGENT_NAME
 from graph.jobs import Job, JobMetrics
 from graph.runtime import Graph, Runtime
 from graph.streams import Claim, JobStatus, JobStore, NewJob, Publisher, StoreUnavailableError
-from graph.worker.run_events import ANSWER_NODE, RunEvents, RunRecords, tokens_of
+from graph.worker.run_events import RunEvents, RunRecords, tokens_of
 from graph.worker.run_spans import RunSpans
 
 __all__ = ["Answering", "Ending"]

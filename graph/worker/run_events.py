@@ -10,33 +10,25 @@ from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
-from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import BaseMessage
-from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
-
 from eco2_callbacks import GraphRun, LLMCall, NodeRun, Record, RetrieverCall, TokenUsage, ToolCall
+from graph.answer_stream import ANSWER_NODE, AnswerStream
 from graph.node_runs import node_of
 from graph.streams import Publisher
 from graph.worker.run_spans import RunSpans
 
-__all__ = ["ANSWER_NODE", "RunEvents", "RunRecords", "tokens_of"]
+__all__ = ["RunEvents", "RunRecords", "tokens_of"]
 
-ANSWER_NODE = "answer"
 CallType: TypeAlias = Literal["model", "tool", "retriever"]
 
 
-class RunEvents(BaseCallbackHandler):
+class RunEvents(AnswerStream):
     """Publishes the starts of nodes and calls and the answer's tokens as they happen, and the ends with their figures.
-
-    It is a callback because ``stream_mode="messages"`` would make every model stream.
 
     Args:
         publisher: Takes the events, on the loop that creates this object.
         accepted_at: When the question was accepted: the zero of the events' time.
         spans: Gets the same starts and records; None makes no spans.
     """
-
-    run_inline = True
 
     def __init__(self, publisher: Publisher, *, accepted_at: datetime, spans: RunSpans | None = None) -> None:
         super().__init__()
@@ -46,7 +38,6 @@ class RunEvents(BaseCallbackHandler):
         self._root: UUID | None = None
         self._node_names: dict[UUID, str] = {}
         self._node_of_run: dict[UUID, UUID] = {}  # of every run below a node, and of the node's own
-        self._answer_calls: set[UUID] = set()
         self.record: asyncio.Future[GraphRun] = self._loop.create_future()
 
     @property
@@ -71,7 +62,6 @@ class RunEvents(BaseCallbackHandler):
         *,
         run_id: UUID,
         parent_run_id: UUID | None = None,
-        tags: list[str] | None = None,
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -90,17 +80,15 @@ class RunEvents(BaseCallbackHandler):
     def on_chat_model_start(
         self,
         serialized: dict[str, Any],
-        messages: list[list[BaseMessage]],
+        messages: Any,
         *,
         run_id: UUID,
         parent_run_id: UUID | None = None,
-        tags: list[str] | None = None,
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         """Publish the start of a model call, and remember the one that writes the answer."""
-        if (metadata or {}).get("langgraph_node") == ANSWER_NODE:
-            self._answer_calls.add(run_id)
+        super().on_chat_model_start(serialized, messages, run_id=run_id, metadata=metadata)
         self._start_call(run_id, parent_run_id, "model", (metadata or {}).get("ls_model_name") or kwargs.get("name"))
 
     def on_tool_start(
@@ -110,9 +98,6 @@ class RunEvents(BaseCallbackHandler):
         *,
         run_id: UUID,
         parent_run_id: UUID | None = None,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        inputs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         """Publish the start of a tool."""
@@ -125,25 +110,14 @@ class RunEvents(BaseCallbackHandler):
         *,
         run_id: UUID,
         parent_run_id: UUID | None = None,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         """Publish the start of a retriever."""
         self._start_call(run_id, parent_run_id, "retriever", kwargs.get("name") or (serialized or {}).get("name"))
 
-    def on_llm_new_token(
-        self,
-        token: str | list[str | dict[str, Any]],
-        *,
-        chunk: GenerationChunk | ChatGenerationChunk | None = None,
-        run_id: UUID,
-        **kwargs: Any,
-    ) -> None:
+    def on_answer_text(self, text: str) -> None:
         """Publish a piece of the answer."""
-        text = chunk.text if chunk is not None else token
-        if run_id in self._answer_calls and isinstance(text, str) and text:
-            self._put("token", node=ANSWER_NODE, text=text)
+        self._put("token", node=ANSWER_NODE, text=text)
 
     def add_record(self, record: Record) -> None:
         """Publish the end of a step with its figures, or keep the figures of the whole run. For any thread."""

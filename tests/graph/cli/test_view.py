@@ -12,7 +12,7 @@ from rich.console import Console
 
 from eco2_callbacks import Cost, GraphRun, LLMCall, NodeRun, RunStart, TokenUsage
 from eco2_callbacks.terminal import Timeline
-from graph.cli.answers import AnswerStream
+from graph.cli.answers import CollectedAnswer
 from graph.cli.summary import summary
 from graph.cli.view import (
     ConversationView,
@@ -42,7 +42,7 @@ def test_control_characters_are_removed() -> None:
 async def test_the_answer_is_passed_on_while_it_streams() -> None:
     """``on_text`` receives the pieces of the answer node's stream and of no other model."""
     pieces: list[str] = []
-    stream = AnswerStream(on_text=pieces.append)
+    stream = CollectedAnswer(on_text=pieces.append)
     await fake_runtime.build().ainvoke({"message": QUESTION}, {"callbacks": [stream]})
 
     assert pieces == ["강남역 ", "11번 출구 앞에 ", "페트병 수거함이 있습니다."]
@@ -102,7 +102,7 @@ def test_a_conversation_is_drawn_live_only_in_a_terminal(
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "xterm")
     console = Console(file=io.StringIO(), width=80, force_terminal=is_terminal)
-    conversation = ConversationView(QUESTION, finished, AnswerStream(), 0)
+    conversation = ConversationView(QUESTION, finished, CollectedAnswer(), 0)
 
     with live(console, conversation):
         conversation.answer = "강남역 11번 출구\x1b[2J"
