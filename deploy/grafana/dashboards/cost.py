@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from dashboards.dashboard import Row, dashboard
-from dashboards.panels import Query, bar_gauge, stat, timeseries
+from dashboards.panels import Query, bar_gauge, dollars_an_hour, stat, timeseries
 from dashboards.promql import (
     last_hour,
     named,
@@ -147,14 +147,7 @@ def _by_payer() -> Row:
     return Row(
         "Who paid",
         [
-            timeseries(
-                "Dollars an hour by tenant",
-                "Who spends, and since when? The area under the graph is the amount spent.",
-                [Query(per_hour(_PAID, "tenant_id"), "{{tenant_id}}")],
-                "currencyUSD",
-                stacked=True,
-                width=10,
-            ),
+            dollars_an_hour(_PAID, "tenant_id", of="tenant", who="Who", width=10),
             table(
                 "Bill",
                 "Who used which model, and for how much? Input includes cached tokens, output includes "

@@ -6,10 +6,9 @@ from typing import Final
 
 from dashboards.dashboard import Row, dashboard, langsmith
 from dashboards.overview import ERRORS
-from dashboards.panels import Query, bar_gauge, p95, timeseries
+from dashboards.panels import Query, bar_gauge, dollars_an_hour, p95, timeseries
 from dashboards.promql import (
     mean,
-    per_hour,
     range_quantile,
     range_share,
     ranking,
@@ -94,21 +93,8 @@ def _cost() -> Row:
     return Row(
         "Cost",
         [
-            timeseries(
-                "Dollars an hour by agent",
-                "Which agent spends, and since when? The area under the graph is the amount spent.",
-                [Query(per_hour(_SPENT, "agent_name"), "{{agent_name}}")],
-                "currencyUSD",
-                stacked=True,
-            ),
-            timeseries(
-                "Dollars an hour by node",
-                "Which node spends, and since when? The area under the graph is the amount spent.",
-                [Query(per_hour(_SPENT, "node"), "{{node}}")],
-                "currencyUSD",
-                stacked=True,
-                link=_OF_NODE,
-            ),
+            dollars_an_hour(_SPENT, "agent_name", of="agent", who="Which agent"),
+            dollars_an_hour(_SPENT, "node", of="node", who="Which node", link=_OF_NODE),
         ],
     )
 

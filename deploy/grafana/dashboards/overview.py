@@ -6,11 +6,10 @@ from typing import Final
 
 from dashboards.cost import BUDGET, budget_use
 from dashboards.dashboard import Row, dashboard, langsmith
-from dashboards.panels import Query, bar_gauge, stat, timeseries
+from dashboards.panels import Query, bar_gauge, dollars_an_hour, stat, timeseries
 from dashboards.promql import (
     named,
     or_zero,
-    per_hour,
     per_minute,
     quantile,
     range_mean,
@@ -103,13 +102,7 @@ def _money_and_requests() -> Row:
     return Row(
         "Cost and requests",
         [
-            timeseries(
-                "Dollars an hour by model",
-                "Which model spends, and since when? The area under the graph is the amount spent.",
-                [Query(per_hour(_PAID, "model"), "{{model}}")],
-                "currencyUSD",
-                stacked=True,
-            ),
+            dollars_an_hour(_PAID, "model", of="model", who="Which model"),
             timeseries(
                 "Requests by how they end",
                 "How many requests a minute, and how do they end?",

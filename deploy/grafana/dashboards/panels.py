@@ -16,7 +16,7 @@ from grafana_foundation_sdk.models import common as options
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from dashboards.promql import NONE, quantile
+from dashboards.promql import NONE, per_hour, quantile
 from dashboards.styles import (
     COLORS,
     COUNT,
@@ -34,7 +34,7 @@ from dashboards.styles import (
     unknown,
 )
 
-__all__ = ["Panel", "Query", "bar_gauge", "base_panel", "p95", "stat", "timeseries"]
+__all__ = ["Panel", "Query", "bar_gauge", "base_panel", "dollars_an_hour", "p95", "stat", "timeseries"]
 
 Panel: TypeAlias = StatPanel | TimeseriesPanel | BarGaugePanel | TablePanel
 _P = TypeVar("_P", StatPanel, TimeseriesPanel, BarGaugePanel, TablePanel)
@@ -157,6 +157,30 @@ def timeseries(
     if link:
         panel.data_links([link.as_builder()])
     return panel.time_from(since) if since else panel
+
+
+def dollars_an_hour(
+    name: str, label: str, *, of: str, who: str, link: Link | None = None, width: int = 12
+) -> TimeseriesPanel:
+    """Return the graph of what is spent an hour, stacked by a label.
+
+    Args:
+        name: A counter of dollars.
+        label: The label whose values are the series.
+        of: What the label names, for the title.
+        who: The subject of the panel's question.
+        link: Where a click on a series leads.
+        width: Columns of the grid.
+    """
+    return timeseries(
+        f"Dollars an hour by {of}",
+        f"{who} spends, and since when? The area under the graph is the amount spent.",
+        [Query(per_hour(name, label), f"{{{{{label}}}}}")],
+        "currencyUSD",
+        stacked=True,
+        link=link,
+        width=width,
+    )
 
 
 def bar_gauge(
