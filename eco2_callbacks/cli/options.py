@@ -86,10 +86,10 @@ def hour_progress(text: str) -> Iterator[OnProgress]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(text, total=None)
 
-        def told(done: int, total: int) -> None:
+        def show(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
-        yield told
+        yield show
 
 
 @contextmanager

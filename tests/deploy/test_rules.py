@@ -106,7 +106,7 @@ def test_rules_select_only_the_worker() -> None:
     assert [scraped["job_name"] for scraped in config["scrape_configs"]] == [JOB]
 
 
-def test_recorded_series_are_told_apart_by_the_service() -> None:
+def test_recorded_series_differ_by_the_service() -> None:
     """Two instances record the same names: each series carries its service, and each rule selects its own."""
     unmarked = [rule.name for rule in rules() if not rule.is_alert and rule.labels.get("service") != JOB]
     queries = [(rule.name, query) for rule in rules() for query in [rule.expr, *map(str, rule.annotations.values())]]

@@ -320,7 +320,7 @@ async def test_a_stopping_server_ends_its_streams(tmp_path: Path) -> None:
     assert events[-1]["event"] == "node"
 
 
-async def test_a_failed_answer_is_told_without_its_content(tmp_path: Path) -> None:
+async def test_a_failed_answer_is_reported_without_its_content(tmp_path: Path) -> None:
     """The class of the exception, and no message that could hold the user's text."""
     async with api_server(tmp_path, router=fake_runtime.raise_timeout) as server:
         answer = await server.until_ended(await server.ask())

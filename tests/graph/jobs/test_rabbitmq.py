@@ -314,7 +314,7 @@ async def test_a_full_queue_refuses_jobs(rabbit: RabbitProcess, store: RedisJobS
     assert await rabbit.length(QUEUE) == 50 - refused >= 2
 
 
-async def test_without_rabbitmq_a_producer_is_told() -> None:
+async def test_without_rabbitmq_a_producer_gets_an_error() -> None:
     """Neither start nor publishing hangs."""
     queue = JobQueue(RabbitBroker("amqp://127.0.0.1:1/"))
 
