@@ -1,6 +1,6 @@
 """Keeps locks and queues sound in a forked child.
 
-A thread of the parent can hold a lock or change a table at the moment of a fork, and it does not exist in the child.
+At the moment of a fork, a thread of the parent can hold a lock or change a table. The child has no such thread.
 """
 
 from __future__ import annotations

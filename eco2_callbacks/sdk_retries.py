@@ -1,7 +1,7 @@
 """SDKRetryCounter: counts the retries inside the clients of the official models, by event hooks of httpx.
 
-A retry inside an SDK fires no callback, and the provider may bill both requests. The model objects are asked for the
-HTTP clients of their SDKs, some of which stand in private attributes. Tested with langchain-openai 1.7 (openai 3.57),
+A retry inside an SDK fires no callback, and the provider may bill both requests. The counter takes the HTTP clients of
+the SDKs from the model objects; some stand in private attributes. Tested with langchain-openai 1.7 (openai 3.57),
 langchain-anthropic 1.7 (anthropic 2.14) and langchain-google-genai 4.4 (google-genai 3.6), on httpx and httpx2.
 """
 

@@ -74,8 +74,8 @@ def shoot(
         picture: File of the picture.
 
     Returns:
-        ``errors`` of the page, and ``panels`` with title, text, errors, whether it is empty, numbers that are
-        shown as 0 and are not, and names that are cut.
+        ``errors`` of the page, and ``panels``. Each panel has its title, text and errors, whether it is empty, the
+        numbers that it shows as 0 and that are not, and the names that it cuts.
     """
     options = {"board": uid, "minutes": minutes, "scrape": scrape_seconds}
     options |= {f"var-{name}": value for name, value in selected.items()}

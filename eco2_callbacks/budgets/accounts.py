@@ -48,7 +48,7 @@ class Account:
         is_known: Whether ``settled`` and ``limit`` come from the store.
         is_pressed: Whether another process lacks what this one holds.
         touched: Seconds of the monotonic clock at which a call last used it; 0.0 is never.
-        latest: What the latest call asked for; a slice holds at least one such call.
+        latest: What the latest call needed; a slice holds at least as much.
         refill_below: The free amount below which the slice is renewed at once.
         announced: The events that were sent in this period, the first one at ``announced_at``: limit and bucket.
     """

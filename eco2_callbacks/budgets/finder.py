@@ -39,7 +39,7 @@ class AccountFinder:
     Args:
         rules: The rules.
         is_shared: As the table's.
-        announcer: Is told of periods that are over.
+        announcer: Gets the periods that are over.
         now: As the handler's.
 
     Attributes:

@@ -40,8 +40,8 @@ class Budgets:
         unpriced_model: Whether a call whose price is unknown may ``pass`` (it counts nothing) or is refused.
         store_unreachable: What happens to a call that needs the store while it cannot be reached: ``open`` lets it
             pass, and its cost is reported later; ``closed`` refuses it.
-        after_refusal: Whether later calls of a request that a budget refused one of may ``reserve``, as a fallback to
-            a cheaper model does, or are refused too.
+        after_refusal: What happens to later calls of a request after a budget refused one. ``reserve`` lets them
+            reserve, as a fallback to a cheaper model does; ``refuse`` refuses them too.
         max_reservation_usd: The most that is reserved for one call; None is what it can cost.
         assumed_output_tokens: Output that is reserved for a call whose request sets no maximum.
         wait_seconds: How long a call waits for the store, and for what other processes give back.

@@ -31,7 +31,7 @@ _OUTPUT_KEYS = frozenset({*_MAX_TOKENS, *_CHOICES})
 # Up to this length a text is not counted: no tokenizer makes more tokens than the text has bytes.
 _SHORT_BYTES = 512
 _MESSAGE_TOKENS = 16
-# Beyond it a model's prices can rise, so the price is asked for each call.
+# Beyond it a model's prices can rise, so each call looks the price up.
 _PLAIN_PROMPT = 100_000
 _PROBE_TOKENS = 10_000
 _MAX_KNOWN = 1024

@@ -21,8 +21,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         check: The check's name, for scripts.
-        level: ``error`` where something does not work, ``warning`` where figures can be wrong or missing, ``info``
-            where it is worth a look, ``ok`` where the check found nothing.
+        level: ``error``: something does not work. ``warning``: figures can be wrong or missing. ``info``: worth a look.
+            ``ok``: the check found nothing.
         message: What was found. It holds no secret.
         remedy: What to do; ``""`` for ``ok``.
         where: A file and line, where there is one.

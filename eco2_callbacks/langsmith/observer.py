@@ -54,8 +54,8 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
     Args:
         subagents: Nodes and agents whose runs are tagged ``subagent:<name>``.
         features: What serves an intent: the runs of its nodes are tagged ``feature:<feature>``.
-        on_failure: Called with ``langsmith`` for each run that leaves without the cost that the handler knows, and with
-            ``feedback`` for each quality score that did not reach LangSmith.
+        on_failure: Called with ``langsmith`` for each run that leaves without the cost that the handler knows. Called
+            with ``feedback`` for each quality score that did not reach LangSmith.
     """
 
     def __init__(
