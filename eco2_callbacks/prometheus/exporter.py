@@ -238,48 +238,46 @@ class PrometheusExporter(RunObserver):
     def _count_requests(self, records: Sequence[GraphRun]) -> None:
         """Count own requests under the handler's ``agent_name``, whichever agent is at their root."""
         for record in records:
-            self._request_series(record, self._agent_name).count((record,))
+            self._request_series(record, self._agent_name).count(record)
         if not self._instruments.waits and self._prices_age_seconds is not None:
             # Another process reads the metrics, so that no flush updates it.
             self._show_prices_age((self._prices_age_seconds(),))
 
     def _count_agents(self, runs: Sequence[tuple[str, AgentRun]]) -> None:
         for name, run in runs:
-            self._series_for(SubagentSeries, name).count((run,))
+            self._series_for(SubagentSeries, name).count(run)
 
     def _request_series(self, run: GraphRun, agent_name: str) -> RequestSeries:
         model = model_label(run.model, run.request_model)
         return self._series_for(RequestSeries, agent_name, run.intent, run.provider, model, run.tenant_id)
 
     def _dispatch(self, record: Record) -> None:
-        """Requeue a record for its series, which counts it together with others."""
-        requeue = self._instruments.requeue
+        """Count a record in its series."""
         if isinstance(record, LLMCall):
             model = model_label(record.model, record.request_model)
-            calls = self._series_for(
+            self._series_for(
                 CallSeries,
                 *(record.node, record.agent_name, record.intent, record.provider, model, record.tenant_id),
-            )
-            requeue(calls.count, record)
+            ).count(record)
         elif isinstance(record, NodeRun):
-            requeue(self._series_for(NodeSeries, record.node, record.agent_name).count, record)
+            self._series_for(NodeSeries, record.node, record.agent_name).count(record)
             for key, score in record.feedback.items():
-                requeue(self._series_for(ScoreSeries, record.node, key).count, score)
+                self._series_for(ScoreSeries, record.node, key).count(score)
             if record.node in self._subagents:
-                requeue(self._series_for(SubagentSeries, record.node).count, record)
+                self._series_for(SubagentSeries, record.node).count(record)
         elif isinstance(record, ToolCall):
-            requeue(self._series_for(ToolSeries, record.tool_name, record.agent_name).count, record)
+            self._series_for(ToolSeries, record.tool_name, record.agent_name).count(record)
         elif isinstance(record, RetrieverCall):
-            requeue(self._series_for(RetrieverSeries, record.retriever, record.node).count, record)
+            self._series_for(RetrieverSeries, record.retriever, record.node).count(record)
         elif isinstance(record, GraphRun):
-            requeue(self._request_series(record, record.agent_name).count, record)
+            self._request_series(record, record.agent_name).count(record)
 
     def _move_active(self, moves: Sequence[int]) -> None:
-        self._active_streams.inc(sum(moves))
+        self._instruments.sums.counts[self._active_streams] += sum(moves)
 
     def _move_open(self, moves: Sequence[tuple[str, str, int]]) -> None:
         for intent, tenant_id, move in moves:
-            self._series_for(RequestSeries, self._agent_name, intent, "", "", tenant_id).move_open((move,))
+            self._series_for(RequestSeries, self._agent_name, intent, "", "", tenant_id).move_open(move)
 
     def _count_chunks(self, streams: Sequence[Stream]) -> None:
         for stream in dict.fromkeys(streams):

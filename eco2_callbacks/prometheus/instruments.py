@@ -7,8 +7,6 @@ import os
 import re
 import threading
 import weakref
-from bisect import bisect_left
-from collections import Counter as Tally
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -26,10 +24,11 @@ from eco2_callbacks.prometheus import snapshots
 from eco2_callbacks.prometheus.families import CLOSED_LABELS, FAMILIES, Family
 from eco2_callbacks.prometheus.label_limiter import LabelLimiter
 from eco2_callbacks.prometheus.run_claims import RunClaims
+from eco2_callbacks.prometheus.sums import Sums
 from eco2_callbacks.runs import RecordQueue
 from eco2_callbacks.sinks import BatchWorker
 
-__all__ = ["Instruments", "instruments_of", "observe_all"]
+__all__ = ["Instruments", "instruments_of"]
 
 _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -47,8 +46,8 @@ _OWNER = "eco2_instruments"
 class Instruments(Collector, forks.ForkAware):
     """The families of the metric contract on one registry, their label limiter, and the queue of uncounted records.
 
-    Counting a record moves about twenty series, each behind a lock of its own. So an event only enqueues. Records are
-    counted
+    Counting a record moves about twenty series, each behind a lock of its own. So an event only enqueues, a count adds
+    to ``sums``, and a reading passes these on. Records are counted
 
     - by a worker thread, when 64 wait,
     - when the registry is read: whoever reads it sees all records, and all families at one moment,
@@ -75,7 +74,8 @@ class Instruments(Collector, forks.ForkAware):
         self._registry = weakref.ref(registry)
         self._held_lock: Any = None
         self._is_scheduled = False
-        self._requeued: dict[Callable[[Any], None], list[Any]] = {}
+        # Moved by counts only, which hold the lock.
+        self.sums = Sums()
         self._counting_thread: int | None = None
         self._worker = _new_worker()
         self.claims = RunClaims()
@@ -143,10 +143,6 @@ class Instruments(Collector, forks.ForkAware):
             if not self._worker.submit(self._count_waiting):
                 self._is_scheduled = False
 
-    def requeue(self, count: Callable[[Sequence[_T]], None], record: _T) -> None:
-        """Queue a record to be counted by the slice that is running."""
-        self._requeued.setdefault(count, []).append(record)
-
     def add_waiting(self, queue: RecordQueue) -> None:
         """Have the ended runs in a queue recorded before the next count."""
         self._queues[weakref.ref(queue)] = None
@@ -178,7 +174,7 @@ class Instruments(Collector, forks.ForkAware):
         self._call(self._before_flush)
         if not self._waiting and not self._queues:
             self._call(self._after_settling)
-            if not self._waiting:
+            if not self._waiting and not self.sums:
                 return
         if threading.current_thread() is threading.main_thread():
             # A lock, not an Event: an interrupt inside Event.wait() can surface as a RuntimeError.
@@ -231,13 +227,17 @@ class Instruments(Collector, forks.ForkAware):
                     groups.setdefault(count, []).append(record)
             self._counting_thread = threading.get_ident()
             try:
-                # Counts that these enqueue, of the series of a record, belong to the same slice.
-                while groups:
-                    for count, records in groups.items():
-                        self._guarded(partial(count, records))
-                    groups, self._requeued = self._requeued, {}
+                for count, records in groups.items():
+                    self._guarded(partial(count, records))
             finally:
                 self._counting_thread = None
+        if self.sums.is_full or not self.waits:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Have prometheus-client take what the counts have added up."""
+        with self._lock:
+            self.sums.pass_on(self._guarded, snapshots.Pace())
 
     def _count_and_release(self, counted: threading.Lock) -> None:
         try:
@@ -250,6 +250,7 @@ class Instruments(Collector, forks.ForkAware):
         self._call(self._after_settling)
         if self._waiting:
             self._count_waiting()
+        self._pass_on()
 
     def _guarded(self, count: Callable[[], None]) -> None:
         try:
@@ -286,7 +287,7 @@ class Instruments(Collector, forks.ForkAware):
         self._lock = threading.RLock()
         self._waiting.clear()
         self._queues.clear()
-        self._requeued.clear()
+        self.sums.clear()
         self._is_scheduled = False
         self._counting_thread = None
         self.claims.clear()
@@ -302,24 +303,6 @@ class Instruments(Collector, forks.ForkAware):
     def histogram(self, name: str) -> Histogram:
         """Return a histogram family by its name in the exposition."""
         return cast("Histogram", self._families[name])
-
-
-def observe_all(histogram: Histogram, amounts: Sequence[float]) -> None:
-    """Observe many amounts at once on a child with all its labels, without exemplars.
-
-    prometheus-client has no public way to do this, and single observations would cost more than the rest of a stream.
-    This reads its private fields (tested with 0.20 to 0.26) and falls back to single observations.
-    """
-    try:
-        bounds, buckets, total = histogram._upper_bounds, histogram._buckets, histogram._sum
-        places = Tally(bisect_left(bounds, amount) for amount in amounts)
-    except (AttributeError, TypeError):
-        for amount in amounts:
-            histogram.observe(amount)
-        return
-    for place, times in places.items():
-        buckets[place].inc(times)
-    total.inc(sum(amounts))
 
 
 def _new_worker() -> BatchWorker:

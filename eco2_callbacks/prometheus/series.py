@@ -10,8 +10,9 @@ from decimal import Decimal
 from functools import cached_property, partial
 from typing import ClassVar, NamedTuple, TypeAlias, get_args
 
-from eco2_callbacks.pricing import COST_PARTS, EXACT
-from eco2_callbacks.prometheus.instruments import Instruments, observe_all
+from eco2_callbacks.pricing import COST_PARTS, Cost
+from eco2_callbacks.prometheus.instruments import Instruments
+from eco2_callbacks.prometheus.sums import observe_all
 from eco2_callbacks.records import (
     EstimateReason,
     GraphRun,
@@ -25,6 +26,7 @@ from eco2_callbacks.records import (
     UnpricedReason,
 )
 from eco2_callbacks.runs import Stream
+from eco2_callbacks.usage import TokenUsage
 
 __all__ = [
     "AgentRun",
@@ -46,7 +48,6 @@ Labeller = Callable[[str, str], str]
 
 _CALL_STATUSES = ("success", "error", "cancelled")
 _RUN_STATUSES = (*_CALL_STATUSES, "interrupted")
-_ZERO = Decimal(0)
 
 
 def selector(labels: Labels, *names: str) -> dict[str, str]:
@@ -65,8 +66,9 @@ class Series:
 
     LABELS: ClassVar[tuple[str, ...]]
 
-    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
+    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:  # noqa: ARG002
         """Initialise the series; ``label`` limits the values of labels that only a record holds."""
+        self._sums = instruments.sums
 
 
 class CallSeries(Series):
@@ -131,72 +133,64 @@ class CallSeries(Series):
         """The series of streamed answers; most calls of most nodes are not streamed."""
         return self._build_streams()
 
-    def count(self, calls: Sequence[LLMCall]) -> None:
-        """Count calls; tokens and cost of a cache hit are not counted again."""
-        input_tokens = output_tokens = 0
-        # Added as decimals: only the counter rounds.
-        usd = _ZERO
-        saved_usd = surcharge_usd = _ZERO
-        parts: dict[str, Decimal] = {}
-        known, details = self._details, dict[str, int]()
-        for call in calls:
-            self._calls[call.status].inc()
-            if call.retry is not None:
-                self._retries[call.retry].inc()
-            if call.sdk_retries:
-                self._retries["sdk"].inc(call.sdk_retries)
-            if call.streamed:
-                self.streams.count(call)
-            if call.from_cache:
-                self._cache_hits.inc()
-                continue
-            exemplar = exemplar_of(call)
-            self._duration.observe(call.duration_seconds, exemplar)
-            if call.time_to_first_token_seconds is not None:
-                self._first_token.observe(call.time_to_first_token_seconds, exemplar)
-            if call.status != "success" or call.estimated or call.unpriced_reason:
-                self._count_trouble(call)
-            if (usage := call.usage) is not None:
-                input_tokens += usage.input_tokens
-                output_tokens += usage.output_tokens
-                for name, count in usage.nonzero():
-                    if name in known:
-                        details[name] = details.get(name, 0) + count
-                for size in usage.image_sizes or ("",) * usage.images:
-                    self._images.labels(size=self._label("size", size), **self._place).inc()
-            if (cost := call.cost) is not None:
-                usd = EXACT.add(usd, cost.total_usd)
-                for part, part_usd in cost.parts.items():
-                    parts[part] = EXACT.add(parts.get(part, _ZERO), part_usd)
-                saved_usd = EXACT.add(saved_usd, call.cache_savings_usd)
-                surcharge_usd = EXACT.add(surcharge_usd, call.cache_surcharge_usd)
+    def count(self, call: LLMCall) -> None:
+        """Count a call; tokens and cost of a cache hit are not counted again."""
+        counts, observe = self._sums.counts, self._sums.observe
+        counts[self._calls[call.status]] += 1
+        if call.retry is not None:
+            counts[self._retries[call.retry]] += 1
+        if call.sdk_retries:
+            counts[self._retries["sdk"]] += call.sdk_retries
+        if call.streamed:
+            self.streams.count(call)
+        if call.from_cache:
+            counts[self._cache_hits] += 1
+            return
+        exemplar = exemplar_of(call)
+        observe(self._duration, call.duration_seconds, exemplar)
+        if call.time_to_first_token_seconds is not None:
+            observe(self._first_token, call.time_to_first_token_seconds, exemplar)
+        if call.status != "success" or call.estimated or call.unpriced_reason:
+            self._count_trouble(call)
+        if call.usage is not None:
+            self._count_usage(call.usage)
+        if call.cost is not None:
+            self._count_cost(call.cost, call.cache_savings_usd, call.cache_surcharge_usd)
+
+    def _count_usage(self, usage: TokenUsage) -> None:
+        counts, details = self._sums.counts, self._details
+        counts[self._input] += usage.input_tokens
+        counts[self._node_input] += usage.input_tokens
+        counts[self._output] += usage.output_tokens
+        counts[self._node_output] += usage.output_tokens
+        for name, count in usage.nonzero():
+            if name in details:
+                counts[details[name]] += count
+        for size in usage.image_sizes or ("",) * usage.images:
+            counts[self._images.labels(size=self._label("size", size), **self._place)] += 1
+
+    def _count_cost(self, cost: Cost, saved_usd: Decimal, surcharge_usd: Decimal) -> None:
+        add_usd, total_usd = self._sums.add_usd, cost.total_usd
+        add_usd(self._cost, total_usd)
+        add_usd(self._node_cost, total_usd)
+        for part, part_usd in cost.parts.items():
+            add_usd(self._parts[part], part_usd)
         if saved_usd:
-            self._cache_savings.inc(float(saved_usd))
+            add_usd(self._cache_savings, saved_usd)
         if surcharge_usd:
-            self._cache_surcharge.inc(float(surcharge_usd))
-        if input_tokens:
-            self._input.inc(input_tokens)
-            self._node_input.inc(input_tokens)
-        if output_tokens:
-            self._output.inc(output_tokens)
-            self._node_output.inc(output_tokens)
-        if usd:
-            self._cost.inc(float(usd))
-            self._node_cost.inc(float(usd))
-        for name, count in details.items():
-            self._details[name].inc(count)
-        for part, part_usd in parts.items():
-            self._parts[part].inc(float(part_usd))
+            add_usd(self._cache_surcharge, surcharge_usd)
 
     def _count_trouble(self, call: LLMCall) -> None:
+        counts = self._sums.counts
         if call.status == "error":
-            self._errors.labels(error_type=self._label("error_type", call.error_type or ""), **self._place).inc()
+            error_type = self._label("error_type", call.error_type or "")
+            counts[self._errors.labels(error_type=error_type, **self._place)] += 1
         if call.rate_limited:
-            self._rate_limits.inc()
+            counts[self._rate_limits] += 1
         if call.unpriced_reason is not None:
-            self._unpriced[call.unpriced_reason].inc()
+            counts[self._unpriced[call.unpriced_reason]] += 1
         if call.estimate_reason is not None and call.cost is not None:
-            self._estimated[call.estimate_reason].inc(float(call.cost.total_usd))
+            self._sums.add_usd(self._estimated[call.estimate_reason], call.cost.total_usd)
 
 
 class StreamSeries(Series):
@@ -227,9 +221,9 @@ class StreamSeries(Series):
 
     def count(self, call: LLMCall) -> None:
         """Count a stream that ended."""
-        self._requests.labels(status=call.status).inc()
-        self._duration[call.status].observe(call.duration_seconds, exemplar_of(call))
-        self._token_count.observe(call.streamed_tokens)
+        self._sums.counts[self._requests.labels(status=call.status)] += 1
+        self._sums.observe(self._duration[call.status], call.duration_seconds, exemplar_of(call))
+        self._sums.observe(self._token_count, call.streamed_tokens)
 
 
 class PublishSeries(Series):
@@ -268,12 +262,11 @@ class _RunSeries(Series):
         self._runs = {status: runs.labels(status=status, **labels) for status in _RUN_STATUSES}
         self._duration = instruments.histogram(self.SECONDS).labels(**labels)
 
-    def count(self, runs: Sequence[CountedRun]) -> None:
-        """Count runs."""
-        for run in runs:
-            self._runs[run.status].inc()
-            exemplar = None if isinstance(run, AgentRun) else exemplar_of(run)
-            self._duration.observe(run.duration_seconds, exemplar)
+    def count(self, run: CountedRun) -> None:
+        """Count a run."""
+        self._sums.counts[self._runs[run.status]] += 1
+        exemplar = None if isinstance(run, AgentRun) else exemplar_of(run)
+        self._sums.observe(self._duration, run.duration_seconds, exemplar)
 
 
 class NodeSeries(_RunSeries):
@@ -309,10 +302,9 @@ class RetrieverSeries(Series):
         super().__init__(instruments, labels, label)
         self._duration = instruments.histogram("retrieval_duration_seconds").labels(**labels)
 
-    def count(self, calls: Sequence[RetrieverCall]) -> None:
-        """Count calls."""
-        for call in calls:
-            self._duration.observe(call.duration_seconds, exemplar_of(call))
+    def count(self, call: RetrieverCall) -> None:
+        """Count a call."""
+        self._sums.observe(self._duration, call.duration_seconds, exemplar_of(call))
 
 
 class ScoreSeries(Series):
@@ -324,10 +316,9 @@ class ScoreSeries(Series):
         super().__init__(instruments, labels, label)
         self._scores = instruments.histogram("chat_feedback_score").labels(**labels)
 
-    def count(self, scores: Sequence[float]) -> None:
-        """Observe scores."""
-        for score in scores:
-            self._scores.observe(score)
+    def count(self, score: float) -> None:
+        """Observe a score."""
+        self._sums.observe(self._scores, score)
 
 
 class RequestSeries(Series):
@@ -355,24 +346,24 @@ class RequestSeries(Series):
         self._tool_calls = histogram("agent_tool_calls_per_request").labels(agent_name=labels["agent_name"])
         self._open = instruments.gauge("agent_active_sessions").labels(**agent)
 
-    def move_open(self, moves: Sequence[int]) -> None:
-        """Count started requests as +1 and ended ones as -1."""
-        self._open.inc(sum(moves))
+    def move_open(self, move: int) -> None:
+        """Count a started request as +1 and an ended one as -1."""
+        self._sums.counts[self._open] += move
 
-    def count(self, runs: Sequence[GraphRun]) -> None:
-        """Count requests."""
-        self._intents.inc(len(runs))
-        for run in runs:
-            self._requests[run.status].inc()
-            if run.resumed:
-                self._resumed.inc()
-            exemplar = exemplar_of(run)
-            self._duration.observe(run.duration_seconds, exemplar)
-            self._agent_duration.observe(run.duration_seconds, exemplar)
-            self._cost.observe(float(run.cost.total_usd))
-            self._llm_calls.observe(run.llm_calls)
-            self._tool_calls.observe(run.tool_calls)
-            if run.status == "error":
-                error_type = self._label("error_type", run.error_type or "")
-                self._errors.labels(error_type=error_type, **self._intent).inc()
-                self._agent_errors.labels(error_type=error_type, **self._agent).inc()
+    def count(self, run: GraphRun) -> None:
+        """Count a request."""
+        counts, observe = self._sums.counts, self._sums.observe
+        counts[self._intents] += 1
+        counts[self._requests[run.status]] += 1
+        if run.resumed:
+            counts[self._resumed] += 1
+        exemplar = exemplar_of(run)
+        observe(self._duration, run.duration_seconds, exemplar)
+        observe(self._agent_duration, run.duration_seconds, exemplar)
+        observe(self._cost, float(run.cost.total_usd))
+        observe(self._llm_calls, run.llm_calls)
+        observe(self._tool_calls, run.tool_calls)
+        if run.status == "error":
+            error_type = self._label("error_type", run.error_type or "")
+            counts[self._errors.labels(error_type=error_type, **self._intent)] += 1
+            counts[self._agent_errors.labels(error_type=error_type, **self._agent)] += 1

@@ -19,7 +19,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from prometheus_client import CollectorRegistry, Histogram
 
 from eco2_callbacks import Eco2CallbackHandler
-from eco2_callbacks.prometheus.instruments import observe_all
+from eco2_callbacks.prometheus.sums import observe_all
 from tests.support.fake_model import FakeModel
 from tests.support.record_sink import Records, exposed
 
