@@ -40,6 +40,8 @@ def state_values(outputs: object, keys: tuple[str, ...]) -> dict[str, str]:
     for update in updates_of(outputs):
         for key in keys:
             value = value_at(update, key)
+            if value is None:
+                continue
             if text := text_of(value) or (_identifier(value) if key == "tenant_id" else ""):
                 values[key] = text
     return values

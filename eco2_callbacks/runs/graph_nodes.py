@@ -45,7 +45,7 @@ def mark_parallel(node: OpenNodeRun) -> None:
     """Mark nodes of nested graphs that run beside each other below one run, as with ``asyncio.gather``."""
     run: OpenRun = node
     while (above := run.parent) is not None:
-        if above.children is not None and run is not node:
+        if run is not node and above.children is not None and len(above.children) > 1:
             siblings = [
                 run,
                 *(other for other in list(above.children.values()) if other is not run and other.has_nodes),

@@ -55,7 +55,7 @@ class RetryDetector:
     def __init__(self, runs: OpenRunTable) -> None:
         self._runs = runs
         self._fallbacks: set[UUID] = set()
-        # Whether an end has to be looked at although it is a success: a fallback was seen, or a failure.
+        # Whether a fallback was seen, or a failure: before, no run repeats one, and no success has to be looked at.
         self.has_attempts = False
 
     def __len__(self) -> int:
@@ -77,7 +77,7 @@ class RetryDetector:
             run.fallback = Fallback()
             self.has_attempts = True
             self._fallbacks.add(run.run_id)
-        if run.retry is None:
+        if run.retry is None and self.has_attempts:
             run.retry = self._repeats(run)
 
     def on_end(self, run: OpenRun, outcome: Outcome) -> None:
