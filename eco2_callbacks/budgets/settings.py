@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from decimal import Decimal
@@ -117,6 +116,8 @@ class Budgets:
         Raises:
             ConfigError: If the file cannot be read or holds what no budget can be.
         """
+        import tomllib  # noqa: PLC0415
+
         where = f"Budgets file {str(path)!r}"
         try:
             with open(path, "rb") as file:
