@@ -5,17 +5,15 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
-from itertools import chain
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
-from msgspec.structs import astuple
 
 from eco2_callbacks.pricing import Cost
 from eco2_callbacks.records import LLMCall
 from eco2_callbacks.usage import TokenUsage
 
-__all__ = ["RunningTotals", "Totals"]
+__all__ = ["CallFigures", "RunningTotals", "Totals", "figures_of", "totals_of"]
 
 # Adding up is cheaper for many calls at once.
 _MAX_WAITING = 512
@@ -43,7 +41,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, calls: Iterable[LLMCall]) -> Totals:
         """Return the totals of these calls."""
-        return _totals_of([_kept(call) for call in calls])
+        return totals_of([figures_of(call) for call in calls])
 
     @classmethod
     def sum(cls, parts: Iterable[Totals]) -> Totals:
@@ -75,7 +73,27 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
 # What is kept of a call until it is added: not the record, which holds the application's metadata.
 # Whether it failed, usage, cost, whether it is estimated, whether it is unpriced.
-_Call: TypeAlias = tuple[bool, TokenUsage | None, Cost | None, bool, bool]
+CallFigures: TypeAlias = tuple[bool, TokenUsage | None, Cost | None, bool, bool]
+
+
+def figures_of(call: LLMCall) -> CallFigures:
+    """Return what the totals need of a call."""
+    return call.status == "error", call.usage, call.cost, call.estimated, call.unpriced_reason is not None
+
+
+def totals_of(calls: Sequence[CallFigures]) -> Totals:
+    """Return the totals of many calls. Column by column takes a third of the time of one by one."""
+    if not calls:
+        return Totals()
+    failed, usages, costs, estimated, unpriced = zip(*calls, strict=True)
+    return Totals(
+        llm_calls=len(calls),
+        failed_calls=sum(failed),
+        usage=TokenUsage.sum([usage for usage in usages if usage is not None]),
+        cost=Cost.sum([cost for cost in costs if cost is not None]),
+        estimated=any(estimated),
+        unpriced_calls=sum(unpriced),
+    )
 
 
 class RunningTotals:
@@ -87,12 +105,12 @@ class RunningTotals:
     def reset(self) -> None:
         """Start at 0 with a lock of its own, as in a forked child."""
         self._lock = threading.Lock()
-        self._waiting: deque[_Call] = deque()
+        self._waiting: deque[CallFigures] = deque()
         self._sum = Totals()
 
     def add(self, call: LLMCall) -> None:
         """Add one call."""
-        self._waiting.append(_kept(call))
+        self._waiting.append(figures_of(call))
         if len(self._waiting) >= _MAX_WAITING:
             self.totals()
 
@@ -101,35 +119,5 @@ class RunningTotals:
         with self._lock:
             calls = [self._waiting.popleft() for _ in range(len(self._waiting))]
             if calls:
-                self._sum = Totals.sum([self._sum, _totals_of(calls)])
+                self._sum = Totals.sum([self._sum, totals_of(calls)])
             return self._sum
-
-
-def _kept(call: LLMCall) -> _Call:
-    return call.status == "error", call.usage, call.cost, call.estimated, call.unpriced_reason is not None
-
-
-def _totals_of(calls: Sequence[_Call]) -> Totals:
-    """Return the totals of many calls. Column by column takes a third of the time of one by one."""
-    if not calls:
-        return Totals()
-    failed, usages, costs, estimated, unpriced = zip(*calls, strict=True)
-    return Totals(
-        llm_calls=len(calls),
-        failed_calls=sum(failed),
-        usage=_sum_usages([usage for usage in usages if usage is not None]),
-        cost=Cost.sum(cost for cost in costs if cost is not None),
-        estimated=any(estimated),
-        unpriced_calls=sum(unpriced),
-    )
-
-
-def _sum_usages(usages: Sequence[TokenUsage]) -> TokenUsage:
-    if not usages:
-        return TokenUsage()
-    columns = zip(*map(astuple, usages), strict=True)
-    sums: dict[str, Any] = {
-        name: tuple(chain.from_iterable(column)) if name == "image_sizes" else sum(column)
-        for name, column in zip(TokenUsage.__struct_fields__, columns, strict=True)
-    }
-    return TokenUsage(**sums)

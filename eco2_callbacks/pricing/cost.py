@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Context, Decimal
+from functools import reduce
 
 import msgspec
 
@@ -47,11 +48,13 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
         costs = list(costs)
         if len(costs) == 1:
             return costs[0]
-        input_usd = output_usd = _ZERO
+        add = EXACT.add
         parts: dict[str, Decimal] = {}
         for cost in costs:
-            input_usd = EXACT.add(input_usd, cost.input_usd)
-            output_usd = EXACT.add(output_usd, cost.output_usd)
             for part, usd in cost.parts.items():
-                parts[part] = EXACT.add(parts.get(part, _ZERO), usd)
-        return cls(input_usd=input_usd, output_usd=output_usd, parts=parts)
+                parts[part] = add(parts[part], usd) if part in parts else usd
+        return cls(
+            input_usd=reduce(add, [cost.input_usd for cost in costs], _ZERO),
+            output_usd=reduce(add, [cost.output_usd for cost in costs], _ZERO),
+            parts=parts,
+        )

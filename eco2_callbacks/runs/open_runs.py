@@ -19,7 +19,7 @@ from eco2_callbacks.runs.outcomes import Outcome
 from eco2_callbacks.runs.places import Place
 from eco2_callbacks.runs.spans import SpanIds, current_span
 from eco2_callbacks.runs.streams import Stream
-from eco2_callbacks.runs.totals import RunTotals
+from eco2_callbacks.totals import CallFigures
 from eco2_callbacks.usage import ServedModel
 
 __all__ = [
@@ -232,6 +232,9 @@ class OpenGraphRun(TimedRun):
         own_context: The same object as ``context``, never None here.
         resumed: Whether the request continues an interrupted one.
         interrupted: Whether a node of the request was interrupted.
+        calls: The model calls below that are recorded.
+        last_call: Provider, model and requested model of the last of them.
+        tool_calls: The tool calls below that are recorded; one inside another does not count.
         tasks: Task namespaces seen so far, by graph namespace and step.
         failed_tasks: Task namespaces and steps whose run failed.
         intent: Set when it ends, with the next two.
@@ -239,15 +242,17 @@ class OpenGraphRun(TimedRun):
     """
 
     __slots__ = (
+        "calls",
         "failed_tasks",
         "intent",
         "interrupted",
+        "last_call",
         "own_context",
         "resumed",
         "shared",
         "tasks",
         "tenant_id",
-        "totals",
+        "tool_calls",
     )
     intent: str
     tenant_id: str
@@ -274,7 +279,9 @@ class OpenGraphRun(TimedRun):
         self.own_context = own_context
         self.resumed = resumed
         self.interrupted = False
-        self.totals = RunTotals()
+        self.calls: list[CallFigures] = []
+        self.last_call: tuple[str, str, str] = ("", "", "")
+        self.tool_calls = 0
         self.tasks: dict[tuple[str, object], set[str]] = {}
         self.failed_tasks: set[tuple[str, object]] | None = None
         self.graph_run = self
@@ -286,13 +293,14 @@ class OpenNodeRun(TimedRun):
     Attributes:
         task_namespace: LangGraph's checkpoint namespace of the task; a retry keeps it.
         tasks: Task namespaces seen in the same step, shared by all its runs.
+        calls: The model calls below that are recorded.
         parallel: Whether a node of another nested graph ran beside this one; at its end, any other node.
         intent: Set when it ends, with the next two.
         shared: What is known of the whole request.
         scores: Quality scores in its output.
     """
 
-    __slots__ = ("intent", "parallel", "scores", "shared", "step", "task_namespace", "tasks", "tenant_id", "totals")
+    __slots__ = ("calls", "intent", "parallel", "scores", "shared", "step", "task_namespace", "tasks", "tenant_id")
     name: str
     intent: str
     tenant_id: str
@@ -324,7 +332,7 @@ class OpenNodeRun(TimedRun):
         self.tasks = tasks
         self.scores: Mapping[str, float] = _NO_SCORES
         self.parallel = False
-        self.totals = RunTotals()
+        self.calls: list[CallFigures] = []
 
     @property
     def is_parallel(self) -> bool:

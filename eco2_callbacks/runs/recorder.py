@@ -10,6 +10,7 @@ from eco2_callbacks.runs.attribution import labels_of_run
 from eco2_callbacks.runs.feedback import Feedback, read_scores
 from eco2_callbacks.runs.identities import NOTHING_SHARED
 from eco2_callbacks.runs.open_runs import OpenGraphRun, OpenLLMCall, OpenNodeRun, OpenRun, OpenToolCall, RequestContext
+from eco2_callbacks.totals import figures_of, totals_of
 
 __all__ = ["Recorder"]
 
@@ -66,17 +67,18 @@ class Recorder:
 
     def _record_call(self, call: OpenLLMCall) -> LLMCall:
         record = self._bill(call)
-        node = call.node
+        figures, node, graph_run = figures_of(record), call.node, call.graph_run
         while node is not None:
-            node.totals.add_call(record)
+            node.calls.append(figures)
             node = node.node
-        if call.graph_run is not None:
-            call.graph_run.totals.add_call(record)
+        if graph_run is not None:
+            graph_run.calls.append(figures)
+            graph_run.last_call = record.provider, record.model, record.request_model
         return record
 
     def _record_node(self, node: OpenNodeRun) -> NodeRun:
         outcome = node.outcome
-        totals, place = node.totals, node.place
+        totals, place = totals_of(node.calls), node.place
         return NodeRun(
             run_id=node.run_id,
             trace_id=node.trace_id,
@@ -91,8 +93,8 @@ class Recorder:
             error_type=outcome.error_type,
             started_at=node.started_at,
             duration_seconds=node.duration_seconds,
-            usage=totals.usage(),
-            cost=totals.cost(),
+            usage=totals.usage,
+            cost=totals.cost,
             estimated=totals.estimated,
             unpriced_calls=totals.unpriced_calls,
             feedback=node.scores,
@@ -119,12 +121,13 @@ class Recorder:
         # A tool that another tool calls in the same node is not a second tool call of the agent.
         is_inner = tool.tool is not None and tool.tool.node is tool.node
         if tool.graph_run is not None and not is_inner:
-            tool.graph_run.totals.tool_calls += 1
+            tool.graph_run.tool_calls += 1
         return ToolCall(tool_name=tool.name, **common)
 
     def _record_request(self, run: OpenGraphRun) -> GraphRun:
         status = run.outcome.status
-        totals, metadata = run.totals, run.metadata
+        totals, metadata = totals_of(run.calls), run.metadata
+        provider, model, request_model = run.last_call
         run.graph_run = None  # it refers to itself: without the cycle it is freed at once
         return GraphRun(
             trace_id=run.run_id,
@@ -137,13 +140,13 @@ class Recorder:
             resumed=run.resumed,
             started_at=run.started_at,
             duration_seconds=run.duration_seconds,
-            provider=totals.provider,
-            model=totals.model,
-            request_model=totals.request_model,
+            provider=provider,
+            model=model,
+            request_model=request_model,
             llm_calls=totals.llm_calls,
-            tool_calls=totals.tool_calls,
-            usage=totals.usage(),
-            cost=totals.cost(),
+            tool_calls=run.tool_calls,
+            usage=totals.usage,
+            cost=totals.cost,
             estimated=totals.estimated,
             unpriced_calls=totals.unpriced_calls,
             tags=run.tags,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import compress
+from itertools import chain, compress
 from typing import Any
 
 import msgspec
@@ -73,8 +73,9 @@ class TokenUsage(msgspec.Struct, frozen=True, kw_only=True):
         usages = list(usages)
         if len(usages) == 1:
             return usages[0]
-        totals: dict[str, Any] = {}
-        for usage in usages:
-            for name, count in usage.nonzero():
-                totals[name] = totals[name] + count if name in totals else count
-        return cls(**totals)
+        if not usages:
+            return cls()
+        # Column by column takes a third of the time of one by one.
+        columns = dict(zip(cls.__struct_fields__, zip(*map(astuple, usages), strict=True), strict=True))
+        image_sizes = tuple(chain.from_iterable(columns.pop("image_sizes")))
+        return cls(image_sizes=image_sizes, **dict(zip(columns, map(sum, columns.values()), strict=True)))
