@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import re
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncIterator, Generator, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,9 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("any machine")
 CASSETTES = Path(__file__).parents[1] / "cassettes"
 _CORE = Version(version("langchain-core"))
+# Without bytecode on the disk each of the suite's processes compiles two thousand modules anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # The environment before a fixture cleans it.
 _SHELL = dict(os.environ)
 
@@ -50,6 +54,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "the real providers and services, with OPENAI_API_KEY, GOOGLE_API_KEY and the services' keys that are set. A "
         "recording runs only tests with a cassette.",
     )
+
+
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> Generator[None, int, int]:
+    """Start two workers more than there are cores: most of a test's time is waiting for other processes."""
+    workers = yield
+    # Slow tests start browsers and many processes, which need the cores and the memory.
+    is_default = config.option.markexpr.strip() == "not slow"
+    return workers + 2 if is_default and "PYTEST_XDIST_AUTO_NUM_WORKERS" not in os.environ else workers
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -170,11 +170,3 @@ def test_a_user_is_forgotten(run: Run, ledger: Path) -> None:
     assert b"job-0" not in ledger.read_bytes()
     _, report, _ = run("report", "--json", "--ledger", ledger, "--since", "2026-11-01", "--until", "2026-11-30")
     assert json.loads(report, parse_float=Decimal)["total"]["cost_usd"] == Decimal("0.0063")
-
-
-def test_help_names_every_verb(run: Run) -> None:
-    """``eco2 --help`` lists the commands."""
-    status, out, _ = run("--help")
-
-    assert status == 0
-    assert all(verb in out for verb in ("report", "trace", "prices", "ledger"))

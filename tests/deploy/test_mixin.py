@@ -34,6 +34,7 @@ def test_the_deployed_rules_are_an_instance() -> None:
     assert rendered == {path.stem: path.read_text(encoding="utf-8") for path in RULES.glob("*.yaml")}
 
 
+@pytest.mark.slow
 def test_another_instance_works_beside_it(tmp_path: Path) -> None:
     """Promtool's tests pass for another application's rules, with the chat worker's on the same Prometheus."""
     shop = written(SHOP, tmp_path / "shop")

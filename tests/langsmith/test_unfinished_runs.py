@@ -24,11 +24,12 @@ from tests.support.tracing_modes import CALL_MODES, TRACING_MODES, activate
 async def cancel_in_stream(model: FakeModel, config: RunnableConfig) -> None:
     async def consume() -> None:
         async for _ in slow.astream("hello", config):
-            pass
+            arrived.set()
 
+    arrived = asyncio.Event()
     slow = model.model_copy(update={"pause_seconds": 0.03})
     task = asyncio.create_task(consume())
-    await asyncio.sleep(0.05)
+    await arrived.wait()
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
@@ -76,14 +77,15 @@ async def test_a_cancelled_call_is_closed_on_langsmith_too(
     server: LangSmithServer, handler: Eco2CallbackHandler, records: Records, tracing_mode: str
 ) -> None:
     """No end callback fires for a cancelled call without a stream; its LangSmith run is closed all the same."""
+    waits = asyncio.Event()
 
     async def slow(state: State) -> State:
-        await FakeModel(pause_seconds=30).ainvoke("hello")
+        await FakeModel(pause_seconds=30, on_pause=waits.set).ainvoke("hello")
         return {}
 
     with activate(tracing_mode, server, handler) as active:
         task = asyncio.create_task(CALL_MODES["ainvoke"](active, one_node(slow), {"message": "hello"}))
-        await asyncio.sleep(0.1)
+        await waits.wait()
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
@@ -139,10 +141,13 @@ async def test_a_call_cancelled_inside_a_node_that_continues_is_closed(
     server: LangSmithServer, handler: Eco2CallbackHandler, records: Records, tracing_mode: str
 ) -> None:
     """A node that stops waiting for its call and continues leaves no run open."""
+    waits = asyncio.Event()
 
     async def node(state: State) -> State:
+        call = asyncio.create_task(FakeModel(pause_seconds=30, on_pause=waits.set).ainvoke("hello"))
+        await waits.wait()
         with suppress(TimeoutError):
-            await asyncio.wait_for(FakeModel(pause_seconds=30).ainvoke("hello"), 0.02)
+            await asyncio.wait_for(call, 0.02)
         return {"answers": ["later"]}
 
     with activate(tracing_mode, server, handler) as active:
@@ -161,15 +166,23 @@ async def test_a_call_in_the_background_is_counted_as_it_ends(
 ) -> None:
     """A task that outlives its request ends later, with its own usage."""
     tasks = []
+    waits, answers = asyncio.Event(), asyncio.Event()
+
+    class Slow(FakeModel):
+        async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
+            waits.set()
+            await answers.wait()
+            return await super()._agenerate(*args, **kwargs)
 
     async def node(state: State) -> State:
-        tasks.append(asyncio.create_task(FakeModel(pause_seconds=0.5).ainvoke("hello")))
-        await asyncio.sleep(0.001)
+        tasks.append(asyncio.create_task(Slow().ainvoke("hello")))
+        await waits.wait()
         return {}
 
     with activate("tracer_before", server, handler) as active:
         await CALL_MODES["ainvoke"](active, one_node(node), {"message": "hello"})
         assert records.calls == []
+        answers.set()
         await tasks[0]
 
     assert (records.call.status, records.call.estimated) == ("success", False)

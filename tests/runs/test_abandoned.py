@@ -56,8 +56,10 @@ def open_runs(registry: CollectorRegistry) -> float:
 
 
 async def cancel(handler: Eco2CallbackHandler) -> Any:
-    task = asyncio.create_task(FakeModel(pause_seconds=60).ainvoke(PROMPT, {"callbacks": [handler]}))
-    await asyncio.sleep(0.01)
+    waits = asyncio.Event()
+    model = FakeModel(pause_seconds=60, on_pause=waits.set)
+    task = asyncio.create_task(model.ainvoke(PROMPT, {"callbacks": [handler]}))
+    await waits.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError) as kept:
         await task

@@ -29,13 +29,14 @@ async def test_a_cancelled_call_is_closed_by_its_parent_run(
     handler: Eco2CallbackHandler, records: Records, registry: CollectorRegistry
 ) -> None:
     """LangChain fires no end callback for a cancelled ``ainvoke``; its parent run closes it with an estimate."""
+    waits = asyncio.Event()
 
     async def slow(state: State) -> State:
-        await FakeModel(pause_seconds=60).ainvoke("Wait for me")
+        await FakeModel(pause_seconds=60, on_pause=waits.set).ainvoke("Wait for me")
         return {}
 
     task = asyncio.create_task(graph_of(slow).compile().ainvoke({"answers": []}, {"callbacks": [handler]}))
-    await asyncio.sleep(0.1)
+    await waits.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -38,6 +38,7 @@ class FakeModel(BaseChatModel):
     fails: list[BaseException] = Field(default_factory=list)
     fails_after: int | None = None
     pause_seconds: float = 0.0
+    on_pause: Callable[[], None] | None = None
 
     model_config = {"arbitrary_types_allowed": True}
 
@@ -64,9 +65,14 @@ class FakeModel(BaseChatModel):
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     async def _agenerate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
-        if self.pause_seconds:
-            await asyncio.sleep(self.pause_seconds)
+        await self._pause()
         return self._generate(messages)
+
+    async def _pause(self) -> None:
+        if self.pause_seconds:
+            if self.on_pause:
+                self.on_pause()
+            await asyncio.sleep(self.pause_seconds)
 
     def _chunks(self) -> Iterator[ChatGenerationChunk]:
         for number, word in enumerate(self.words):
@@ -89,8 +95,7 @@ class FakeModel(BaseChatModel):
         self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
         for chunk in self._chunks():
-            if self.pause_seconds:
-                await asyncio.sleep(self.pause_seconds)
+            await self._pause()
             if run_manager:
                 await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
             yield chunk

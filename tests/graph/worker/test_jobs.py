@@ -113,12 +113,14 @@ async def test_the_concurrency_is_a_setting(store: MemoryJobStore, tmp_path: Pat
     """Two jobs overlap with a concurrency of two, and do not with one. Each has its own tokens."""
     running: list[int] = []
     active = 0
+    together = asyncio.Barrier(concurrency)
 
     async def router(state: fake_runtime.State) -> fake_runtime.State:
         nonlocal active
         active += 1
         running.append(active)
-        await asyncio.sleep(0.1)
+        await together.wait()
+        await asyncio.sleep(0.01)
         active -= 1
         return {}
 
