@@ -120,7 +120,7 @@ def make_report(
     if not is_read_only:
         Rollups(backend).refresh(earlier.since, period.until, progress=progress)
     groups = reader.groups(by, period)
-    total = reader.groups((), period).get((), Figures())
+    total = reader.total(groups, by, period)
     if not total.calls:
         raise LedgerError(_empty(backend, period))
     now = groups if movers_by == by else reader.groups(movers_by, period)
@@ -153,35 +153,53 @@ class _Reader:
     def groups(self, by: tuple[str, ...], period: Period) -> dict[Key, Figures]:
         """Return the figures by the values of the dimensions."""
         found: dict[Key, Figures] = {}
+        with self._backend.engine().connect() as connection:
+            for part, is_rolled in self._parts(by, period):
+                self._read(connection, by, part, found, is_rolled=is_rolled)
+        return found
+
+    def total(self, groups: Mapping[Key, Figures], by: tuple[str, ...], period: Period) -> Figures:
+        """Return the figures of all calls, each once; ``groups`` are those of the same period."""
+        if "tag" in by:
+            return self.groups((), period).get((), Figures())
+        total = Figures()
+        for figures in groups.values():
+            total.add_group(figures)
+        if not total.calls:
+            return total
+        # Read anew: a request without calls is in no group, one with calls of two models in two.
+        with self._backend.engine().connect() as connection:
+            for part, is_rolled in self._parts((), period):
+                _, _, requests = self._rolled((), part) if is_rolled else self._raw((), part)
+                for count, successful in connection.execute(requests):
+                    total.requests += int(count)
+                    total.successful_requests += int(successful or 0)
+        return total
+
+    def _parts(self, by: tuple[str, ...], period: Period) -> list[tuple[Period, bool]]:
+        """Return the parts of a period that are read by themselves, and whether from the roll-ups."""
         columns = {_COLUMNS[name] for name in by if name in _COLUMNS}
         rolled_since, rolled_until = period.whole_hours()
         is_rolled = self._uses_rollups and columns <= set(SERIES_DIMENSIONS) and rolled_since < rolled_until
         if is_rolled and any(name in _PERIODS for name in by):
             is_rolled = period.has_whole_hours()
-        with self._backend.engine().connect() as connection:
-            if is_rolled:
-                whole = replace(period, since=rolled_since, until=rolled_until)
-                self._read(connection, by, whole, found, is_rolled=True)
-                edges = [(period.since, rolled_since), (rolled_until, period.until)]
-            else:
-                edges = [(period.since, period.until)]
-            for since, until in edges:
-                if since < until:
-                    self._read(connection, by, replace(period, since=since, until=until), found, is_rolled=False)
-        return found
+        if not is_rolled:
+            return [(period, False)]
+        edges = [(period.since, rolled_since, False), (rolled_since, rolled_until, True)]
+        edges.append((rolled_until, period.until, False))
+        return [(replace(period, since=since, until=until), rolled) for since, until, rolled in edges if since < until]
 
     def _read(
         self, connection: Any, by: tuple[str, ...], period: Period, found: dict[Key, Figures], *, is_rolled: bool
     ) -> None:
-        read = self._rolled(by, period) if is_rolled else self._raw(by, period)
-        sums, histograms, requests = read
+        sums, histograms, requests = self._rolled(by, period) if is_rolled else self._raw(by, period)
         places = [place for place, name in enumerate(by) if name == "tag"]
         for row in connection.execute(sums):
             for key in _keys(row[: len(by)], places):
                 found.setdefault(key, Figures()).add(dict(zip(SUMS, row[len(by) :], strict=True)))
-        for measure, query in histograms:
+        for query in histograms:
             for row in connection.execute(query):
-                *values, bucket, calls = row
+                *values, measure, bucket, calls = row
                 for key in _keys(values, places):
                     figures = found.setdefault(key, Figures())
                     buckets = figures.seconds_buckets if measure == "seconds" else figures.cost_buckets
@@ -201,7 +219,7 @@ class _Reader:
             figures.requests += count
             figures.successful_requests += successful
 
-    def _rolled(self, by: tuple[str, ...], period: Period) -> tuple[Any, list[tuple[str, Any]], Any]:
+    def _rolled(self, by: tuple[str, ...], period: Period) -> tuple[Any, list[Any], Any]:
         series = table("series")
         hourly, histograms, requests = (
             self._newest_builds(table(name)) for name in ("hourly_calls", "hourly_histograms", "hourly_requests")
@@ -221,27 +239,21 @@ class _Reader:
             period,
         )
         keys, source = grouped(histograms, joins=needs_series)
-        buckets = [
-            (
-                measure,
-                _grouped(
-                    sa.select(*keys, histograms.c.bucket, sa.func.sum(histograms.c.calls).label("sum_calls"))
-                    .select_from(source)
-                    .where(histograms.c.measure == measure),
-                    [*keys, histograms.c.bucket],
-                    histograms.c.hour,
-                    period,
-                ),
-            )
-            for measure in ("seconds", "cost")
-        ]
+        buckets = _grouped(
+            sa.select(
+                *keys, histograms.c.measure, histograms.c.bucket, sa.func.sum(histograms.c.calls).label("sum_calls")
+            ).select_from(source),
+            [*keys, histograms.c.measure, histograms.c.bucket],
+            histograms.c.hour,
+            period,
+        )
         keys = _key_columns([name for name in by if name in _OF_REQUESTS], requests, requests.c.hour, period.timezone)
         counted = sa.select(
             *keys,
             sa.func.coalesce(sa.func.sum(requests.c.requests), 0).label("sum_requests"),
             sa.func.coalesce(sa.func.sum(requests.c.successful), 0).label("sum_successful"),
         )
-        return sums, buckets, _grouped(counted.select_from(requests), keys, requests.c.hour, period)
+        return sums, [buckets], _grouped(counted.select_from(requests), keys, requests.c.hour, period)
 
     def _newest_builds(self, rolled: Any) -> Any:
         """Return a roll-up's rows; in ClickHouse those of each hour's newest build."""
@@ -255,15 +267,17 @@ class _Reader:
             .subquery(f"newest_{rolled.name}")
         )
 
-    def _raw(self, by: tuple[str, ...], period: Period) -> tuple[Any, list[tuple[str, Any]], Any]:
+    def _raw(self, by: tuple[str, ...], period: Period) -> tuple[Any, list[Any], Any]:
         called, rated, joined = rated_calls(period.since, period.until)
         keys = _key_columns(by, called, called.c.started_at, period.timezone)
         sums = _grouped(sa.select(*keys, *sums_of(called, rated)).select_from(joined), keys)
         buckets = []
         for measure, bucket in (("seconds", called.c.seconds_bucket), ("cost", rated.c.cost_bucket)):
-            query = sa.select(*keys, bucket, sa.func.count().label("sum_calls"))
+            query = sa.select(
+                *keys, sa.literal(measure).label("of_measure"), bucket, sa.func.count().label("sum_calls")
+            )
             source = called if measure == "seconds" else joined
-            buckets.append((measure, _grouped(query.select_from(source).where(bucket.is_not(None)), [*keys, bucket])))
+            buckets.append(_grouped(query.select_from(source).where(bucket.is_not(None)), [*keys, bucket]))
         request = table("requests")
         keys = _key_columns(
             [name for name in by if name in _OF_REQUESTS], request, request.c.started_at, period.timezone
