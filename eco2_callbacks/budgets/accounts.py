@@ -50,6 +50,8 @@ class Account:
         touched: Seconds of the monotonic clock at which a call last used it; 0.0 is never.
         latest: What the latest call needed; a slice holds at least as much.
         refill_below: The free amount below which the slice is renewed at once.
+        buckets: What was spent, by bucket: of a rolling window, and of a shared one as the store last had it.
+        generation: As the store last named the account; ``""`` before its first answer.
         announced: The events that were sent in this period, the first one at ``announced_at``: limit and bucket.
     """
 
@@ -57,6 +59,7 @@ class Account:
         "announced",
         "announced_at",
         "buckets",
+        "generation",
         "held",
         "is_known",
         "is_pressed",
@@ -103,6 +106,7 @@ class Account:
         self.announced: set[str] = set()
         self.announced_at = (0, 0)
         self.buckets: dict[int, int] = {}
+        self.generation = ""
 
     def free(self) -> int:
         """Return what the next call may reserve at once; below 0 where calls cost more than estimated."""
@@ -131,9 +135,8 @@ class Account:
     def move_to(self, period: Period) -> None:
         """Move a rolling window on; what is older than its oldest bucket no longer counts."""
         self.period = period
-        if not self.is_shared:
-            for bucket in [bucket for bucket in self.buckets if bucket < period.oldest]:
-                self.settled -= self.buckets.pop(bucket)
+        for bucket in [bucket for bucket in self.buckets if bucket < period.oldest]:
+            self.settled -= self.buckets.pop(bucket)
 
     def until(self) -> datetime | None:
         """Return when the window ends; of a rolling one, when the oldest dollars no longer count."""

@@ -11,10 +11,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
-from functools import partial
 from uuid import uuid4
 
 from eco2_callbacks import forks
@@ -212,11 +211,12 @@ class SliceLeaser(forks.ForkAware):
             for first in range(0, len(accounts), _MAX_BATCH):
                 batch = requests[first : first + _MAX_BATCH]
                 leases = self._store.lease(self._owner, batch, self._budgets.lease_seconds)
+                leases = [
+                    self._restored(account, request, lease)
+                    for account, request, lease in zip(accounts[first:], batch, leases, strict=False)
+                ]
                 with self._lock:
                     for account, lease in zip(accounts[first:], leases, strict=False):
-                        if lost := _lost(account, lease):
-                            self._jobs.append(partial(_add_lost, request=self._describe(account), amount=lost))
-                            self.wake()
                         _apply(account, lease, self._slice(account))
         except Exception as error:
             for _, _, future in waiting:
@@ -229,6 +229,21 @@ class SliceLeaser(forks.ForkAware):
             if future.set_running_or_notify_cancel():
                 future.set_result(None)
         self._on_synced(accounts)
+
+    def _restored(self, account: Account, request: LeaseRequest, lease: Lease) -> Lease:
+        """Give the store back what it has lost of an account, and return the lease after that."""
+        with self._lock:
+            known = {bucket: amount for bucket, amount in account.buckets.items() if bucket >= request.oldest}
+        if not _has_lost(account.generation, known, request, lease):
+            return lease
+        if self._store.add_lost(request, account.generation, known):
+            _logger.error(
+                "The store of the budgets has lost what was spent of %r; this process has restored what it knew.",
+                request.rule,
+            )
+        # The same report again, which counts once: its slice must fit what is restored.
+        (restored,) = self._store.lease(self._owner, [request], self._budgets.lease_seconds)
+        return restored
 
     def _request(self, account: Account, amount: int, *, is_last: bool = False) -> LeaseRequest:
         """Return the report of an account; what was sent and not acknowledged is sent again as it was."""
@@ -293,24 +308,22 @@ def _ignore() -> None:
     """Do nothing: who asks is answered at once."""
 
 
-def _lost(account: Account, lease: Lease) -> int:
-    """Return what a store has lost of an account: within one period of a calendar window nothing is ever taken off."""
-    if not account.is_known or account.rule.span.kind == "rolling":
-        return 0
-    return max(0, account.settled - account.unreported - lease.settled)
-
-
-def _add_lost(store: BudgetStore, *, request: LeaseRequest, amount: int) -> None:
-    if store.add_lost(request, amount):
-        _logger.error(
-            "The store of the budgets has lost what was spent of %r; this process has told it again.", request.rule
-        )
+def _has_lost(generation: str, known: Mapping[int, int], request: LeaseRequest, lease: Lease) -> bool:
+    """Return whether a store lacks what it once had: within a bucket nothing is ever taken off."""
+    if not generation:
+        return False
+    if generation != lease.generation:
+        return bool(known)
+    expected = {**known, request.bucket: known.get(request.bucket, 0) + request.spent}
+    return any(lease.buckets.get(bucket, 0) < amount for bucket, amount in expected.items())
 
 
 def _apply(account: Account, lease: Lease, slice_amount: int) -> None:
     account.sent = 0
     account.held = lease.held
     account.settled = lease.settled + account.unreported
+    account.buckets = dict(lease.buckets)
+    account.generation = lease.generation
     if lease.limit != account.limit:
         account.set_limit(lease.limit)
     account.is_pressed = lease.is_pressed

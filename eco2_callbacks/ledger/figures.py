@@ -61,6 +61,12 @@ class Figures:
             else:
                 setattr(self, name, present + type(present)(amount))
 
+    def add_group(self, other: Figures) -> None:
+        """Add the figures of other calls, their requests excepted: one request can have calls in both groups."""
+        self.add({name: getattr(other, name) for name in SUMS})
+        self.cost_buckets.update(other.cost_buckets)
+        self.seconds_buckets.update(other.seconds_buckets)
+
     @property
     def cached_share(self) -> float | None:
         """Share of the input tokens that came from the provider's cache, None without input."""

@@ -2,52 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from types import MappingProxyType
-from typing import Any
 
 import sqlalchemy as sa
 
 from eco2_callbacks.errors import ConfigError, LedgerError
 from eco2_callbacks.ledger.backends import Backend
-from eco2_callbacks.ledger.columns import SERIES_DIMENSIONS
-from eco2_callbacks.ledger.figures import SUMS, Figures
+from eco2_callbacks.ledger.figures import Figures
+from eco2_callbacks.ledger.groups import DIMENSIONS, PERIODS, GroupReader, Key
 from eco2_callbacks.ledger.migrations import Schema
 from eco2_callbacks.ledger.periods import Period
-from eco2_callbacks.ledger.rollups import Progress, Rollups, rated_calls, sums_of
+from eco2_callbacks.ledger.rollups import Progress, Rollups
 from eco2_callbacks.ledger.schema import table
-from eco2_callbacks.ledger.sql_types import period_of
 
 __all__ = ["DIMENSIONS", "Group", "Mover", "Report", "make_report"]
 
-_PERIODS = ("day", "week", "month")
-# Dimension -> column of the calls.
-_COLUMNS: Mapping[str, str] = MappingProxyType(
-    {
-        "tenant": "tenant_id",
-        "user": "user_id",
-        "session": "session_id",
-        "agent": "agent_name",
-        "node": "node",
-        "path": "path",
-        "purpose": "purpose",
-        "intent": "intent",
-        "model": "model",
-        "provider": "provider",
-        "tag": "tags",
-        "prompt_version": "prompt_version",
-        "feature": "feature",
-    }
-)
-DIMENSIONS = (*_PERIODS, *_COLUMNS)
-# A request has these too, with the same meaning as its calls; the others do not narrow the number of requests.
-_OF_REQUESTS = frozenset({*_PERIODS, "tenant", "user", "session", "intent", "tag", "prompt_version", "feature"})
 _MAX_MOVERS = 5
-
-Key = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +83,21 @@ def make_report(
     by = tuple(by)
     if unknown := [name for name in by if name not in DIMENSIONS]:
         raise ConfigError(f"--by is {unknown[0]!r}, wanted some of {', '.join(DIMENSIONS)}.")
-    if len(set(by)) != len(by) or sum(name in _PERIODS for name in by) > 1:
-        raise ConfigError(f"--by is {', '.join(by)!r}, wanted each dimension once, and one of {', '.join(_PERIODS)}.")
+    if len(set(by)) != len(by) or sum(name in PERIODS for name in by) > 1:
+        raise ConfigError(f"--by is {', '.join(by)!r}, wanted each dimension once, and one of {', '.join(PERIODS)}.")
     Schema(backend).require()
-    reader = _Reader(backend, uses_rollups=not is_read_only)
-    movers_by = tuple(name for name in by if name not in _PERIODS) or ("model",)
+    reader = GroupReader(backend, uses_rollups=not is_read_only)
+    movers_by = tuple(name for name in by if name not in PERIODS) or ("model",)
     earlier = period.before()
     if not is_read_only:
         Rollups(backend).refresh(earlier.since, period.until, progress=progress)
     groups = reader.groups(by, period)
-    total = reader.groups((), period).get((), Figures())
+    total = reader.total(groups, by, period)
     if not total.calls:
         raise LedgerError(_empty(backend, period))
     now = groups if movers_by == by else reader.groups(movers_by, period)
     before = reader.groups(movers_by, earlier)
-    is_dated = bool(by) and by[0] in _PERIODS
+    is_dated = bool(by) and by[0] in PERIODS
     ordered = sorted(
         groups.items(),
         key=lambda item: (item[0][0] if is_dated else "", -item[1].cost, -item[1].calls, item[0]),
@@ -141,165 +113,6 @@ def make_report(
         movers_by,
         tuple(movers[:_MAX_MOVERS]) if before else (),
     )
-
-
-class _Reader:
-    """Reads groups: from the roll-ups where they have the dimensions, from the calls themselves otherwise."""
-
-    def __init__(self, backend: Backend, *, uses_rollups: bool) -> None:
-        self._backend = backend
-        self._uses_rollups = uses_rollups
-
-    def groups(self, by: tuple[str, ...], period: Period) -> dict[Key, Figures]:
-        """Return the figures by the values of the dimensions."""
-        found: dict[Key, Figures] = {}
-        columns = {_COLUMNS[name] for name in by if name in _COLUMNS}
-        rolled_since, rolled_until = period.whole_hours()
-        is_rolled = self._uses_rollups and columns <= set(SERIES_DIMENSIONS) and rolled_since < rolled_until
-        if is_rolled and any(name in _PERIODS for name in by):
-            is_rolled = period.has_whole_hours()
-        with self._backend.engine().connect() as connection:
-            if is_rolled:
-                whole = replace(period, since=rolled_since, until=rolled_until)
-                self._read(connection, by, whole, found, is_rolled=True)
-                edges = [(period.since, rolled_since), (rolled_until, period.until)]
-            else:
-                edges = [(period.since, period.until)]
-            for since, until in edges:
-                if since < until:
-                    self._read(connection, by, replace(period, since=since, until=until), found, is_rolled=False)
-        return found
-
-    def _read(
-        self, connection: Any, by: tuple[str, ...], period: Period, found: dict[Key, Figures], *, is_rolled: bool
-    ) -> None:
-        read = self._rolled(by, period) if is_rolled else self._raw(by, period)
-        sums, histograms, requests = read
-        places = [place for place, name in enumerate(by) if name == "tag"]
-        for row in connection.execute(sums):
-            for key in _keys(row[: len(by)], places):
-                found.setdefault(key, Figures()).add(dict(zip(SUMS, row[len(by) :], strict=True)))
-        for measure, query in histograms:
-            for row in connection.execute(query):
-                *values, bucket, calls = row
-                for key in _keys(values, places):
-                    figures = found.setdefault(key, Figures())
-                    buckets = figures.seconds_buckets if measure == "seconds" else figures.cost_buckets
-                    buckets[int(bucket)] += int(calls)
-        shared = [name for name in by if name in _OF_REQUESTS]
-        shared_places = [place for place, name in enumerate(shared) if name == "tag"]
-        counts: dict[Key, list[int]] = {}
-        for row in connection.execute(requests):
-            *values, count, successful = row
-            for key in _keys(values, shared_places):
-                seen = counts.setdefault(key, [0, 0])
-                seen[0] += int(count)
-                seen[1] += int(successful or 0)
-        for key, figures in found.items():
-            of_request = tuple(value for value, name in zip(key, by, strict=True) if name in _OF_REQUESTS)
-            count, successful = counts.get(of_request, (0, 0))
-            figures.requests += count
-            figures.successful_requests += successful
-
-    def _rolled(self, by: tuple[str, ...], period: Period) -> tuple[Any, list[tuple[str, Any]], Any]:
-        series = table("series")
-        hourly, histograms, requests = (
-            self._newest_builds(table(name)) for name in ("hourly_calls", "hourly_histograms", "hourly_requests")
-        )
-        needs_series = any(name in _COLUMNS for name in by)
-
-        def grouped(rolled: Any, *, joins: bool) -> tuple[list[Any], Any]:
-            labels = series if joins else rolled
-            keys = _key_columns(by, labels, rolled.c.hour, period.timezone)
-            return keys, rolled.join(series, rolled.c.series == series.c.id) if joins else rolled
-
-        keys, source = grouped(hourly, joins=needs_series)
-        sums = _grouped(
-            sa.select(*keys, *(sa.func.sum(hourly.c[name]).label(f"sum_{name}") for name in SUMS)).select_from(source),
-            keys,
-            hourly.c.hour,
-            period,
-        )
-        keys, source = grouped(histograms, joins=needs_series)
-        buckets = [
-            (
-                measure,
-                _grouped(
-                    sa.select(*keys, histograms.c.bucket, sa.func.sum(histograms.c.calls).label("sum_calls"))
-                    .select_from(source)
-                    .where(histograms.c.measure == measure),
-                    [*keys, histograms.c.bucket],
-                    histograms.c.hour,
-                    period,
-                ),
-            )
-            for measure in ("seconds", "cost")
-        ]
-        keys = _key_columns([name for name in by if name in _OF_REQUESTS], requests, requests.c.hour, period.timezone)
-        counted = sa.select(
-            *keys,
-            sa.func.coalesce(sa.func.sum(requests.c.requests), 0).label("sum_requests"),
-            sa.func.coalesce(sa.func.sum(requests.c.successful), 0).label("sum_successful"),
-        )
-        return sums, buckets, _grouped(counted.select_from(requests), keys, requests.c.hour, period)
-
-    def _newest_builds(self, rolled: Any) -> Any:
-        """Return a roll-up's rows; in ClickHouse those of each hour's newest build."""
-        if self._backend.name != "clickhouse":
-            return rolled
-        built = table("rolled_hours")
-        newest = sa.select(built.c.hour, sa.func.argMax(built.c.build, built.c.built_at)).group_by(built.c.hour)
-        return (
-            sa.select(rolled)
-            .where(sa.tuple_(rolled.c.hour, rolled.c.build).in_(newest))
-            .subquery(f"newest_{rolled.name}")
-        )
-
-    def _raw(self, by: tuple[str, ...], period: Period) -> tuple[Any, list[tuple[str, Any]], Any]:
-        called, rated, joined = rated_calls(period.since, period.until)
-        keys = _key_columns(by, called, called.c.started_at, period.timezone)
-        sums = _grouped(sa.select(*keys, *sums_of(called, rated)).select_from(joined), keys)
-        buckets = []
-        for measure, bucket in (("seconds", called.c.seconds_bucket), ("cost", rated.c.cost_bucket)):
-            query = sa.select(*keys, bucket, sa.func.count().label("sum_calls"))
-            source = called if measure == "seconds" else joined
-            buckets.append((measure, _grouped(query.select_from(source).where(bucket.is_not(None)), [*keys, bucket])))
-        request = table("requests")
-        keys = _key_columns(
-            [name for name in by if name in _OF_REQUESTS], request, request.c.started_at, period.timezone
-        )
-        successful = sa.func.sum(sa.case((request.c.status == "success", sa.literal(1)), else_=sa.literal(0)))
-        counted = sa.select(*keys, sa.func.count().label("sum_requests"), successful.label("sum_successful"))
-        return sums, buckets, _grouped(counted.select_from(request), keys, request.c.started_at, period)
-
-
-def _key_columns(by: Iterable[str], source: Any, time: Any, timezone: str) -> list[Any]:
-    return [
-        period_of(time, sa.literal(name), sa.literal(timezone)).label(f"key_{name}")
-        if name in _PERIODS
-        else source.c[_COLUMNS[name]].label(f"key_{name}")
-        for name in by
-    ]
-
-
-def _grouped(query: Any, keys: Sequence[Any], time: Any = None, period: Period | None = None) -> Any:
-    if period is not None:
-        query = query.where(time >= period.since, time < period.until)
-    return query.group_by(*keys) if keys else query
-
-
-def _keys(values: Sequence[Any], tag_places: Sequence[int]) -> list[Key]:
-    """Return the groups that a row belongs to: one for each of its tags, if it is grouped by them."""
-    if not tag_places:
-        return [tuple(map(_text, values))]
-    place = tag_places[0]
-    stored = values[place]
-    tags = json.loads(stored) if isinstance(stored, str) else stored or []
-    return [tuple(_text(tag if at == place else value) for at, value in enumerate(values)) for tag in tags or [""]]
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
 
 
 def _empty(backend: Backend, period: Period) -> str:

@@ -1,4 +1,4 @@
-"""StoredCalls: the calls of a period with all their ratings, day by day, for pricing them again and for exports."""
+"""StoredCalls: the calls of a period with all their ratings, part by part, for pricing them again and for exports."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ import sqlalchemy as sa
 from eco2_callbacks.ledger.backends import Backend
 from eco2_callbacks.ledger.migrations import Schema
 from eco2_callbacks.ledger.schema import table
+from eco2_callbacks.ledger.sql_types import period_of
 from eco2_callbacks.usage import TokenUsage
 
 __all__ = ["StoredCall", "StoredRating", "read_calls", "rerated_days"]
 
-_DAY = timedelta(days=1)
+# So many are in memory at once, about 3 kB each.
+_CALLS_AT_ONCE = 10_000
+_MICROSECOND = timedelta(microseconds=1)
 _UNITS = tuple(name for name in TokenUsage.__struct_fields__ if name != "image_sizes")
 _LABELS = (
     *("run_id", "trace_id", "tenant_id", "user_id", "session_id", "feature", "prompt_version", "agent_name", "intent"),
@@ -78,7 +81,7 @@ class StoredCall:
 
 
 def read_calls(backend: Backend, since: datetime, until: datetime) -> Iterator[tuple[float, list[StoredCall]]]:
-    """Yield the calls of a period, at most those of a day at once, each with the share of the period that is done.
+    """Yield the calls of a period in the order of their start, some at once, each time with the share that is done.
 
     Raises:
         LedgerError: If there is no ledger.
@@ -86,32 +89,48 @@ def read_calls(backend: Backend, since: datetime, until: datetime) -> Iterator[t
     Schema(backend).require()
     calls = table("calls")
     inside = sa.and_(calls.c.started_at >= since, calls.c.started_at < until)
+    done = 0
     with backend.engine().connect() as connection:
-        count, first, last = connection.execute(
-            sa.select(sa.func.count(), sa.func.min(calls.c.started_at), sa.func.max(calls.c.started_at)).where(inside)
+        count, first = connection.execute(
+            sa.select(sa.func.count(), sa.func.min(calls.c.started_at)).where(inside)
         ).one()
-        if not count:
-            return
-        begin = first
-        while begin <= last:
-            end = min(begin.replace(hour=0, minute=0, second=0, microsecond=0) + _DAY, until)
-            found = _read(connection, begin, end)
-            if found:
-                yield min(1.0, (end - first) / max(last - first, timedelta(microseconds=1))), found
-            begin = end
+        begin: datetime | None = first if count else None
+        while begin is not None:
+            following = _start_after(connection, begin, until)
+            found = _read(connection, begin, until if following is None else following)
+            done += len(found)
+            # Calls that came meanwhile are read too.
+            yield min(1.0, done / count), found
+            begin = following
+
+
+def _start_after(connection: Any, begin: datetime, until: datetime) -> datetime | None:
+    """Return the start of the first call that is too many to be read with those from a moment on."""
+    started = table("calls").c.started_at
+
+    def at(number: int, since: datetime) -> datetime | None:
+        found: datetime | None = connection.execute(
+            sa.select(started).where(started >= since, started < until).order_by(started).limit(1).offset(number)
+        ).scalar()
+        return found
+
+    following = at(_CALLS_AT_ONCE, begin)
+    # Calls of one microsecond are read together.
+    return at(0, begin + _MICROSECOND) if following == begin else following
 
 
 def rerated_days(backend: Backend, since: datetime, until: datetime, *, before: datetime) -> list[datetime]:
     """Return the days (UTC) of calls from before a moment that were rated in a period."""
     ratings = table("ratings")
+    day = period_of(ratings.c.started_at, sa.literal("day"), sa.literal("UTC")).label("of_day")
     query = (
-        sa.select(ratings.c.started_at)
+        sa.select(day)
         .where(ratings.c.computed_at >= since, ratings.c.computed_at < until, ratings.c.started_at < before)
-        .distinct()
+        .group_by(day)
     )
     with backend.engine().connect() as connection:
         found = connection.execute(query).scalars()
-        return sorted({at.replace(hour=0, minute=0, second=0, microsecond=0) for at in found})
+        return sorted(datetime.fromisoformat(str(text)).replace(tzinfo=UTC) for text in found)
 
 
 def _read(connection: Any, since: datetime, until: datetime) -> list[StoredCall]:

@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -345,10 +346,11 @@ def test_the_end_of_a_process_reports_what_it_spent(ending: str, store_url: str)
     assert state.spent_usd == COST
 
 
-def test_a_store_that_loses_its_data_is_told_again(redis_server: Any) -> None:
-    """Processes that run on give an emptied store back what they know was spent, once."""
+@pytest.mark.parametrize("window", ["month", "rolling 7d"])
+def test_a_store_that_loses_its_data_gets_it_back(redis_server: Any, window: str) -> None:
+    """Processes that run on give an emptied store back what they knew was spent, once."""
     redis_server.client.flushall()
-    rules = [BudgetRule(name="all", limit_usd=Decimal(1))]
+    rules = [BudgetRule(name="all", limit_usd=Decimal(1), window=window)]
     budgets = Budgets(rules=rules, store=redis_server.url, wait_seconds=20)
     handlers = [Eco2CallbackHandler(registry=CollectorRegistry(), budgets=budgets) for _ in range(2)]
     for handler in handlers:
@@ -365,6 +367,34 @@ def test_a_store_that_loses_its_data_is_told_again(redis_server: Any) -> None:
     for handler in handlers:
         handler.close()
     assert read_states(budgets)[0].spent_usd == 3 * COST
+
+
+def test_a_rolling_window_that_was_lost_goes_on_at_its_own_time(redis_server: Any) -> None:
+    """What comes back lies in the buckets in which it was spent, refuses calls, and leaves the window in time."""
+    redis_server.client.flushall()
+    start = datetime(2036, 3, 5, 12, tzinfo=UTC)
+    now = start
+    rule = BudgetRule(name="all", limit_usd=2 * COST, window="rolling 3h", warn_at=())
+    budgets = Budgets(rules=[rule], store=redis_server.url, wait_seconds=20, assumed_output_tokens=5)
+
+    with Eco2CallbackHandler(registry=CollectorRegistry(), budgets=budgets, now=lambda: now) as handler:
+
+        def ask() -> None:
+            FakeModel().invoke("x", {"callbacks": handler.callbacks})
+            assert handler.flush(_MAX_WAIT_SECONDS)
+
+        ask()
+        now = start + timedelta(hours=2)
+        ask()
+        redis_server.client.flushall()
+        with pytest.raises(BudgetExceeded) as raised:
+            ask()
+        now = start + timedelta(hours=4)
+        ask()
+        (state,) = read_states(budgets, now=now)
+
+    assert raised.value.spent_usd == 2 * COST
+    assert state.spent_usd == 2 * COST
 
 
 def test_a_sync_that_begins_at_once_is_no_refused_one(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:

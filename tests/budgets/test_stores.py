@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eco2_callbacks.budgets.stores import BudgetStore, LeaseRequest, Raise, StoreError, open_store
-from eco2_callbacks.budgets.stores.protocol import leased_amount
+from eco2_callbacks.budgets.stores.protocol import leased_amount, missing_amounts
 from eco2_callbacks.errors import ConfigError
 from tests.support.programs import free_port
 
@@ -140,6 +140,56 @@ def test_what_a_store_has_counted_is_not_restored_over(store: BudgetStore) -> No
 
     assert not restored
     assert store.lease("a", [request(sequence=2)], 60)[0].settled == 42
+
+
+def test_an_account_that_is_made_anew_takes_what_the_best_informed_process_knew(store: BudgetStore) -> None:
+    """Each process adds what those before it did not know, and reports since then stay."""
+    rolling = request(oldest=3, bucket=7)
+    (new,) = store.lease("a", [rolling._replace(spent=5)], 60)
+
+    added = [
+        store.add_lost(rolling, "lost", known)
+        for known in ({5: 30, 6: 2}, {5: 30, 6: 12}, {5: 30}, {5: 30, 6: 12, 2: 0})
+    ]
+
+    (lease,) = store.lease("a", [rolling], 60)
+    assert added == [True, True, False, False]
+    assert lease.buckets == {5: 30, 6: 12, 7: 5}
+    assert (lease.settled, lease.generation) == (47, new.generation)
+
+
+def test_what_a_ledger_restored_is_not_added_again(store: BudgetStore) -> None:
+    """A ledger has a call in the bucket in which it began, a process in that of its report: the sums count."""
+    rolling = request(oldest=3, bucket=7)
+    store.restore(rolling, [(5, 20), (6, 10)])
+
+    added = [store.add_lost(rolling, "lost", known) for known in ({5: 10, 6: 20}, {6: 20, 7: 14})]
+
+    assert added == [False, True]
+    assert store.lease("a", [rolling], 60)[0].settled == 34
+
+
+def test_an_account_that_went_back_to_an_earlier_copy_gets_what_is_missing(store: BudgetStore) -> None:
+    """Of one generation each bucket holds at least what a process knew."""
+    rolling = request(oldest=3, bucket=7)
+    (copy,) = store.lease("a", [rolling._replace(spent=5)], 60)
+
+    added = [store.add_lost(rolling, copy.generation, {6: 2, 7: 8}) for _ in range(2)]
+
+    assert added == [True, False]
+    assert store.lease("a", [rolling], 60)[0].buckets == {6: 2, 7: 8}
+
+
+@given(
+    known=st.dictionaries(st.integers(0, 6), st.integers(1, 90)),
+    present=st.dictionaries(st.integers(0, 6), st.integers(1, 90)),
+)
+def test_restored_sums_are_the_greater_of_two(known: dict[int, int], present: dict[int, int]) -> None:
+    """Of another generation the sum becomes that of the process that knew more, and never exceeds it."""
+    missing = missing_amounts(known, present, is_same_generation=False)
+
+    total = sum(present.values()) + sum(missing.values())
+    assert total == max(sum(known.values()), sum(present.values()))
 
 
 def test_a_report_names_every_account(store: BudgetStore) -> None:

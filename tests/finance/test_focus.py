@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from eco2_callbacks import Cost, LedgerSink, PriceBook, Rate, TokenUsage
-from eco2_callbacks.finance import OtherPrices
+from eco2_callbacks.finance import OtherPrices, read_focus
 from eco2_callbacks.finance import reprice as price_again
 from eco2_callbacks.ledger import Period, backend_of
 from tests.cli.conftest import Run
@@ -91,6 +91,31 @@ def test_each_call_can_have_rows_of_its_own(run: Run, filled: str) -> None:
     assert len(rows) == 7
     assert len({row["ResourceId"] for row in rows}) == 3
     assert {row["ResourceType"] for row in rows} == {"Model Call"}
+
+
+@pytest.mark.parametrize("arguments", [(), ("--per-call",)], ids=["daily", "per call"])
+def test_a_file_is_the_same_however_many_calls_are_read_at_once(
+    run: Run, filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    """Rows are written part by part, as CSV and as Parquet, and all of them arrive."""
+    whole = _focus(run, filled, "--month", "2026-11", *arguments)
+    monkeypatch.setattr("eco2_callbacks.ledger.stored_calls._CALLS_AT_ONCE", 1)
+    monkeypatch.setattr("eco2_callbacks.finance.focus.files._GROUP", 2)
+    path = tmp_path / "focus.parquet"
+
+    parts = _focus(run, filled, "--month", "2026-11", *arguments)
+    status, _, err = run(
+        "focus", "--ledger", filled, "--month", "2026-11", "--format", "parquet", "-o", path, *arguments
+    )
+
+    def ordered(rows: list[dict[str, str]]) -> list[list[str]]:
+        return sorted(list(row.values()) for row in rows)
+
+    assert ordered(parts) == ordered(whole)
+    assert status == 0, err
+    _, stored = read_focus(path)
+    assert [row["ResourceId"] for row in stored] == [row["ResourceId"] or None for row in parts]
+    assert list(tmp_path.glob("*.part")) == []
 
 
 def _reprice(url: str, price: str, at: datetime) -> None:

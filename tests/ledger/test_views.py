@@ -7,11 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from eco2_callbacks import LedgerSink, TokenUsage
-from eco2_callbacks.ledger import Schema, backend_of
-from eco2_callbacks.ledger.migrations.views import VIEWS
 from tests.support.ledger_records import AT, call, one_request, query
 
 # What one request of ``one_request`` costs.
@@ -99,41 +96,3 @@ def test_daily_intents_and_feedback_count_questions_and_scores(filled: str) -> N
         ("2026-11-03", "waste", 1, 1, 1, USD),
     ]
     assert sorted(feedback) == [("2026-11-02", "grounded", 3, 0.75), ("2026-11-03", "grounded", 1, 0.75)]
-
-
-def test_a_ledger_of_the_first_schema_is_migrated_with_its_rows(ledger_url: str) -> None:
-    """The rows of the first schema stay, and get what the second one adds."""
-    from alembic import command
-
-    backend = backend_of(ledger_url)
-    schema = Schema(backend)
-    schema._prepare()
-    with schema._connect() as connection:
-        config = schema._config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        connection.commit()
-    rows = {
-        "sqlite": "1793611800000000, 'a', 1, '1', '{}', 0, 0",
-        "postgres": "'2026-11-02T09:30:00Z', '00000000-0000-0000-0000-00000000000a', "
-        "'2026-11-02T09:31:00Z', '1', '{}', 0, 0",
-        "clickhouse": "'2026-11-02 09:30:00', '00000000-0000-0000-0000-00000000000a', "
-        "'2026-11-02 09:31:00', '1', '{}', 0, 0",
-    }[backend.name]
-    with backend.engine().connect() as connection:
-        if backend.name == "postgres":
-            connection.execute(
-                sa.text(
-                    "CREATE TABLE ratings_2026_11 PARTITION OF ratings FOR VALUES FROM ('2026-11-01') TO ('2026-12-01')"
-                )
-            )
-        names = "started_at, run_id, computed_at, price_version, parts, cache_savings, cache_surcharge, currency"
-        connection.execute(sa.text(f"INSERT INTO ratings ({names}) VALUES ({rows.replace(':', chr(92) + ':')}, 'USD')"))
-        connection.commit()
-
-    before, after = schema.migrate()
-
-    assert (before, after) == ("0001", "0003")
-    assert query(ledger_url, "SELECT price_version, margin FROM newest_ratings") == [("1", None)]
-    assert all(query(ledger_url, f"SELECT count(*) FROM {view}") == [(0,)] for view in VIEWS)
-    backend.close()

@@ -1,6 +1,7 @@
 -- Reports what a process spent on one account and changes its slice, at one moment.
 -- KEYS: account, leases, raises, index of accounts
--- ARGV: owner, limit, bucket, oldest, spent, sequence, want, need, keep_until, lease_ms, account key, scope, keep
+-- ARGV: owner, limit, bucket, oldest, spent, sequence, want, need, keep_until, lease_ms, account key, scope, keep,
+-- a new generation
 -- Amounts are nanodollars: a Lua number holds them exactly up to 9 million dollars.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -25,13 +26,20 @@ if sequence > last then
   if spent > 0 then redis.call('HINCRBY', KEYS[1], 'b' .. bucket, whole(spent)) end
 end
 
-local settled, pressed_until = 0, 0
+-- An account that is lost with the store's data gets another generation.
+redis.call('HSETNX', KEYS[1], 'generation', ARGV[14])
+local settled, pressed_until, generation, buckets = 0, 0, '', {}
 local fields = redis.call('HGETALL', KEYS[1])
 for i = 1, #fields, 2 do
-  local number = string.match(fields[i], '^b(-?%d+)$')
+  local kind, number = string.match(fields[i], '^([bk])(-?%d+)$')
   if number then
     if tonumber(number) < oldest then redis.call('HDEL', KEYS[1], fields[i])
-    else settled = settled + tonumber(fields[i + 1]) end
+    elseif kind == 'b' then
+      settled = settled + tonumber(fields[i + 1])
+      buckets[#buckets + 1] = number
+      buckets[#buckets + 1] = fields[i + 1]
+    end
+  elseif fields[i] == 'generation' then generation = fields[i + 1]
   elseif fields[i] == 'pressed_until' then pressed_until = tonumber(fields[i + 1]) end
 end
 
@@ -61,4 +69,4 @@ redis.call('EXPIREAT', KEYS[2], ARGV[9])
 redis.call('ZADD', KEYS[4], ARGV[9], ARGV[11])
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', whole(now / 1000))
 if redis.call('EXPIRETIME', KEYS[4]) < tonumber(ARGV[9]) then redis.call('EXPIREAT', KEYS[4], ARGV[9]) end
-return {whole(held), whole(settled), whole(others), whole(limit), pressed_until > now and 1 or 0}
+return {whole(held), whole(settled), whole(others), whole(limit), pressed_until > now and 1 or 0, generation, buckets}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 
@@ -17,6 +17,7 @@ from eco2_callbacks.budgets.stores.protocol import (
     Raise,
     StoreError,
     leased_amount,
+    missing_amounts,
 )
 
 __all__ = ["PostgresStore"]
@@ -40,21 +41,25 @@ CREATE TABLE IF NOT EXISTS eco2_budget_events (
     account text REFERENCES eco2_budget_accounts ON DELETE CASCADE, event text, PRIMARY KEY (account, event));
 CREATE TABLE IF NOT EXISTS eco2_budget_raises (
     raise_id text PRIMARY KEY, rule text NOT NULL, amount bigint NOT NULL, until timestamptz NOT NULL);
+ALTER TABLE eco2_budget_accounts ADD COLUMN IF NOT EXISTS generation text NOT NULL
+    DEFAULT md5(random()::text || clock_timestamp()::text);
+ALTER TABLE eco2_budget_buckets ADD COLUMN IF NOT EXISTS restored bigint NOT NULL DEFAULT 0;
 """
 _ACCOUNT = """
 INSERT INTO eco2_budget_accounts (account, rule, scope, keep_until) VALUES (%s, %s, %s, to_timestamp(%s))
 ON CONFLICT (account) DO UPDATE SET keep_until = excluded.keep_until
-RETURNING pressed_until > clock_timestamp()
+RETURNING pressed_until > clock_timestamp(), generation
 """
 _LEASES = """
 SELECT owner, CASE WHEN expires_at > clock_timestamp() THEN amount ELSE 0 END, sequence
 FROM eco2_budget_leases WHERE account = %s
 """
 _SPEND = """
-INSERT INTO eco2_budget_buckets VALUES (%s, %s, %s)
-ON CONFLICT (account, bucket) DO UPDATE SET settled = eco2_budget_buckets.settled + excluded.settled
+INSERT INTO eco2_budget_buckets (account, bucket, settled, restored) VALUES (%s, %s, %s, %s)
+ON CONFLICT (account, bucket) DO UPDATE SET settled = eco2_budget_buckets.settled + excluded.settled,
+    restored = eco2_budget_buckets.restored + excluded.restored
 """
-_SETTLED = "SELECT coalesce(sum(settled), 0) FROM eco2_budget_buckets WHERE account = %s AND bucket >= %s"
+_BUCKETS = "SELECT bucket, settled, restored FROM eco2_budget_buckets WHERE account = %s AND bucket >= %s"
 _RAISED = "SELECT coalesce(sum(amount), 0) FROM eco2_budget_raises WHERE rule = %s AND until > clock_timestamp()"
 _HOLD = """
 INSERT INTO eco2_budget_leases VALUES (%s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s))
@@ -138,23 +143,22 @@ class PostgresStore:
             ).fetchone()
             if row is not None:
                 for bucket, cost in spent:
-                    connection.execute(_SPEND, (request.account, bucket, cost))
+                    connection.execute(_SPEND, (request.account, bucket, cost, cost))
             return row is not None
 
         return self._guarded(run)
 
-    def add_lost(self, request: LeaseRequest, amount: int) -> bool:
+    def add_lost(self, request: LeaseRequest, generation: str, known: Mapping[int, int]) -> bool:
         """As the protocol says."""
 
         def run(connection: psycopg.Connection[Any]) -> bool:
-            _open_account(connection, request)
-            first = connection.execute(
-                "INSERT INTO eco2_budget_events VALUES (%s, 'lost') ON CONFLICT DO NOTHING RETURNING 1",
-                (request.account,),
-            ).fetchone()
-            if first is not None:
-                connection.execute(_SPEND, (request.account, request.bucket, amount))
-            return first is not None
+            is_same = _open_account(connection, request).generation == generation
+            rows = connection.execute(_BUCKETS, (request.account, request.oldest)).fetchall()
+            present = {bucket: settled if is_same else restored for bucket, settled, restored in rows}
+            missing = missing_amounts(known, present, is_same_generation=is_same)
+            for bucket, amount in missing.items():
+                connection.execute(_SPEND, (request.account, bucket, amount, 0 if is_same else amount))
+            return bool(missing)
 
         return self._guarded(run)
 
@@ -231,16 +235,22 @@ class PostgresStore:
                 connection.close()
 
 
-def _open_account(connection: psycopg.Connection[Any], request: LeaseRequest) -> bool:
-    """Create an account or lock its row until the transaction ends; return whether it is pressed."""
+class _AccountRow(NamedTuple):
+    is_pressed: bool
+    generation: str
+
+
+def _open_account(connection: psycopg.Connection[Any], request: LeaseRequest) -> _AccountRow:
+    """Create an account or lock its row until the transaction ends."""
     keep_until = max(request.keep_until, int(time.time()) + 60)
     row = connection.execute(_ACCOUNT, (request.account, request.rule, request.scope, keep_until)).fetchone()
-    return bool(row and row[0])
+    assert row is not None  # noqa: S101  it returns the row that it wrote
+    return _AccountRow(*row)
 
 
 def _lease(connection: psycopg.Connection[Any], owner: str, request: LeaseRequest, lease_seconds: float) -> Lease:
     account = request.account
-    is_pressed = _open_account(connection, request)
+    is_pressed, generation = _open_account(connection, request)
     lease = last = others = 0
     for name, amount, sequence in connection.execute(_LEASES, (account,)):
         if name == owner:
@@ -251,9 +261,10 @@ def _lease(connection: psycopg.Connection[Any], owner: str, request: LeaseReques
         last = request.sequence
         lease = max(0, lease - request.spent)
         if request.spent:
-            connection.execute(_SPEND, (account, request.bucket, request.spent))
+            connection.execute(_SPEND, (account, request.bucket, request.spent, 0))
     connection.execute("DELETE FROM eco2_budget_buckets WHERE account = %s AND bucket < %s", (account, request.oldest))
-    settled = _number(connection, _SETTLED, (account, request.oldest))
+    buckets = {bucket: amount for bucket, amount, _ in connection.execute(_BUCKETS, (account, request.oldest))}
+    settled = sum(buckets.values())
     limit = request.limit + _number(connection, _RAISED, (request.rule,))
     room = limit - settled - others - lease
     held = leased_amount(lease=lease, room=room, want=request.want, need=request.need, keep=request.keep)
@@ -261,7 +272,7 @@ def _lease(connection: psycopg.Connection[Any], owner: str, request: LeaseReques
         is_pressed = True
         connection.execute(_PRESS, (_PRESSURE_SECONDS, account))
     connection.execute(_HOLD, (account, owner, held, last, lease_seconds))
-    return Lease(held, settled, others, limit, is_pressed)
+    return Lease(held, settled, others, limit, is_pressed, generation, buckets)
 
 
 def _number(connection: psycopg.Connection[Any], query: str, arguments: tuple[Any, ...]) -> int:

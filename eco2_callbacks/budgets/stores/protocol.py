@@ -9,10 +9,19 @@ A lease that is not renewed in time ends: what a killed process had reserved is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-__all__ = ["AccountReading", "BudgetStore", "Lease", "LeaseRequest", "Raise", "StoreError", "leased_amount"]
+__all__ = [
+    "AccountReading",
+    "BudgetStore",
+    "Lease",
+    "LeaseRequest",
+    "Raise",
+    "StoreError",
+    "leased_amount",
+    "missing_amounts",
+]
 
 
 class StoreError(Exception):
@@ -60,6 +69,8 @@ class Lease(NamedTuple):
         others: What the other processes hold.
         limit: The limit with raises.
         is_pressed: Whether a process lacked something a moment ago: the others should give back what they can.
+        generation: Names this account until the store loses it; an account that is made anew has another one.
+        buckets: What all processes have spent, by bucket.
     """
 
     held: int
@@ -67,6 +78,8 @@ class Lease(NamedTuple):
     others: int
     limit: int
     is_pressed: bool
+    generation: str
+    buckets: Mapping[int, int]
 
 
 class AccountReading(NamedTuple):
@@ -101,8 +114,15 @@ class BudgetStore(Protocol):
     def restore(self, request: LeaseRequest, spent: Sequence[tuple[int, int]]) -> bool:
         """Set what was spent, by bucket, on an account that the store does not know; return whether it did not."""
 
-    def add_lost(self, request: LeaseRequest, amount: int) -> bool:
-        """Add what an account has lost with the store's data; return whether this process is the first to do so."""
+    def add_lost(self, request: LeaseRequest, generation: str, known: Mapping[int, int]) -> bool:
+        """Add what an account has lost with the store's data; return whether anything was missing.
+
+        Args:
+            request: Names the account.
+            generation: The generation in which the amounts were known. Of an account of another one, each process adds
+                what those before it did not know; of the same one, which went back to an earlier copy, what is missing.
+            known: What all processes had spent, by bucket.
+        """
 
     def read(self, rule: str) -> list[AccountReading]:
         """Return all accounts of a rule that are not forgotten."""
@@ -138,3 +158,26 @@ def leased_amount(*, lease: int, room: int, want: int, need: int, keep: int) -> 
     if room <= 0:
         return lease
     return lease + min(want - lease, room, max(need - lease, room // 4))
+
+
+def missing_amounts(
+    known: Mapping[int, int], present: Mapping[int, int], *, is_same_generation: bool
+) -> dict[int, int]:
+    """Return what an account lacks of what a process knew, by bucket, the newest bucket first.
+
+    Args:
+        known: What the process knew.
+        present: What is there, or of another generation what was restored before.
+        is_same_generation: Whether the account went back to an earlier copy of itself. Otherwise all that is missing
+            together is the difference of the sums: a call can lie in another bucket of a ledger.
+    """
+    total = sum(known.values()) - sum(present.values())
+    missing = {}
+    for bucket in sorted(known, reverse=True):
+        amount = known[bucket] - present.get(bucket, 0)
+        if not is_same_generation:
+            amount = min(amount, total)
+        if amount > 0:
+            missing[bucket] = amount
+            total -= amount
+    return missing

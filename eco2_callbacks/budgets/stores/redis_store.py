@@ -1,4 +1,4 @@
-"""RedisStore: budgets in Redis, one Lua script for each account.
+"""RedisStore: budgets in Redis, a Lua script changes each account at one moment.
 
 The keys of a rule share a hash tag, so that a cluster keeps them together.
 """
@@ -6,9 +6,10 @@ The keys of a rule share a hash tag, so that a cluster keeps them together.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, TypeVar, cast
+from uuid import uuid4
 
 import redis
 
@@ -36,8 +37,11 @@ class RedisStore:
             socket_connect_timeout=timeout_seconds,
             protocol=2,
         )
-        self._lease = self._client.register_script(
-            files("eco2_callbacks.budgets.stores").joinpath("lease.lua").read_text("utf-8")
+        self._lease, self._restore, self._add_lost = (
+            self._client.register_script(
+                files("eco2_callbacks.budgets.stores").joinpath(f"{name}.lua").read_text("utf-8")
+            )
+            for name in ("lease", "restore", "add_lost")
         )
 
     def lease(self, owner: str, requests: Sequence[LeaseRequest], lease_seconds: float) -> list[Lease]:
@@ -50,11 +54,20 @@ class RedisStore:
                     arguments: list[Any] = [owner, request.limit, request.bucket, request.oldest, request.spent]
                     arguments += [request.sequence, request.want, request.need, request.keep_until]
                     arguments += [round(lease_seconds * 1000), request.account, request.scope, request.keep]
+                    arguments.append(uuid4().hex)
                     self._lease(keys=keys, args=arguments, client=pipeline)
                 answers = pipeline.execute()
             return [
-                Lease(int(held), int(settled), int(others), int(limit), bool(int(is_pressed)))
-                for held, settled, others, limit, is_pressed in answers
+                Lease(
+                    int(held),
+                    int(settled),
+                    int(others),
+                    int(limit),
+                    bool(int(is_pressed)),
+                    generation,
+                    dict(zip(map(int, buckets[::2]), map(int, buckets[1::2]), strict=True)),
+                )
+                for held, settled, others, limit, is_pressed, generation, buckets in answers
             ]
 
         return _guarded(run)
@@ -75,33 +88,21 @@ class RedisStore:
 
     def restore(self, request: LeaseRequest, spent: Sequence[tuple[int, int]]) -> bool:
         """As the protocol says: of several processes only the first one restores."""
+        arguments: list[Any] = [request.keep_until]
+        for bucket, cost in spent:
+            arguments += [bucket, cost]
+        return self._changes(self._restore, request, arguments)
 
-        def run() -> bool:
-            account, _ = _keys(request.rule, request.account)
-            fields: list[Any] = self._client.hkeys(account)
-            if any(field[:1] == "b" for field in fields) or not self._client.hsetnx(account, "restored", "1"):
-                return False
-            with self._client.pipeline(transaction=True) as pipeline:
-                for bucket, cost in spent:
-                    pipeline.hincrby(account, f"b{bucket}", cost)
-                pipeline.expireat(account, request.keep_until)
-                pipeline.execute()
-            return True
-
-        return _guarded(run)
-
-    def add_lost(self, request: LeaseRequest, amount: int) -> bool:
+    def add_lost(self, request: LeaseRequest, generation: str, known: Mapping[int, int]) -> bool:
         """As the protocol says."""
+        arguments: list[Any] = [generation, uuid4().hex, request.oldest, request.keep_until]
+        for bucket in sorted(known, reverse=True):
+            arguments += [bucket, known[bucket]]
+        return self._changes(self._add_lost, request, arguments)
 
-        def run() -> bool:
-            account, _ = _keys(request.rule, request.account)
-            if not self._client.hsetnx(account, "lost", "1"):
-                return False
-            self._client.hincrby(account, f"b{request.bucket}", amount)
-            self._client.expireat(account, request.keep_until)
-            return True
-
-        return _guarded(run)
+    def _changes(self, script: Any, request: LeaseRequest, arguments: Sequence[Any]) -> bool:
+        account, _ = _keys(request.rule, request.account)
+        return _guarded(lambda: bool(script(keys=[account], args=arguments)))
 
     def read(self, rule: str) -> list[AccountReading]:
         """As the protocol says."""

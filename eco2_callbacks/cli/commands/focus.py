@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +21,8 @@ from eco2_callbacks.errors import ConfigError, LedgerError
 from eco2_callbacks.finance import (
     FOCUS_COLUMNS,
     Account,
+    Charges,
+    ClosedMonths,
     focus_rows,
     read_charges,
     read_focus,
@@ -26,11 +31,12 @@ from eco2_callbacks.finance import (
     write_focus_parquet,
 )
 from eco2_callbacks.ledger import Period
-from eco2_callbacks.pricing import ExchangeRates
+from eco2_callbacks.pricing import EXACT, ExchangeRates
 
 __all__ = ["focus"]
 
 _MAX_SHOWN = 20
+_Row = dict[str, str | None]
 _COSTS = ("ListCost", "ContractedCost", "EffectiveCost", "BilledCost")
 
 
@@ -58,6 +64,14 @@ def focus(
     check: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Check a FOCUS file instead of writing one.", show_default=False)
     ] = None,
+    closed: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="The file of an earlier month; what reached the ledger after it becomes a correction. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     ledger: LedgerUrl = "",
     as_json: AsJson = False,
 ) -> int:
@@ -69,46 +83,96 @@ def focus(
     rates = None if exchange_rates is None else ExchangeRates.from_csv(exchange_rates)
     account = Account(billing_account, billing_account_name, invoice_issuer, currency, rates)
     period = _month(month) if month is not None else Period.parse(since, until, "UTC")
+    if closed and month is None:
+        raise ConfigError("--closed needs --month: a correction belongs to one billing month.")
+    handed_over = ClosedMonths.read(closed or (), account, per_call=per_call)
+    path = output or (Path("eco2-focus.parquet") if format_ == "parquet" else None)
+    totals = _Totals()
     backend = open_ledger(ledger)
     try:
         with share_progress("Reading calls") as progress:
             charges = read_charges(backend, period, per_call=per_call, on_progress=progress)
+            late = handed_over.late_rows(backend, period, on_progress=progress)
+            rows = _checked_rows(charges, late, account, totals)
+            if (first := next(rows, None)) is None:
+                raise LedgerError(
+                    f"The ledger {backend.shown_url} has no charges from {period.since.isoformat(timespec='seconds')} "
+                    f"to {period.until.isoformat(timespec='seconds')}. Choose --month, or --since and --until, to "
+                    "match."
+                )
+            rows = chain([first], rows)
+            shown: dict[str, Any] = {}
+            if path is not None:
+                _write(path, rows, format_)
+                shown["file"] = str(path)
+            elif as_json:
+                shown["charges"] = list(rows)
+            else:
+                write_focus_csv(FOCUS_COLUMNS, rows, sys.stdout)
     finally:
         backend.close()
-    if not charges.by_key:
-        raise LedgerError(
-            f"The ledger {backend.shown_url} has no charges from {period.since.isoformat(timespec='seconds')} to "
-            f"{period.until.isoformat(timespec='seconds')}. Choose --month, or --since and --until, to match."
-        )
-    rows = list(focus_rows(charges, account))
-    if broken := next(iter(validate_focus(FOCUS_COLUMNS, rows)), None):
-        raise LedgerError(f"The rows break a rule of FOCUS ({broken}); please report this.")
-    path = output or (Path("eco2-focus.parquet") if format_ == "parquet" else None)
-    if path is not None:
-        _write(path, rows, format_)
-    elif not as_json:
-        write_focus_csv(FOCUS_COLUMNS, rows, sys.stdout)
     if as_json:
-        totals = {name: plain(sum((Decimal(row[name] or 0) for row in rows), Decimal(0))) for name in _COSTS}
-        shown = {"file": str(path)} if path is not None else {"charges": rows}
         print_json(
             {
                 "since": period.since.isoformat(),
                 "until": period.until.isoformat(),
                 "currency": currency,
-                "rows": len(rows),
-                "calls": charges.calls,
-                "unpriced_calls": charges.unpriced_calls,
-                "totals": totals,
+                "rows": totals.rows,
+                "calls": totals.calls,
+                "unpriced_calls": totals.unpriced_calls,
+                "late_rows": totals.late_rows,
+                "missing_charges": handed_over.missing_charges,
+                "totals": {name: plain(usd) for name, usd in totals.costs.items()},
                 **shown,
             }
         )
-    if charges.unpriced_calls:
+    if totals.unpriced_calls:
         sys.stderr.write(
-            f"{charges.unpriced_calls:,} calls have no price, or lack that of a unit, and are left out as far as it is "
+            f"{totals.unpriced_calls:,} calls have no price, or lack that of a unit, and are left out as far as it is "
             "missing; see eco2 prices and eco2 reprice.\n"
         )
+    if totals.late_rows:
+        sys.stderr.write(f"{totals.late_rows:,} rows correct earlier months: calls that came after their files.\n")
+    if handed_over.missing_charges:
+        sys.stderr.write(
+            f"{handed_over.missing_charges:,} charges of the files of earlier months are no longer in the ledger, as "
+            "after a prune; they stay as they were handed over.\n"
+        )
     return 0
+
+
+@dataclass(slots=True)
+class _Totals:
+    """What was written so far."""
+
+    rows: int = 0
+    calls: int = 0
+    unpriced_calls: int = 0
+    late_rows: int = 0
+    costs: dict[str, Decimal] = field(default_factory=lambda: dict.fromkeys(_COSTS, Decimal(0)))
+
+
+def _checked_rows(
+    charges: Iterable[Charges], late: Iterable[_Row], account: Account, totals: _Totals
+) -> Iterator[_Row]:
+    """Yield the rows, part by part, and add them up."""
+
+    def rows() -> Iterator[_Row]:
+        for part in charges:
+            totals.calls += part.calls
+            totals.unpriced_calls += part.unpriced_calls
+            yield from focus_rows(part, account)
+        for row in late:
+            totals.late_rows += 1
+            yield row
+
+    for row in rows():
+        if broken := next(iter(validate_focus(FOCUS_COLUMNS, [row])), None):
+            raise LedgerError(f"A row breaks a rule of FOCUS ({broken}); please report this.")
+        totals.rows += 1
+        for name in _COSTS:
+            totals.costs[name] = EXACT.add(totals.costs[name], Decimal(row[name] or 0))
+        yield row
 
 
 def _check(path: Path, *, as_json: bool) -> int:
@@ -131,13 +195,19 @@ def _month(text: str) -> Period:
     return Period(first, (first + timedelta(days=32)).replace(day=1), "UTC")
 
 
-def _write(path: Path, rows: list[dict[str, str | None]], format_: str) -> None:
+def _write(path: Path, rows: Iterable[_Row], format_: str) -> None:
+    # Nobody finds half a file under its name.
+    beside = path.with_name(f"{path.name}.part")
     try:
         if format_ == "parquet":
-            write_focus_parquet(FOCUS_COLUMNS, rows, path)
+            write_focus_parquet(FOCUS_COLUMNS, rows, beside)
         else:
-            with path.open("w", encoding="utf-8", newline="") as file:
+            with beside.open("w", encoding="utf-8", newline="") as file:
                 write_focus_csv(FOCUS_COLUMNS, rows, file)
+        beside.replace(path)
     except OSError as error:
         raise LedgerError(f"{str(path)!r} cannot be written: {error.strerror}; pass another --output.") from error
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
     sys.stderr.write(f"Written to {path}.\n")

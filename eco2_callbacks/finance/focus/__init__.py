@@ -5,6 +5,7 @@ from __future__ import annotations
 from eco2_callbacks.finance.focus.charges import Charges, read_charges
 from eco2_callbacks.finance.focus.columns import COLUMNS, FocusColumn
 from eco2_callbacks.finance.focus.files import read_focus, write_focus_csv, write_focus_parquet
+from eco2_callbacks.finance.focus.late import ClosedMonths
 from eco2_callbacks.finance.focus.rows import FOCUS_COLUMNS, Account, focus_rows
 from eco2_callbacks.finance.focus.validator import Violation, validate_focus
 
@@ -13,6 +14,7 @@ __all__ = [
     "FOCUS_COLUMNS",
     "Account",
     "Charges",
+    "ClosedMonths",
     "FocusColumn",
     "Violation",
     "focus_rows",

@@ -73,11 +73,11 @@ class Charge:
 
 @dataclass(slots=True)
 class Charges:
-    """All charges of a period.
+    """Charges of a period, or of a part of it.
 
     Attributes:
         by_key: The charges.
-        calls: Number of calls of the period.
+        calls: Number of calls.
         unpriced_calls: Those that have no price, or lack that of a unit: their dollars are unknown, and not zero.
     """
 
@@ -88,8 +88,8 @@ class Charges:
 
 def read_charges(
     backend: Backend, period: Period, *, per_call: bool = False, on_progress: Callable[[float], None] | None = None
-) -> Charges:
-    """Return the charges of a period.
+) -> Iterator[Charges]:
+    """Yield the charges of a period: daily sums at the end, all at once; those of each call part by part.
 
     A call is charged in the month (UTC) it started in, by the newest rating of that month. A rating of a later month
     is a correction, charged in that month for the call's day.
@@ -111,21 +111,28 @@ def read_charges(
                 found.by_key.setdefault(key, Charge()).add(part)
         if on_progress is not None:
             on_progress(share)
-    for call in _rerated_calls(backend, since, until):
-        for low, high in _months(max(since, _next_month(call.started_at)), until):
-            _add_correction(found, call, _effective(call, low), _effective(call, high), low, per_call=per_call)
-    return found
+        if per_call:
+            yield found
+            found = Charges()
+    for calls in _rerated_calls(backend, since, until):
+        for call in calls:
+            for low, high in _months(max(since, _next_month(call.started_at)), until):
+                _add_correction(found, call, _effective(call, low), _effective(call, high), low, per_call=per_call)
+        if per_call:
+            yield found
+            found = Charges()
+    yield found
 
 
-def _rerated_calls(backend: Backend, since: datetime, until: datetime) -> Iterator[StoredCall]:
-    """Yield the calls of earlier months that were rated in a period."""
+def _rerated_calls(backend: Backend, since: datetime, until: datetime) -> Iterator[list[StoredCall]]:
+    """Yield the calls of earlier months that were rated in a period, some at once."""
     for day in rerated_days(backend, since, until, before=_month(until - timedelta(microseconds=1))):
         for _, calls in read_calls(backend, day, day + _DAY):
-            for call in calls:
-                if not call.labels["from_cache"] and any(
-                    since <= rating.computed_at < until for rating in call.ratings
-                ):
-                    yield call
+            yield [
+                call
+                for call in calls
+                if not call.labels["from_cache"] and any(since <= rating.computed_at < until for rating in call.ratings)
+            ]
 
 
 def _add_correction(

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,6 +15,8 @@ from eco2_callbacks.finance.focus.columns import COLUMNS
 
 __all__ = ["read_focus", "write_focus_csv", "write_focus_parquet"]
 
+# Rows of a Parquet file that are in memory at once.
+_GROUP = 20_000
 _TYPES = {column.name: column.data_type for column in COLUMNS}
 
 
@@ -41,8 +44,10 @@ def write_focus_parquet(columns: Sequence[str], rows: Iterable[Mapping[str, str 
             return Decimal(value).quantize(Decimal("1e-12"))
         return datetime.fromisoformat(value) if _TYPES[name] == "time" else value
 
-    typed_rows = [{name: typed(name, value) for name, value in row.items()} for row in rows]
-    pq.write_table(pa.Table.from_pylist(typed_rows, schema=schema), path)
+    rest = iter(rows)
+    with pq.ParquetWriter(path, schema) as writer:
+        while group := [{name: typed(name, value) for name, value in row.items()} for row in islice(rest, _GROUP)]:
+            writer.write_table(pa.Table.from_pylist(group, schema=schema))
 
 
 def read_focus(path: Path) -> tuple[list[str], list[dict[str, Any]]]:

@@ -26,8 +26,13 @@ _DEFAULT_PORTS = {"clickhouse": 8123, "clickhousedb": 8123, "clickhouses": 8443}
 _HOUR = 3_600_000_000
 # Engines that replace rows of one key. The replicated ones keep a copy on each replica of their shard.
 ENGINES = ("ReplacingMergeTree", "ReplicatedReplacingMergeTree", "SharedReplacingMergeTree")
-# Rows of one key are merged when they are read; the months of one key are the same.
-_SETTINGS = {"final": "1", "do_not_merge_across_partitions_select_final": "1"}
+# Rows of one key are merged when they are read; the months of one key are the same. Calls and ratings are stored in
+# the order in which they are joined; what cannot be joined in order is joined by a hash.
+_SETTINGS = {
+    "final": "1",
+    "do_not_merge_across_partitions_select_final": "1",
+    "join_algorithm": "full_sorting_merge,hash",
+}
 _SERVER_CODE = re.compile(r"[Cc]ode:? (\d+)")
 # Cannot parse a text, a number, a date or a uuid; type mismatch; argument out of bound; NULL where there may be none;
 # decimal overflow. Source: src/Common/ErrorCodes.cpp of ClickHouse.
@@ -94,12 +99,12 @@ class ClickHouseBackend:
         """Return the engine that reads, and that migrations use."""
         if self._engine is None:
             import sqlalchemy as sa  # noqa: PLC0415
-            from sqlalchemy.pool import NullPool  # noqa: PLC0415
 
             try:
                 self._engine = sa.create_engine(
                     self._url,
-                    poolclass=NullPool,
+                    # A new client asks the server for all its settings. There is no transaction to roll back.
+                    pool_reset_on_return=None,
                     connect_args={f"ch_{name}": value for name, value in _SETTINGS.items()},
                 )
             except (ImportError, sa.exc.NoSuchModuleError) as error:

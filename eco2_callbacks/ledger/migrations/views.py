@@ -30,6 +30,8 @@ class _Dialect:
         # Rows of one key are merged later; without it a query could see both.
         self.final = " FINAL" if self.is_clickhouse else ""
         self.union = "UNION DISTINCT" if self.is_clickhouse else "UNION"
+        # Both sides are stored in the order of their key. A hash of all ratings takes five times as long.
+        self.joined_in_order = " SETTINGS join_algorithm = 'full_sorting_merge,hash'" if self.is_clickhouse else ""
         self.newest_rating = "newest_ratings AS r ON c.started_at = r.started_at AND c.run_id = r.run_id"
         if name == "postgresql":
             # Looked up call by call: PostgreSQL does not hand a condition on the calls' time on to the other view.
@@ -84,7 +86,7 @@ def _rated_calls(sql: _Dialect) -> str:
         f"AS unpriced_reason, r.price_version AS price_version, {sql.usd('r.list_cost')} AS list_usd, "
         f"{sql.usd('r.contracted_cost')} AS usd, {sql.usd(margin)} AS margin_usd, "
         f"{sql.usd(f'(r.contracted_cost + {margin})')} AS billed_usd "
-        f"FROM calls AS c{sql.final} LEFT JOIN {sql.newest_rating}"
+        f"FROM calls AS c{sql.final} LEFT JOIN {sql.newest_rating}{sql.joined_in_order}"
     )
 
 
