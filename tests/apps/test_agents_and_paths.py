@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from decimal import Decimal
@@ -63,25 +62,14 @@ def three_subagents(app: App) -> Any:
 @pytest.mark.parametrize("is_async", [False, True], ids=["invoke", "ainvoke"])
 def test_three_subagents_are_three_series_with_their_dollars(*, is_async: bool) -> None:
     """deepagents: each subagent has its own series, which holds exactly what was served to it."""
-    delegate = delegates(*(("task", {"description": "go", "subagent_type": name}) for name in SUBAGENTS))
-
-    def in_parallel() -> Script:
-        # Threads overlap however late each of them starts; a wait on the loop would stop the others.
-        together = threading.Barrier(1 if is_async else len(SUBAGENTS), timeout=300)
-
-        def script(request: Request) -> Reply | None:
-            if "task" not in request.tools:
-                together.wait()
-            return delegate(request)
-
-        return script
+    script = delegates(*(("task", {"description": "go", "subagent_type": name}) for name in SUBAGENTS))
 
     async def ainvoke(app: App) -> None:
         await three_subagents(app).ainvoke(QUESTION, app.config(run_name="chat:4711"))
 
     measured = measure(
         ainvoke if is_async else lambda app: three_subagents(app).invoke(QUESTION, app.config(run_name="chat:4711")),
-        script=in_parallel,
+        script=lambda: script,
         subagents=list(SUBAGENTS),
     )
 

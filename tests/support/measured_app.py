@@ -166,8 +166,9 @@ class Measured:
 
 
 # The fields by which records of two runs are compared.
+# What is equal however fast a run is. So not ``parallel``: of two branches one may end before the other begins.
 _SHAPE = (
-    *("node", "tool_name", "model", "status", "error_type", "retry", "parallel", "intent", "tenant_id", "resumed"),
+    *("node", "tool_name", "model", "status", "error_type", "retry", "intent", "tenant_id", "resumed"),
     *("llm_calls", "tool_calls", "estimated", "unpriced_reason", "session_id"),
     *("agent_name", "path", "purpose", "user_id", "job_id", "feature", "prompt_version"),
 )
