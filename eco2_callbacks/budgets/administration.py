@@ -25,7 +25,7 @@ __all__ = ["grant_raise", "read_ledger_states", "read_states"]
 _MAX_RAISE = timedelta(days=366)
 
 
-def read_states(budgets: Budgets) -> list[BudgetState]:
+def read_states(budgets: Budgets, *, now: datetime | None = None) -> list[BudgetState]:
     """Return the state of every shared budget in its current window, in the order of the rules.
 
     Of a rule with ``per`` every scope is returned that has spent something, the highest spender first. Budgets of one
@@ -35,7 +35,7 @@ def read_states(budgets: Budgets) -> list[BudgetState]:
         ConfigError: If the budgets have no store.
         BudgetStoreError: If the store cannot be used.
     """
-    now = datetime.now(UTC)
+    now = datetime.now(UTC) if now is None else now
     store = _open(budgets)
     try:
         return [state for rule in budgets.rules if rule.span.kind != "run" for state in _states(store, rule, now)]

@@ -71,11 +71,10 @@ def add_listener(listener: RunTreeListener) -> None:
     later one wraps them again where other code has replaced them since. A wrapper inside a wrapper does no harm: an end
     that a listener has written on passes the second one as it is.
     """
-    global _listeners  # noqa: PLW0603  the class is the process's, and so is this list
     with _lock:
         if not _listeners:
             add_throttle()
-        _listeners = (*_listeners, weakref.ref(listener, _remove))
+        _set_listeners((*_listeners, weakref.ref(listener, _remove)))
         _wrap("post", _on_post)
         _wrap("patch", _on_patch)
 
@@ -92,9 +91,8 @@ def remove_listener(listener: RunTreeListener) -> None:
 
 
 def _remove(reference: weakref.ref[RunTreeListener]) -> None:
-    global _listeners  # noqa: PLW0603
     with _lock:
-        _listeners = tuple(other for other in _listeners if other is not reference)
+        _set_listeners(tuple(other for other in _listeners if other is not reference))
         if _listeners:
             return
         _started.clear()
@@ -104,6 +102,17 @@ def _remove(reference: weakref.ref[RunTreeListener]) -> None:
             while method in _wrapped:
                 method = _wrapped[method]
             setattr(RunTree, name, method)
+
+
+def _set_listeners(listeners: tuple[weakref.ref[RunTreeListener], ...]) -> None:
+    """Keep these listeners, but not those that are collected meanwhile.
+
+    Making a tuple can start a garbage collection, which removes a listener from the tuple of before.
+    """
+    global _listeners  # noqa: PLW0603  the class is the process's, and so is this list
+    _listeners = listeners
+    while any(reference() is None for reference in _listeners):
+        _listeners = tuple(reference for reference in _listeners if reference() is not None)
 
 
 def started_run(run_id: UUID) -> RunTree | None:

@@ -27,6 +27,18 @@ from tests.support.traced_graphs import one_node, sync_answer
 ORIGINALS = RunTree.post, RunTree.patch
 
 
+class Listener:
+    """Listens to nothing."""
+
+    itself: Any = None
+
+    def must_hold(self, run: RunTree, send: run_tree_hooks.Send) -> bool:
+        return False
+
+    def before_end(self, run: RunTree, written: run_tree_hooks.Written) -> None:
+        pass
+
+
 def methods() -> tuple[Any, Any]:
     return RunTree.post, RunTree.patch
 
@@ -35,10 +47,6 @@ def methods() -> tuple[Any, Any]:
 def no_other_listener() -> Iterator[None]:
     """Run each test without the hooks of handlers that other tests left open."""
     listeners = remove_listeners()
-    # Another test may have put a wrapper back after its last listener was gone; the next last one takes it off.
-    last: Any = type("Listener", (), {})()
-    run_tree_hooks.add_listener(last)
-    run_tree_hooks.remove_listener(last)
     assert not {RunTree.post, RunTree.patch} & set(run_tree_hooks._wrapped)
     yield
     remove_listeners()
@@ -85,6 +93,26 @@ def test_a_handler_that_nobody_keeps_is_collected() -> None:
     assert collected() is None
     assert methods() == before
     assert logging.getLogger("langsmith.client").filters == filters
+
+
+def test_a_collection_amid_a_change_leaves_no_listener() -> None:
+    """Whenever the garbage collector takes a forgotten listener, the last other one restores the methods."""
+    before, thresholds = methods(), gc.get_threshold()
+    for allocations in range(1, 30):
+        gc.collect()
+        forgotten, kept = Listener(), Listener()
+        forgotten.itself = forgotten
+        run_tree_hooks.add_listener(forgotten)
+        del forgotten
+        gc.set_threshold(allocations)
+        try:
+            run_tree_hooks.add_listener(kept)
+            run_tree_hooks.remove_listener(kept)
+        finally:
+            gc.set_threshold(*thresholds)
+        gc.collect()
+
+        assert methods() == before, allocations
 
 
 def test_two_handlers_share_the_hooks(server: LangSmithServer) -> None:
