@@ -8,15 +8,20 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from redis.asyncio import BlockingConnectionPool
 
 from graph.api.problems import ProblemError
 from graph.streams import StoreUnavailableError
 
 __all__ = ["TenantLimits"]
+
+_MAX_CONNECTIONS = 50
+_TIMEOUT_SECONDS = 5.0
 
 
 class TenantLimits:
@@ -29,11 +34,17 @@ class TenantLimits:
     """
 
     def __init__(self, *, redis_url: str = "", requests_per_minute: int, max_streams: int) -> None:
-        storage = RedisStorage(f"async+{redis_url}", implementation="redispy") if redis_url else MemoryStorage()
+        self._pool = _redis_pool(redis_url) if redis_url else None
+        storage = MemoryStorage() if self._pool is None else _redis_storage(redis_url, self._pool)
         self._limiter = SlidingWindowCounterRateLimiter(storage)
         self._rate = RateLimitItemPerMinute(requests_per_minute)
         self._max_streams = max_streams
         self._streams: Counter[str] = Counter()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._pool is not None:
+            await self._pool.disconnect()
 
     async def count_question(self, tenant_id: str) -> None:
         """Count one question.
@@ -79,3 +90,19 @@ class TenantLimits:
         until = time.monotonic() + seconds
         while self._streams and time.monotonic() < until:
             await asyncio.sleep(0.05)
+
+
+def _redis_pool(url: str) -> BlockingConnectionPool:
+    """Return connections that a question waits for; the client's own pool refuses the 101st of a burst."""
+    return BlockingConnectionPool.from_url(
+        url,
+        max_connections=_MAX_CONNECTIONS,
+        timeout=_TIMEOUT_SECONDS,  # for a free connection
+        socket_timeout=_TIMEOUT_SECONDS,
+        socket_connect_timeout=_TIMEOUT_SECONDS,
+    )
+
+
+def _redis_storage(url: str, pool: BlockingConnectionPool) -> RedisStorage:
+    options: dict[str, Any] = {"connection_pool": pool}  # typed as text by the library, and handed to redis-py
+    return RedisStorage(f"async+{url}", implementation="redispy", **options)

@@ -180,6 +180,7 @@ class _Server:
         context = None
         if api is not None:
             context = self._api_context(handler, ledger, store, queue)
+            stack.push_async_callback(context.limits.close)
             app = create_app(context)
             trace_requests(app)
             server = HttpServer(app, api, max_connections=_MAX_CONNECTIONS)

@@ -37,7 +37,8 @@ _SCRIPTS = Path(__file__).parent / "scripts"
 _TIMEOUT_SECONDS = 3.0
 _MAX_WAIT_SECONDS = 2.0  # of one blocking read; shorter than the socket's time-out
 _MAX_READ = 500
-_MAX_CONNECTIONS = 200  # each reader of a stream holds one while it waits
+# Each reader of a stream holds one while it waits, so at least as many as the API has open requests. Made when needed.
+_MAX_CONNECTIONS = 2200
 
 
 def connect_redis(url: str) -> Redis:
