@@ -15,7 +15,7 @@ class LazyCommand(TyperCommand):
     """Stands for a command in the list of commands, and builds it when its arguments are parsed."""
 
     def __init__(self, name: str, help_: str, build: Callable[[], Any]) -> None:
-        """``build`` returns the command: click's, of which typer has a copy or uses the installed one."""
+        """``build`` returns click's command. Typer has a copy of click, or uses the installed one."""
         super().__init__(name, help=help_, rich_markup_mode=None)
         self._build = build
 

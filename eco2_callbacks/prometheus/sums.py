@@ -16,7 +16,7 @@ from eco2_callbacks.prometheus.snapshots import Pace
 
 __all__ = ["Sums", "observe_all"]
 
-# Observations that are kept one by one, if nobody reads the registry.
+# Observations that are kept one by one between two readings.
 _MAX_OBSERVATIONS = 1024
 
 
@@ -41,7 +41,7 @@ class Sums:
 
     @property
     def is_full(self) -> bool:
-        """Whether to pass the sums on although nobody reads."""
+        """Whether to pass the sums on before the next reading."""
         return self._observations >= _MAX_OBSERVATIONS
 
     def observe(self, histogram: Histogram, amount: float, exemplar: Mapping[str, str] | None = None) -> None:

@@ -103,7 +103,7 @@ def test_a_later_price_and_a_late_call_are_charged_once_each(exports: Exports, l
 
 
 def test_what_the_ledger_no_longer_has_stays_as_it_was(exports: Exports, ledger_url: str) -> None:
-    """After a prune nothing is taken back; the number of such charges is told."""
+    """After a prune nothing is taken back; the number of such charges is shown."""
     november, _, _ = exports.write("2026-11")
     backend = backend_of(ledger_url)
     backend.delete_before(datetime(2026, 12, 1, tzinfo=UTC))

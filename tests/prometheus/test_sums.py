@@ -71,7 +71,7 @@ def test_a_counter_that_raises_stops_no_other(registry: CollectorRegistry) -> No
 
 
 def test_observations_are_not_kept_without_end(registry: CollectorRegistry) -> None:
-    """Where nobody reads, the sums say after 1,024 observations that they are full."""
+    """Without a reading, the sums are full after 1,024 observations."""
     histogram = Histogram("seconds", "Seconds.", registry=registry)
     sums = Sums()
     for _ in range(1023):

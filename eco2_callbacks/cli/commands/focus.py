@@ -196,7 +196,7 @@ def _month(text: str) -> Period:
 
 
 def _write(path: Path, rows: Iterable[_Row], format_: str) -> None:
-    # Nobody finds half a file under its name.
+    # So no half file stands under its name.
     beside = path.with_name(f"{path.name}.part")
     try:
         if format_ == "parquet":

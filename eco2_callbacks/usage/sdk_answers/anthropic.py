@@ -10,7 +10,14 @@ from langchain_core.outputs import ChatGenerationChunk, LLMResult
 from eco2_callbacks.usage.content import as_list, as_mapping
 from eco2_callbacks.usage.reported import count_of
 from eco2_callbacks.usage.sdk_answers.fields import field_of, name_of, plain, text_of
-from eco2_callbacks.usage.sdk_answers.results import counts, new_chunk, new_message, new_result, tool_call
+from eco2_callbacks.usage.sdk_answers.results import (
+    counts,
+    counts_beside_cache,
+    new_chunk,
+    new_message,
+    new_result,
+    tool_call,
+)
 
 __all__ = ["MessageStream", "read_message"]
 
@@ -106,17 +113,11 @@ def _usage(usage: Mapping[str, Any]) -> dict[str, Any] | None:
     if fresh is None and output is None:
         return None
     split = as_mapping(usage.get("cache_creation"))
-    five_minutes = count_of(split.get("ephemeral_5m_input_tokens")) or 0
-    one_hour = count_of(split.get("ephemeral_1h_input_tokens")) or 0
-    created = max(count_of(usage.get("cache_creation_input_tokens")) or 0, five_minutes + one_hour)
-    read = count_of(usage.get("cache_read_input_tokens")) or 0
-    return counts(
-        input_tokens=(fresh or 0) + read + created,
-        output_tokens=output or 0,
-        input_token_details={
-            "cache_read": read,
-            "cache_creation": created,
-            "ephemeral_5m_input_tokens": five_minutes,
-            "ephemeral_1h_input_tokens": one_hour,
-        },
+    return counts_beside_cache(
+        fresh=fresh or 0,
+        output=output or 0,
+        read=count_of(usage.get("cache_read_input_tokens")) or 0,
+        created=count_of(usage.get("cache_creation_input_tokens")) or 0,
+        created_5m=count_of(split.get("ephemeral_5m_input_tokens")) or 0,
+        created_1h=count_of(split.get("ephemeral_1h_input_tokens")) or 0,
     )

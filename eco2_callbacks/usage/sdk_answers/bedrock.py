@@ -9,7 +9,7 @@ from langchain_core.outputs import ChatGenerationChunk, LLMResult
 
 from eco2_callbacks.usage.content import as_list, as_mapping, as_text
 from eco2_callbacks.usage.reported import count_of
-from eco2_callbacks.usage.sdk_answers.results import counts, new_chunk, new_message, new_result, tool_call
+from eco2_callbacks.usage.sdk_answers.results import counts_beside_cache, new_chunk, new_message, new_result, tool_call
 
 __all__ = ["CONVERSE_EVENTS", "ConverseStream", "has_invocation_counts", "read_converse", "read_invocation"]
 
@@ -140,14 +140,11 @@ def _usage(usage: Mapping[str, Any]) -> dict[str, Any] | None:
         )
         for lifetime in ("5m", "1h")
     }
-    created = max(created, sum(by_lifetime.values()))
-    return counts(
-        input_tokens=(fresh or 0) + read + created,
-        output_tokens=output or 0,
-        input_token_details={
-            "cache_read": read,
-            "cache_creation": created,
-            "ephemeral_5m_input_tokens": by_lifetime["5m"],
-            "ephemeral_1h_input_tokens": by_lifetime["1h"],
-        },
+    return counts_beside_cache(
+        fresh=fresh or 0,
+        output=output or 0,
+        read=read,
+        created=created,
+        created_5m=by_lifetime["5m"],
+        created_1h=by_lifetime["1h"],
     )

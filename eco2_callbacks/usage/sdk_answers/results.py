@@ -11,7 +11,16 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResul
 
 from eco2_callbacks.usage.reported import count_of, messages_of
 
-__all__ = ["SAMPLINGS", "combined", "counts", "new_chunk", "new_message", "new_result", "tool_call"]
+__all__ = [
+    "SAMPLINGS",
+    "combined",
+    "counts",
+    "counts_beside_cache",
+    "new_chunk",
+    "new_message",
+    "new_result",
+    "tool_call",
+]
 
 # The key of response_metadata that lists the usages of several answers behind one result.
 SAMPLINGS = "samplings"
@@ -73,6 +82,23 @@ def counts(
         if kept := {name: count for name, value in counted.items() if (count := count_of(value))}:
             found[key] = kept
     return found
+
+
+def counts_beside_cache(
+    *, fresh: int, output: int, read: int, created: int, created_5m: int, created_1h: int
+) -> dict[str, Any]:
+    """Return ``usage_metadata`` of a provider whose input leaves out what was read from and written to its cache."""
+    created = max(created, created_5m + created_1h)
+    return counts(
+        input_tokens=fresh + read + created,
+        output_tokens=output,
+        input_token_details={
+            "cache_read": read,
+            "cache_creation": created,
+            "ephemeral_5m_input_tokens": created_5m,
+            "ephemeral_1h_input_tokens": created_1h,
+        },
+    )
 
 
 def combined(results: Sequence[LLMResult]) -> LLMResult | None:
