@@ -46,6 +46,42 @@ def test_an_unknown_part_is_refused() -> None:
     assert "The part is 'test', wanted one of: lint oldest" in done.stderr
 
 
+_UNSTEADY = """
+import pathlib
+import pytest
+
+@pytest.mark.parametrize("number", range({tests}))
+def test(number):
+    seen = pathlib.Path(f"seen{{number}}")
+    first = not seen.exists()
+    seen.touch()
+    assert {passes}
+"""
+
+
+@pytest.mark.parametrize(
+    ("tests", "passes", "code"),
+    [
+        pytest.param(2, "not first", 0, id="unsteady"),
+        pytest.param(2, "number", 1, id="broken"),
+        pytest.param(4, "not first", 1, id="many failed"),
+        pytest.param(0, "import nothing", 2, id="not collected"),
+    ],
+)
+def test_failed_tests_run_once_more(tmp_path: Path, tests: int, passes: str, code: int) -> None:
+    """``.ci/again`` lets pass what passes alone, and names it. Nothing else turns green."""
+    (tmp_path / "test_unsteady.py").write_text(_UNSTEADY.format(tests=tests, passes=passes))
+    (tmp_path / "pytest.ini").touch()
+    command = f"uv run --no-project pytest || bash {ROOT / '.ci' / 'again'} $? -rA"
+
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == code, done.stdout + done.stderr
+    assert ("UNSTEADY" in done.stdout) == (code == 0)
+    if code == 0:
+        assert done.stdout.rstrip().endswith("test_unsteady.py::test[0]\ntest_unsteady.py::test[1]")
+
+
 @pytest.mark.parametrize("name", [path.stem for path in WORKFLOWS.glob("*.yaml")])
 def test_a_workflow_may_only_read(name: str) -> None:
     """Only the job that publishes gets more: the identity for trusted publishing."""
