@@ -40,7 +40,8 @@ def victoria(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stored]:
     port, data = free_port(), tmp_path_factory.mktemp("victoria")
     command = [
         program("victoria-metrics", package="victoria-metrics"),
-        *(f"-httpListenAddr=127.0.0.1:{port}", f"-storageDataPath={data}", "-search.latencyOffset=0s"),
+        *(f"-httpListenAddr=127.0.0.1:{port}", f"-storageDataPath={data}"),
+        *("-search.latencyOffset=0s", "-search.disableCache"),
     ]
     url = f"http://127.0.0.1:{port}"
     registry = CollectorRegistry()
@@ -52,8 +53,9 @@ def victoria(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stored]:
                 if scrape in {12, 4}:
                     asyncio.run(conversations(registry))
                 write(url, generate_latest(registry), at=now - scrape * STEP_SECONDS)
+            # Samples become visible in parts, up to seconds after they were accepted.
+            httpx2.get(f"{url}/internal/force_flush", timeout=60).raise_for_status()
             with QueryRunner(url) as runner:
-                until("the samples", lambda: runner.get("query", query="llm_calls_total", time=str(now))["result"])
                 yield Stored(runner, now)
         finally:
             process.terminate()
