@@ -46,10 +46,10 @@ _AT = datetime(2026, 10, 1, tzinfo=UTC)
 _BOOK = PriceBook()
 
 
-def calls(number: int, *, span: timedelta = timedelta(hours=1)) -> list[LLMCall]:
-    """Return calls of ten tenants and five nodes, spread over a span of time."""
+def calls(number: int) -> list[LLMCall]:
+    """Return calls of ten tenants and five nodes, spread over an hour."""
     made = []
-    step = span / number
+    step = timedelta(hours=1) / number
     for index in range(number):
         usage = TokenUsage(input_tokens=500 + index % 1000, output_tokens=50 + index % 200)
         quote = _BOOK.quote(usage, provider="openai", model="gpt-5.2", at=_AT)

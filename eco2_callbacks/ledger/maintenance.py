@@ -82,7 +82,7 @@ class Rating:
     margin_usd: Decimal = Decimal(0)
 
 
-def read_status(backend: Backend, *, spool_folder: Path | None = None) -> Status:
+def read_status(backend: Backend) -> Status:
     """Return the state of a ledger and of this machine's spool.
 
     Raises:
@@ -103,11 +103,11 @@ def read_status(backend: Backend, *, spool_folder: Path | None = None) -> Status
                     sa.select(sa.func.min(calls.c.started_at), sa.func.max(calls.c.started_at))
                 ).one()
             changed = connection.execute(sa.select(sa.func.count(sa.distinct(hours.c.hour)))).scalar_one()
-    spool = _find_spool(backend, spool_folder)
+    spool = _find_spool(backend)
     waiting = 0 if spool is None else spool.waiting()
     oldest = None if spool is None else spool.oldest()
     path = backend.local_path
-    refused = RefusedRows(_local_path(backend, spool_folder))
+    refused = RefusedRows(_local_path(backend))
     return Status(
         backend.name,
         backend.shown_url,
@@ -155,7 +155,7 @@ def prune(backend: Backend, older_than: timedelta, *, now: datetime | None = Non
     return before, backend.delete_before(before)
 
 
-def forget_user(backend: Backend, user_id: str, *, spool_folder: Path | None = None) -> int:
+def forget_user(backend: Backend, user_id: str) -> int:
     """Erase a user's identifiers from the ledger and from this machine's spool; usage and dollars stay.
 
     Erased are ``user_id``, ``session_id``, ``job_id``, ``response_id`` and ``metadata``.
@@ -168,10 +168,10 @@ def forget_user(backend: Backend, user_id: str, *, spool_folder: Path | None = N
     """
     Schema(backend).require()
     # The spool first: what is shipped meanwhile is found in the ledger.
-    if (spool := _find_spool(backend, spool_folder)) is not None:
+    if (spool := _find_spool(backend)) is not None:
         spool.rewrite(lambda name, row: erased(TABLES[name].names, row, user_id))
         spool.close()
-    RefusedRows(_local_path(backend, spool_folder)).rewrite(lambda name, row: erased(TABLES[name].names, row, user_id))
+    RefusedRows(_local_path(backend)).rewrite(lambda name, row: erased(TABLES[name].names, row, user_id))
     return backend.forget(user_id)
 
 
@@ -209,14 +209,14 @@ def append_ratings(backend: Backend, ratings: Sequence[Rating], *, at: datetime 
     backend.store([{"ratings": rows}])
 
 
-def _local_path(backend: Backend, folder: Path | None) -> Path:
+def _local_path(backend: Backend) -> Path:
     """Return the ledger's file, or where this machine's spool would be."""
-    return backend.local_path or spool_path(folder or default_spool_folder(), backend.name, backend.shown_url)
+    return backend.local_path or spool_path(default_spool_folder(), backend.name, backend.shown_url)
 
 
-def _find_spool(backend: Backend, folder: Path | None) -> Spool | None:
+def _find_spool(backend: Backend) -> Spool | None:
     """Return this machine's spool, None where there is none."""
     if backend.local_path is not None:
         return None
-    path = _local_path(backend, folder)
+    path = _local_path(backend)
     return Spool(path, max_bytes=2**62) if path.is_file() else None
