@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def test_failed_tests_run_once_more(tmp_path: Path, tests: int, passes: str, cod
     """``.ci/again`` lets pass what passes alone, and names it. Nothing else turns green."""
     (tmp_path / "test_unsteady.py").write_text(_UNSTEADY.format(tests=tests, passes=passes))
     (tmp_path / "pytest.ini").touch()
-    command = f"uv run --no-project pytest || bash {ROOT / '.ci' / 'again'} $? -rA"
+    command = f"{sys.executable} -m pytest || bash {ROOT / '.ci' / 'again'} $? {sys.executable} -m pytest"
 
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
 
