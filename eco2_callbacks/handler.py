@@ -30,7 +30,6 @@ from eco2_callbacks.arguments import (
     check_texts,
 )
 from eco2_callbacks.billing import CallBiller
-from eco2_callbacks.budgets import BudgetGate, Budgets, BudgetSource, Caller, read_budgets
 from eco2_callbacks.errors import BudgetExceeded, ConfigError
 from eco2_callbacks.installation import install, uninstall
 from eco2_callbacks.langsmith import (
@@ -43,7 +42,7 @@ from eco2_callbacks.langsmith import (
 from eco2_callbacks.ledger import LedgerSink
 from eco2_callbacks.log_once import is_first
 from eco2_callbacks.measurement import Measurement, TotalsObserver
-from eco2_callbacks.own_runs import Operation, OwnRunHost, SDKCall, ToolRun, check_operation
+from eco2_callbacks.own_runs import Operation, OwnRunHost, ToolRun, check_operation
 from eco2_callbacks.plain_runs import is_plain
 from eco2_callbacks.pricing import PriceBook, start_refresh
 from eco2_callbacks.prometheus import LedgerMetrics, PrometheusExporter, StreamMetrics
@@ -69,8 +68,9 @@ from eco2_callbacks.totals import Totals
 from eco2_callbacks.usage import ServedModel
 
 if TYPE_CHECKING:
-    from eco2_callbacks.budgets import BudgetControl
+    from eco2_callbacks.budgets import BudgetControl, BudgetGate, Budgets, BudgetSource, Caller
     from eco2_callbacks.ledger import LedgerObserver
+    from eco2_callbacks.own_runs import SDKCall
 
 __all__ = ["Budget", "Eco2CallbackHandler"]
 
@@ -158,7 +158,7 @@ class Eco2CallbackHandler(RunCallbacks):
         check_text("agent_name", agent_name, may_be_empty=True)
         subagents, state_labels = check_texts("subagents", subagents), check_texts("state_labels", state_labels)
         features, feedback = read_features(features), check_feedback(feedback)
-        budget_settings = read_budgets(budgets_of(os.environ) if budgets is None else budgets)
+        budget_settings = _read_budgets(budgets_of(os.environ) if budgets is None else budgets)
         declared_tenants, keys = _tenants(tenants), read_keys(attribution_keys)
         check_count("max_label_values", max_label_values)
         if max_tenants is not None:
@@ -267,6 +267,8 @@ class Eco2CallbackHandler(RunCallbacks):
 
     def enable_run_limits(self) -> None:
         """Make the gate for requests with a limit of their own (``run_config(max_usd=...)``), if there is none yet."""
+        from eco2_callbacks.budgets import Budgets  # noqa: PLC0415
+
         if self._gate is None:
             self._enable_budgets(Budgets())
 
@@ -287,7 +289,7 @@ class Eco2CallbackHandler(RunCallbacks):
             self._budgets.restore(calls)
 
     def _enable_budgets(self, settings: Budgets) -> None:
-        from eco2_callbacks.budgets import BudgetControl  # noqa: PLC0415
+        from eco2_callbacks.budgets import BudgetControl, Caller  # noqa: PLC0415
 
         labels_at = self._tracker.labels_at
 
@@ -481,6 +483,8 @@ class Eco2CallbackHandler(RunCallbacks):
             ConfigError: If an argument cannot be used.
             BudgetExceeded: On entry of the block, if a budget refuses the call.
         """
+        from eco2_callbacks.own_runs import SDKCall  # noqa: PLC0415
+
         check_text("provider", provider)
         check_text("model", model)
         if base_url is not None:
@@ -582,6 +586,14 @@ def _check_now(now: Callable[[], Any]) -> None:
     moment = now()
     if not isinstance(moment, datetime) or moment.utcoffset() is None:
         raise ConfigError(f"now= returns {moment!r}, wanted a datetime with a time zone; pass datetime.now(UTC).")
+
+
+def _read_budgets(source: Mapping[str, Budget] | BudgetSource | None) -> Budgets | None:
+    if source is None:
+        return None
+    from eco2_callbacks.budgets import read_budgets  # noqa: PLC0415
+
+    return read_budgets(source)
 
 
 def _open_ledger(

@@ -11,7 +11,6 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 
 from eco2_callbacks.arguments import check_instance, check_mapping, check_text, check_texts
-from eco2_callbacks.budgets import RUN_LIMIT, read_usd
 from eco2_callbacks.errors import ConfigError
 from eco2_callbacks.runs import UnreadableError, identifier
 
@@ -170,7 +169,11 @@ def _callbacks(handler: BaseCallbackHandler, *, has_limit: bool) -> list[BaseCal
 
 def _limit(max_usd: Decimal | float | str | None) -> dict[str, str]:
     """Return a request's own limit as metadata: text, as LangSmith takes it."""
-    return {} if max_usd is None else {RUN_LIMIT: format(read_usd(max_usd, "max_usd is"), "f")}
+    if max_usd is None:
+        return {}
+    from eco2_callbacks.budgets import RUN_LIMIT, read_usd  # noqa: PLC0415
+
+    return {RUN_LIMIT: format(read_usd(max_usd, "max_usd is"), "f")}
 
 
 def _bare(metadata: Mapping[str, Any] | None, **named: Identifier | None) -> RunnableConfig:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
 
-from eco2_callbacks.budgets import BudgetGate
 from eco2_callbacks.callback_payloads import decision_result, has_content, name_of, text_of_part
 from eco2_callbacks.runs import SUCCESS, OpenLLMCall, OpenRun, Tracker, outcome_of
 from eco2_callbacks.sdk_retries import SDKRetryCounter
+
+if TYPE_CHECKING:
+    from eco2_callbacks.budgets import BudgetGate
 
 __all__ = ["RUN_CALLBACKS", "RunCallbacks"]
 

@@ -1,23 +1,23 @@
 """Budgets: what may be spent, by whom and when, and the gate that refuses a call before it is sent.
 
-What keeps accounts is imported with its first use: most handlers have no budgets.
+Each name is imported with its first use: most handlers have no budgets.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eco2_callbacks.budgets.callers import RUN_LIMIT, Caller
-from eco2_callbacks.budgets.events import BudgetEvent, BudgetState
-from eco2_callbacks.budgets.gate import BudgetGate, BudgetReport, budget_state
-from eco2_callbacks.budgets.rules import BudgetRule, read_usd
-from eco2_callbacks.budgets.settings import Budgets, BudgetSource, read_budgets
-from eco2_callbacks.budgets.webhook import Webhook
 from eco2_callbacks.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from eco2_callbacks.budgets.administration import grant_raise, read_ledger_states, read_states
+    from eco2_callbacks.budgets.callers import RUN_LIMIT, Caller
     from eco2_callbacks.budgets.control import BudgetControl
+    from eco2_callbacks.budgets.events import BudgetEvent, BudgetState
+    from eco2_callbacks.budgets.gate import BudgetGate, BudgetReport, budget_state
+    from eco2_callbacks.budgets.rules import BudgetRule, read_usd
+    from eco2_callbacks.budgets.settings import Budgets, BudgetSource, read_budgets
+    from eco2_callbacks.budgets.webhook import Webhook
 
 __all__ = [
     "RUN_LIMIT",
@@ -40,5 +40,36 @@ __all__ = [
 ]
 
 __getattr__ = lazy_names(
-    __name__, {"administration": ("grant_raise", "read_ledger_states", "read_states"), "control": ("BudgetControl",)}
+    __name__,
+    {
+        "administration": (
+            "grant_raise",
+            "read_ledger_states",
+            "read_states",
+        ),
+        "callers": (
+            "RUN_LIMIT",
+            "Caller",
+        ),
+        "control": ("BudgetControl",),
+        "events": (
+            "BudgetEvent",
+            "BudgetState",
+        ),
+        "gate": (
+            "BudgetGate",
+            "BudgetReport",
+            "budget_state",
+        ),
+        "rules": (
+            "BudgetRule",
+            "read_usd",
+        ),
+        "settings": (
+            "Budgets",
+            "BudgetSource",
+            "read_budgets",
+        ),
+        "webhook": ("Webhook",),
+    },
 )

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, Literal, Self, TypeAlias, TypeVar, cast, get_args, overload
+from typing import Any, Self, TypeVar, overload
 from uuid import UUID
 
 from langchain_core.outputs import LLMResult
 
-from eco2_callbacks.errors import ConfigError
 from eco2_callbacks.own_runs.block import OwnRun, OwnRunHost
+from eco2_callbacks.own_runs.operations import Operation
 from eco2_callbacks.runs import SUCCESS, Outcome, outcome_of
 from eco2_callbacks.usage import SDKStream, combined, plain, prompt_messages, prompt_texts, read_sdk_answer, stream_of
 
-__all__ = ["Operation", "SDKCall", "check_operation"]
-
-Operation: TypeAlias = Literal["chat", "text_completion", "embeddings"]
+__all__ = ["SDKCall"]
 
 _T = TypeVar("_T")
 # Other names of the providers, as users of their SDKs know them.
@@ -34,20 +32,6 @@ _PROVIDERS = {
     "x-ai": "xai",
 }
 _CUT = outcome_of(GeneratorExit())
-
-
-def check_operation(operation: Any) -> Operation:
-    """Return what a call does, if it is known.
-
-    Raises:
-        ConfigError: If it is not.
-    """
-    known = get_args(Operation)
-    if operation not in known:
-        raise ConfigError(
-            f"operation= is {operation!r}, wanted one of {', '.join(map(repr, known))}; pass one of them."
-        )
-    return cast("Operation", operation)
 
 
 class SDKCall(OwnRun):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from eco2_callbacks.lazy_names import lazy_names
 from eco2_callbacks.usage.estimates import estimate_usage
 from eco2_callbacks.usage.providers import (
     Context,
@@ -16,17 +19,19 @@ from eco2_callbacks.usage.providers import (
     served_model,
 )
 from eco2_callbacks.usage.reported import Answer, choices_of, messages_of, read_answer, read_counts, read_usage
-from eco2_callbacks.usage.sdk_answers import (
-    SDKStream,
-    combined,
-    plain,
-    prompt_messages,
-    prompt_texts,
-    read_sdk_answer,
-    stream_of,
-)
 from eco2_callbacks.usage.token_usage import TokenUsage
 from eco2_callbacks.usage.tokenizers import Estimator, token_counter
+
+if TYPE_CHECKING:
+    from eco2_callbacks.usage.sdk_answers import (
+        SDKStream,
+        combined,
+        plain,
+        prompt_messages,
+        prompt_texts,
+        read_sdk_answer,
+        stream_of,
+    )
 
 __all__ = [
     "Answer",
@@ -57,3 +62,18 @@ __all__ = [
     "stream_of",
     "token_counter",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "sdk_answers": (
+            "SDKStream",
+            "combined",
+            "plain",
+            "prompt_messages",
+            "prompt_texts",
+            "read_sdk_answer",
+            "stream_of",
+        )
+    },
+)
