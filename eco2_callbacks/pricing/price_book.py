@@ -20,18 +20,12 @@ from eco2_callbacks.forks import importing
 from eco2_callbacks.log_once import is_first
 from eco2_callbacks.pricing import public_prices
 from eco2_callbacks.pricing.adjustments import Adjustment, reduced
-from eco2_callbacks.pricing.bill import (
-    PriceSheet,
-    bill,
-    cache_effect,
-    rates_used,
-    round_tokens,
-    shape_of,
-)
+from eco2_callbacks.pricing.bill import bill, cache_effect, round_tokens
 from eco2_callbacks.pricing.cost import Cost
 from eco2_callbacks.pricing.data_age import updated_at
 from eco2_callbacks.pricing.exchange import ExchangeRates
 from eco2_callbacks.pricing.price_file import read_prices
+from eco2_callbacks.pricing.price_sheet import PriceSheet, rates_used, shape_of
 from eco2_callbacks.pricing.priced_model import STANDARD_TIERS, Context, PricedModel
 from eco2_callbacks.pricing.rates import Rate, read_rates
 from eco2_callbacks.pricing.rates_used import RatesUsed

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from eco2_callbacks.errors import ConfigError
 from eco2_callbacks.log_once import is_first
 from eco2_callbacks.pricing.adjustments import Adjustment, adjustment_for
-from eco2_callbacks.pricing.bill import UNITS, PriceSheet, compile_sheet
 from eco2_callbacks.pricing.exchange import ExchangeRates
+from eco2_callbacks.pricing.price_sheet import UNITS, PriceSheet, compile_sheet
 from eco2_callbacks.pricing.rates import Price, Rate
 from eco2_callbacks.pricing.sourced_prices import SourcedPrices, scaled
 
