@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from eco2_callbacks.budgets.callers import RUN_LIMIT, Caller
     from eco2_callbacks.budgets.control import BudgetControl
     from eco2_callbacks.budgets.events import BudgetEvent, BudgetState
-    from eco2_callbacks.budgets.gate import BudgetGate, BudgetReport, budget_state
+    from eco2_callbacks.budgets.gate import BudgetGate
+    from eco2_callbacks.budgets.node_report import budget_state
+    from eco2_callbacks.budgets.report import BudgetReport
     from eco2_callbacks.budgets.rules import BudgetRule, read_usd
     from eco2_callbacks.budgets.settings import Budgets, BudgetSource, read_budgets
     from eco2_callbacks.budgets.webhook import Webhook
@@ -42,34 +44,15 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "administration": (
-            "grant_raise",
-            "read_ledger_states",
-            "read_states",
-        ),
-        "callers": (
-            "RUN_LIMIT",
-            "Caller",
-        ),
+        "administration": ("grant_raise", "read_ledger_states", "read_states"),
+        "callers": ("RUN_LIMIT", "Caller"),
         "control": ("BudgetControl",),
-        "events": (
-            "BudgetEvent",
-            "BudgetState",
-        ),
-        "gate": (
-            "BudgetGate",
-            "BudgetReport",
-            "budget_state",
-        ),
-        "rules": (
-            "BudgetRule",
-            "read_usd",
-        ),
-        "settings": (
-            "Budgets",
-            "BudgetSource",
-            "read_budgets",
-        ),
+        "events": ("BudgetEvent", "BudgetState"),
+        "gate": ("BudgetGate",),
+        "node_report": ("budget_state",),
+        "report": ("BudgetReport",),
+        "rules": ("BudgetRule", "read_usd"),
+        "settings": ("BudgetSource", "Budgets", "read_budgets"),
         "webhook": ("Webhook",),
     },
 )

@@ -13,11 +13,12 @@ from uuid import UUID
 from eco2_callbacks.budgets.callers import caller_of_record
 from eco2_callbacks.budgets.enforcer import BudgetEnforcer
 from eco2_callbacks.budgets.events import BudgetEvent
-from eco2_callbacks.budgets.gate import BudgetGate, Identify, SharedBudgetGate
+from eco2_callbacks.budgets.gate import BudgetGate, Identify
 from eco2_callbacks.budgets.history import follow_ledger
 from eco2_callbacks.budgets.observer import BudgetObserver
 from eco2_callbacks.budgets.rules import BudgetRule
 from eco2_callbacks.budgets.settings import Budgets
+from eco2_callbacks.budgets.shared_gate import SharedBudgetGate
 from eco2_callbacks.budgets.stores import open_store
 from eco2_callbacks.budgets.webhook import WebhookSender
 from eco2_callbacks.budgets.worst_case import WorstCase

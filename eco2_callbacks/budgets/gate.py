@@ -1,4 +1,4 @@
-"""BudgetGate: the handler that refuses a model call before it is sent; and ``budget_state`` for nodes.
+"""BudgetGate: the handler that refuses a model call before it is sent.
 
 LangChain stops a call if a handler whose ``raise_error`` is true raises at its start. So the gate is a handler of its
 own. It stands first, so that no other handler opens a run for a refused call.
@@ -11,18 +11,15 @@ import logging
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from uuid import UUID
 
-import msgspec
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage
-from langchain_core.runnables import RunnableConfig, ensure_config
 
 from eco2_callbacks.budgets.callers import Caller
-from eco2_callbacks.budgets.events import BudgetState, Level
+from eco2_callbacks.budgets.report import BudgetReport
 from eco2_callbacks.budgets.worst_case import PlannedCall
 from eco2_callbacks.errors import BudgetExceeded
 from eco2_callbacks.usage import ServedModel, request_model, served_model
@@ -30,34 +27,13 @@ from eco2_callbacks.usage import ServedModel, request_model, served_model
 if TYPE_CHECKING:
     from eco2_callbacks.budgets.enforcer import BudgetEnforcer
 
-__all__ = ["BudgetGate", "BudgetReport", "Identify", "budget_state"]
+__all__ = ["BudgetGate", "Identify"]
 
 _logger = logging.getLogger(__name__)
 _NO_METADATA: Mapping[str, Any] = {}
 _MAX_REMEMBERED = 1000
-_LEVELS: Sequence[Level] = ("ok", "warn", "exceeded")
 # Parent's run id, run id, metadata, who serves the model, requested model.
 Identify: TypeAlias = Callable[[UUID | None, UUID, Mapping[str, Any], ServedModel | None, str], Caller]
-
-
-class BudgetReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The budgets in which the calls of a config count.
-
-    Attributes:
-        budgets: Each budget's state.
-    """
-
-    budgets: tuple[BudgetState, ...] = ()
-
-    @property
-    def remaining_usd(self) -> Decimal | None:
-        """The least that remains in a budget that refuses calls; None where no such budget applies."""
-        return min((state.remaining_usd for state in self.budgets if state.refuses), default=None)
-
-    @property
-    def level(self) -> Level:
-        """The worst level of the budgets; ``ok`` where none applies."""
-        return max((state.level for state in self.budgets), key=_LEVELS.index, default="ok")
 
 
 class BudgetGate(BaseCallbackHandler):
@@ -257,72 +233,6 @@ class _Decision:
         return self._gate.decided(error, self._kwargs, self._run_id, self._above)
 
 
-class SharedBudgetGate(BudgetGate):
-    """A gate whose budgets lie in a store: on an event loop a call waits for the store without stopping the loop.
-
-    LangChain awaits a handler's method only if it is a coroutine function, and then only in its async managers. So
-    this gate gives out a coroutine function on a loop, and a plain one elsewhere. A synchronous call on a loop's thread
-    gets the coroutine function too, and LangChain drops what it raises. There the handler decides, which comes next.
-    """
-
-    def __getattribute__(self, name: str) -> Any:
-        if name in _STARTS and _is_on_loop():
-            name = _STARTS[name]
-        return super().__getattribute__(name)
-
-    async def _on_chat_model_start_off_loop(
-        self,
-        serialized: dict[str, Any],
-        messages: list[list[BaseMessage]],
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        sent = messages[0] if messages else ()
-        await self.check_off_loop(serialized, kwargs, run_id, parent_run_id, metadata, messages=sent)
-
-    async def _on_llm_start_off_loop(
-        self,
-        serialized: dict[str, Any],
-        prompts: list[str],
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        await self.check_off_loop(serialized, kwargs, run_id, parent_run_id, metadata, prompts=prompts)
-
-
-_STARTS = {
-    "on_chat_model_start": "_on_chat_model_start_off_loop",
-    "on_llm_start": "_on_llm_start_off_loop",
-}
-
-
-def budget_state(config: RunnableConfig | None = None, *, model: str = "") -> BudgetReport:
-    """Return the budgets in which the calls below a config count, with what remains in them.
-
-    Args:
-        config: The config that a node gets; None is the current one.
-        model: The model to be called, for budgets by model.
-
-    Returns:
-        An empty report where no handler with budgets is attached.
-    """
-    config = ensure_config(config)
-    callbacks = config.get("callbacks")
-    handlers = callbacks if isinstance(callbacks, list) else getattr(callbacks, "handlers", ())
-    for handler in handlers:
-        gate = handler if isinstance(handler, BudgetGate) else getattr(handler, "budget_gate", None)
-        if isinstance(gate, BudgetGate):
-            parent_run_id = getattr(callbacks, "parent_run_id", None)
-            return gate.report(parent_run_id, config.get("metadata") or _NO_METADATA, model)
-    return BudgetReport()
-
-
 def _planned_call(
     serialized: Mapping[str, Any] | None,
     kwargs: Mapping[str, Any],
@@ -336,16 +246,12 @@ def _planned_call(
     return PlannedCall(served_model(metadata, serialized), model, params, messages, prompts)
 
 
-def _is_on_loop() -> bool:
-    return asyncio._get_running_loop() is not None
-
-
 def _ignore_dropped_starts() -> None:
     """Have Python not warn of the coroutines that LangChain's async manager drops when a handler stops a call.
 
     It makes the starts of all handlers first and awaits them one by one, so those behind the gate are never awaited.
     """
-    if _is_on_loop():
+    if asyncio._get_running_loop() is not None:
         warnings.filterwarnings(
             "ignore", message="coroutine 'ahandle_event' was never awaited", category=RuntimeWarning
         )
