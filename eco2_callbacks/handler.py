@@ -45,7 +45,7 @@ from eco2_callbacks.measurement import Measurement, TotalsObserver
 from eco2_callbacks.own_runs import Operation, OwnRunHost, ToolRun, check_operation
 from eco2_callbacks.plain_runs import is_plain
 from eco2_callbacks.pricing import PriceBook, start_refresh
-from eco2_callbacks.prometheus import LedgerMetrics, PrometheusExporter, StreamMetrics
+from eco2_callbacks.prometheus import LedgerMetrics, PriceMetrics, PrometheusExporter, StreamMetrics
 from eco2_callbacks.records import LLMCall, Record, validate_record
 from eco2_callbacks.run_callbacks import RUN_CALLBACKS, RunCallbacks
 from eco2_callbacks.runs import (
@@ -176,10 +176,13 @@ class Eco2CallbackHandler(RunCallbacks):
             max_tenants=max_tenants,
         )
         exporter.watch_prices(
-            version("eco2-callbacks"),
-            partial(_version_of, book),
-            partial(_age_seconds, book, now),
-            is_loaded=book.is_loaded,
+            PriceMetrics(
+                exporter.instruments,
+                version=version("eco2-callbacks"),
+                prices_version=partial(_version_of, book),
+                age_seconds=partial(_age_seconds, book, now),
+                is_loaded=book.is_loaded,
+            )
         )
         for callback in _CALLBACKS:
             exporter.init_error(callback)

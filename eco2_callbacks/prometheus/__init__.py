@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from eco2_callbacks.prometheus.budget_metrics import BudgetFigures, BudgetMetrics
-from eco2_callbacks.prometheus.exporter import PrometheusExporter, Recovery, RecoveryStatus
+from eco2_callbacks.prometheus.exporter import PrometheusExporter
 from eco2_callbacks.prometheus.families import FAMILIES, Family
 from eco2_callbacks.prometheus.ledger_metrics import LEDGER_FAMILIES, LedgerMetrics
-from eco2_callbacks.prometheus.stream_metrics import StreamMetrics
+from eco2_callbacks.prometheus.price_metrics import PriceMetrics
+from eco2_callbacks.prometheus.stream_metrics import Recovery, RecoveryStatus, StreamMetrics
 
 __all__ = [
     "FAMILIES",
@@ -15,6 +16,7 @@ __all__ = [
     "BudgetMetrics",
     "Family",
     "LedgerMetrics",
+    "PriceMetrics",
     "PrometheusExporter",
     "Recovery",
     "RecoveryStatus",

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal, TypeAlias, TypeVar, cast, get_args
 from uuid import UUID
 from weakref import WeakMethod, finalize
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from eco2_callbacks.prometheus.instruments import Instruments, instruments_of
-from eco2_callbacks.prometheus.label_limiter import exposable
 from eco2_callbacks.prometheus.model_labels import model_label
+from eco2_callbacks.prometheus.price_metrics import PriceMetrics
 from eco2_callbacks.prometheus.series import (
     AgentRun,
     CallSeries,
     NodeSeries,
-    PublishSeries,
     RequestSeries,
     RetrieverSeries,
     ScoreSeries,
-    Series,
     StreamSeries,
     SubagentSeries,
     ToolSeries,
 )
+from eco2_callbacks.prometheus.series_table import SeriesTable
 from eco2_callbacks.records import GraphRun, LLMCall, NodeRun, Record, RetrieverCall, ToolCall
 from eco2_callbacks.runs import (
     OpenGraphRun,
@@ -40,15 +37,10 @@ from eco2_callbacks.runs import (
     Stream,
 )
 
-__all__ = ["PrometheusExporter", "Recovery", "RecoveryStatus"]
+__all__ = ["PrometheusExporter"]
 
-Recovery: TypeAlias = Literal["catch_up", "snapshot"]
-RecoveryStatus: TypeAlias = Literal["success", "error"]
 _logger = logging.getLogger(__name__)
-_S = TypeVar("_S", bound=Series)
-_MAX_INITIALISED = 10_000
 _CLOSED_GENERATOR = "GeneratorExit"
-_STREAM_STATUSES = ("success", "error", "cancelled", "recovered")
 
 
 class PrometheusExporter(RunObserver):
@@ -82,31 +74,20 @@ class PrometheusExporter(RunObserver):
         self._open_requests: set[UUID] = set()
         self._agent_name = agent_name
         self._subagents = frozenset(subagents)
-        # Values that the application has named: they are names, and keep their label.
-        self._declared = {
-            "tenant_id": frozenset(map(exposable, tenants)),
-            "agent_name": frozenset(map(exposable, (agent_name, *subagents))),
-        }
-        self._cap = max_label_values
-        self._tenant_cap = max_label_values if max_tenants is None else max_tenants
-        self._series: defaultdict[type, dict[tuple[str, ...], object]] = defaultdict(dict)
+        self._table = SeriesTable(
+            self._instruments,
+            tenants=tenants,
+            agents=(agent_name, *subagents),
+            max_label_values=max_label_values,
+            max_tenants=max_tenants,
+        )
+        self._init, self._series_for = self._table.init, self._table.series_for
+        self._prices: PriceMetrics | None = None
         self._open_run_count: WeakMethod[Callable[[], int]] | None = None
-        self._prices_age_seconds: Callable[[], float] | None = None
-        # Until they are shown: this package's version, and what returns that of the price data.
-        self._prices_version: tuple[str, Callable[[], str]] | None = None
         self._shown_open_runs = 0
         self._open_runs = self._instruments.gauge("eco2_callbacks_open_runs")
-        # Label values that were seen at a start; the series of most of them exist.
-        self._initialised: defaultdict[type, set[tuple[str, ...]]] = defaultdict(set)
         self._streams: dict[Stream, tuple[str, str]] = {}
         self._active_streams = self._instruments.gauge("chat_stream_active")
-        self._stream_requests = self._instruments.counter("chat_stream_requests_total")
-        for stream_status in _STREAM_STATUSES:
-            self._stream_requests.labels(status=stream_status)
-        self._recoveries = self._instruments.counter("chat_stream_recovery_total")
-        for kind in get_args(Recovery):
-            for status in get_args(RecoveryStatus):
-                self._recoveries.labels(type=kind, status=status)
         self._evicted = self._instruments.counter("eco2_callbacks_evicted_runs_total")
         self._errors = self._instruments.counter("eco2_callbacks_errors_total")
         for node, key in scores:
@@ -118,6 +99,11 @@ class PrometheusExporter(RunObserver):
     def instruments(self) -> Instruments:
         """The registry's instruments, for further metrics of this room."""
         return self._instruments
+
+    @property
+    def table(self) -> SeriesTable:
+        """The handler's series, for further metrics of this room."""
+        return self._table
 
     # --- runs ---
 
@@ -239,9 +225,9 @@ class PrometheusExporter(RunObserver):
         """Count own requests under the handler's ``agent_name``, whichever agent is at their root."""
         for record in records:
             self._request_series(record, self._agent_name).count(record)
-        if not self._instruments.waits and self._prices_age_seconds is not None:
+        if self._prices is not None and not self._instruments.waits:
             # Another process reads the metrics, so that no flush updates it.
-            self._show_prices_age((self._prices_age_seconds(),))
+            self._prices.show_age()
 
     def _count_agents(self, runs: Sequence[tuple[str, AgentRun]]) -> None:
         for name, run in runs:
@@ -289,10 +275,6 @@ class PrometheusExporter(RunObserver):
         for stream in streams:
             self._streams.pop(stream, None)
 
-    def _init_series(self, wanted: Sequence[tuple[type[Series], tuple[str, ...]]]) -> None:
-        for kind, values in wanted:
-            self._series_for(kind, *values)
-
     def _update_open_runs(self, counts: Sequence[int]) -> None:
         # Added, not set: another handler on the registry has open runs of its own.
         self._open_runs.inc(counts[-1] - self._shown_open_runs)
@@ -305,40 +287,17 @@ class PrometheusExporter(RunObserver):
         for callback, times in errors:
             self._errors.labels(callback=callback).inc(times)
 
-    # --- the handler itself, and publishers of streams ---
+    # --- the handler itself ---
 
     def set_budget(self, tenant_id: str, *, monthly_usd: float | None, daily_usd: float | None) -> None:
         """Set what a tenant may spend; None is no limit."""
         for name, usd in (("tenant_monthly_budget_usd", monthly_usd), ("tenant_daily_budget_usd", daily_usd)):
             if usd is not None:
-                self._instruments.gauge(name).labels(tenant_id=self._label("tenant_id", tenant_id)).set(usd)
+                self._instruments.gauge(name).labels(tenant_id=self._table.label("tenant_id", tenant_id)).set(usd)
 
-    def watch_prices(
-        self, version: str, prices_version: Callable[[], str], age_seconds: Callable[[], float], *, is_loaded: bool
-    ) -> None:
-        """Show which versions are in use, and at each flush the age of the price data.
-
-        Where the data is not loaded yet, the first flush loads it. In multiprocess mode none follows.
-        """
-        self._prices_age_seconds = age_seconds
-        self._prices_version = version, prices_version
-        if is_loaded or not self._instruments.waits:
-            self._show_prices()
-
-    def _show_prices(self) -> None:
-        if self._prices_version is not None:
-            (version, prices_version), self._prices_version = self._prices_version, None
-            self._instruments.enqueue(self._set_info, (version, prices_version()))
-        if self._prices_age_seconds is not None:
-            self._instruments.enqueue(self._show_prices_age, self._prices_age_seconds())
-
-    def _set_info(self, versions: Sequence[tuple[str, str]]) -> None:
-        for version, prices_version in versions:
-            info = self._instruments.gauge("eco2_callbacks_info")
-            info.labels(version=version, prices_version=prices_version).set(1)
-
-    def _show_prices_age(self, ages: Sequence[float]) -> None:
-        self._instruments.gauge("eco2_callbacks_prices_age_seconds").set(ages[-1])
+    def watch_prices(self, prices: PriceMetrics) -> None:
+        """Show the price data at each flush."""
+        self._prices = prices
 
     def init_error(self, callback: str) -> None:
         """Initialise the error counter of a callback at 0."""
@@ -355,33 +314,13 @@ class PrometheusExporter(RunObserver):
         self._instruments.before_flush(self._update_live)
         self._instruments.after_settling(self._show_open_runs)
 
-    def count_published(self, node: str, seconds: float) -> None:
-        """Count one token that a publisher sent to its readers."""
-        self._instruments.enqueue(self._count_published, (node, seconds))
-
-    def count_recovery(self, kind: Recovery, status: RecoveryStatus) -> None:
-        """Count a reader that took up a stream again, or failed to."""
-        self._instruments.enqueue(self._count_recoveries, (kind, status))
-
-    def _count_published(self, tokens: Sequence[tuple[str, float]]) -> None:
-        by_node: defaultdict[str, list[float]] = defaultdict(list)
-        for node, seconds in tokens:
-            by_node[node].append(seconds)
-        for node, published in by_node.items():
-            self._series_for(PublishSeries, node).count(published)
-
-    def _count_recoveries(self, recoveries: Sequence[tuple[str, str]]) -> None:
-        for kind, status in recoveries:
-            self._recoveries.labels(type=kind, status=status).inc()
-            if status == "success":
-                self._stream_requests.labels(status="recovered").inc()
-
     def _update_live(self) -> None:
         """Close the runs that their callers have left, and enqueue the chunks of open streams."""
         count = None if self._open_run_count is None else self._open_run_count()
         if count is not None:
             count()
-        self._show_prices()
+        if self._prices is not None:
+            self._prices.show()
         for stream in list(self._streams):
             if stream.has_uncounted:
                 self._instruments.enqueue(self._count_chunks, stream)
@@ -391,32 +330,3 @@ class PrometheusExporter(RunObserver):
         open_runs = len(self._claims)
         if open_runs != self._shown_open_runs:
             self._instruments.enqueue(self._update_open_runs, open_runs)
-
-    # --- series ---
-
-    def _init(self, kind: type[Series], *values: str) -> None:
-        """Have the series of these label values initialised with the next records."""
-        if values not in self._initialised[kind]:
-            initialised = self._initialised[kind]
-            if len(initialised) >= _MAX_INITIALISED:
-                initialised.clear()
-            initialised.add(values)
-            self._instruments.enqueue(self._init_series, (kind, values))
-
-    def _series_for(self, kind: type[_S], *values: str) -> _S:
-        """Return the series of these label values; values past the cap share the series of ``other``."""
-        known = self._series[kind]
-        series = known.get(values)
-        if series is None:
-            admitted = tuple(map(self._label, kind.LABELS, values))
-            # Kept under the admitted values only: the others are unbounded.
-            series = known.get(admitted)
-            if series is None:
-                built = kind(self._instruments, dict(zip(kind.LABELS, admitted, strict=True)), self._label)
-                series = known.setdefault(admitted, built)
-        return cast("_S", series)
-
-    def _label(self, label: str, value: str) -> str:
-        if (declared := self._declared.get(label)) is not None and exposable(value) in declared:
-            return exposable(value)
-        return self._instruments.limiter.admit(label, value, self._tenant_cap if label == "tenant_id" else self._cap)
