@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from eco2_callbacks.ledger.rows import BUCKET_BASE, ZERO_BUCKET
+from eco2_callbacks.ledger.cells import BUCKET_BASE, ZERO_BUCKET
 from eco2_callbacks.pricing import EXACT
 
 __all__ = ["SUMS", "Figures", "percentile"]

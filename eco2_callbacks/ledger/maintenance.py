@@ -14,10 +14,11 @@ import sqlalchemy as sa
 from eco2_callbacks.errors import ConfigError, LedgerError
 from eco2_callbacks.ledger.backends import Backend
 from eco2_callbacks.ledger.backends.sqlite import erased
+from eco2_callbacks.ledger.cells import microseconds
 from eco2_callbacks.ledger.columns import TABLES
 from eco2_callbacks.ledger.migrations import Schema
 from eco2_callbacks.ledger.refused_rows import RefusedRows
-from eco2_callbacks.ledger.rows import microseconds, rating_row
+from eco2_callbacks.ledger.rows import rating_row
 from eco2_callbacks.ledger.schema import table
 from eco2_callbacks.ledger.spool import Spool, default_spool_folder, spool_path
 from eco2_callbacks.pricing import Cost, RatesUsed

@@ -2,51 +2,44 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Collection, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
-from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
-import msgspec
-
-from eco2_callbacks.ledger.columns import MONEY_DIGITS, TABLES
+from eco2_callbacks.ledger.cells import (
+    MAX_INTEGER,
+    bucket_of,
+    cleaned,
+    cleaned_all,
+    json_text,
+    microseconds,
+    picodollars,
+    rates_json,
+    series_id,
+    tags_json,
+)
+from eco2_callbacks.ledger.columns import TABLES
 from eco2_callbacks.pricing import EXACT, Cost
 from eco2_callbacks.records import GraphRun, LLMCall, NodeRun, Record, RetrieverCall, ToolCall
 from eco2_callbacks.runs import plain_text
 from eco2_callbacks.usage import TokenUsage
 
 __all__ = [
-    "BUCKET_BASE",
     "RECORD_TABLES",
-    "ZERO_BUCKET",
     "Batch",
     "Row",
-    "bucket_of",
-    "microseconds",
-    "picodollars",
     "rating_row",
 ]
 
 Row = tuple[Any, ...]
-# A percentile is read from buckets whose bounds are 5 % apart, so it is right to 2.5 %.
-BUCKET_BASE = 1.05
-ZERO_BUCKET = -32768
-_LOG_BASE = math.log(BUCKET_BASE)
-_MICROSECOND = timedelta(microseconds=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MAX_CHARACTERS = 1000
-_MAX_INTEGER = 2**63 - 1
-_MAX_SERIES = 20_000
 # A DateTime64(6) of ClickHouse begins with 1900, one of nanoseconds ends with 2261.
 _FIRST_TIME, _LAST_TIME = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000 for year in (1900, 2262))
 # Tables with one row for each record of a kind.
 RECORD_TABLES = frozenset({"calls", "node_runs", "tool_calls", "retriever_calls", "requests"})
 
-_encode_json = msgspec.json.Encoder(decimal_format="string").encode
 _units = attrgetter(*(name for name in TokenUsage.__struct_fields__ if name != "image_sizes"))
 _NO_UNITS = (None,) * (len(TokenUsage.__struct_fields__) - 1)
 _call_texts = attrgetter(
@@ -97,20 +90,20 @@ class Batch:
                 self._add_call(record)
             case NodeRun():
                 run = self._run(record, record.run_id)
-                node = _clean(record.node)
+                node = cleaned(record.node)
                 rows["node_runs"].append(
                     (*run, node, record.step, record.parallel, *_outcome(record), *_totals(record), *_span(record))
                 )
                 for key, score in record.feedback.items():
                     if not math.isfinite(score):
                         continue
-                    rows["feedback"].append((*run, node, _clean(key), float(score)))
+                    rows["feedback"].append((*run, node, cleaned(key), float(score)))
             case ToolCall():
                 rows["tool_calls"].append(
                     (
                         *self._run(record, record.run_id),
-                        _clean(record.tool_name),
-                        _clean(record.node),
+                        cleaned(record.tool_name),
+                        cleaned(record.node),
                         *_outcome(record),
                         *_span(record),
                     )
@@ -119,8 +112,8 @@ class Batch:
                 rows["retriever_calls"].append(
                     (
                         *self._run(record, record.run_id),
-                        _clean(record.retriever),
-                        _clean(record.node),
+                        cleaned(record.retriever),
+                        cleaned(record.node),
                         *_outcome(record),
                         *_span(record),
                     )
@@ -131,12 +124,12 @@ class Batch:
                         *self._run(record, record.trace_id),
                         *_outcome(record),
                         record.resumed,
-                        _clean(record.provider),
-                        _clean(record.model),
+                        cleaned(record.provider),
+                        cleaned(record.model),
                         record.llm_calls,
                         record.tool_calls,
                         *_totals(record),
-                        _tags(record.tags),
+                        tags_json(record.tags),
                         *_span(record),
                     )
                 )
@@ -160,7 +153,7 @@ class Batch:
         return sum(map(len, self.rows.values()))
 
     def _run(self, record: Record, run_id: object) -> Row:
-        owner = _clean_all(_owner(record))
+        owner = cleaned_all(_owner(record))
         trace_id = str(record.trace_id)
         # A call outside any request is its own.
         return (
@@ -173,17 +166,17 @@ class Batch:
     def _add_call(self, call: LLMCall) -> None:
         run = self._run(call, call.run_id)
         usage = call.usage
-        node, purpose, provider, model, request_model, error_type, service_tier, response_id = _clean_all(
+        node, purpose, provider, model, request_model, error_type, service_tier, response_id = cleaned_all(
             _call_texts(call)
         )
         tenant_id, _, _, _, feature, prompt_version, agent_name, path, intent = run[3:]
         labels = (tenant_id, feature, prompt_version, agent_name, path, intent, node, purpose, provider, model)
-        series = _series_id(labels)
+        series = series_id(labels)
         if series not in self._series:
             self._series.add(series)
             self.rows["series"].append((series, *(label or "" for label in labels)))
         units = _NO_UNITS if usage is None else _units(usage)
-        if usage is not None and max(units) > _MAX_INTEGER:
+        if usage is not None and max(units) > MAX_INTEGER:
             raise OverflowError(f"a count of {usage!r} is more than a row holds")
         rating = self._rating(call, run)
         self.rows["calls"].append(
@@ -206,7 +199,7 @@ class Batch:
                 call.streamed,
                 call.streamed_tokens,
                 *units,
-                _json(usage.image_sizes) if usage is not None and usage.image_sizes else None,
+                json_text(usage.image_sizes) if usage is not None and usage.image_sizes else None,
                 call.estimated,
                 call.estimate_reason,
                 call.unpriced_reason,
@@ -215,7 +208,7 @@ class Batch:
                 service_tier,
                 call.from_cache,
                 response_id,
-                _tags(call.tags),
+                tags_json(call.tags),
                 bucket_of(call.duration_seconds),
                 call.otel_trace_id,
                 call.otel_span_id,
@@ -229,9 +222,9 @@ class Batch:
     def _metadata(self, call: LLMCall) -> str | None:
         """Return the kept values of a call's metadata as JSON, None where it has none of them."""
         # Sorted: equal values are one group in a query.
-        texts = {key: _clean(plain_text(call.metadata.get(key))) for key in sorted(self._metadata_keys)}
+        texts = {key: cleaned(plain_text(call.metadata.get(key))) for key in sorted(self._metadata_keys)}
         kept = {key: text for key, text in texts.items() if text}
-        return _json(kept) if kept else None
+        return json_text(kept) if kept else None
 
     def _rating(self, call: LLMCall, run: Row) -> Row | None:
         """Return the first rating of a call, None where nothing is known of its cost."""
@@ -292,12 +285,12 @@ def rating_row(
         run_id,
         computed_at,
         "" if rates is None else rates.version,
-        None if rates is None else _rates_json(rates),
+        None if rates is None else rates_json(rates),
         "USD",
         list_cost,
         discount,
         contracted_cost,
-        _json({} if cost is None else cost.parts),
+        json_text({} if cost is None else cost.parts),
         picodollars(cache_savings_usd),
         picodollars(cache_surcharge_usd),
         None if paid is None else bucket_of(float(paid)),
@@ -305,32 +298,8 @@ def rating_row(
     )
 
 
-def microseconds(at: datetime) -> int:
-    """Return a time as microseconds since 1970 UTC; a time without a zone is UTC."""
-    return (at - _EPOCH if at.tzinfo is not None else at.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
-
-
-def picodollars(usd: Decimal) -> int:
-    """Return dollars as a multiple of 1e-12, rounded half to even.
-
-    Raises:
-        OverflowError: If they are more than 9.2 million, more than 64 bits hold.
-    """
-    if not usd:
-        return 0
-    found = int(usd.scaleb(MONEY_DIGITS, EXACT).to_integral_value())
-    if not -_MAX_INTEGER <= found <= _MAX_INTEGER:
-        raise OverflowError(f"{usd} USD are more than a row holds")
-    return found
-
-
-def bucket_of(amount: float) -> int:
-    """Return the bucket of a cost or a duration in the histograms, ``ZERO_BUCKET`` for 0."""
-    return round(math.log(amount) / _LOG_BASE) if amount > 0 else ZERO_BUCKET
-
-
 def _outcome(record: Record) -> Row:
-    return record.status, _clean(record.error_type), record.duration_seconds
+    return record.status, cleaned(record.error_type), record.duration_seconds
 
 
 def _totals(record: NodeRun | GraphRun) -> Row:
@@ -341,61 +310,3 @@ def _totals(record: NodeRun | GraphRun) -> Row:
 
 def _span(record: Record) -> Row:
     return record.otel_trace_id, record.otel_span_id
-
-
-def _clean(value: str | None) -> str | None:
-    """Return a text that every backend can store; almost all are fine as they are."""
-    if value is None or (len(value) <= _MAX_CHARACTERS and value.isprintable()):
-        return value
-    text = value[:_MAX_CHARACTERS].encode("utf-8", "replace").decode()
-    return "".join(character for character in text if character.isprintable() or character == "\n")
-
-
-def _clean_all(texts: Row) -> Row:
-    """Return several texts as ``_clean`` does; almost always one look at all of them is enough."""
-    joined = "".join(filter(None, texts))
-    if len(joined) <= _MAX_CHARACTERS and joined.isprintable():
-        return texts
-    return tuple(map(_clean, texts))
-
-
-def _json(value: object) -> str:
-    return _encode_json(value).decode()
-
-
-@lru_cache(maxsize=4096)
-def _tags_json(tags: tuple[str, ...]) -> str:
-    return _json(sorted({str(_clean(tag)) for tag in tags}))
-
-
-def _tags(tags: tuple[str, ...]) -> str:
-    return _tags_json(tags) if tags else "[]"
-
-
-_rates_texts: dict[int, tuple[object, str]] = {}
-
-
-def _rates_json(rates: Any) -> str:
-    """Return the rates as JSON; the price book gives the same object for the same prices."""
-    known = _rates_texts.get(id(rates))
-    if known is None or known[0] is not rates:
-        if len(_rates_texts) >= _MAX_SERIES:
-            _rates_texts.clear()
-        # The object is kept, so that its id stays its own.
-        known = _rates_texts[id(rates)] = rates, _json(rates)
-    return known[1]
-
-
-_series_ids: dict[Row, int] = {}
-
-
-def _series_id(labels: Row) -> int:
-    series = _series_ids.get(labels)
-    if series is None:
-        if len(_series_ids) >= _MAX_SERIES:
-            _series_ids.clear()
-        text = "\x1f".join(label or "" for label in labels)
-        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-        # A signed 64-bit integer, as all backends have it; the same in every process.
-        series = _series_ids[labels] = int.from_bytes(digest, signed=True)
-    return series

@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 from eco2_callbacks import Cost, LLMCall, TokenUsage
+from eco2_callbacks.ledger.cells import ZERO_BUCKET, bucket_of, microseconds, picodollars
 from eco2_callbacks.ledger.columns import TABLES
 from eco2_callbacks.ledger.figures import percentile
-from eco2_callbacks.ledger.rows import ZERO_BUCKET, Batch, bucket_of, microseconds, picodollars
+from eco2_callbacks.ledger.rows import Batch
 from tests.support.ledger_records import call, one_request
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eco2_callbacks import LedgerSink, TokenUsage
-from eco2_callbacks.ledger.rows import picodollars
+from eco2_callbacks.ledger.cells import picodollars
 from tests.support.ledger_records import call
 
 __all__ = ["main"]

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from eco2_callbacks.ledger.backends.protocol import Rows
+from eco2_callbacks.ledger.cells import microseconds
 from eco2_callbacks.ledger.columns import MARKING, TABLES
 from eco2_callbacks.ledger.local_file import LocalFile
-from eco2_callbacks.ledger.rows import Row, microseconds
+from eco2_callbacks.ledger.rows import Row
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
