@@ -7,18 +7,13 @@ from eco2_callbacks.runs.enclosing import context_metadata, context_run_id
 from eco2_callbacks.runs.feedback import Feedback, check_feedback
 from eco2_callbacks.runs.identities import AttributionKeys, IdentityReader, read_keys
 from eco2_callbacks.runs.observers import RunObserver
-from eco2_callbacks.runs.open_runs import (
-    OpenGraphRun,
-    OpenLLMCall,
-    OpenNodeRun,
-    OpenRun,
-    OpenToolCall,
-    RequestContext,
-)
+from eco2_callbacks.runs.open_call import OpenLLMCall
+from eco2_callbacks.runs.open_runs import OpenGraphRun, OpenNodeRun, OpenRun, OpenToolCall
 from eco2_callbacks.runs.outcomes import SUCCESS, Outcome, outcome_of
 from eco2_callbacks.runs.places import PlaceFinder
 from eco2_callbacks.runs.record_queue import RecordQueue
 from eco2_callbacks.runs.recorder import Recorder
+from eco2_callbacks.runs.request_context import RequestContext
 from eco2_callbacks.runs.streams import Stream
 from eco2_callbacks.runs.text_values import UnreadableError, identifier, plain_text, text_of
 from eco2_callbacks.runs.tracker import Tracker

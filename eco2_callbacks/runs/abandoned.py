@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from eco2_callbacks.runs.open_runs import OpenLLMCall, OpenRun, current_task
+from eco2_callbacks.runs.open_call import OpenLLMCall
+from eco2_callbacks.runs.open_runs import OpenRun, current_task
 from eco2_callbacks.runs.outcomes import Outcome
 
 __all__ = ["AbandonedCallDetector"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eco2_callbacks.runs.identities import Identity
-from eco2_callbacks.runs.open_runs import RequestContext
+from eco2_callbacks.runs.request_context import RequestContext
 from eco2_callbacks.runs.text_values import UnreadableError, identifier, text_of
 
 __all__ = [

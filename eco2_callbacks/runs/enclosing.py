@@ -11,8 +11,9 @@ from uuid import UUID
 from langchain_core.runnables.config import var_child_runnable_config
 
 from eco2_callbacks.runs.identities import Identity
-from eco2_callbacks.runs.open_runs import OpenRun, RequestContext
+from eco2_callbacks.runs.open_runs import OpenRun
 from eco2_callbacks.runs.places import Place
+from eco2_callbacks.runs.request_context import RequestContext
 from eco2_callbacks.runs.run_table import OpenRunTable
 
 __all__ = ["Enclosing", "EnclosingRuns", "context_metadata", "context_run_id", "run_of_context"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from eco2_callbacks.records import Record
-from eco2_callbacks.runs.open_runs import OpenLLMCall, OpenRun
+from eco2_callbacks.runs.open_call import OpenLLMCall
+from eco2_callbacks.runs.open_runs import OpenRun
 
 __all__ = ["RunObserver"]
 

@@ -4,39 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import _get_running_loop
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from threading import get_ident
 from typing import Any
 from uuid import UUID
 
-from langchain_core.messages import BaseMessage
-
 from eco2_callbacks.records import RetryReason
-from eco2_callbacks.runs.identities import NOTHING_SHARED, Identity, Texts, merge_shared
+from eco2_callbacks.runs.identities import Identity, Texts
 from eco2_callbacks.runs.outcomes import Outcome
 from eco2_callbacks.runs.places import Place
+from eco2_callbacks.runs.request_context import RequestContext
 from eco2_callbacks.runs.spans import SpanIds, current_span
-from eco2_callbacks.runs.streams import Stream
 from eco2_callbacks.totals import CallFigures
-from eco2_callbacks.usage import ServedModel
 
 __all__ = [
     "Fallback",
     "OpenGraphRun",
-    "OpenLLMCall",
     "OpenNodeRun",
     "OpenRun",
     "OpenToolCall",
-    "RequestContext",
     "TimedRun",
     "current_task",
 ]
 
 _NO_SCORES: Mapping[str, float] = {}
-# Shared by all calls that do not stream; ``start_stream`` replaces it.
-_NOTHING_STREAMED: list[Any] = []
 
 
 def current_task() -> asyncio.Task[Any] | None:
@@ -44,37 +36,6 @@ def current_task() -> asyncio.Task[Any] | None:
     # `asyncio.current_task()` raises outside a loop, which costs ten times as much as this check.
     loop = _get_running_loop()
     return None if loop is None else asyncio.current_task(loop)
-
-
-class RequestContext:
-    """What all runs of one request share, also those that start after the request ended.
-
-    Attributes:
-        trace_id: Run id of the request.
-        intent: From the request's metadata.
-        tenant_id: From the request's metadata, known at its start.
-        state: Labels that nodes put into the graph's state; they take precedence over the metadata.
-        shared: What runs of the request found in ``configurable`` and in the runtime context.
-        last_identity: The identity that was read last.
-    """
-
-    __slots__ = ("intent", "last_identity", "shared", "state", "tenant_id", "trace_id")
-
-    def __init__(self, trace_id: UUID, intent: str, identity: Identity) -> None:
-        self.trace_id = trace_id
-        self.intent = intent
-        self.tenant_id = identity.tenant_id
-        self.state: dict[str, str] = {}
-        self.shared = merge_shared(NOTHING_SHARED, identity)
-        self.last_identity = identity
-
-    def current_intent(self) -> str:
-        """Return the state's intent, or the metadata's."""
-        return self.state.get("intent", self.intent)
-
-    def current_tenant_id(self) -> str:
-        """Return the state's tenant, or the metadata's, or one that a run found in the config."""
-        return self.state.get("tenant_id") or self.tenant_id or self.shared[0] or ""
 
 
 class Fallback:
@@ -374,122 +335,3 @@ class OpenToolCall(TimedRun):
         self.node_name = node_name
         self.intent = intent
         self.tenant_id = tenant_id
-
-
-class OpenLLMCall(TimedRun):
-    """A model's run.
-
-    Attributes:
-        parent_run_id: As LangChain names it.
-        serialized: LangChain's description of the model object, with its endpoint.
-        served: Who serves the model, and by which rules it is billed.
-        params: LangChain's invocation parameters.
-        messages: What was sent to a chat model.
-        prompts: What was sent to a text-completion model.
-        stream: Set from the first chunk on, with the next two.
-        chunks: What was streamed, kept in case the call is cut short.
-        texts: What was streamed as text, where there were no chunks.
-        last_event: The last event of a v3 stream.
-        sdk_retries: Retries inside the provider's client; None where it is not watched.
-        reported_usage: The last usage that an event of a v3 stream reported.
-        is_answered: Whether the whole answer has come, although the code around it may have failed later.
-        attachments: How often the handler is attached to it.
-        tokens: Token callbacks without a chunk so far.
-        left_at: When its thread or task went on without it, in seconds of the handler's clock.
-        watch: Where it is put when its task is done, while it is watched; None while it is not.
-    """
-
-    __slots__ = (
-        "attachments",
-        "chunks",
-        "intent",
-        "is_answered",
-        "last_event",
-        "left_at",
-        "messages",
-        "node_name",
-        "operation",
-        "params",
-        "parent_run_id",
-        "prompts",
-        "provider",
-        "reported_usage",
-        "request_model",
-        "sdk_retries",
-        "serialized",
-        "served",
-        "stream",
-        "tenant_id",
-        "texts",
-        "tokens",
-        "watch",
-    )
-
-    def __init__(
-        self,
-        run_id: UUID,
-        parent: OpenRun | None,
-        context: RequestContext | None,
-        *,
-        started: float,
-        started_at: datetime,
-        place: Place,
-        identity: Identity,
-        metadata: Mapping[str, Any],
-        tags: tuple[str, ...],
-        parent_run_id: UUID | None,
-        node_name: str,
-        intent: str,
-        tenant_id: str,
-        operation: str,
-        served: ServedModel,
-        request_model: str,
-        serialized: Mapping[str, Any] | None,
-        params: Mapping[str, Any],
-        messages: Sequence[BaseMessage],
-        prompts: Sequence[str],
-    ) -> None:
-        super().__init__(run_id, parent, context, started, place, identity)
-        self.started_at = started_at
-        self.metadata = metadata
-        self.tags = tags
-        self.span = current_span()
-        self.parent_run_id = parent_run_id
-        self.node_name = node_name
-        self.intent = intent
-        self.tenant_id = tenant_id
-        self.operation = operation
-        self.served = served
-        self.provider = served.provider
-        self.request_model = request_model
-        self.serialized = serialized
-        self.params = params
-        self.messages = messages
-        self.prompts = prompts
-        self.stream: Stream | None = None
-        self.chunks: list[Any] = _NOTHING_STREAMED
-        self.texts: list[str] = _NOTHING_STREAMED
-        self.last_event: Any = None
-        self.reported_usage: Any = None
-        self.sdk_retries: int | None = None
-        self.left_at: float | None = None
-        self.is_answered = False
-        self.attachments = 1
-        self.tokens = 0
-        self.watch: deque[OpenLLMCall] | None = None
-
-    def is_repeated_token(self) -> bool:
-        """Count a token callback without a chunk; return whether another attachment of the handler had it already."""
-        self.tokens += 1
-        return self.attachments > 1 and self.tokens % self.attachments != 1
-
-    def start_stream(self) -> Stream:
-        """Begin to keep what is streamed."""
-        self.chunks, self.texts = [], []
-        self.stream = stream = Stream()
-        return stream
-
-    def on_task_done(self, _: object) -> None:
-        """Called by the loop, at any time: only note that the task is done."""
-        if self.watch is not None:
-            self.watch.append(self)

@@ -9,7 +9,9 @@ from eco2_callbacks.records import GraphRun, LLMCall, NodeRun, Record, Retriever
 from eco2_callbacks.runs.attribution import labels_of_run
 from eco2_callbacks.runs.feedback import Feedback, read_scores
 from eco2_callbacks.runs.identities import NOTHING_SHARED
-from eco2_callbacks.runs.open_runs import OpenGraphRun, OpenLLMCall, OpenNodeRun, OpenRun, OpenToolCall, RequestContext
+from eco2_callbacks.runs.open_call import OpenLLMCall
+from eco2_callbacks.runs.open_runs import OpenGraphRun, OpenNodeRun, OpenRun, OpenToolCall
+from eco2_callbacks.runs.request_context import RequestContext
 from eco2_callbacks.totals import figures_of, totals_of
 
 __all__ = ["Recorder"]

@@ -8,7 +8,8 @@ from uuid import UUID
 
 from eco2_callbacks.records import RetryReason
 from eco2_callbacks.runs.enclosing import run_of_context
-from eco2_callbacks.runs.open_runs import Fallback, OpenLLMCall, OpenNodeRun, OpenRun, OpenToolCall
+from eco2_callbacks.runs.open_call import OpenLLMCall
+from eco2_callbacks.runs.open_runs import Fallback, OpenNodeRun, OpenRun, OpenToolCall
 from eco2_callbacks.runs.outcomes import Outcome
 from eco2_callbacks.runs.run_table import OpenRunTable
 

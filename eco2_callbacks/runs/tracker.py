@@ -20,18 +20,13 @@ from eco2_callbacks.runs.enclosing import Enclosing, EnclosingRuns
 from eco2_callbacks.runs.graph_nodes import is_node, mark_parallel, step_of
 from eco2_callbacks.runs.identities import Identity, IdentityReader, merge_shared
 from eco2_callbacks.runs.observers import RunObserver
-from eco2_callbacks.runs.open_runs import (
-    OpenGraphRun,
-    OpenLLMCall,
-    OpenNodeRun,
-    OpenRun,
-    OpenToolCall,
-    RequestContext,
-)
+from eco2_callbacks.runs.open_call import OpenLLMCall
+from eco2_callbacks.runs.open_runs import OpenGraphRun, OpenNodeRun, OpenRun, OpenToolCall
 from eco2_callbacks.runs.outcomes import ABANDONED, SUCCESS, Outcome
 from eco2_callbacks.runs.places import Place, PlaceFinder
 from eco2_callbacks.runs.record_queue import RecordQueue
 from eco2_callbacks.runs.recorder import Recorder
+from eco2_callbacks.runs.request_context import RequestContext
 from eco2_callbacks.runs.retries import RetryDetector
 from eco2_callbacks.runs.run_table import OpenRunTable
 from eco2_callbacks.runs.streams import Stream
