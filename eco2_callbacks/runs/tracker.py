@@ -4,30 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from langchain_core.messages import BaseMessage
 
 from eco2_callbacks import forks
 from eco2_callbacks.runs.abandoned import AbandonedCallDetector
-from eco2_callbacks.runs.attribution import (
-    UNCLASSIFIED,
-    labels_of_run,
-    state_values,
-)
-from eco2_callbacks.runs.enclosing import Enclosing, EnclosingRuns
+from eco2_callbacks.runs.attribution import state_values
+from eco2_callbacks.runs.enclosing import EnclosingRuns
 from eco2_callbacks.runs.graph_nodes import is_node, mark_parallel, step_of
-from eco2_callbacks.runs.identities import Identity, IdentityReader, merge_shared
+from eco2_callbacks.runs.identities import IdentityReader
 from eco2_callbacks.runs.observers import RunObserver
 from eco2_callbacks.runs.open_call import OpenLLMCall
-from eco2_callbacks.runs.open_runs import OpenGraphRun, OpenNodeRun, OpenRun, OpenToolCall
+from eco2_callbacks.runs.open_runs import OpenNodeRun, OpenRun, OpenToolCall
 from eco2_callbacks.runs.outcomes import ABANDONED, SUCCESS, Outcome
-from eco2_callbacks.runs.places import Place, PlaceFinder
+from eco2_callbacks.runs.places import PlaceFinder
 from eco2_callbacks.runs.record_queue import RecordQueue
 from eco2_callbacks.runs.recorder import Recorder
-from eco2_callbacks.runs.request_context import RequestContext
 from eco2_callbacks.runs.retries import RetryDetector
+from eco2_callbacks.runs.run_opener import Found, RunOpener
 from eco2_callbacks.runs.run_table import OpenRunTable
 from eco2_callbacks.runs.streams import Stream
 from eco2_callbacks.runs.text_values import text_of
@@ -44,14 +40,10 @@ _START = "__start__"
 _NO_METADATA: Mapping[str, Any] = {}
 
 
-# Where a call starts, on whose behalf, its node, intent and tenant, and its place.
-_Found: TypeAlias = tuple[Enclosing, Identity, tuple[str, str, str], Place]
-
-
 class _Announced(NamedTuple):
     """What was looked up for a call that is about to start."""
 
-    found: _Found
+    found: Found
     served: ServedModel
     request_model: str
 
@@ -96,8 +88,6 @@ class Tracker(forks.ForkAware):
             observer.on_link_end for observer in observers if type(observer).on_link_end is not RunObserver.on_link_end
         )
         self._on_failure = on_failure
-        self._places = places
-        self._identities = identities
         self._state_labels = state_labels
         self._on_first_call = on_first_call
         self._clock = clock
@@ -106,6 +96,14 @@ class Tracker(forks.ForkAware):
         # Returns the open run with an integer of a run id; for the path of every streamed token.
         self.open_run = self._runs.by_int
         self._enclosing = EnclosingRuns(self._runs)
+        self._opener = RunOpener(
+            self._enclosing,
+            places=places,
+            identities=identities,
+            state_labels=state_labels,
+            clock=clock,
+            now=now,
+        )
         self._retries = RetryDetector(self._runs)
         self._abandoned = AbandonedCallDetector(clock)
         # What was looked up for calls that are about to start.
@@ -149,7 +147,7 @@ class Tracker(forks.ForkAware):
             served: Who serves the model; None where nothing starts.
             model: The requested model.
         """
-        found = self._look_up(parent_run_id, metadata)
+        found = self._opener.look_up(parent_run_id, metadata)
         if served is not None:
             if len(self._announced) >= _MAX_ANNOUNCED:
                 self._announced.clear()
@@ -169,12 +167,6 @@ class Tracker(forks.ForkAware):
             "intent": intent,
             "node": node,
         }
-
-    def _look_up(self, parent_run_id: UUID | None, metadata: Mapping[str, Any]) -> _Found:
-        enclosing = self._enclosing.find(parent_run_id)
-        identity = self._identity_of(enclosing, metadata)
-        labels = labels_of_run(enclosing.context, metadata, identity)
-        return enclosing, identity, labels, self._places.place_of(enclosing.place, metadata)
 
     def discard(self, run_id: UUID, reason: str) -> None:
         """Close a call that was announced and never sent; it makes no record."""
@@ -212,11 +204,11 @@ class Tracker(forks.ForkAware):
         node = text_of(metadata.get("langgraph_node"))
         run: OpenRun
         if isinstance(name, str) and node == name != _START and is_node(tags, metadata):
-            run = self._new_node(run_id, enclosing, name, step_of(tags, metadata), inputs, metadata)
+            run = self._opener.new_node(run_id, enclosing, name, step_of(tags, metadata), inputs, metadata)
         elif enclosing.parent is None and enclosing.context is None:
-            run = self._new_request(run_id, inputs, tags, metadata)
+            run = self._opener.new_request(run_id, inputs, tags, metadata)
         else:
-            run = self._new_link(run_id, enclosing, name, metadata)
+            run = self._opener.new_link(run_id, enclosing, name, metadata)
         run.defers_inputs = defers_inputs
         self._start(run, name, tags)
 
@@ -244,7 +236,7 @@ class Tracker(forks.ForkAware):
         # A gate has looked most calls up already.
         announced = self._announced.pop(run_id.int, None) if self._announced else None
         found, served, model = announced or (
-            self._look_up(parent_run_id, metadata),
+            self._opener.look_up(parent_run_id, metadata),
             served_model(metadata, serialized),
             request_model(metadata, params),
         )
@@ -293,24 +285,8 @@ class Tracker(forks.ForkAware):
         if self._runs.get(run_id) is not None:
             return  # attached twice
         metadata = metadata or _NO_METADATA
-        enclosing = self._enclosing.find(parent_run_id)
-        identity = self._identity_of(enclosing, metadata)
-        node, intent, tenant_id = labels_of_run(enclosing.context, metadata, identity)
-        run = OpenToolCall(
-            run_id,
-            enclosing.parent,
-            enclosing.context,
-            name=name,
-            is_retriever=is_retriever,
-            input_text=input_text,
-            node_name=node,
-            intent=intent,
-            tenant_id=tenant_id,
-            place=self._places.place_of(enclosing.place, metadata),
-            identity=identity,
-            metadata=metadata,
-            started_at=self._now(),
-            started=self._clock(),
+        run = self._opener.new_tool(
+            run_id, parent_run_id, metadata, name, input_text=input_text, is_retriever=is_retriever
         )
         self._start(run, None, None)
 
@@ -356,88 +332,6 @@ class Tracker(forks.ForkAware):
         self._abandoned.clear_after_fork()
         for run in self._runs.clear_after_fork():
             self._enclosing.remember_ended(run)
-
-    def _new_request(
-        self, run_id: UUID, inputs: object, tags: Sequence[str] | None, metadata: Mapping[str, Any]
-    ) -> OpenGraphRun:
-        intent = text_of(metadata.get("intent")) or UNCLASSIFIED
-        identity = self._identities.identity_of(None, None, metadata, in_graph="langgraph_node" in metadata)
-        return OpenGraphRun(
-            run_id,
-            own_context=RequestContext(run_id, intent, identity),
-            place=self._places.place_of(None, metadata),
-            identity=identity,
-            # A resumed graph gets no input, or a Command. What nodes put into the state before still holds.
-            resumed=inputs is None or type(inputs).__name__ == "Command",
-            tags=tuple(tags or ()),
-            metadata=metadata,
-            started_at=self._now(),
-            started=self._clock(),
-        )
-
-    def _new_node(
-        self,
-        run_id: UUID,
-        enclosing: Enclosing,
-        name: str,
-        step: int | None,
-        inputs: object,
-        metadata: Mapping[str, Any],
-    ) -> OpenNodeRun:
-        task_namespace = text_of(metadata.get("langgraph_checkpoint_ns")) or str(run_id)
-        tasks: set[str] = set()
-        parent = enclosing.parent
-        if parent is not None and (request := parent.graph_run) is not None:
-            tasks = request.tasks.setdefault((task_namespace.rpartition("|")[0], step), tasks)
-            if request.resumed and not request.own_context.state:
-                request.own_context.state.update(state_values(inputs, self._state_labels))
-        tasks.add(task_namespace)
-        return OpenNodeRun(
-            run_id,
-            parent,
-            enclosing.context,
-            place=self._place_of_node(enclosing, name, metadata),
-            identity=self._identity_of(enclosing, metadata),
-            name=name,
-            step=step,
-            task_namespace=task_namespace,
-            tasks=tasks,
-            metadata=metadata,
-            started_at=self._now(),
-            started=self._clock(),
-        )
-
-    def _new_link(self, run_id: UUID, enclosing: Enclosing, name: object, metadata: Mapping[str, Any]) -> OpenRun:
-        around = enclosing.place
-        place = self._places.place_of(around, metadata)
-        identity = enclosing.identity or self._identity_of(enclosing, metadata)
-        run = OpenRun(run_id, enclosing.parent, enclosing.context, self._clock(), place, identity, name)
-        if around is not None and place.path != around.path:
-            run.agent = place.agent_name  # else the node around it has the same name, and counts
-        return run
-
-    def _place_of_node(self, enclosing: Enclosing, name: str, metadata: Mapping[str, Any]) -> Place:
-        """Return the place of a node's run. That the run above is a graph shows when its first node starts."""
-        graph, around = enclosing.parent, enclosing.place
-        if graph is not None and graph.agent is None and graph.parent is not None and type(graph) is OpenRun:
-            node = None if graph.node is None else graph.node.name
-            inside = self._places.in_graph(graph.place, graph.parent.place, graph.name, node)
-            if inside is not graph.place:
-                if inside.path != graph.place.path:
-                    graph.agent = inside.agent_name
-                graph.place = around = inside
-        place = self._places.place_of(around, metadata)
-        # Without a run above, the namespace of the metadata ends with the node itself.
-        return place if around is None and place.last == name else place.at_node(name)
-
-    def _identity_of(self, enclosing: Enclosing, metadata: Mapping[str, Any]) -> Identity:
-        context, around = enclosing.context, enclosing.identity
-        sibling = None if context is None else context.last_identity
-        identity = self._identities.identity_of(around, sibling, metadata, in_graph="langgraph_node" in metadata)
-        if context is not None and identity is not sibling and identity is not around:
-            context.last_identity = identity
-            context.shared = merge_shared(context.shared, identity)
-        return identity
 
     def _start(self, run: OpenRun, name: object, tags: Sequence[str] | None) -> None:
         if run.parent is not None or tags or name is not None:

@@ -1,0 +1,173 @@
+"""RunOpener: looks up where a run starts, and makes the open runs of chains and tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from eco2_callbacks.runs.attribution import UNCLASSIFIED, labels_of_run, state_values
+from eco2_callbacks.runs.enclosing import Enclosing, EnclosingRuns
+from eco2_callbacks.runs.identities import Identity, IdentityReader, merge_shared
+from eco2_callbacks.runs.open_runs import OpenGraphRun, OpenNodeRun, OpenRun, OpenToolCall
+from eco2_callbacks.runs.places import Place, PlaceFinder
+from eco2_callbacks.runs.request_context import RequestContext
+from eco2_callbacks.runs.text_values import text_of
+
+__all__ = ["Found", "RunOpener"]
+
+
+# Where a call starts, on whose behalf, its node, intent and tenant, and its place.
+Found: TypeAlias = tuple[Enclosing, Identity, tuple[str, str, str], Place]
+
+
+class RunOpener:
+    """Makes open runs; the tracker puts them into the tree.
+
+    Args:
+        enclosing: Finds the run around another one.
+        places: Finds the place of a run.
+        identities: Reads on whose behalf a run spends.
+        state_labels: As the handler's.
+        clock: As the handler's.
+        now: As the handler's.
+    """
+
+    def __init__(
+        self,
+        enclosing: EnclosingRuns,
+        *,
+        places: PlaceFinder,
+        identities: IdentityReader,
+        state_labels: tuple[str, ...],
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._enclosing = enclosing
+        self._places = places
+        self._identities = identities
+        self._state_labels = state_labels
+        self._clock = clock
+        self._now = now
+
+    def look_up(self, parent_run_id: UUID | None, metadata: Mapping[str, Any]) -> Found:
+        """Return where a call starts."""
+        enclosing = self._enclosing.find(parent_run_id)
+        identity = self._identity_of(enclosing, metadata)
+        labels = labels_of_run(enclosing.context, metadata, identity)
+        return enclosing, identity, labels, self._places.place_of(enclosing.place, metadata)
+
+    def new_request(
+        self, run_id: UUID, inputs: object, tags: Sequence[str] | None, metadata: Mapping[str, Any]
+    ) -> OpenGraphRun:
+        """Return a topmost chain's run: a request."""
+        intent = text_of(metadata.get("intent")) or UNCLASSIFIED
+        identity = self._identities.identity_of(None, None, metadata, in_graph="langgraph_node" in metadata)
+        return OpenGraphRun(
+            run_id,
+            own_context=RequestContext(run_id, intent, identity),
+            place=self._places.place_of(None, metadata),
+            identity=identity,
+            # A resumed graph gets no input, or a Command. What nodes put into the state before still holds.
+            resumed=inputs is None or type(inputs).__name__ == "Command",
+            tags=tuple(tags or ()),
+            metadata=metadata,
+            started_at=self._now(),
+            started=self._clock(),
+        )
+
+    def new_node(
+        self,
+        run_id: UUID,
+        enclosing: Enclosing,
+        name: str,
+        step: int | None,
+        inputs: object,
+        metadata: Mapping[str, Any],
+    ) -> OpenNodeRun:
+        """Return a node's run."""
+        task_namespace = text_of(metadata.get("langgraph_checkpoint_ns")) or str(run_id)
+        tasks: set[str] = set()
+        parent = enclosing.parent
+        if parent is not None and (request := parent.graph_run) is not None:
+            tasks = request.tasks.setdefault((task_namespace.rpartition("|")[0], step), tasks)
+            if request.resumed and not request.own_context.state:
+                request.own_context.state.update(state_values(inputs, self._state_labels))
+        tasks.add(task_namespace)
+        return OpenNodeRun(
+            run_id,
+            parent,
+            enclosing.context,
+            place=self._place_of_node(enclosing, name, metadata),
+            identity=self._identity_of(enclosing, metadata),
+            name=name,
+            step=step,
+            task_namespace=task_namespace,
+            tasks=tasks,
+            metadata=metadata,
+            started_at=self._now(),
+            started=self._clock(),
+        )
+
+    def new_link(self, run_id: UUID, enclosing: Enclosing, name: object, metadata: Mapping[str, Any]) -> OpenRun:
+        """Return the run of any other chain: a link between runs."""
+        around = enclosing.place
+        place = self._places.place_of(around, metadata)
+        identity = enclosing.identity or self._identity_of(enclosing, metadata)
+        run = OpenRun(run_id, enclosing.parent, enclosing.context, self._clock(), place, identity, name)
+        if around is not None and place.path != around.path:
+            run.agent = place.agent_name  # else the node around it has the same name, and counts
+        return run
+
+    def new_tool(
+        self,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        metadata: Mapping[str, Any],
+        name: str,
+        *,
+        input_text: str,
+        is_retriever: bool,
+    ) -> OpenToolCall:
+        """Return a tool's or retriever's run."""
+        enclosing, identity, (node, intent, tenant_id), place = self.look_up(parent_run_id, metadata)
+        return OpenToolCall(
+            run_id,
+            enclosing.parent,
+            enclosing.context,
+            name=name,
+            is_retriever=is_retriever,
+            input_text=input_text,
+            node_name=node,
+            intent=intent,
+            tenant_id=tenant_id,
+            place=place,
+            identity=identity,
+            metadata=metadata,
+            started_at=self._now(),
+            started=self._clock(),
+        )
+
+    def _place_of_node(self, enclosing: Enclosing, name: str, metadata: Mapping[str, Any]) -> Place:
+        """Return the place of a node's run. That the run above is a graph shows when its first node starts."""
+        graph, around = enclosing.parent, enclosing.place
+        if graph is not None and graph.agent is None and graph.parent is not None and type(graph) is OpenRun:
+            node = None if graph.node is None else graph.node.name
+            inside = self._places.in_graph(graph.place, graph.parent.place, graph.name, node)
+            if inside is not graph.place:
+                if inside.path != graph.place.path:
+                    graph.agent = inside.agent_name
+                graph.place = around = inside
+        place = self._places.place_of(around, metadata)
+        # Without a run above, the namespace of the metadata ends with the node itself.
+        return place if around is None and place.last == name else place.at_node(name)
+
+    def _identity_of(self, enclosing: Enclosing, metadata: Mapping[str, Any]) -> Identity:
+        context, around = enclosing.context, enclosing.identity
+        sibling = None if context is None else context.last_identity
+        identity = self._identities.identity_of(around, sibling, metadata, in_graph="langgraph_node" in metadata)
+        if context is not None and identity is not sibling and identity is not around:
+            context.last_identity = identity
+            context.shared = merge_shared(context.shared, identity)
+        return identity
