@@ -29,7 +29,8 @@ if TYPE_CHECKING:
         UnknownModelError,
         UsageError,
     )
-    from eco2_callbacks.handler import Budget, Eco2CallbackHandler
+    from eco2_callbacks.handler import Eco2CallbackHandler
+    from eco2_callbacks.handler_parts import Budget
     from eco2_callbacks.langsmith import Feature, Features, Otel
     from eco2_callbacks.ledger import LedgerSink, LedgerWatcher
     from eco2_callbacks.measurement import Measurement
@@ -146,7 +147,8 @@ _MODULES = {
         "UnknownModelError",
         "UsageError",
     ),
-    "eco2_callbacks.handler": ("Budget", "Eco2CallbackHandler"),
+    "eco2_callbacks.handler": ("Eco2CallbackHandler",),
+    "eco2_callbacks.handler_parts": ("Budget",),
     "eco2_callbacks.langsmith": ("Feature", "Features", "Otel"),
     "eco2_callbacks.ledger": ("LedgerSink", "LedgerWatcher"),
     "eco2_callbacks.measurement": ("Measurement",),

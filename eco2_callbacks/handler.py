@@ -9,10 +9,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -30,7 +29,18 @@ from eco2_callbacks.arguments import (
     check_texts,
 )
 from eco2_callbacks.billing import CallBiller
-from eco2_callbacks.errors import BudgetExceeded, ConfigError
+from eco2_callbacks.errors import BudgetExceeded
+from eco2_callbacks.handler_parts import (
+    Budget,
+    check_now,
+    count_failure,
+    count_unreadable,
+    open_ledger,
+    open_prices,
+    price_metrics,
+    read_budget_settings,
+    read_tenants,
+)
 from eco2_callbacks.installation import install, uninstall
 from eco2_callbacks.langsmith import (
     Features,
@@ -45,7 +55,7 @@ from eco2_callbacks.measurement import Measurement, TotalsObserver
 from eco2_callbacks.own_runs import Operation, OwnRunHost, ToolRun, check_operation
 from eco2_callbacks.plain_runs import is_plain
 from eco2_callbacks.pricing import PriceBook, start_refresh
-from eco2_callbacks.prometheus import LedgerMetrics, PriceMetrics, PrometheusExporter, StreamMetrics
+from eco2_callbacks.prometheus import PrometheusExporter, StreamMetrics
 from eco2_callbacks.records import LLMCall, Record, validate_record
 from eco2_callbacks.run_callbacks import RUN_CALLBACKS, RunCallbacks
 from eco2_callbacks.runs import (
@@ -56,13 +66,11 @@ from eco2_callbacks.runs import (
     Recorder,
     RecordQueue,
     Tracker,
-    UnreadableError,
     check_feedback,
-    identifier,
     read_keys,
 )
 from eco2_callbacks.sdk_retries import SDKRetryCounter
-from eco2_callbacks.settings import budgets_of, ledger_of, prices_of, refresh_of
+from eco2_callbacks.settings import budgets_of, ledger_of, refresh_of
 from eco2_callbacks.sinks import Sink, SinkObserver, check_sinks
 from eco2_callbacks.totals import Totals
 from eco2_callbacks.usage import ServedModel
@@ -72,7 +80,7 @@ if TYPE_CHECKING:
     from eco2_callbacks.ledger import LedgerObserver
     from eco2_callbacks.own_runs import SDKCall
 
-__all__ = ["Budget", "Eco2CallbackHandler"]
+__all__ = ["Eco2CallbackHandler"]
 
 _Model = TypeVar("_Model")
 _logger = logging.getLogger(__name__)
@@ -82,13 +90,6 @@ _CALLBACKS = (
     *RUN_CALLBACKS,
     *("emit", "call", "tool", "overflow", "langsmith", "feedback", "stream_metrics", "attribution", "prices", "close"),
 )
-
-
-class Budget(TypedDict, total=False):
-    """What a tenant may spend, in US dollars."""
-
-    monthly_usd: float
-    daily_usd: float
 
 
 class Eco2CallbackHandler(RunCallbacks):
@@ -158,14 +159,14 @@ class Eco2CallbackHandler(RunCallbacks):
         check_text("agent_name", agent_name, may_be_empty=True)
         subagents, state_labels = check_texts("subagents", subagents), check_texts("state_labels", state_labels)
         features, feedback = read_features(features), check_feedback(feedback)
-        budget_settings = _read_budgets(budgets_of(os.environ) if budgets is None else budgets)
-        declared_tenants, keys = _tenants(tenants), read_keys(attribution_keys)
+        budget_settings = read_budget_settings(budgets_of(os.environ) if budgets is None else budgets)
+        declared_tenants, keys = read_tenants(tenants), read_keys(attribution_keys)
         check_count("max_label_values", max_label_values)
         if max_tenants is not None:
             check_count("max_tenants", max_tenants)
         check_callable("clock", clock, "time.monotonic")
-        _check_now(check_callable("now", now, "lambda: datetime.now(UTC)"))
-        book = _price_book(prices)
+        check_now(check_callable("now", now, "lambda: datetime.now(UTC)"))
+        book = open_prices(prices)
         exporter = PrometheusExporter(
             registry,
             agent_name=agent_name,
@@ -175,25 +176,17 @@ class Eco2CallbackHandler(RunCallbacks):
             max_label_values=max_label_values,
             max_tenants=max_tenants,
         )
-        exporter.watch_prices(
-            PriceMetrics(
-                exporter.instruments,
-                version=version("eco2-callbacks"),
-                prices_version=partial(_version_of, book),
-                age_seconds=partial(_age_seconds, book, now),
-                is_loaded=book.is_loaded,
-            )
-        )
+        exporter.watch_prices(price_metrics(exporter, book, now))
         for callback in _CALLBACKS:
             exporter.init_error(callback)
         self._exporter = exporter
         self.stream_metrics = StreamMetrics(exporter)
         self._totals = TotalsObserver()
         self._sinks = SinkObserver(sinks, on_failure=exporter.count_error)
-        self._ledger = _open_ledger(ledger_of(os.environ) if ledger is None else ledger, registry, exporter)
+        self._ledger = open_ledger(ledger_of(os.environ) if ledger is None else ledger, registry, exporter)
         self._langsmith = LangSmithObserver(subagents=subagents, features=features, on_failure=exporter.count_error)
         # Not a method of the handler: what waits to be recorded must not keep it.
-        self._failed = failed = partial(_count_failure, exporter)
+        self._failed = failed = partial(count_failure, exporter)
         biller = CallBiller(book, on_failure=failed)
         recorder = Recorder(bill=biller.record, feedback=feedback)
         # Outputs with threads of their own. The first one runs the queue: its records come soon.
@@ -218,7 +211,7 @@ class Eco2CallbackHandler(RunCallbacks):
             observers=observers,
             on_failure=failed,
             places=PlaceFinder(agent_name),
-            identities=IdentityReader(keys, partial(_count_unreadable, exporter)),
+            identities=IdentityReader(keys, partial(count_unreadable, exporter)),
             state_labels=state_labels,
             # In the shadow of the first call: by its end the prices are there.
             on_first_call=None if book.is_loaded else partial(exporter.run_soon, book.load),
@@ -539,75 +532,3 @@ class Eco2CallbackHandler(RunCallbacks):
             _logger.warning("%s.", fault)
         if callback:
             self._exporter.count_error(callback)
-
-
-def _count_unreadable(exporter: PrometheusExporter, key: str, came: str) -> None:
-    if is_first("attribution", key, came):
-        _logger.warning(
-            "%s is %s, wanted a text, an integer or a UUID; it is left out. Each is counted in "
-            'eco2_callbacks_errors_total{callback="attribution"}.',
-            key,
-            came,
-        )
-    exporter.count_error("attribution")
-
-
-def _count_failure(exporter: PrometheusExporter, callback: str, run_id: UUID | None) -> None:
-    _logger.exception("%s failed for run %s; the application is not affected.", callback, run_id)
-    exporter.count_error(callback)
-
-
-def _tenants(tenants: Sequence[str | int | UUID]) -> list[str]:
-    if isinstance(tenants, str):
-        raise ConfigError(f"tenants is {tenants!r}, wanted a list of tenants; pass [{tenants!r}].")
-    try:
-        return [text for tenant in tenants if (text := identifier(tenant)) is not None]
-    except UnreadableError as error:
-        raise ConfigError(f"tenants holds {error}, wanted texts, integers or UUIDs.") from None
-    except TypeError:
-        raise ConfigError(f"tenants is {tenants!r}, wanted a list of tenants.") from None
-
-
-def _version_of(book: PriceBook) -> str:
-    return book.version
-
-
-def _age_seconds(book: PriceBook, now: Callable[[], datetime]) -> float:
-    return (now() - book.updated_at).total_seconds()
-
-
-def _price_book(prices: PriceBook | str | Path | None) -> PriceBook:
-    if isinstance(prices, PriceBook):
-        return prices
-    if prices is None:
-        path = prices_of(os.environ)
-        return PriceBook() if path is None else PriceBook.from_toml(path)
-    return PriceBook.from_toml(prices)
-
-
-def _check_now(now: Callable[[], Any]) -> None:
-    moment = now()
-    if not isinstance(moment, datetime) or moment.utcoffset() is None:
-        raise ConfigError(f"now= returns {moment!r}, wanted a datetime with a time zone; pass datetime.now(UTC).")
-
-
-def _read_budgets(source: Mapping[str, Budget] | BudgetSource | None) -> Budgets | None:
-    if source is None:
-        return None
-    from eco2_callbacks.budgets import read_budgets  # noqa: PLC0415
-
-    return read_budgets(source)
-
-
-def _open_ledger(
-    ledger: str | Path | LedgerSink | None, registry: CollectorRegistry, exporter: PrometheusExporter
-) -> LedgerObserver | None:
-    """Open the ledger, and count on the registry what becomes of its records."""
-    if ledger is None:
-        return None
-    from eco2_callbacks.ledger import LedgerObserver  # noqa: PLC0415
-
-    observer = LedgerObserver(ledger)
-    sink = observer.sink
-    observer.watch(LedgerMetrics(registry, sink.backend, lag_seconds=sink.lag_seconds, on_failure=exporter.count_error))
-    return observer

@@ -14,6 +14,7 @@ from anthropic import Anthropic
 from google import genai
 from openai import OpenAI
 
+import tests.support.httpx_for_gemini  # noqa: F401 - for its effect
 from eco2_callbacks import Eco2CallbackHandler, ToolCall
 from tests.support.fake_model import FakeModel
 from tests.support.loopback import Loopback
