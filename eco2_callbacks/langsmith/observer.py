@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -35,6 +36,8 @@ _logger = logging.getLogger(__name__)
 _CLOSE_SECONDS = 5.0
 # Updates that wait for the end of their run; beyond this number the oldest is dropped.
 _MAX_UPDATES = 10_000
+# A tracer takes the update of a run whose end both see before either sees another event of that run's thread or task.
+_MAX_UNSURE = 500
 _NO_SCORES: Mapping[str, float] = {}
 
 
@@ -73,6 +76,8 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
         self._on_failure = on_failure
         self._feedback = FeedbackSender(partial(on_failure, "feedback"))
         self._pending: dict[UUID, _Pending] = {}
+        # Those of them whose run may not be traced: no end then takes the update.
+        self._unsure: deque[UUID] = deque()
         # Ends that the tracer sent before the handler had a record.
         self._held: dict[UUID, tuple[RunTree, Send]] = {}
         # Model runs with a cost whose end was not sent yet, by trace.
@@ -109,8 +114,9 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
 
     def on_end(self, run: OpenRun, record: Record | None) -> None:
         """Keep what is to be written until the end is sent; send it now if it was held back."""
-        if run.run_id not in self._held and not run.defers_inputs and started_run(run.run_id) is None:
-            return  # LangSmith does not trace this run
+        is_sure = run.run_id in self._held or started_run(run.run_id) is not None
+        if not is_sure and not _may_be_traced(run):
+            return
         update, scores = RunUpdate({}), _NO_SCORES
         try:
             update = self._update_of(run, record)
@@ -121,6 +127,10 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
                 self._pending[run.run_id] = _Pending(update, scores, run.trace_id)
                 if len(self._pending) > _MAX_UPDATES:
                     del self._pending[next(iter(self._pending))]
+                if not is_sure:
+                    self._unsure.append(run.run_id)
+                    if len(self._unsure) > _MAX_UNSURE:
+                        self._pending.pop(self._unsure.popleft(), None)
                 if isinstance(record, LLMCall) and record.cost is not None and record.status != "cancelled":
                     self._unsent.setdefault(run.trace_id, set()).add(run.run_id)
                 held = self._held.pop(run.run_id, None)
@@ -183,6 +193,7 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
         """Leave the updates and ends that wait to the parent."""
         self._lock = threading.RLock()
         self._pending.clear()
+        self._unsure.clear()
         self._held.clear()
         self._unsent.clear()
 
@@ -192,6 +203,7 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
             held = list(self._held.values())
             self._held.clear()
             self._pending.clear()
+            self._unsure.clear()
         if self._is_installed:
             self._is_installed = False
             remove_listener(self)
@@ -216,7 +228,7 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
         if record is not None:
             intent, tenant_id = record.intent, record.tenant_id
         elif context is not None:
-            intent, tenant_id = context.current_intent(), context.current_tenant_id()
+            intent, tenant_id = context.current_intent(run.state), context.current_tenant_id(run.state)
         else:
             intent = tenant_id = ""
         metadata: dict[str, Any] = {}
@@ -260,6 +272,16 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
             parallel |= node.is_parallel or (serving is not None and serving.parallel and name in working)
             node = node.node
         return [*tags, "execution:parallel"] if parallel else tags
+
+
+def _may_be_traced(run: OpenRun) -> bool:
+    """Return whether LangSmith may trace a run whose start it was not sent: then its start is sent with its end."""
+    if not run.defers_inputs:
+        return False
+    above = run.parent
+    while above is not None and above.defers_inputs:
+        above = above.parent
+    return above is None or started_run(above.run_id) is not None
 
 
 def _cost_metadata(record: LLMCall | NodeRun | GraphRun) -> dict[str, Any]:

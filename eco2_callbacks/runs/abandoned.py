@@ -27,10 +27,15 @@ class AbandonedCallDetector:
     ========================================================  =====================================================
     its task is done, or its thread has ended                 at the next event or scrape
     another prompt of the same sync ``generate`` has failed   at once below no run
-    its task or thread starts a new run outside the call      below no run: at once; else when the run above ends,
-    or reads the metrics                                      unless its end callback fires before that
+    its task or thread starts a new run outside the call      below no run: in a task, unless its end callback fires
+                                                              before the loop goes on; in a thread, when that calls
+                                                              the same model again. Else when the run above ends,
+                                                              unless its end callback fires before that
+    its task or thread reads the metrics                      below no run: at once
     the run above ends in the same task or thread             at once (``OpenRunTable.close_unfinished_below``)
     ========================================================  =====================================================
+
+    A model may ask other models inside its call, and a cache embeddings: that is no sign that the call was left.
 
     A call with a stream is left to its generator, which fires an end callback when it is closed. If the run above
     closed such a call, LangSmith's run is ended when the task is done.
@@ -128,12 +133,26 @@ class AbandonedCallDetector:
                 continue
             if call.left_at is None:
                 call.left_at = self._clock()
-            if call.parent is None:
+            if call.parent is not None:
+                continue
+            if run is None or (call.task is None and _is_same_model(run, call)):
                 self.abandoned.append(call)
+            elif call.task is not None:
+                # A sync call that asks another model inside itself holds up the loop until it ends.
+                call.task.get_loop().call_soon(call.on_task_done, None)
 
 
 def _place(run: OpenRun) -> asyncio.Task[Any] | int:
     return run.thread_id if run.task is None else run.task
+
+
+def _is_same_model(run: OpenRun, call: OpenLLMCall) -> bool:
+    return (
+        isinstance(run, OpenLLMCall)
+        and run.provider == call.provider
+        and run.request_model == call.request_model
+        and run.serialized == call.serialized
+    )
 
 
 def _is_part_of(run: OpenRun, call: OpenLLMCall) -> bool:

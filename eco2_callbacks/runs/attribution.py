@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eco2_callbacks.runs.identities import Identity
-from eco2_callbacks.runs.request_context import RequestContext
+from eco2_callbacks.runs.request_context import RequestContext, StateLabels
 from eco2_callbacks.runs.text_values import UnreadableError, identifier, text_of
 
 __all__ = [
@@ -18,14 +18,15 @@ __all__ = [
 ]
 
 UNCLASSIFIED = "unclassified"
-_NO_STATE: Mapping[str, str] = {}
+_NO_STATE = StateLabels()
 
 
 def labels_of_run(
-    context: RequestContext | None, metadata: Mapping[str, Any], identity: Identity
+    state: StateLabels | None, context: RequestContext | None, metadata: Mapping[str, Any], identity: Identity
 ) -> tuple[str, str, str]:
     """Return node, intent and tenant of a run; the state's intent and tenant win over those of the metadata."""
-    state = _NO_STATE if context is None else context.state
+    if state is None:
+        state = _NO_STATE
     intent = state.get("intent") or text_of(metadata.get("intent"))
     tenant_id = state.get("tenant_id") or identity.tenant_id
     if context is not None:

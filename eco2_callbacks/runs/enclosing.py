@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -11,7 +11,7 @@ from uuid import UUID
 from langchain_core.runnables.config import var_child_runnable_config
 
 from eco2_callbacks.runs.identities import Identity
-from eco2_callbacks.runs.open_runs import OpenRun
+from eco2_callbacks.runs.open_runs import OpenNodeRun, OpenRun
 from eco2_callbacks.runs.places import Place
 from eco2_callbacks.runs.request_context import RequestContext
 from eco2_callbacks.runs.run_table import OpenRunTable
@@ -29,6 +29,17 @@ class Enclosing(NamedTuple):
     context: RequestContext | None = None
     place: Place | None = None
     identity: Identity | None = None
+
+    @property
+    def node(self) -> OpenNodeRun | None:
+        """The nearest enclosing node."""
+        parent = self.parent
+        return parent if parent is None or isinstance(parent, OpenNodeRun) else parent.node
+
+    def is_in_task(self, metadata: Mapping[str, Any]) -> bool:
+        """Return whether LangGraph's task of this metadata has its node's run: what starts inside is no second one."""
+        node = self.node
+        return node is not None and node.task_namespace == metadata.get("langgraph_checkpoint_ns")
 
 
 def _below(run: OpenRun) -> Enclosing:

@@ -138,6 +138,6 @@ class OpenLLMCall(TimedRun):
         return stream
 
     def on_task_done(self, _: object) -> None:
-        """Called by the loop, at any time: only note that the task is done."""
+        """Called by the loop, at any time: only note that the call was left, if it is still open."""
         if self.watch is not None:
             self.watch.append(self)

@@ -14,7 +14,7 @@ from eco2_callbacks.records import RetryReason
 from eco2_callbacks.runs.identities import Identity, Texts
 from eco2_callbacks.runs.outcomes import Outcome
 from eco2_callbacks.runs.places import Place
-from eco2_callbacks.runs.request_context import RequestContext
+from eco2_callbacks.runs.request_context import RequestContext, StateLabels
 from eco2_callbacks.runs.spans import SpanIds, current_span
 from eco2_callbacks.totals import CallFigures
 
@@ -59,6 +59,7 @@ class OpenRun:
         trace_id: Run id of the topmost run above that the handler saw.
         context: What the request's runs share; None below no request.
         parent: The run above; None for a topmost run.
+        state: Labels of the state of the graph around; None below no request.
         graph_run: The request; None below no request, or where the request has ended.
         node: The nearest enclosing node.
         tool: The nearest enclosing tool.
@@ -102,6 +103,7 @@ class OpenRun:
         "retry",
         "run_id",
         "started",
+        "state",
         "task",
         "thread_id",
         "tool",
@@ -131,14 +133,17 @@ class OpenRun:
         self.graph_run: OpenGraphRun | None = None
         self.node: OpenNodeRun | None = None
         self.tool: OpenToolCall | None = None
+        self.state: StateLabels | None = None
         self.retry: RetryReason | None = None
         if parent is not None:
             self.trace_id = parent.trace_id
+            self.state = parent.state
             self.graph_run = parent.graph_run
             self.node = parent if isinstance(parent, OpenNodeRun) else parent.node
             self.tool = parent if isinstance(parent, OpenToolCall) else parent.tool
         elif context is not None:
             self.trace_id = context.trace_id
+            self.state = context.state
         self.agent: str | None = None
         self.fallback: Fallback | None = None
         self.attempt_of: Fallback | None = None
@@ -192,6 +197,7 @@ class OpenGraphRun(TimedRun):
     Attributes:
         own_context: The same object as ``context``, never None here.
         resumed: Whether the request continues an interrupted one.
+        continues: Whether it starts from a state of before, as a resumed one does.
         interrupted: Whether a node of the request was interrupted.
         calls: The model calls below that are recorded.
         last_call: Provider, model and requested model of the last of them.
@@ -204,6 +210,7 @@ class OpenGraphRun(TimedRun):
 
     __slots__ = (
         "calls",
+        "continues",
         "failed_tasks",
         "intent",
         "interrupted",
@@ -231,6 +238,7 @@ class OpenGraphRun(TimedRun):
         metadata: Mapping[str, Any],
         tags: tuple[str, ...],
         resumed: bool,
+        continues: bool,
     ) -> None:
         super().__init__(run_id, None, own_context, started, place, identity)
         self.started_at = started_at
@@ -239,6 +247,7 @@ class OpenGraphRun(TimedRun):
         self.span = current_span()
         self.own_context = own_context
         self.resumed = resumed
+        self.continues = continues
         self.interrupted = False
         self.calls: list[CallFigures] = []
         self.last_call: tuple[str, str, str] = ("", "", "")

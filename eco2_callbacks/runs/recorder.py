@@ -43,7 +43,7 @@ class Recorder:
         context: RequestContext | None
         if isinstance(run, OpenNodeRun):
             context = run.context
-            _, run.intent, run.tenant_id = labels_of_run(context, run.metadata, run.identity)
+            _, run.intent, run.tenant_id = labels_of_run(run.state, context, run.metadata, run.identity)
             run.shared = NOTHING_SHARED if context is None else context.shared
             run.parallel = run.is_parallel
             if (paths := self._feedback.get(run.name)) is not None:

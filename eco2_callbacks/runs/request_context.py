@@ -1,4 +1,4 @@
-"""RequestContext: what all runs of one request share."""
+"""RequestContext: what all runs of one request share; StateLabels: what a graph's state says."""
 
 from __future__ import annotations
 
@@ -6,7 +6,31 @@ from uuid import UUID
 
 from eco2_callbacks.runs.identities import NOTHING_SHARED, Identity, merge_shared
 
-__all__ = ["RequestContext"]
+__all__ = ["RequestContext", "StateLabels"]
+
+
+class StateLabels:
+    """Labels that nodes put into the state of one graph; a graph inside a node has a state of its own.
+
+    Attributes:
+        values: The labels.
+        outer: Those of the graph around it.
+    """
+
+    __slots__ = ("outer", "values")
+
+    def __init__(self, outer: StateLabels | None = None) -> None:
+        self.values: dict[str, str] = {}
+        self.outer = outer
+
+    def get(self, key: str) -> str:
+        """Return a label, the innermost one; empty where no graph has it."""
+        labels: StateLabels | None = self
+        while labels is not None:
+            if value := labels.values.get(key):
+                return value
+            labels = labels.outer
+        return ""
 
 
 class RequestContext:
@@ -16,7 +40,7 @@ class RequestContext:
         trace_id: Run id of the request.
         intent: From the request's metadata.
         tenant_id: From the request's metadata, known at its start.
-        state: Labels that nodes put into the graph's state; they take precedence over the metadata.
+        state: Labels of the outermost graph's state; they take precedence over the metadata.
         shared: What runs of the request found in ``configurable`` and in the runtime context.
         last_identity: The identity that was read last.
     """
@@ -27,14 +51,14 @@ class RequestContext:
         self.trace_id = trace_id
         self.intent = intent
         self.tenant_id = identity.tenant_id
-        self.state: dict[str, str] = {}
+        self.state = StateLabels()
         self.shared = merge_shared(NOTHING_SHARED, identity)
         self.last_identity = identity
 
-    def current_intent(self) -> str:
-        """Return the state's intent, or the metadata's."""
-        return self.state.get("intent", self.intent)
+    def current_intent(self, state: StateLabels | None = None) -> str:
+        """Return the intent of a state, by default the outermost one, or the metadata's."""
+        return (state or self.state).get("intent") or self.intent
 
-    def current_tenant_id(self) -> str:
-        """Return the state's tenant, or the metadata's, or one that a run found in the config."""
-        return self.state.get("tenant_id") or self.tenant_id or self.shared[0] or ""
+    def current_tenant_id(self, state: StateLabels | None = None) -> str:
+        """Return the tenant of a state, or the metadata's, or one that a run found in the config."""
+        return (state or self.state).get("tenant_id") or self.tenant_id or self.shared[0] or ""

@@ -43,7 +43,7 @@ class RetryDetector:
     =======================================================  =======================================================
     it carries the tag ``retry:attempt:N``                   ``with_retry``
     it runs in a ``with_fallbacks`` after a failed attempt   ``with_fallbacks``
-    its LangGraph task and step have failed before           ``RetryPolicy``
+    its LangGraph task and step have failed or timed out     ``RetryPolicy``
     the same node sent the same messages in a failed call    ``ModelRetryMiddleware``; another model is a fallback,
                                                              as in ``ModelFallbackMiddleware``
     the same node made the same tool call, which failed      ``ToolRetryMiddleware``
@@ -84,13 +84,15 @@ class RetryDetector:
     def on_end(self, run: OpenRun, outcome: Outcome) -> None:
         """Remember a failed attempt; forget a fallback that ended, and the failures of a call that now succeeded."""
         failed = outcome.status == "error"
-        self.has_attempts = self.has_attempts or failed
+        # LangGraph cancels a node that exceeds its ``timeout=``, and its RetryPolicy repeats it.
+        may_repeat = failed or (outcome.status == "cancelled" and isinstance(run, OpenNodeRun))
+        self.has_attempts = self.has_attempts or may_repeat
         if failed and run.attempt_of is not None:
             run.attempt_of.failed = True
         if run.fallback is not None:
             self._fallbacks.discard(run.run_id)
         if isinstance(run, OpenNodeRun):
-            if failed and (graph_run := run.graph_run) is not None:
+            if may_repeat and (graph_run := run.graph_run) is not None:
                 if graph_run.failed_tasks is None:
                     graph_run.failed_tasks = set()
                 graph_run.failed_tasks.add((run.task_namespace, run.step))

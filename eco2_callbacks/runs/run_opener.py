@@ -12,7 +12,7 @@ from eco2_callbacks.runs.enclosing import Enclosing, EnclosingRuns
 from eco2_callbacks.runs.identities import Identity, IdentityReader, merge_shared
 from eco2_callbacks.runs.open_runs import OpenGraphRun, OpenNodeRun, OpenRun, OpenToolCall
 from eco2_callbacks.runs.places import Place, PlaceFinder
-from eco2_callbacks.runs.request_context import RequestContext
+from eco2_callbacks.runs.request_context import RequestContext, StateLabels
 from eco2_callbacks.runs.text_values import text_of
 
 __all__ = ["Found", "RunOpener"]
@@ -55,7 +55,12 @@ class RunOpener:
         """Return where a call starts."""
         enclosing = self._enclosing.find(parent_run_id)
         identity = self._identity_of(enclosing, metadata)
-        labels = labels_of_run(enclosing.context, metadata, identity)
+        parent, context = enclosing.parent, enclosing.context
+        state = parent.state if parent is not None else None if context is None else context.state
+        labels = labels_of_run(state, context, metadata, identity)
+        if not labels[0] and parent is not None and (around := enclosing.node) is not None:
+            # A config with callbacks and metadata of its own hides LangGraph's.
+            labels = around.name, labels[1], labels[2]
         return enclosing, identity, labels, self._places.place_of(enclosing.place, metadata)
 
     def new_request(
@@ -69,8 +74,9 @@ class RunOpener:
             own_context=RequestContext(run_id, intent, identity),
             place=self._places.place_of(None, metadata),
             identity=identity,
-            # A resumed graph gets no input, or a Command. What nodes put into the state before still holds.
-            resumed=inputs is None or type(inputs).__name__ == "Command",
+            resumed=_is_resumed(inputs, metadata),
+            # No input, or a Command: what nodes put into the state before still holds.
+            continues=inputs is None or type(inputs).__name__ == "Command",
             tags=tuple(tags or ()),
             metadata=metadata,
             started_at=self._now(),
@@ -92,8 +98,9 @@ class RunOpener:
         parent = enclosing.parent
         if parent is not None and (request := parent.graph_run) is not None:
             tasks = request.tasks.setdefault((task_namespace.rpartition("|")[0], step), tasks)
-            if request.resumed and not request.own_context.state:
-                request.own_context.state.update(state_values(inputs, self._state_labels))
+            state = _state_of_graph(parent) or request.own_context.state
+            if request.continues and not state.values:
+                state.values.update(state_values(inputs, self._state_labels))
         tasks.add(task_namespace)
         return OpenNodeRun(
             run_id,
@@ -132,10 +139,14 @@ class RunOpener:
     ) -> OpenToolCall:
         """Return a tool's or retriever's run."""
         enclosing, identity, (node, intent, tenant_id), place = self.look_up(parent_run_id, metadata)
+        context = enclosing.context
+        if context is None and enclosing.parent is None:
+            # What a graph below puts into its state holds for what comes after.
+            context = RequestContext(run_id, text_of(metadata.get("intent")) or UNCLASSIFIED, identity)
         return OpenToolCall(
             run_id,
             enclosing.parent,
-            enclosing.context,
+            context,
             name=name,
             is_retriever=is_retriever,
             input_text=input_text,
@@ -171,3 +182,18 @@ class RunOpener:
             context.last_identity = identity
             context.shared = merge_shared(context.shared, identity)
         return identity
+
+
+def _is_resumed(inputs: object, metadata: Mapping[str, Any]) -> bool:
+    """Return whether a graph with this input continues an interrupted run: only a thread keeps one."""
+    if inputs is None:
+        return "thread_id" in metadata
+    return type(inputs).__name__ == "Command" and getattr(inputs, "resume", None) is not None
+
+
+def _state_of_graph(graph: OpenRun) -> StateLabels | None:
+    """Return the labels of a graph's state, at the start of one of its nodes; a graph inside a node has its own."""
+    above = graph.parent
+    if above is not None and graph.state is above.state and type(graph) is OpenRun and (graph.node or graph.tool):
+        graph.state = StateLabels(graph.state)
+    return graph.state

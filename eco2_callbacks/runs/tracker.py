@@ -203,8 +203,9 @@ class Tracker(forks.ForkAware):
         enclosing = self._enclosing.find(parent_run_id)
         node = text_of(metadata.get("langgraph_node"))
         run: OpenRun
-        if isinstance(name, str) and node == name != _START and is_node(tags, metadata):
-            run = self._opener.new_node(run_id, enclosing, name, step_of(tags, metadata), inputs, metadata)
+        is_named = isinstance(name, str) and node == name != _START
+        if is_named and is_node(tags, metadata) and not enclosing.is_in_task(metadata):
+            run = self._opener.new_node(run_id, enclosing, node, step_of(tags, metadata), inputs, metadata)
         elif enclosing.parent is None and enclosing.context is None:
             run = self._opener.new_request(run_id, inputs, tags, metadata)
         else:
@@ -377,8 +378,8 @@ class Tracker(forks.ForkAware):
         if isinstance(run, OpenNodeRun):
             if outcome.status == "interrupted" and run.graph_run is not None:
                 run.graph_run.interrupted = True
-            if output is not None and run.context is not None:
-                run.context.state.update(state_values(output, self._state_labels))
+            if output is not None and run.state is not None:
+                run.state.values.update(state_values(output, self._state_labels))
         self._enclosing.remember_ended(run)
 
     def _finish_without_callback(self, run: OpenRun, outcome: Outcome, reason: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.outputs import LLMResult
+from langchain_core.runnables import RunnableGenerator, RunnableLambda
 from langchain_core.tracers import LangChainTracer
 from langsmith.run_trees import RunTree
 from prometheus_client import CollectorRegistry
@@ -294,6 +295,33 @@ def test_a_run_that_is_not_traced_costs_nothing() -> None:
 
         assert handler._langsmith._pending == {}
         assert handler._langsmith._unsent == {}
+
+
+def test_an_untraced_run_with_streamed_inputs_keeps_nothing() -> None:
+    """LangChain sends its start with its end, so that at first no run tells whether it is traced."""
+
+    def words(texts: Iterator[str]) -> Iterator[str]:
+        yield from texts
+
+    chain = RunnableLambda(lambda text: text) | RunnableGenerator(words)
+    with new_handler() as handler:
+        for _ in range(50):
+            chain.invoke("hello", {"callbacks": [handler]})
+
+        assert handler._langsmith._pending == {}
+
+
+def test_topmost_runs_with_streamed_inputs_keep_little() -> None:
+    """Only the last ones wait for a tracer."""
+
+    def words(texts: Iterator[str]) -> Iterator[str]:
+        yield from texts
+
+    with new_handler() as handler:
+        for _ in range(600):
+            RunnableGenerator(words).invoke("hello", {"callbacks": [handler]})
+
+        assert len(handler._langsmith._pending) <= 500
 
 
 def test_an_end_that_is_held_back_leaves_with_close(server: LangSmithServer) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, TypedDict
 
 import pytest
-from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
+from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, CallbackManager
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langgraph.graph import START, StateGraph
@@ -95,7 +95,7 @@ async def test_the_next_event_is_enough(handler: Eco2CallbackHandler, records: R
 
     await FakeModel().ainvoke("hello", {"callbacks": [handler]})
 
-    assert [call.status for call in records.calls] == ["cancelled", "success"]
+    assert sorted(call.status for call in records.calls) == ["cancelled", "success"]
 
 
 async def test_closing_the_handler_is_enough(handler: Eco2CallbackHandler, records: Records) -> None:
@@ -292,7 +292,7 @@ async def test_a_call_left_for_another_one_is_closed(handler: Eco2CallbackHandle
 
     await FakeModel().ainvoke("hello", {"callbacks": [handler]})
 
-    assert [call.status for call in records.calls] == ["cancelled", "success"]
+    assert sorted(call.status for call in records.calls) == ["cancelled", "success"]
 
 
 class Wrapping(FakeModel):
@@ -332,3 +332,50 @@ async def test_a_call_left_inside_a_node_is_closed_with_it(handler: Eco2Callback
 
     assert sorted(call.status for call in records.calls) == ["cancelled", "success"]
     assert records.request.llm_calls == 2
+
+
+class Routing(FakeModel):
+    """Asks another model which one to use, inside its own call and outside any context."""
+
+    router: Any
+
+    def _generate(self, *args: Any, **kwargs: Any) -> Any:
+        self.router.invoke("which one?")
+        return super()._generate(*args, **kwargs)
+
+
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_a_topmost_model_may_ask_others(handler: Eco2CallbackHandler, records: Records, in_loop: bool) -> None:
+    """A sync call that asks another model with the same handler is a success, on a thread and in a task."""
+    router = FakeModel(callbacks=[handler], model="gpt-4.1-mini")
+    model = Routing(callbacks=[handler], router=router)
+
+    async def call() -> None:
+        model.invoke(PROMPT)
+
+    if in_loop:
+        asyncio.run(call())
+    else:
+        model.invoke(PROMPT)
+
+    assert [(call.status, call.estimated) for call in records.calls] == [("success", False)] * 2
+
+
+class Refusing(BaseCallbackHandler):
+    """Stops a call that other handlers have seen start."""
+
+    raise_error = True
+
+    def on_chat_model_start(self, *args: Any, **kwargs: Any) -> Any:
+        raise PermissionError
+
+
+def test_a_call_left_in_a_thread_is_closed_by_the_next_one(handler: Eco2CallbackHandler, records: Records) -> None:
+    """A thread that calls the same model again has left the call before."""
+    model = FakeModel()
+    with pytest.raises(PermissionError):
+        model.invoke(PROMPT, {"callbacks": [handler, Refusing()]})
+
+    model.invoke("again", {"callbacks": [handler]})
+
+    assert [call.status for call in records.calls] == ["cancelled", "success"]

@@ -7,11 +7,12 @@ from typing import Any, TypedDict
 
 import pytest
 from langchain_core.runnables import RunnableLambda
+from langchain_core.tools import tool
 from langgraph.graph import START, StateGraph
 from langgraph.types import Send
 from prometheus_client import CollectorRegistry
 
-from eco2_callbacks import Eco2CallbackHandler
+from eco2_callbacks import Eco2CallbackHandler, NodeRun, ToolCall, run_config
 from tests.support.fake_model import COST, FakeModel
 from tests.support.record_sink import Records
 from tests.support.small_graphs import State, answer, graph_of, sample
@@ -93,3 +94,54 @@ async def test_a_call_with_callbacks_of_its_own_stays_in_its_node(
 
     assert records.nodes["node"].cost.total_usd == records.request.cost.total_usd == COST
     assert records.call.trace_id == records.request.trace_id
+
+
+class AgentState(TypedDict, total=False):
+    question: str
+
+
+@pytest.mark.parametrize("way", ["edge", "send"])
+def test_a_graph_named_like_its_node_is_no_second_node(
+    handler: Eco2CallbackHandler, records: Records, way: str
+) -> None:
+    """One task has one node run, whether an edge or a ``Send`` leads to it; the graph inside is the agent."""
+
+    def model(state: AgentState) -> AgentState:
+        FakeModel().invoke("hello")
+        return {}
+
+    agent = StateGraph(AgentState).add_node("model", model).add_edge(START, "model").compile(name="researcher")
+    graph = StateGraph(AgentState).add_node("researcher", agent)
+    if way == "edge":
+        graph.add_edge(START, "researcher")
+    else:
+        graph.add_conditional_edges(START, lambda state: [Send("researcher", state)], ["researcher"])
+
+    graph.compile().invoke({"question": "?"}, {"callbacks": [handler]})
+
+    runs = [(run.node, run.path) for run in records.of(NodeRun)]
+    assert sorted(runs) == [("model", "eco2/researcher/model"), ("researcher", "eco2/researcher")]
+    assert (records.call.agent_name, records.call.path) == ("researcher", "eco2/researcher/model")
+
+
+@pytest.mark.parametrize("way", ["chain", "tool"])
+def test_a_config_of_its_own_keeps_the_node(handler: Eco2CallbackHandler, records: Records, way: str) -> None:
+    """What a node calls with callbacks and metadata of its own, which hide LangGraph's, still belongs to the node."""
+
+    @tool
+    def find(item: str) -> str:
+        """Find an item."""
+        return str(FakeModel().invoke(item).content)
+
+    called: Any = find if way == "tool" else RunnableLambda(lambda item: FakeModel().invoke(str(item)))
+
+    def look(state: AgentState) -> AgentState:
+        called.invoke("glass", run_config(handler, job_id="inner", tenant_id="acme"))
+        return {}
+
+    graph = StateGraph(AgentState).add_node("look", look).add_edge(START, "look").compile()
+    graph.invoke({"question": "?"}, {"callbacks": [handler]})
+
+    assert records.call.node == "look"
+    assert [run.node for run in records.of(ToolCall)] == (["look"] if way == "tool" else [])
+    assert records.nodes["look"].cost.total_usd == COST

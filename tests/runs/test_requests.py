@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import pytest
 from langchain_core.runnables import RunnableLambda
+from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
+from langgraph.types import Command
 from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import Eco2CallbackHandler, TokenUsage
 from tests.support.fake_model import COST, FakeModel
 from tests.support.record_sink import Records
 from tests.support.small_graphs import State, answer, graph_of, intent, sample
+
+
+class Labelled(TypedDict, total=False):
+    intent: str
+    tenant_id: str
 
 
 async def test_a_graph_run_has_a_record_for_each_call_each_node_and_the_whole(
@@ -155,3 +162,94 @@ async def test_a_new_turn_does_not_start_with_the_last_ones_intent(
         await graph.ainvoke({"answers": []}, config)
 
     assert [call.intent for call in records.calls] == ["unclassified", "waste", "unclassified", "waste"]
+
+
+def _labelled(intent: str, tenant_id: str) -> StateGraph[Any]:
+    def label(state: Labelled) -> Labelled:
+        FakeModel().invoke("label")
+        return {"intent": intent, "tenant_id": tenant_id}
+
+    def use(state: Labelled) -> Labelled:
+        FakeModel().invoke("use")
+        return {}
+
+    return StateGraph(Labelled).add_sequence([label, use]).add_edge(START, "label")
+
+
+def test_a_graph_inside_a_node_has_a_state_of_its_own(registry: CollectorRegistry, records: Records) -> None:
+    """Its labels hold for its own calls; the request, and what comes after it, keep those of the outer state."""
+    inner = _labelled("lookup", "inner").compile()
+
+    def outer(state: Labelled) -> Labelled:
+        inner.invoke({})
+        return {}
+
+    def last(state: Labelled) -> Labelled:
+        FakeModel().invoke("last")
+        return {}
+
+    graph = _labelled("waste", "acme").add_sequence([outer, last]).add_edge("use", "outer").compile()
+    handler = Eco2CallbackHandler(registry=registry, sinks=[records], state_labels=("intent", "tenant_id"))
+    with handler:
+        graph.invoke({}, {"callbacks": [handler]})
+
+    labels = [(call.path, call.intent, call.tenant_id) for call in records.calls]
+    assert labels == [
+        ("label", "unclassified", ""),
+        ("use", "waste", "acme"),
+        ("outer/label", "waste", "acme"),
+        ("outer/use", "lookup", "inner"),
+        ("last", "waste", "acme"),
+    ]
+    assert (records.request.intent, records.request.tenant_id) == ("waste", "acme")
+
+
+@pytest.mark.parametrize("way", ["subgraph as a node", "below a chain", "below a tool"])
+def test_the_outermost_state_labels_the_request(registry: CollectorRegistry, records: Records, way: str) -> None:
+    """A subgraph hands its labels on as its node's output; a graph below a chain or a tool is the outermost one."""
+    graph: Any = _labelled("waste", "acme").compile()
+
+    @tool
+    def ask(question: str) -> str:
+        """Ask the graph."""
+        graph.invoke({})
+        return str(FakeModel().invoke(question).content)
+
+    def after(state: Labelled) -> Labelled:
+        FakeModel().invoke("after")
+        return {}
+
+    runnable: Any = {
+        "subgraph as a node": lambda: (
+            StateGraph(Labelled).add_node("sub", graph).add_node(after).add_edge(START, "sub").add_edge("sub", "after")
+        ).compile(),
+        "below a chain": lambda: graph | RunnableLambda(after),
+        "below a tool": lambda: ask,
+    }[way]()
+    handler = Eco2CallbackHandler(registry=registry, sinks=[records], state_labels=("intent", "tenant_id"))
+    with handler:
+        runnable.invoke({"question": "?"}, {"callbacks": [handler]})
+
+    assert [(call.intent, call.tenant_id) for call in records.calls][1:] == [("waste", "acme")] * 2
+    if way != "below a tool":
+        assert (records.request.intent, records.request.tenant_id) == ("waste", "acme")
+
+
+@pytest.mark.parametrize(
+    ("value", "thread", "resumed"),
+    [
+        pytest.param(None, None, False, id="nothing to resume"),
+        pytest.param(None, "t1", True, id="no input on a thread"),
+        pytest.param(Command(resume="yes"), "t1", True, id="an answer"),
+        pytest.param(Command(goto="answer"), "t1", False, id="a start elsewhere"),
+    ],
+)
+def test_only_a_thread_can_be_resumed(
+    handler: Eco2CallbackHandler, records: Records, value: Any, thread: str | None, resumed: bool
+) -> None:
+    """A request is resumed where it answers an interrupt, or takes up a thread without input."""
+    metadata = {} if thread is None else {"thread_id": thread}  # as LangGraph passes it
+
+    RunnableLambda(lambda _: None).invoke(value, {"callbacks": [handler], "metadata": metadata})
+
+    assert records.request.resumed is resumed

@@ -109,3 +109,17 @@ async def test_fallbacks_in_a_batch_are_marked(handler: Eco2CallbackHandler, rec
         ("gpt-5.2", "error", None),
         ("gpt-5.2", "success", None),
     ]
+
+
+async def test_a_node_that_timed_out_is_repeated(handler: Eco2CallbackHandler, records: Records) -> None:
+    """LangGraph cancels a node that exceeds its ``timeout=``; what its RetryPolicy starts then is a retry."""
+    attempts = iter([60.0, 0.0])
+
+    async def slow(state: State) -> State:
+        await FakeModel(pause_seconds=next(attempts)).ainvoke("hello")
+        return {}
+
+    settings = {"timeout": 0.2, "retry_policy": RetryPolicy(initial_interval=0.001, retry_on=lambda error: True)}
+    await graph_of(slow, **settings).compile().ainvoke({"answers": []}, {"callbacks": [handler]})
+
+    assert [(call.status, call.retry) for call in records.calls] == [("cancelled", None), ("success", "retry")]
