@@ -18,17 +18,18 @@ __all__ = [
 ]
 
 UNCLASSIFIED = "unclassified"
-_NO_STATE = StateLabels()
 
 
 def labels_of_run(
     state: StateLabels | None, context: RequestContext | None, metadata: Mapping[str, Any], identity: Identity
 ) -> tuple[str, str, str]:
     """Return node, intent and tenant of a run; the state's intent and tenant win over those of the metadata."""
-    if state is None:
-        state = _NO_STATE
-    intent = state.get("intent") or text_of(metadata.get("intent"))
-    tenant_id = state.get("tenant_id") or identity.tenant_id
+    intent = tenant_id = None
+    if state is not None:
+        # Looked up here where no graph is inside another: that costs half as much.
+        get = state.values.get if state.outer is None else state.get
+        intent, tenant_id = get("intent"), get("tenant_id")
+    intent, tenant_id = intent or text_of(metadata.get("intent")), tenant_id or identity.tenant_id
     if context is not None:
         # Work that starts after its request ended may have lost the metadata.
         intent, tenant_id = intent or context.intent, tenant_id or context.current_tenant_id()
