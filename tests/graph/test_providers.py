@@ -89,8 +89,10 @@ def test_a_stream_has_the_pace_of_the_model() -> None:
         line.answer.text for line in scripts.SCRIPT if line.node == "answer" and line.contains == QUESTIONS["waste"]
     )
     assert len(arrivals) > 3
-    assert arrivals[0] >= 0.05 + 0.002 * count_tokens(text)  # the stand-in reasons before it writes
-    assert arrivals[-1] - arrivals[0] >= 0.002 * count_tokens(text) / 2
+    seconds = 0.002 * count_tokens(text)
+    assert arrivals[0] >= 0.05 + seconds  # the stand-in reasons before it writes
+    # Not from the first to the last: a reader that is held up finds all of them waiting.
+    assert arrivals[-1] >= 0.05 + seconds + seconds / 2
 
 
 def parsed_request(system: str = "", user_text: str = "", **parts: object) -> ParsedRequest:
