@@ -412,7 +412,7 @@ class BudgetEnforcer(forks.ForkAware):
         for account in self._table:
             # The parent reports it.
             account.settled -= account.unreported + account.sent
-            account.reserved = account.open_calls = account.held = account.unreported = account.sent = 0
+            account.held = account.unreported = account.sent = 0
         if self._leaser is not None:
             self._leaser.use_lock(self._lock)
 

@@ -105,7 +105,10 @@ class Reservations:
         self._missing = missing
 
     def clear(self) -> None:
-        """Forget all calls, as in a forked child; the accounts' sums are the caller's to reset."""
+        """Forget all calls, as in a forked child: they stay the parent's."""
+        for entry in self._entries.values():
+            for account in entry.accounts:
+                account.reserved = account.open_calls = 0
         self._entries.clear()
         self._missing.clear()
 

@@ -195,19 +195,6 @@ def test_gauges_follow_the_rules_of_one_tenant(registry: CollectorRegistry) -> N
     assert labels == {"a", "b", "c", "d", "e"}
 
 
-def test_a_rule_per_user_shows_the_highest_spender(registry: CollectorRegistry) -> None:
-    """Users are no label: the gauge shows the one who spent most."""
-    rule = BudgetRule(name="each", limit_usd=Decimal(1), window="day", per=("user_id",))
-    with Eco2CallbackHandler(registry=registry, budgets=[rule]) as handler:
-        for user, calls in (("ann", 1), ("bob", 3), ("cy", 2)):
-            for _ in range(calls):
-                FakeModel().invoke("x", {"callbacks": handler.callbacks, "metadata": {"user_id": user}})
-
-        spent = registry.get_sample_value("budget_spent_dollars", {"budget": "each", "window": "day"})
-
-    assert spent == pytest.approx(3 * 0.00315)
-
-
 def test_a_sink_may_use_a_model_with_the_event_of_a_refusal(registry: CollectorRegistry) -> None:
     """No lock is held while an event is sent: the sink waits for a call of another thread, and gets its answer."""
     answered: list[str] = []
@@ -230,3 +217,16 @@ def test_a_sink_may_use_a_model_with_the_event_of_a_refusal(registry: CollectorR
             FakeModel().invoke("x", {"callbacks": handler.callbacks, "metadata": {"tenant_id": "acme"}})
 
         assert answered == ["sort it well"]
+
+
+def test_a_rule_per_user_shows_the_highest_spender(registry: CollectorRegistry) -> None:
+    """Users are no label: the gauge shows the one who spent most."""
+    rule = BudgetRule(name="each", limit_usd=Decimal(1), window="day", per=("user_id",))
+    with Eco2CallbackHandler(registry=registry, budgets=[rule]) as handler:
+        for user, calls in (("ann", 1), ("bob", 3), ("cy", 2)):
+            for _ in range(calls):
+                FakeModel().invoke("x", {"callbacks": handler.callbacks, "metadata": {"user_id": user}})
+
+        spent = registry.get_sample_value("budget_spent_dollars", {"budget": "each", "window": "day"})
+
+    assert spent == pytest.approx(3 * 0.00315)

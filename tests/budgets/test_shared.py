@@ -144,7 +144,7 @@ async def test_a_call_that_waits_for_room_makes_no_thread(start: Any, monkeypatc
     """A call that others leave no room for looks again every tenth of a second, and may be cancelled meanwhile."""
     limit_usd = CALL_USD + Decimal("0.0001")
     holder = start(limit_usd)
-    slow = FakeModel(usage=USAGE, pause_seconds=3600)
+    slow = FakeModel(usage=MODEL.usage, pause_seconds=3600)
     held = asyncio.create_task(slow.ainvoke(PROMPT, {"callbacks": holder.handler.callbacks}))
     while not exposed(holder.registry, "eco2_callbacks_open_runs"):
         await asyncio.sleep(0.01)
