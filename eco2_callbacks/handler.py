@@ -19,6 +19,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from eco2_callbacks import unsent_calls
 from eco2_callbacks.arguments import (
     check_callable,
     check_count,
@@ -239,6 +240,7 @@ class Eco2CallbackHandler(RunCallbacks):
             _logger.exception(
                 "The OTLP settings could not be read; LangSmith's key may be sent to an OTLP endpoint. Correct them."
             )
+        unsent_calls.register(self._forget_calls)
         self._open_run = self._tracker.open_run
         self._sdk_retries = SDKRetryCounter(self._tracker.open_call, exporter.count_error)
         self._own_runs = OwnRunHost(self._tracker, self._on_own_chunk, self._failed, self._faulted, self._admit)
@@ -306,9 +308,10 @@ class Eco2CallbackHandler(RunCallbacks):
             exporter=self._exporter,
             identify=identify,
             on_event=self._sinks.emit_event,
-            on_refused=self._discard_calls,
+            on_refused=unsent_calls.forget,
             on_failure=self._failed,
             settle_waiting=self._settle_waiting,
+            open_run=self._tracker.open_run,
             ledger=None if self._ledger is None else self._ledger.sink,
         )
         self._tracker.add_observer(control.observer)
@@ -329,9 +332,11 @@ class Eco2CallbackHandler(RunCallbacks):
                 serialized, {"invocation_params": params}, run_id, parent_run_id, metadata, messages=messages
             )
 
-    def _discard_calls(self, run_ids: Sequence[UUID], reason: str) -> None:
+    def _forget_calls(self, run_ids: Sequence[UUID], reason: str) -> None:
         for run_id in run_ids:
             self._tracker.discard(run_id, reason)
+            if self._budgets is not None:
+                self._budgets.release(run_id)
             # A tracer before the gate has sent the start of the refused call.
             self._langsmith.end_started(run_id, reason)
 

@@ -7,7 +7,7 @@ it in memory; without one it reserves from the whole budget.
 An amount is              in
 ========================  ==============================================================
 spent                     ``settled``; with a store also in ``unreported``, later ``sent``
-reserved by open calls    ``reserved``
+reserved by open calls    ``reserved``; their number is ``open_calls``
 free for the next call    ``free()``
 ========================  ==============================================================
 """
@@ -17,7 +17,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
+from uuid import UUID
 
+from eco2_callbacks.budgets.request_table import RequestTable
 from eco2_callbacks.budgets.rules import BudgetRule
 from eco2_callbacks.budgets.windows import Period
 from eco2_callbacks.pricing import EXACT
@@ -41,6 +43,7 @@ class Account:
         levels: The warning levels and the amounts at which they are reached; ``lowest`` is the first amount.
         settled: What was spent, by all processes as far as known.
         reserved: What the open calls of this process have reserved.
+        open_calls: Their number: a call whose price is unknown reserves nothing, and can cost something.
         held: The slice, less what was reported from it.
         unreported: What was spent here and not yet sent to the store.
         sent: What was sent and is not yet acknowledged, under ``sequence``.
@@ -69,6 +72,7 @@ class Account:
         "levels",
         "limit",
         "lowest",
+        "open_calls",
         "period",
         "refill_below",
         "reserved",
@@ -94,6 +98,7 @@ class Account:
         self.set_limit(rule.limit_nano)
         self.settled = 0
         self.reserved = 0
+        self.open_calls = 0
         self.held = 0
         self.unreported = 0
         self.sent = 0
@@ -154,7 +159,7 @@ class Account:
 
     def is_idle(self) -> bool:
         """Return whether nothing of it is open, held or unreported."""
-        return not (self.reserved or self.held or self.unreported or self.sent)
+        return not (self.open_calls or self.held or self.unreported or self.sent)
 
 
 class AccountTable:
@@ -165,6 +170,9 @@ class AccountTable:
         on_new: Called with each new account.
         on_past: Called with each account whose period is over.
         on_moved: Called with each account of a rolling window that has moved on.
+
+    Attributes:
+        open_run: Returns the open run with the integer of a run id; None if there is none.
     """
 
     def __init__(
@@ -180,7 +188,9 @@ class AccountTable:
         self._on_past = on_past
         self._on_moved = on_moved
         self._current: dict[tuple[str, str], Account] = {}
-        self._runs: dict[tuple[str, str, int], Account] = {}
+        self.open_run: Callable[[int], object | None] = _no_run
+        # A request inside a request can have a limit of its own.
+        self._runs: RequestTable[tuple[str, str, int], Account] = RequestTable(_MAX_RUNS, self._is_run_in_use)
         # Past accounts that still have open calls, or something to report.
         self._past: list[Account] = []
         self._sweep_at = _FIRST_SWEEP
@@ -216,7 +226,11 @@ class AccountTable:
         return account
 
     def roll(self, now: datetime) -> None:
-        """Move every account whose period is over on; one of a calendar window leaves the table."""
+        """Move every account whose period is over on.
+
+        One of a calendar window leaves the table, and so does one of a rolling window in which nothing counts and that
+        no open call uses.
+        """
         for key, account in list(self._current.items()):
             end = account.period.end
             if end is None or now < end:
@@ -231,14 +245,15 @@ class AccountTable:
         self._past = [account for account in self._past if not account.is_idle()]
 
     def _find_run(self, rule: BudgetRule, run_id: str, now: datetime) -> Account:
-        # A request inside a request can have a limit of its own.
         key = rule.name, run_id, rule.limit_nano
         account = self._runs.get(key)
         if account is None:
-            account = self._runs[key] = Account(rule, run_id, rule.span.period(now), is_shared=False)
-            if len(self._runs) > _MAX_RUNS:
-                del self._runs[next(iter(self._runs))]
+            account = Account(rule, run_id, rule.span.period(now), is_shared=False)
+            self._runs.add(key, account)
         return account
+
+    def _is_run_in_use(self, account: Account) -> bool:
+        return not account.is_idle() or self.open_run(UUID(account.scope).int) is not None
 
     def _retire(self, account: Account) -> None:
         self._on_past(account)
@@ -252,3 +267,7 @@ def first_blocked(accounts: Sequence[Account], amount: int) -> Account | None:
         if account.rule.action == "refuse" and amount > account.free():
             return account
     return None
+
+
+def _no_run(_: int) -> None:
+    """Return None: nothing knows the runs."""

@@ -49,6 +49,7 @@ class BudgetControl:
         on_refused: As the gate's.
         on_failure: As the gate's.
         settle_waiting: As the enforcer's.
+        open_run: As the enforcer's.
         ledger: What the windows are rebuilt from; None leaves them as they are.
 
     Attributes:
@@ -71,6 +72,7 @@ class BudgetControl:
         on_refused: Callable[[Sequence[UUID], str], None],
         on_failure: Callable[[str, UUID | None], None],
         settle_waiting: Callable[[], None],
+        open_run: Callable[[int], object | None],
         ledger: LedgerSink | None,
     ) -> None:
         store = None if budgets.store is None else open_store(budgets.store, timeout_seconds=_store_seconds(budgets))
@@ -89,6 +91,7 @@ class BudgetControl:
             on_refused=self._metrics.count_refused,
             on_failure=exporter.count_error,
             settle_waiting=settle_waiting,
+            open_run=open_run,
         )
         gate = BudgetGate if store is None else SharedBudgetGate
         self.gate = gate(self._enforcer, identify=identify, on_refused=on_refused, on_failure=on_failure)
@@ -134,6 +137,10 @@ class BudgetControl:
         self._enforcer.restore(
             (caller_of_record(call), call.started_at, call.cost.total_usd) for call in calls if call.cost is not None
         )
+
+    def release(self, run_id: UUID) -> None:
+        """Release what a call has reserved that is not sent."""
+        self._enforcer.release(run_id)
 
     def flush(self, timeout_seconds: float) -> bool:
         """Report what was spent and send the events so far; return whether the time sufficed."""

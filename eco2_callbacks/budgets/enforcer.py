@@ -6,13 +6,13 @@ import asyncio
 import threading
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NoReturn
 from uuid import UUID
 
 from eco2_callbacks import forks
@@ -23,6 +23,8 @@ from eco2_callbacks.budgets.events import BudgetEvent, BudgetState, state_of
 from eco2_callbacks.budgets.finder import AccountFinder
 from eco2_callbacks.budgets.history import LedgerHistory
 from eco2_callbacks.budgets.money import from_nano, to_nano
+from eco2_callbacks.budgets.request_table import RequestTable
+from eco2_callbacks.budgets.reservations import Reservations
 from eco2_callbacks.budgets.rules import BudgetRule
 from eco2_callbacks.budgets.settings import Budgets
 from eco2_callbacks.budgets.slices import SliceLeaser
@@ -32,16 +34,8 @@ from eco2_callbacks.errors import BudgetExceeded, RefusalReason
 
 __all__ = ["BudgetEnforcer"]
 
-_T = TypeVar("_T")
-_RESERVATION_SECONDS = 900.0
 _POLL_SECONDS = 0.1
 _MAX_REFUSED_RUNS = 10_000
-
-
-class _Reservation(NamedTuple):
-    accounts: Sequence[Account]
-    amount: int
-    expires: float
 
 
 class BudgetEnforcer(forks.ForkAware):
@@ -56,6 +50,7 @@ class BudgetEnforcer(forks.ForkAware):
         on_refused: Called with the rule's name for each refused call.
         on_failure: Called with the part of the package that failed.
         settle_waiting: Has calls recorded that have ended and wait for their record.
+        open_run: Returns the open run with the integer of a run id; None if there is none.
     """
 
     def __init__(
@@ -69,6 +64,7 @@ class BudgetEnforcer(forks.ForkAware):
         on_refused: Callable[[str], None],
         on_failure: Callable[[str], None],
         settle_waiting: Callable[[], None],
+        open_run: Callable[[int], object | None],
     ) -> None:
         self._settle_waiting = settle_waiting
         self._budgets = budgets
@@ -81,8 +77,15 @@ class BudgetEnforcer(forks.ForkAware):
         self._announcer = BudgetAnnouncer(self._lock, now=now, on_event=on_event)
         self._finder = AccountFinder(budgets.rules, is_shared=store is not None, announcer=self._announcer, now=now)
         self._table = self._finder.table
-        self._reservations: dict[int, _Reservation] = {}
-        self._refused_runs: dict[tuple[str, UUID], None] = {}
+        self._table.open_run = open_run
+        self._reservations = Reservations(open_run)
+        # Returns the reservation of a call that was let pass; bound once, since the gate asks twice for every call.
+        self.reservation_of = self._reservations.get
+        self._stops_after_refusal = budgets.after_refusal == "refuse"
+        # Account and request, where nothing more may be sent after a refusal.
+        self._refused_runs: RequestTable[tuple[str, UUID], UUID] = RequestTable(
+            _MAX_REFUSED_RUNS, lambda trace_id: open_run(trace_id.int) is not None
+        )
         self._leaser: SliceLeaser | None = None
         if store is not None:
             self._leaser = SliceLeaser(
@@ -103,19 +106,15 @@ class BudgetEnforcer(forks.ForkAware):
         """The rules of the settings."""
         return self._budgets.rules
 
-    def has_decided(self, run_id: UUID) -> bool:
-        """Return whether a call was let pass already."""
-        return run_id.int in self._reservations
-
     def needs_settling(self, run_id: UUID, call: PlannedCall, usage: Mapping[str, Any]) -> bool:
         """Return whether a call that ended must be settled at once.
 
-        It must if it counts in a shared budget, or in one that has reached half of its first level, or if it cost more
-        than is reserved for it: until then the next call would not know.
+        It must if it counts in a shared budget, or in one that has reached half of its first level, or if its tokens
+        may cost more than is reserved for it: until then the next call would not know.
 
         Args:
             run_id: The call's.
-            call: The call as it was sent.
+            call: The call as it was sent, with the model that answered.
             usage: LangChain's usage of its answer.
         """
         reservation = self._reservations.get(run_id.int)
@@ -134,17 +133,18 @@ class BudgetEnforcer(forks.ForkAware):
         Raises:
             BudgetExceeded: If a budget refuses the call.
         """
-        if self._admit_at_once(run_id, caller, call):
-            return
-        attempts = self._attempts(run_id, caller, call)
         try:
-            waiting = next(attempts)
-            while True:
-                with suppress(Exception):
-                    waiting.result(self._budgets.wait_seconds)
-                waiting = attempts.send(waiting)
-        except StopIteration:
-            return
+            if self._admit_at_once(run_id, caller, call):
+                return
+            for waiting in self._attempts(run_id, caller, call):
+                if isinstance(waiting, float):
+                    time.sleep(waiting)
+                else:
+                    with suppress(Exception):
+                        waiting.result(self._budgets.wait_seconds)
+        except BudgetExceeded as error:
+            self._report_refusal(error)
+            raise
 
     async def admit_off_loop(self, run_id: UUID, caller: Caller, call: PlannedCall) -> None:
         """Do the same on an event loop, which goes on while the call waits.
@@ -152,33 +152,32 @@ class BudgetEnforcer(forks.ForkAware):
         Raises:
             BudgetExceeded: If a budget refuses the call.
         """
-        if self._admit_at_once(run_id, caller, call):
-            return
-        attempts = self._attempts(run_id, caller, call)
         try:
-            waiting = next(attempts)
-            while True:
-                with suppress(Exception):
-                    await asyncio.wait_for(asyncio.wrap_future(waiting), self._budgets.wait_seconds)
-                waiting = attempts.send(waiting)
-        except StopIteration:
-            return
+            if self._admit_at_once(run_id, caller, call):
+                return
+            for waiting in self._attempts(run_id, caller, call):
+                if isinstance(waiting, float):
+                    await asyncio.sleep(waiting)
+                else:
+                    with suppress(Exception):
+                        await asyncio.wait_for(asyncio.wrap_future(waiting), self._budgets.wait_seconds)
+        except BudgetExceeded as error:
+            self._report_refusal(error)
+            raise
 
     def _admit_at_once(self, run_id: UUID, caller: Caller, call: PlannedCall) -> bool:
         """Return whether the call could be decided on without the store, as nearly every call can."""
         accounts = self._accounts_of(caller)
-        if not accounts:
-            return True
-        amount = self._amount(accounts, caller, call)
+        amount = self._amount(accounts, caller, call) if accounts else 0
         with self._lock:
-            if self._reserve(run_id, caller, accounts, amount) is None:
+            if self._try(run_id, caller, accounts, amount) is None:
                 return True
         # Calls that have ended may wait for their record. Without the lock: whoever records them needs it.
         self._settle_waiting()
         return False
 
-    def _attempts(self, run_id: UUID, caller: Caller, call: PlannedCall) -> Generator[Future[None], Future[None], None]:
-        """Reserve, or yield what to wait for and try again; raise where the call is refused."""
+    def _attempts(self, run_id: UUID, caller: Caller, call: PlannedCall) -> Iterator[Future[None] | float]:
+        """Reserve, or yield a future or seconds to wait for and try again; raise where the call is refused."""
         accounts = self._accounts_of(caller)
         if not accounts:
             return
@@ -193,7 +192,7 @@ class BudgetEnforcer(forks.ForkAware):
                 return
             if first_blocked(accounts, amount) is not None:
                 # Others hold the rest. They give back what they do not use within half a second.
-                yield _after(min(_POLL_SECONDS, max(0.0, give_up_at - time.monotonic())))
+                yield min(_POLL_SECONDS, max(0.0, give_up_at - time.monotonic()))
 
     def _reserve_or_ask(
         self, run_id: UUID, caller: Caller, accounts: Sequence[Account], amount: int, give_up_at: float | None
@@ -226,10 +225,10 @@ class BudgetEnforcer(forks.ForkAware):
             return 0
         return worst if self._max_reservation is None else min(worst, self._max_reservation)
 
-    def _reserve(self, run_id: UUID, caller: Caller, accounts: Sequence[Account], amount: int) -> Account | None:
+    def _try(self, run_id: UUID, caller: Caller, accounts: Sequence[Account], amount: int) -> Account | None:
         """Reserve in all accounts, or in none and return the one without room."""
         now = time.monotonic()
-        if self._refused_runs and self._budgets.after_refusal == "refuse":
+        if self._stops_after_refusal:
             for account in accounts:
                 if (account.key, caller.trace_id) in self._refused_runs:
                     self._refuse(account, caller, amount, "after_refusal")
@@ -238,13 +237,18 @@ class BudgetEnforcer(forks.ForkAware):
                 account.touched = now
                 account.latest = amount
         blocked = first_blocked(accounts, amount)
-        if blocked is not None:
-            self._release_expired()
-            blocked = first_blocked(accounts, amount)
         if blocked is None:
-            self._take(run_id, accounts, amount, now)
+            self._reservations.take(run_id.int, accounts, amount, now)
             if self._leaser is not None:
                 self._leaser.refill(accounts)
+        return blocked
+
+    def _reserve(self, run_id: UUID, caller: Caller, accounts: Sequence[Account], amount: int) -> Account | None:
+        """Do the same, and before it gives up release what lost calls have reserved."""
+        blocked = self._try(run_id, caller, accounts, amount)
+        if blocked is not None:
+            self._reservations.release_lost()
+            blocked = self._try(run_id, caller, accounts, amount)
         return blocked
 
     def _without_store(self, run_id: UUID, caller: Caller, accounts: Sequence[Account], amount: int) -> None:
@@ -259,23 +263,17 @@ class BudgetEnforcer(forks.ForkAware):
                         self._refuse(account, caller, amount)
                     if self._budgets.store_unreachable == "closed":
                         self._refuse(account, caller, amount, "store_unreachable")
-            self._take(run_id, accounts, amount, time.monotonic())
+            self._reservations.take(run_id.int, accounts, amount, time.monotonic())
 
-    def _take(self, run_id: UUID, accounts: Sequence[Account], amount: int, now: float) -> None:
-        for account in accounts:
-            account.reserved += amount
-        self._reservations[run_id.int] = _Reservation(accounts, amount, now + _RESERVATION_SECONDS)
-
-    def _refuse(self, account: Account, caller: Caller, amount: int | None, reason: RefusalReason = "limit") -> None:
+    def _refuse(
+        self, account: Account, caller: Caller, amount: int | None, reason: RefusalReason = "limit"
+    ) -> NoReturn:
         with self._lock:
-            self._refused_runs[account.key, caller.trace_id] = None
-            if len(self._refused_runs) > _MAX_REFUSED_RUNS:
-                del self._refused_runs[next(iter(self._refused_runs))]
-            self._on_refused(account.rule.name)
+            if self._stops_after_refusal:
+                self._refused_runs.add((account.key, caller.trace_id), caller.trace_id)
             if reason == "limit":
                 self._announcer.exceeded(account)
             state = state_of(account)
-        self._announcer.send_waiting()
         raise BudgetExceeded(
             state.budget,
             scope=state.scope,
@@ -286,52 +284,40 @@ class BudgetEnforcer(forks.ForkAware):
             reason=reason,
         )
 
+    def _report_refusal(self, error: BudgetExceeded) -> None:
+        """Count a refusal and send its event. Without the lock: a sink may use a model, and a count records calls."""
+        self._on_refused(error.budget)
+        self._announcer.send_waiting()
+
     # --- after a call ---
 
     def settle(self, run_id: UUID, caller: Callable[[], Caller], cost_usd: Decimal | None) -> None:
         """Replace a call's reservation by its cost; None is an unknown cost and counts nothing.
 
-        A call that no gate has seen counts in the budgets of its caller.
+        A call that no gate has seen, or that no budget matched, counts in the budgets of its caller.
         """
         with self._lock:
-            reservation = self._reservations.pop(run_id.int, None)
-            if reservation is None:
-                accounts: Sequence[Account] = self._accounts_of(caller())
-            else:
-                accounts = reservation.accounts
-                for account in accounts:
-                    account.reserved -= reservation.amount
+            reservation = self._reservations.get(run_id.int)
+            accounts = reservation.accounts if reservation is not None else ()
             if not accounts:
-                return
+                accounts = self._accounts_of(caller())
             if cost_usd:
+                # Before the release: an interrupt between them loses no cost.
                 cost = to_nano(cost_usd)
                 for account in accounts:
                     account.spend(cost)
+            if reservation is not None:
+                self._reservations.release(run_id.int)
+            if not accounts:
+                return
             if self._leaser is not None:
                 self._leaser.refill(accounts)
         self._announcer.check(accounts)
 
     def release(self, run_id: UUID) -> None:
         """Release the reservation of a call that was not sent."""
-        self._release(run_id.int)
-
-    def _release_expired(self) -> None:
-        """Release what calls reserved whose end was lost."""
-        now = time.monotonic()
-        expired = []
-        for run_id, reservation in self._reservations.items():
-            if reservation.expires > now:
-                break  # in order
-            expired.append(run_id)
-        for run_id in expired:
-            self._release(run_id)
-
-    def _release(self, run_id: int) -> None:
         with self._lock:
-            reservation = self._reservations.pop(run_id, None)
-            if reservation is not None:
-                for account in reservation.accounts:
-                    account.reserved -= reservation.amount
+            self._reservations.release(run_id.int)
 
     def _accounts_of(self, caller: Caller) -> list[Account]:
         with self._lock:
@@ -350,6 +336,7 @@ class BudgetEnforcer(forks.ForkAware):
         self._settle_waiting()
         with self._lock:
             now = self._now()
+            self._reservations.release_lost()
             self._table.roll(now)
             for rule in self._budgets.rules:
                 if not rule.per and rule.span.kind != "run":
@@ -425,7 +412,7 @@ class BudgetEnforcer(forks.ForkAware):
         for account in self._table:
             # The parent reports it.
             account.settled -= account.unreported + account.sent
-            account.reserved = account.held = account.unreported = account.sent = 0
+            account.held = account.unreported = account.sent = 0
         if self._leaser is not None:
             self._leaser.use_lock(self._lock)
 
@@ -433,12 +420,3 @@ class BudgetEnforcer(forks.ForkAware):
 def _is_used_up(account: Account, amount: int) -> bool:
     """Return whether not even the slices of all processes would leave room."""
     return account.is_known and account.settled + account.reserved + amount > account.limit
-
-
-def _after(seconds: float) -> Future[None]:
-    """Return a future that is done after some seconds."""
-    future: Future[None] = Future()
-    timer = threading.Timer(seconds, future.set_result, (None,))
-    timer.daemon = True
-    timer.start()
-    return future

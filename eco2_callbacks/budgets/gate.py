@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -18,6 +17,7 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage
 
+from eco2_callbacks.budgets.batches import Batches
 from eco2_callbacks.budgets.callers import Caller
 from eco2_callbacks.budgets.report import BudgetReport
 from eco2_callbacks.budgets.worst_case import PlannedCall
@@ -45,8 +45,8 @@ class BudgetGate(BaseCallbackHandler):
         enforcer: Decides.
         identify: Returns who makes a call: from its parent's run id, its own run id, its metadata, who serves it as
             far as known, and the requested model.
-        on_refused: Called with the run ids of calls that were announced and are not sent, and why: the refused call,
-            and the earlier prompts of its batch.
+        on_refused: Called with the run ids of calls that were announced and are not sent, and why: a call that was
+            refused or whose caller was interrupted, and the earlier prompts of its batch.
         on_failure: Called, while the exception is handled, if the gate cannot decide: the call then passes.
     """
 
@@ -67,9 +67,10 @@ class BudgetGate(BaseCallbackHandler):
         self._identify = identify
         self._on_refused = on_refused
         self._on_failure = on_failure
-        # Prompts of one generate() that have started: none of them is sent if a later one is refused.
-        self._batches: dict[tuple[int, UUID | None], list[UUID]] = {}
-        self._refused: dict[int, None] = {}
+        self._reservation_of = enforcer.reservation_of
+        self._batches = Batches()
+        # Decided on without a reservation: refused, or not to be decided on.
+        self._remembered: dict[int, None] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Return the gate itself: a copied config or model goes on asking it."""
@@ -137,7 +138,7 @@ class BudgetGate(BaseCallbackHandler):
         Raises:
             BudgetExceeded: If a budget refuses the call.
         """
-        if self._is_decided(run_id):
+        if self._reservation_of(run_id.int) is not None or run_id.int in self._remembered:
             return
         metadata = metadata or _NO_METADATA
         with _Decision(self, kwargs, run_id, parent_run_id):
@@ -161,7 +162,7 @@ class BudgetGate(BaseCallbackHandler):
         Raises:
             BudgetExceeded: If a budget refuses the call.
         """
-        if self._is_decided(run_id):
+        if self._reservation_of(run_id.int) is not None or run_id.int in self._remembered:
             return
         metadata = metadata or _NO_METADATA
         with _Decision(self, kwargs, run_id, parent_run_id):
@@ -175,40 +176,40 @@ class BudgetGate(BaseCallbackHandler):
         caller = self._identify(parent_run_id, run_id, metadata, None, model)
         return BudgetReport(budgets=tuple(self._enforcer.states(caller)))
 
-    def _is_decided(self, run_id: UUID) -> bool:
-        return self._enforcer.has_decided(run_id) or run_id.int in self._refused
-
     def decided(self, error: BaseException | None, kwargs: Mapping[str, Any], run_id: UUID, above: UUID | None) -> bool:
         """Remember a decision; return whether its error is the gate's own fault, which stops no application."""
-        if error is None:
-            if (batch_size := kwargs.get("batch_size", 1)) != 1:
-                self._admitted(run_id, above, batch_size)
+        is_failure = isinstance(error, Exception) and not isinstance(error, BudgetExceeded)
+        if error is not None and not is_failure:
+            self._discard(kwargs, run_id, above, error)
             return False
-        if isinstance(error, BudgetExceeded):
-            self._reject(run_id, above, error)
-            return False
-        if isinstance(error, Exception):
+        if is_failure:
+            self._remember(run_id)
             self._on_failure("budget_gate", run_id)
-            return True
-        return False
+        if kwargs.get("batch_size", 1) != 1 and (refusal := self._batches.admit(kwargs, run_id, above)) is not None:
+            self._discard(_NO_METADATA, run_id, above, refusal)
+            raise refusal
+        return is_failure
 
-    def _admitted(self, run_id: UUID, parent_run_id: UUID | None, batch_size: int) -> None:
-        key = threading.get_ident(), parent_run_id
-        started = self._batches.setdefault(key, [])
-        started.append(run_id)
-        if len(started) >= batch_size:
-            self._batches.pop(key, None)
+    def _remember(self, run_id: UUID) -> None:
+        self._remembered[run_id.int] = None
+        if (excess := len(self._remembered) - _MAX_REMEMBERED) > 0:
+            for oldest in list(self._remembered)[:excess]:
+                self._remembered.pop(oldest, None)
 
-    def _reject(self, run_id: UUID, parent_run_id: UUID | None, error: BudgetExceeded) -> None:
-        self._refused[run_id.int] = None
-        if len(self._refused) > _MAX_REMEMBERED:
-            self._refused.pop(next(iter(self._refused)), None)
-        earlier = self._batches.pop((threading.get_ident(), parent_run_id), [])
-        for started in earlier:
-            self._enforcer.release(started)
+    def _discard(self, kwargs: Mapping[str, Any], run_id: UUID, above: UUID | None, error: BaseException) -> None:
+        """Forget a call that is not sent, since it was refused or its caller was interrupted, and its batch."""
+        is_refused = isinstance(error, BudgetExceeded)
+        if is_refused:
+            self._remember(run_id)
+        not_sent = [run_id]
+        if kwargs.get("batch_size", 1) != 1:
+            not_sent = [*self._batches.end(kwargs, above, error), run_id]
+        for each in not_sent:
+            self._enforcer.release(each)
         try:
-            _ignore_dropped_starts()
-            self._on_refused([*earlier, run_id], repr(error))
+            if is_refused:
+                _ignore_dropped_starts()
+            self._on_refused(not_sent, repr(error))
         except Exception:
             self._on_failure("budget_gate", run_id)
 

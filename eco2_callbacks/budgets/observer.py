@@ -21,8 +21,11 @@ class BudgetObserver(RunObserver):
         """Return whether a call must be settled at once; else its record may come later, together with others."""
         if not isinstance(run, OpenLLMCall):
             return False
-        call = PlannedCall(run.served, run.request_model, run.params)
-        return self._enforcer.needs_settling(run.run_id, call, run.output.usage_metadata)
+        output = run.output
+        metadata = output.response_metadata
+        answer_model = metadata.get("model_name") or metadata.get("model") or ""
+        call = PlannedCall(run.served, run.request_model, run.params, answer_model=answer_model)
+        return self._enforcer.needs_settling(run.run_id, call, output.usage_metadata)
 
     def on_end(self, run: OpenRun, record: Record | None) -> None:
         """Settle a call that ended, or release what a call reserved that makes no record."""

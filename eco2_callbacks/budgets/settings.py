@@ -36,7 +36,7 @@ class Budgets:
     Attributes:
         rules: The budgets. Each call counts in all that match it.
         store: Address of the Redis or PostgreSQL that processes share; None keeps budgets in this process.
-        unpriced_model: Whether a call whose price is unknown may ``pass`` (it counts nothing) or is refused.
+        unpriced_model: Whether a call whose price is unknown may ``pass`` (it reserves nothing) or is refused.
         store_unreachable: What happens to a call that needs the store while it cannot be reached: ``open`` lets it
             pass, and its cost is reported later; ``closed`` refuses it.
         after_refusal: What happens to later calls of a request after a budget refused one. ``reserve`` lets them

@@ -50,6 +50,7 @@ class PlannedCall(NamedTuple):
         params: LangChain's invocation parameters.
         messages: What is sent to a chat model.
         prompts: What is sent to a text-completion model.
+        answer_model: The model that answered; ``""`` before the answer, or where it names none.
     """
 
     served: ServedModel
@@ -57,6 +58,7 @@ class PlannedCall(NamedTuple):
     params: Mapping[str, Any]
     messages: Sequence[BaseMessage] = ()
     prompts: Sequence[str] = ()
+    answer_model: str = ""
 
 
 class _Rates(NamedTuple):
@@ -90,7 +92,7 @@ class WorstCase:
         self._prices = prices
         self._assumed_output_tokens = assumed_output_tokens
         self._now = now
-        self._known: dict[tuple[int, str, str], _Known] = {}
+        self._known: dict[tuple[int, str, str, str], _Known] = {}
         self._day_end: datetime | None = None
 
     def nano(self, call: PlannedCall) -> int | None:
@@ -114,16 +116,18 @@ class WorstCase:
         return rates.nano(input_tokens, output_tokens)
 
     def covers(self, amount: int, call: PlannedCall, usage: Mapping[str, Any]) -> bool:
-        """Return whether a reservation is at least what a call cost; True where no price is known.
+        """Return whether a reservation is at least what a call's tokens cost.
+
+        False where no price is known yet. A call that reserved nothing costs nothing only on the user's own machine.
 
         Args:
             amount: Nanodollars that are reserved.
-            call: The call as it was sent.
+            call: The call as it was sent, with the model that answered.
             usage: LangChain's usage of its answer, with whole numbers of input and output tokens.
         """
         rates = self._look_up(call, self._now()).rates
         if rates is None:
-            return True
+            return not amount and call.served.is_self_hosted
         input_tokens, output_tokens, total = usage["input_tokens"], usage["output_tokens"], usage.get("total_tokens")
         if type(total) is int and total > input_tokens + output_tokens:
             output_tokens = total - input_tokens  # some models report their reasoning in the total alone
@@ -138,7 +142,7 @@ class WorstCase:
         served, model_kwargs = call.served, call.served.model_kwargs
         is_plain = _PRICE_KEYS.isdisjoint(call.params)
         # The arguments of a model object can change its price as well.
-        key = (id(model_kwargs), served.provider, call.request_model)
+        key = (id(model_kwargs), served.provider, call.request_model, call.answer_model)
         if is_plain and (known := self._known.get(key)) is not None and known.model_kwargs is model_kwargs:
             return known
         exchange = _exchange(call)
@@ -188,7 +192,8 @@ class WorstCase:
 
 def _exchange(call: PlannedCall) -> Exchange:
     model, served = call.request_model, call.served
-    return Exchange(Answer(model), model, call.params, served.model_kwargs, region=served.region)
+    answer = Answer(call.answer_model or model)
+    return Exchange(answer, model, call.params, served.model_kwargs, region=served.region)
 
 
 def _context(call: PlannedCall, exchange: Exchange) -> Context:

@@ -65,18 +65,19 @@ class TenantLimits:
             headers={"Retry-After": str(seconds)},
         )
 
-    def check_streams(self, tenant_id: str) -> None:
-        """Raise ProblemError 429 if the tenant has too many streams open."""
+    @contextmanager
+    def stream(self, tenant_id: str) -> Iterator[None]:
+        """Count an open stream during the block.
+
+        Raises:
+            ProblemError: 429 if the tenant has too many open.
+        """
         if self._streams[tenant_id] >= self._max_streams:
             raise ProblemError(
                 429,
                 f"{self._max_streams} streams are open, wanted fewer; close some.",
                 headers={"Retry-After": "5"},
             )
-
-    @contextmanager
-    def stream(self, tenant_id: str) -> Iterator[None]:
-        """Count an open stream during the block."""
         self._streams[tenant_id] += 1
         try:
             yield

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
+from typing import Any
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.types import Receive, Scope, Send
 
 from graph.api.limits import TenantLimits
 from graph.streams import JobStore, OnRecovery, Position, StreamEvent, follow
@@ -27,17 +30,44 @@ def event_stream(
     on_recovery: OnRecovery,
     heartbeat_seconds: float,
 ) -> EventSourceResponse:
-    """Return the stream of a job's events, with heartbeat comments, until its last event or the server's end."""
+    """Return the stream of a job's events, with heartbeat comments, until its last event or the server's end.
+
+    The response is a problem with status 429 if the tenant has too many streams open when it begins.
+    """
 
     async def events() -> AsyncIterator[ServerSentEvent]:
-        with limits.stream(tenant_id):
-            following = follow(store, job_id, after=after, on_recovery=on_recovery)
-            async for event in _until(following, stopping):
-                yield ServerSentEvent(
-                    event.to_json_with_run(), event=event.kind, id=str(event.position), retry=_RETRY_MILLISECONDS
-                )
+        following = follow(store, job_id, after=after, on_recovery=on_recovery)
+        async for event in _until(following, stopping):
+            yield ServerSentEvent(
+                event.to_json_with_run(), event=event.kind, id=str(event.position), retry=_RETRY_MILLISECONDS
+            )
 
-    return EventSourceResponse(events(), ping=heartbeat_seconds, send_timeout=_SEND_TIMEOUT_SECONDS, sep="\n")
+    return _CountedResponse(
+        events(),
+        counted=limits.stream(tenant_id),
+        ping=heartbeat_seconds,
+        send_timeout=_SEND_TIMEOUT_SECONDS,
+        sep="\n",
+    )
+
+
+class _CountedResponse(EventSourceResponse):
+    """A stream that counts as open from before its first byte until it ends, however it ends.
+
+    Args:
+        counted: Held around the response. What it raises on entry is answered in place of the stream.
+    """
+
+    def __init__(
+        self, events: AsyncIterator[ServerSentEvent], *, counted: AbstractContextManager[None], **options: Any
+    ) -> None:
+        super().__init__(events, **options)
+        self._counted = counted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request."""
+        with self._counted:
+            await super().__call__(scope, receive, send)
 
 
 async def _until(events: AsyncIterator[StreamEvent], stopping: asyncio.Event) -> AsyncIterator[StreamEvent]:

@@ -195,6 +195,30 @@ def test_gauges_follow_the_rules_of_one_tenant(registry: CollectorRegistry) -> N
     assert labels == {"a", "b", "c", "d", "e"}
 
 
+def test_a_sink_may_use_a_model_with_the_event_of_a_refusal(registry: CollectorRegistry) -> None:
+    """No lock is held while an event is sent: the sink waits for a call of another thread, and gets its answer."""
+    answered: list[str] = []
+
+    class Asking:
+        def emit(self, record: object) -> None:
+            if isinstance(record, BudgetEvent):
+                asking = threading.Thread(target=ask, daemon=True)
+                asking.start()
+                asking.join(60)
+
+    def ask() -> None:
+        config: Any = {"callbacks": handler.callbacks, "metadata": {"tenant_id": "other"}}
+        answered.append(FakeModel().invoke("x", config).text)
+
+    stop = BudgetRule(name="stop", limit_usd=Decimal(0), match={"tenant_id": "acme"})
+    budgets = Budgets(rules=[stop, BudgetRule(name="all", limit_usd=Decimal(1))])
+    with Eco2CallbackHandler(registry=registry, sinks=[Asking()], budgets=budgets) as handler:
+        with pytest.raises(BudgetExceeded):
+            FakeModel().invoke("x", {"callbacks": handler.callbacks, "metadata": {"tenant_id": "acme"}})
+
+        assert answered == ["sort it well"]
+
+
 def test_a_rule_per_user_shows_the_highest_spender(registry: CollectorRegistry) -> None:
     """Users are no label: the gauge shows the one who spent most."""
     rule = BudgetRule(name="each", limit_usd=Decimal(1), window="day", per=("user_id",))

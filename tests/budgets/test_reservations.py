@@ -7,6 +7,7 @@ import os
 import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -418,6 +419,34 @@ def test_a_forked_child_starts_without_open_calls(make: Any, registry: Collector
 
     assert inside == [0]
     assert exposed(registry, "budget_spent_dollars") == pytest.approx(2 * float(WORST))
+
+
+def test_a_forked_child_of_a_request_has_the_room_that_its_parent_reserved(make: Any) -> None:
+    """The limit of a request too forgets the open calls of the parent, and keeps what was spent."""
+    handler = make()
+    inside: list[int] = []
+
+    def request(text: str, config: Any) -> None:
+        class Forking(FakeModel):
+            def _generate(self, *arguments: Any, **options: Any) -> Any:
+                child = os.fork()
+                if child == 0:
+                    passed = 0
+                    with suppress(BudgetExceeded):
+                        while True:
+                            MODEL.invoke(PROMPT, config)
+                            passed += 1
+                    os._exit(passed)
+                inside.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+                return super()._generate(*arguments, **options)
+
+        MODEL.invoke(text, config)
+        Forking(usage=MODEL.usage).invoke(text, config)
+
+    # Two calls fit: in the child the first one, and one of its own.
+    RunnableLambda(request).invoke(PROMPT, run_config(handler, job_id=1, max_usd=float(2 * WORST) + 0.0001))
+
+    assert inside == [1]
 
 
 def test_budgets_without_a_store_say_that_they_begin_with_the_process(

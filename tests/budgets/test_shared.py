@@ -140,6 +140,31 @@ async def test_tasks_of_a_loop_wait_for_the_store_without_stopping_it(start: Any
     assert ticks > 10
 
 
+async def test_a_call_that_waits_for_room_makes_no_thread(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that others leave no room for looks again every tenth of a second, and may be cancelled meanwhile."""
+    limit_usd = CALL_USD + Decimal("0.0001")
+    holder = start(limit_usd)
+    slow = FakeModel(usage=MODEL.usage, pause_seconds=3600)
+    held = asyncio.create_task(slow.ainvoke(PROMPT, {"callbacks": holder.handler.callbacks}))
+    while not exposed(holder.registry, "eco2_callbacks_open_runs"):
+        await asyncio.sleep(0.01)
+    other = start(limit_usd, wait_seconds=1, store_unreachable="closed")
+    started: list[str] = []
+    start_thread = threading.Thread.start
+    monkeypatch.setattr(
+        threading.Thread, "start", lambda thread: started.append(type(thread).__name__) or start_thread(thread)
+    )
+
+    with pytest.raises(BudgetExceeded):
+        await MODEL.ainvoke(PROMPT, {"callbacks": other.handler.callbacks})
+    with pytest.raises(BudgetExceeded):
+        other.ask()
+    held.cancel()
+    await asyncio.gather(held, return_exceptions=True)
+
+    assert "Timer" not in started
+
+
 async def test_async_calls_share_the_limit_too(start: Any) -> None:
     """Tasks that wait for slices are refused and admitted like threads."""
     processes = [start(20 * CALL_USD + Decimal("0.0001")) for _ in range(2)]

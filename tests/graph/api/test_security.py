@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
 from graph.api import ApiSettings, make_authenticator
+from graph.api.problems import ProblemError
+from graph.api.routes import read_events
 from graph.errors import GraphConfigError
 from graph.jobs import MAX_BODY_BYTES
 from graph.serving.http import BoundedProtocol
@@ -217,6 +219,39 @@ async def test_a_tenant_has_so_many_open_streams(tmp_path: Path) -> None:
         await asyncio.gather(*open_streams, return_exceptions=True)
 
     assert (refused, allowed) == (429, 200)
+
+
+async def test_a_burst_of_streams_is_counted_as_a_whole(tmp_path: Path) -> None:
+    """Of thirty that are opened at the same moment so many open as a tenant may have, and their ends make room."""
+    left = asyncio.Event()
+    statuses: list[int] = []
+
+    async def receive() -> dict[str, Any]:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    async with api_server(tmp_path, ApiSettings(max_streams=5), router=hang) as server:
+        job = await server.store.state(await server.ask())
+
+        async def read() -> None:
+            response = await read_events(server.context, job)
+            try:
+                await response({"type": "http", "method": "GET"}, receive, send)
+            except ProblemError as problem:
+                statuses.append(problem.status)
+
+        readers = [asyncio.create_task(read()) for _ in range(30)]
+        while len(statuses) < 30:
+            await asyncio.sleep(0.01)
+        left.set()
+        await asyncio.gather(*readers)
+        allowed = await _until_status(server, f"/api/v1/chat/{job.job_id}/events", 200)
+
+    assert (statuses.count(200), statuses.count(429), allowed) == (5, 25, 200)
 
 
 async def _until_status(server: ApiServer, url: str, status: int) -> int:
