@@ -20,7 +20,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from eco2_callbacks.budgets.request_table import RequestTable
-from eco2_callbacks.budgets.rules import BudgetRule
+from eco2_callbacks.budgets.rules import BudgetRule, account_key
 from eco2_callbacks.budgets.windows import Period
 from eco2_callbacks.pricing import EXACT
 
@@ -93,7 +93,7 @@ class Account:
         self.rule = rule
         self.scope = scope
         self.period = period
-        self.key = f"{rule.name}|{scope}|{rule.span.name}|{period.key}"
+        self.key = account_key(rule, scope, period)
         self.is_shared = is_shared
         self.set_limit(rule.limit_nano)
         self.settled = 0

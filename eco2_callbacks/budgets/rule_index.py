@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from eco2_callbacks.budgets.rules import BudgetRule
+from eco2_callbacks.budgets.rules import BudgetRule, comparable
 
 __all__ = ["RuleIndex"]
 
@@ -30,6 +30,5 @@ class RuleIndex:
         """Return the rules that can match a call, given the function that returns its values."""
         if not self._of_tenant:
             return self._others
-        tenant_id = value_of("tenant_id")
-        of_tenant = self._of_tenant.get(tenant_id) if isinstance(tenant_id, str) else None
+        of_tenant = self._of_tenant.get(comparable(value_of("tenant_id")))
         return self._others if of_tenant is None else [*self._others, *of_tenant]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,11 +11,12 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from eco2_callbacks.budgets.money import to_nano
-from eco2_callbacks.budgets.windows import Window, read_window
+from eco2_callbacks.budgets.windows import Period, Window, read_window
 from eco2_callbacks.errors import ConfigError
+from eco2_callbacks.ledger import cleaned
 from eco2_callbacks.runs import plain_text
 
-__all__ = ["SELECTORS", "Action", "BudgetRule", "read_usd"]
+__all__ = ["SELECTORS", "Action", "BudgetRule", "account_key", "comparable", "read_usd"]
 
 Action: TypeAlias = Literal["refuse", "warn"]
 # What a rule can select calls by, besides any key of the metadata.
@@ -25,6 +27,9 @@ SELECTORS = (
 _WILDCARDS = frozenset("*?[")
 _DEFAULT_LEVELS = (Decimal("0.8"),)
 _MAX_USD = Decimal(1_000_000_000)
+_MAX_NAME = 500
+# PostgreSQL indexes the key of an account, with its owner at most 2,704 bytes.
+_MAX_KEY = 600
 
 
 class _Compiled(NamedTuple):
@@ -74,6 +79,11 @@ class BudgetRule:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
             raise ConfigError(f"A budget has the name {self.name!r}, wanted a text; give each budget its own name.")
+        if len(self.name) > _MAX_NAME or not _is_storable(self.name):
+            raise ConfigError(
+                f"A budget has the name {self.name[:80]!r}, wanted at most {_MAX_NAME} characters that a store can "
+                "keep: no NUL, and no half of a surrogate pair; shorten or correct it."
+            )
         where = f"Budget {self.name!r}"
         limit_usd = read_usd(self.limit_usd, f"{where} has limit_usd =")
         if self.action not in get_args(Action):
@@ -112,22 +122,38 @@ class BudgetRule:
     def scope_of(self, value_of: Callable[[str], Any]) -> str | None:
         """Return the scope that a call counts in: ``""`` for a rule without ``per``; None if it does not count.
 
+        Values count as a ledger keeps them, so that a window is found again in its rows.
+
         Args:
             value_of: Returns the call's value of a key; the metadata's keys too.
         """
         for key, exact, patterns in self._compiled.patterns:
-            value = plain_text(value_of(key))
+            value = comparable(value_of(key))
             if value not in exact and not (value and any(fnmatchcase(value, pattern) for pattern in patterns)):
                 return None
         if not self.per:
             return ""
         parts = []
         for key in self.per:
-            value = plain_text(value_of(key))
+            value = comparable(value_of(key))
             if not value:
                 return None
             parts.append(f"{key}={value}")
         return ",".join(parts)
+
+
+def account_key(rule: BudgetRule, scope: str, period: Period) -> str:
+    """Return what names the account of a scope in a store: a long scope is replaced by its digest."""
+    key = f"{rule.name}|{scope}|{rule.span.name}|{period.key}"
+    if len(key) <= _MAX_KEY:
+        return key
+    digest = hashlib.blake2b(scope.encode(), digest_size=16).hexdigest()
+    return f"{rule.name}|#{digest}|{rule.span.name}|{period.key}"
+
+
+def comparable(value: object) -> str:
+    """Return a call's value as rules compare it: as text that a store can keep; ``""`` for no plain value."""
+    return cleaned(plain_text(value)) or ""
 
 
 def read_usd(value: object, where: str) -> Decimal:
@@ -166,7 +192,9 @@ def _items(value: object, where: str) -> Sequence[object]:
 
 def _keys(value: object, where: str) -> tuple[str, ...]:
     keys = (value,) if isinstance(value, str) else value
-    if not isinstance(keys, list | tuple) or not all(isinstance(key, str) and key.strip() for key in keys):
+    if not isinstance(keys, list | tuple) or not all(
+        isinstance(key, str) and key.strip() and _is_storable(key) for key in keys
+    ):
         raise ConfigError(f"{where} has per = {value!r}, wanted keys such as 'user_id'; correct it.")
     if len(set(keys)) < len(keys):
         raise ConfigError(f"{where} has per = {value!r} with a key twice; remove one.")
@@ -181,11 +209,16 @@ def _patterns(match: object, where: str) -> tuple[tuple[str, frozenset[str], tup
         wanted = (value,) if isinstance(value, str) else value
         if not isinstance(key, str) or not key.strip() or not isinstance(wanted, list | tuple | set | frozenset):
             raise ConfigError(f"{where} matches {key!r} = {value!r}, wanted a text or a list of texts; correct it.")
-        if not wanted or not all(isinstance(text, str) and text.strip() for text in wanted):
+        if not wanted or not all(isinstance(text, str) and comparable(text).strip() for text in wanted):
             raise ConfigError(
                 f"{where} matches {key!r} = {value!r}: no call has such a value, so the rule matches nothing. Name a "
                 "value, or leave the key out to match every call."
             )
-        exact = frozenset(text for text in wanted if not _WILDCARDS & set(text))
-        found.append((key, exact, tuple(text for text in wanted if text not in exact)))
+        texts = [comparable(text) for text in wanted]
+        exact = frozenset(text for text in texts if not _WILDCARDS & set(text))
+        found.append((key, exact, tuple(text for text in texts if text not in exact)))
     return tuple(found)
+
+
+def _is_storable(text: str) -> bool:
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

@@ -12,6 +12,7 @@ from eco2_callbacks.lazy_names import lazy_names
 if TYPE_CHECKING:
     from eco2_callbacks.ledger.backends import Backend, backend_of
     from eco2_callbacks.ledger.business import BusinessFigures, BusinessReport, IntentFigures, read_business
+    from eco2_callbacks.ledger.cells import cleaned
     from eco2_callbacks.ledger.figures import Figures, percentile
     from eco2_callbacks.ledger.maintenance import (
         Rating,
@@ -65,6 +66,7 @@ __all__ = [
     "Variant",
     "append_ratings",
     "backend_of",
+    "cleaned",
     "forget_user",
     "make_read_only",
     "make_report",
@@ -87,6 +89,7 @@ __getattr__ = lazy_names(
     {
         "backends": ("Backend", "backend_of"),
         "business": ("BusinessFigures", "BusinessReport", "IntentFigures", "read_business"),
+        "cells": ("cleaned",),
         "figures": ("Figures", "percentile"),
         "maintenance": ("Rating", "Status", "append_ratings", "forget_user", "models_of", "prune", "read_status"),
         "migrations": ("Schema",),

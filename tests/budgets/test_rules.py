@@ -14,6 +14,8 @@ from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import BudgetRule, Budgets, ConfigError, Eco2CallbackHandler, Webhook
 from eco2_callbacks.budgets.money import from_nano, to_nano
+from eco2_callbacks.budgets.rule_index import RuleIndex
+from eco2_callbacks.budgets.rules import account_key
 from eco2_callbacks.budgets.settings import read_budgets
 from eco2_callbacks.budgets.windows import read_window
 
@@ -102,6 +104,45 @@ def test_a_rule_matches_by_all_its_keys(rule: dict[str, Any], attributes: dict[s
     assert made.scope_of(attributes.get) == scope
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("an\u200dn", "ann"),
+        ("Team\u00a0A", "TeamA"),
+        ("tab\tid", "tabid"),
+        ("a\ud800b", "a?b"),
+        ("a\0b", "ab"),
+        ("x" * 1001, "x" * 1000),
+        (7, "7"),
+    ],
+    ids=["joiner", "hard space", "tab", "surrogate", "NUL", "long", "number"],
+)
+def test_values_count_as_a_ledger_keeps_them(value: object, expected: str) -> None:
+    """A value that no store could keep is cleaned, in a rule and in a call, so that its window is found again."""
+    text = value if isinstance(value, str) else str(value)
+    per = BudgetRule(name="r", limit_usd=Decimal(1), per="tenant_id")
+    matched = BudgetRule(name="r", limit_usd=Decimal(1), match={"tenant_id": text})
+
+    found = RuleIndex([matched]).matching({"tenant_id": value}.get)
+
+    assert per.scope_of({"tenant_id": value}.get) == f"tenant_id={expected}"
+    assert [rule.scope_of({"tenant_id": value}.get) for rule in found] == [""]
+    assert [rule.scope_of({"tenant_id": expected}.get) for rule in found] == [""]
+
+
+def test_the_key_of_an_account_fits_an_index() -> None:
+    """A long scope is replaced by its digest; a short one can be read."""
+    rule = BudgetRule(name="n" * 500, limit_usd=Decimal(1), per=("user_id", "team"))
+    period = rule.span.period(at("2026-03-05T12:00:00+00:00"))
+    scopes = [f"user_id={'x' * 1000},team={'y' * 1000}{end}" for end in ("a", "b")]
+
+    keys = [account_key(rule, scope, period) for scope in (*scopes, "user_id=ann,team=a")]
+
+    assert keys[2] == f"{'n' * 500}|user_id=ann,team=a|month|20260301T0000Z"
+    assert len(set(keys)) == 3
+    assert max(map(len, keys)) <= 600
+
+
 BAD_RULES: list[tuple[dict[str, Any], str]] = [
     ({"window": "fortnight"}, "window is 'fortnight', wanted 'run'"),
     ({"window": "rolling 0h"}, "window is 'rolling 0h'"),
@@ -126,10 +167,15 @@ BAD_RULES: list[tuple[dict[str, Any], str]] = [
     ({"warn_at": "0.8"}, "wanted a list"),
     ({"action": "stop"}, "wanted 'refuse' or 'warn'"),
     ({"name": " "}, "wanted a text"),
+    ({"name": "x" * 501}, "wanted at most 500 characters"),
+    ({"name": "a\0b"}, "no NUL"),
+    ({"name": "a\ud800b"}, "no half of a surrogate pair"),
+    ({"per": ["a\0b"]}, "wanted keys"),
+    ({"match": {"tenant_id": "\u200d"}}, "matches nothing"),
 ]
 
 
-@pytest.mark.parametrize(("changed", "message"), BAD_RULES, ids=[str(changed) for changed, _ in BAD_RULES])
+@pytest.mark.parametrize(("changed", "message"), BAD_RULES, ids=[ascii(changed)[:60] for changed, _ in BAD_RULES])
 def test_a_rule_that_cannot_hold_is_refused_at_start(changed: dict[str, Any], message: str) -> None:
     """The error names what came and what was wanted."""
     with pytest.raises(ConfigError) as raised:
