@@ -39,6 +39,7 @@ class BudgetMetrics:
         self._limit = instruments.gauge("budget_limit_dollars")
         self._spent = instruments.gauge("budget_spent_dollars")
         self._refused = instruments.counter("budget_refused_calls_total")
+        self._shown: set[tuple[str, str]] = set()
         instruments.before_flush(self._update)
 
     def init_refused(self, budget: str) -> None:
@@ -68,4 +69,8 @@ class BudgetMetrics:
         for (budget, window), each in highest.items():
             self._limit.labels(budget=budget, window=window).set(float(each.limit_usd))
             if each.spent_usd is not None:
+                self._shown.add((budget, window))
                 self._spent.labels(budget=budget, window=window).set(float(each.spent_usd))
+            elif (budget, window) in self._shown:
+                # The window that was shown is over, and nothing is spent in a new one as far as is known.
+                self._spent.labels(budget=budget, window=window).set(0)

@@ -288,7 +288,7 @@ BUDGET_FAMILIES: tuple[Family, ...] = (
         "budget_spent_dollars",
         "gauge",
         ("budget", "window"),
-        "US dollars settled and reserved in the current window; of a budget per user, the highest spender's.",
+        "US dollars settled and reserved in the current window; of a rule with per, the highest of its scopes.",
         is_setting=True,
     ),
     Family("budget_refused_calls_total", "counter", ("budget",), "Model calls that a budget refused."),

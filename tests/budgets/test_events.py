@@ -8,7 +8,7 @@ import hmac
 import json
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -22,6 +22,7 @@ from tests.support.fake_model import FakeModel
 from tests.support.loopback import Loopback
 from tests.support.record_sink import Records, exposed
 
+START = datetime(2026, 3, 5, 12, tzinfo=UTC)
 KEY = b"a key of thirty-two bytes, or so"
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
 
@@ -230,3 +231,21 @@ def test_a_rule_per_user_shows_the_highest_spender(registry: CollectorRegistry) 
         spent = registry.get_sample_value("budget_spent_dollars", {"budget": "each", "window": "day"})
 
     assert spent == pytest.approx(3 * 0.00315)
+
+
+@pytest.mark.parametrize("window", ["day", "rolling 1h"])
+def test_a_window_that_is_over_no_longer_shows_its_spending(window: str, registry: CollectorRegistry) -> None:
+    """In a new window without a call the gauge of a rule per user is 0, not the last window's figure."""
+    now = START
+    rule = BudgetRule(name="each", limit_usd=Decimal(1), window=window, per=("user_id",))
+    with Eco2CallbackHandler(registry=registry, budgets=[rule], now=lambda: now) as handler:
+
+        def spent() -> float | None:
+            return registry.get_sample_value("budget_spent_dollars", {"budget": "each", "window": window})
+
+        before = spent()
+        FakeModel().invoke("x", {"callbacks": handler.callbacks, "metadata": {"user_id": "ann"}})
+        during = spent()
+        now += timedelta(days=1)
+
+        assert (before, during, spent()) == (None, pytest.approx(0.00315), 0)
