@@ -65,7 +65,7 @@ class LedgerHistory:
             alike.setdefault((rule.span, _keys(rule)), []).append(rule)
         for rules in alike.values():
             index = RuleIndex(rules)
-            for spent in self._spent(rules, now, {}):
+            for spent in self._spent(rules, now, None, {}):
                 value_of = _value_of(spent)
                 for rule in index.matching(value_of):
                     scope = rule.scope_of(value_of)
@@ -73,19 +73,19 @@ class LedgerHistory:
                         yield PastSpending(rule, scope, spent.bucket, to_nano(spent.usd))
 
     def read_account(self, rule: BudgetRule, scope: str, now: datetime) -> list[tuple[int, int]]:
-        """Return what one scope of a rule has cost, by bucket."""
+        """Return what one scope of a rule had cost until now, by bucket: a process reports its later calls itself."""
         wanted = {}
         if len(rule.per) == 1:
             (key,) = rule.per
             wanted[key] = (scope.removeprefix(f"{key}="),)
         found: dict[int, int] = {}
-        for spent in self._spent([rule], now, wanted):
+        for spent in self._spent([rule], now, now, wanted):
             if rule.scope_of(_value_of(spent)) == scope:
                 found[spent.bucket] = found.get(spent.bucket, 0) + to_nano(spent.usd)
         return list(found.items())
 
     def _spent(
-        self, rules: Sequence[BudgetRule], now: datetime, wanted: Mapping[str, Sequence[str]]
+        self, rules: Sequence[BudgetRule], now: datetime, until: datetime | None, wanted: Mapping[str, Sequence[str]]
     ) -> Iterator[Spent]:
         """Yield the sums of the calls in the current window of rules that have one window and the same keys."""
         from eco2_callbacks.ledger import SpentQuery  # noqa: PLC0415  it brings SQLAlchemy
@@ -101,6 +101,7 @@ class LedgerHistory:
                 wanted = {**wanted, key: sorted(frozenset().union(*values))}
         query = SpentQuery(
             since=period.start,
+            until=until,
             columns=tuple(sorted(keys & set(SELECTORS))),
             by_metadata=not keys <= set(SELECTORS),
             bucket_seconds=int(span.bucket_seconds),

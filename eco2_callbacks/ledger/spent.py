@@ -29,6 +29,7 @@ class SpentQuery:
 
     Attributes:
         since: The first moment at which they started.
+        until: The moment before which they started; None for any.
         columns: Columns of a call to group by.
         by_metadata: Whether to group by the kept metadata too.
         bucket_seconds: Length of the stretches of time to group by; 0 for none.
@@ -36,6 +37,7 @@ class SpentQuery:
     """
 
     since: datetime
+    until: datetime | None = None
     columns: tuple[str, ...] = ()
     by_metadata: bool = False
     bucket_seconds: int = 0
@@ -110,6 +112,7 @@ def _statement(query: SpentQuery) -> Any:
             calls.c.started_at >= query.since,
             ratings.c.started_at >= query.since,
             ratings.c.contracted_cost.is_not(None),
+            *(() if query.until is None else (calls.c.started_at < query.until,)),
             *(
                 sa.func.coalesce(_column(calls, name), "").in_(sorted(wanted))
                 for name, wanted in query.wanted.items()

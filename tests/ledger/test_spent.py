@@ -63,6 +63,8 @@ def test_the_newest_rating_counts(ledger_url: str) -> None:
 
         (found,) = spent_of(sink, SpentQuery(since=AT))
         nothing = spent_of(sink, SpentQuery(since=AT + HOUR))
+        until = [spent_of(sink, SpentQuery(since=AT, until=AT + later)) for later in (0 * HOUR, HOUR)]
 
     assert found.usd == 2 * USD
     assert nothing == []
+    assert until == [[], [found]]
