@@ -77,7 +77,8 @@ def grant_raise(
 ) -> datetime:
     """Raise the limit of a rule for a time, for all its scopes; return until when.
 
-    Processes see it within half a second if they use the budget, else with their next call.
+    Processes that use the budget, or did ten seconds ago, see it within half a second. One that was idle for longer
+    learns of it by its next call, which can still be refused; the calls after that see it.
 
     Raises:
         ConfigError: If there is no such rule or store, or the raise is none.

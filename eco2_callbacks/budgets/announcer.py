@@ -1,4 +1,4 @@
-"""BudgetAnnouncer: sends the events of budgets, each once in a window."""
+"""BudgetAnnouncer: sends the events of budgets, each once until the budget is free again."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class BudgetAnnouncer:
         has_moved = account.limit > limit or account.period.bucket > bucket
         if account.announced and has_moved and account.settled < account.lowest:
             account.announced.clear()
-            self._send(account, "reset", None, state_of(account))
+            self._send(account, "reset", None, state_of(account), is_due=lambda: account.settled < account.lowest)
 
     def exceeded(self, account: Account) -> None:
         """Tell that a budget refused a call, or that more than its limit is spent."""
@@ -72,8 +72,17 @@ class BudgetAnnouncer:
             account.announced.add(name)
             self._send(account, event, level, state_of(account))
 
-    def _send(self, account: Account, kind: EventKind, level: Decimal | None, state: BudgetState) -> None:
-        """Send an event; of several processes that share a budget only one does."""
+    def _send(
+        self,
+        account: Account,
+        kind: EventKind,
+        level: Decimal | None,
+        state: BudgetState,
+        *,
+        claim: str = "",
+        is_due: Callable[[], bool] | None = None,
+    ) -> None:
+        """Send an event; of several processes that share a budget only the one that claims it does, if still due."""
         event = BudgetEvent(
             event=kind,
             budget=state.budget,
@@ -89,10 +98,11 @@ class BudgetAnnouncer:
         if self.leaser is None or not account.is_shared:
             self._events.append(send)
         else:
-            self.leaser.send_once(account, kind if level is None else f"{kind} {level}", send)
+            claim = claim or (kind if level is None else f"{kind} {level}")
+            self.leaser.send_once(account, claim, send, is_due)
 
     def send_waiting(self) -> None:
-        """Send the events that wait; without the lock, because a sink may use a model itself."""
+        """Send the events that wait. The caller must not hold the lock: a sink may use a model itself."""
         while self._events:
             try:
                 send = self._events.popleft()
@@ -104,4 +114,5 @@ class BudgetAnnouncer:
         """Tell that a new window begins after one in which a level was reached."""
         if account.announced:
             fresh = Account(account.rule, account.scope, account.rule.span.period(self._now()), is_shared=False)
-            self._send(account, "reset", None, state_of(fresh))
+            # Not as a reset of the past account: what it announced holds for late calls too.
+            self._send(account, "reset", None, state_of(fresh), claim="end")

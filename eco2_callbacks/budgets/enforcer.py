@@ -209,6 +209,8 @@ class BudgetEnforcer(forks.ForkAware):
                 or _is_used_up(blocked, amount)
                 or (give_up_at is not None and time.monotonic() >= give_up_at)
             ):
+                if leaser is not None and blocked.is_shared:
+                    leaser.watch()
                 self._refuse(blocked, caller, amount)
             elif leaser.is_down:
                 self._without_store(run_id, caller, accounts, amount)

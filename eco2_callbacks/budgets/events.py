@@ -20,11 +20,13 @@ Level: TypeAlias = Literal["ok", "warn", "exceeded"]
 class BudgetEvent(msgspec.Struct, frozen=True, kw_only=True):
     """A budget reached a warning level or its limit, or began anew after that.
 
-    Sinks get it like a record. Each event comes once in a window, also where several processes share the budget.
+    Sinks get it like a record. Each event comes once until the budget is free again, also where several processes share
+    it: ``reset`` begins anew, and so does a rolling window that has moved on as a whole.
 
     Attributes:
         event: ``warn`` at each warning level; ``exceeded`` with the first refused call, or when more than the limit is
-            spent; ``reset`` when a new window begins after one of them, or the limit was raised.
+            spent; ``reset`` when less than the lowest level is spent after one of them: a new window begins, a rolling
+            one has moved on, or the limit was raised.
         budget: Name of the rule.
         scope: Whose budget it is, such as ``user_id=ann``; ``""`` for a rule without ``per``.
         window: The rule's window.

@@ -11,31 +11,29 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import uuid4
 
 from eco2_callbacks import forks
 from eco2_callbacks.budgets.accounts import Account, AccountTable
+from eco2_callbacks.budgets.claimed_events import ClaimedEvents
+from eco2_callbacks.budgets.lease_requests import NEVER, apply_lease, describe, has_lost, make_request
+from eco2_callbacks.budgets.rejected_accounts import RejectedAccounts
 from eco2_callbacks.budgets.settings import Budgets
-from eco2_callbacks.budgets.stores import BudgetStore, Lease, LeaseRequest, StoreError
+from eco2_callbacks.budgets.stores import AccountRejectedError, BudgetStore, Lease, LeaseRequest, StoreError
 from eco2_callbacks.sinks import BatchWorker
 
 __all__ = ["SliceLeaser"]
 
 _logger = logging.getLogger(__name__)
-# A process syncs its slices this often while it uses them; a slice not used for so long goes back.
+# A process syncs its slices this often while it uses them.
 _SYNC_SECONDS = 0.5
-_IDLE_SECONDS = 1.0
 # An account without open calls is watched this long, for a raise of its limit.
 _WATCH_SECONDS = 10.0
 _QUIET_SECONDS = 60.0
 _MAX_BATCH = 200
-_MAX_JOBS = 1000
-_NEVER = -(2**63)
-# An account is kept beyond its window, for late reports.
-_KEEP = timedelta(days=2)
 
 
 class SliceLeaser(forks.ForkAware):
@@ -47,7 +45,7 @@ class SliceLeaser(forks.ForkAware):
         lock: Held around every use of the table.
         budgets: The settings.
         now: As the handler's.
-        on_failure: Called for each attempt in which the store could not be used.
+        on_failure: Called for each attempt in which the store could not be used, or could not keep an account.
         on_synced: Called after each report, without the lock, with the accounts.
     """
 
@@ -70,6 +68,10 @@ class SliceLeaser(forks.ForkAware):
         self._on_failure = on_failure
         self._on_synced = on_synced
         self._quiet_until = 0.0
+        self._policy = "pass and are reported later" if budgets.store_unreachable == "open" else "are refused"
+        self._events = ClaimedEvents(on_failure)
+        # By the account's key. A forked child has them too: it may be the first to report the account.
+        self._restores: dict[str, tuple[Account, Callable[[], Sequence[tuple[int, int]]]]] = {}
         self._worker = BatchWorker(
             "eco2-budgets",
             on_failure=self._on_failure,
@@ -88,7 +90,9 @@ class SliceLeaser(forks.ForkAware):
         self._is_scheduled = False
         self.is_down = False
         self._waiting: list[tuple[Account, int, Future[None]]] = []
-        self._jobs: list[Callable[[BudgetStore], None]] = []
+        self._events.clear()
+        self._rejected = RejectedAccounts(self._on_failure, self._policy)
+        self._synced_at = 0.0
 
     # --- for callers that hold the lock ---
 
@@ -105,30 +109,25 @@ class SliceLeaser(forks.ForkAware):
         """Have slices renewed that are nearly used up."""
         for account in accounts:
             if account.is_shared and account.is_known and account.free() < account.refill_below:
-                account.refill_below = _NEVER  # until the store has answered
+                account.refill_below = NEVER  # until the store has answered
                 self.wake()
 
     def restore(self, account: Account, spent: Callable[[], Sequence[tuple[int, int]]]) -> None:
         """Have the store take what was spent, by bucket, if it does not know the account; before its next report."""
-
-        def restore(store: BudgetStore) -> None:
-            request = self._describe(account)
-            if not store.knows(request):
-                # Nothing too: no other process shall restore what this one spends from now on.
-                store.restore(request, spent())
-
-        self._jobs.append(restore)
+        self._restores[account.key] = account, spent
         self.wake()
 
-    def send_once(self, account: Account, event: str, send: Callable[[], None]) -> None:
-        """Send an event from the thread, unless another process has sent it."""
-
-        def claim_and_send(store: BudgetStore) -> None:
-            if store.claim(self._describe(account), event):
-                send()
-
-        self._jobs.append(claim_and_send)
+    def send_once(
+        self, account: Account, event: str, send: Callable[[], None], is_due: Callable[[], bool] | None = None
+    ) -> None:
+        """Send an event from the thread, unless another process sends it; ``is_due`` as ``ClaimedEvents.add``."""
+        self._events.add(account, event, send, is_due)
         self.wake()
+
+    def watch(self) -> None:
+        """Have the thread sync soon, also if it has ended: a limit may have been raised meanwhile."""
+        if time.monotonic() - self._synced_at >= _SYNC_SECONDS:
+            self.wake()
 
     def wake(self) -> bool:
         """Have the thread sync now, and return whether it will; the first call starts it."""
@@ -160,6 +159,7 @@ class SliceLeaser(forks.ForkAware):
         for _, _, future in self._waiting:
             future.cancel()
         self._worker.reset()
+        self._store.after_fork_in_child()
         self._reset()
 
     # --- on the thread ---
@@ -195,46 +195,80 @@ class SliceLeaser(forks.ForkAware):
 
     def _sync_accounts(self, *, is_last: bool) -> None:
         with self._lock:
-            self._table.roll(self._now())
+            now = self._now()
+            self._synced_at = time.monotonic()
+            self._table.roll(now)
+            self._forget_restores(now)
+            self._rejected.begin(self._table)
+            self._events.limit()
             waiting, self._waiting = self._waiting, []
-            jobs, self._jobs = self._jobs, []
             needs: dict[Account, int] = {}
             for account, amount, _ in waiting:
                 needs[account] = max(needs.get(account, 0), amount)
+            events = len(self._events)
             watched = [account for account in self._table if account.is_shared and self._is_watched(account)]
-            accounts = list(dict.fromkeys([*needs, *watched]))
-            requests = [self._request(account, needs.get(account, 0), is_last=is_last) for account in accounts]
+            watched = [account for account in watched if is_last or not self._rejected.is_waiting(account)]
+            # What decides on an event must be as fresh as in the store.
+            accounts = list(dict.fromkeys([*needs, *self._events.checked_accounts(), *watched]))
+            requests = [
+                make_request(account, needs.get(account, 0), self._slice(account), now, is_last=is_last)
+                for account in accounts
+            ]
         try:
-            while jobs:
-                jobs[0](self._store)
-                del jobs[0]
+            self._restore_accounts()
             for first in range(0, len(accounts), _MAX_BATCH):
-                batch = requests[first : first + _MAX_BATCH]
-                leases = self._store.lease(self._owner, batch, self._budgets.lease_seconds)
-                leases = [
-                    self._restored(account, request, lease)
-                    for account, request, lease in zip(accounts[first:], batch, leases, strict=False)
-                ]
-                with self._lock:
-                    for account, lease in zip(accounts[first:], leases, strict=False):
-                        _apply(account, lease, self._slice(account))
+                last = first + _MAX_BATCH
+                self._sync_batch(accounts[first:last], requests[first:last])
+            self._events.send(events, self._store, now, self._rejected)
         except Exception as error:
             for _, _, future in waiting:
                 if future.set_running_or_notify_cancel():
                     future.set_exception(error)
-            with self._lock:
-                self._jobs = [*jobs, *self._jobs][:_MAX_JOBS]
             raise
-        for _, _, future in waiting:
+        for account, _, future in waiting:
             if future.set_running_or_notify_cancel():
-                future.set_result(None)
+                if (rejection := self._rejected.error_of(account)) is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(rejection)
         self._on_synced(accounts)
+
+    def _restore_accounts(self) -> None:
+        for key, (account, spent) in list(self._restores.items()):
+            request = describe(account, self._now())
+            try:
+                if not self._store.knows(request):
+                    # Nothing too: no other process shall restore what this one spends from now on.
+                    self._store.restore(request, spent())
+            except AccountRejectedError as error:
+                self._rejected.add(account, error)
+            if self._restores[key] == (account, spent):
+                del self._restores[key]
+
+    def _sync_batch(self, accounts: Sequence[Account], requests: Sequence[LeaseRequest]) -> None:
+        """Report accounts. Of a batch that the store rejects, all are reported but those that it cannot keep."""
+        try:
+            leases = self._store.lease(self._owner, requests, self._budgets.lease_seconds)
+            leases = [self._restored(*each) for each in zip(accounts, requests, leases, strict=True)]
+        except AccountRejectedError as error:
+            if len(accounts) == 1:
+                self._rejected.add(accounts[0], error)
+                return
+            # A report that has counted already does not count again.
+            middle = len(accounts) // 2
+            self._sync_batch(accounts[:middle], requests[:middle])
+            self._sync_batch(accounts[middle:], requests[middle:])
+            return
+        with self._lock:
+            for account, lease in zip(accounts, leases, strict=True):
+                apply_lease(account, lease, self._slice(account))
+                self._rejected.remove(account)
 
     def _restored(self, account: Account, request: LeaseRequest, lease: Lease) -> Lease:
         """Give the store back what it has lost of an account, and return the lease after that."""
         with self._lock:
             known = {bucket: amount for bucket, amount in account.buckets.items() if bucket >= request.oldest}
-        if not _has_lost(account.generation, known, request, lease):
+        if not has_lost(account.generation, known, request, lease):
             return lease
         if self._store.add_lost(request, account.generation, known):
             _logger.error(
@@ -245,45 +279,12 @@ class SliceLeaser(forks.ForkAware):
         (restored,) = self._store.lease(self._owner, [request], self._budgets.lease_seconds)
         return restored
 
-    def _request(self, account: Account, amount: int, *, is_last: bool = False) -> LeaseRequest:
-        """Return the report of an account; what was sent and not acknowledged is sent again as it was."""
-        if not account.sent:
-            account.sequence += 1
-            account.sent, account.unreported = account.unreported, 0
-        used, slice_amount = account.reserved, self._slice(account)
-        is_used = time.monotonic() - account.touched < _IDLE_SECONDS
-        want = used + (max(amount, slice_amount) if amount or (is_used and not account.is_pressed) else 0)
-        # No call may reserve what is given back now, or could be. The store may take back all that is not in use from a
-        # process whose need it cannot meet.
-        account.held = min(account.held, account.sent + (used if amount else want))
-        return self._describe(account)._replace(
-            spent=account.sent,
-            sequence=account.sequence,
-            want=0 if is_last else want,
-            need=0 if is_last else used + amount,
-            keep=0 if is_last else used,
-        )
-
-    def _describe(self, account: Account) -> LeaseRequest:
-        """Return a request that names an account and asks for nothing."""
-        period = account.period
-        end = period.end or self._now()
-        if account.rule.span.kind == "rolling":
-            end += timedelta(seconds=account.rule.span.seconds)
-        return LeaseRequest(
-            account=account.key,
-            rule=account.rule.name,
-            scope=account.scope,
-            limit=account.rule.limit_nano,
-            bucket=period.bucket,
-            oldest=period.oldest,
-            spent=0,
-            sequence=0,
-            want=0,
-            need=0,
-            keep=0,
-            keep_until=int((end + _KEEP).timestamp()),
-        )
+    def _forget_restores(self, now: datetime) -> None:
+        """Forget what waits for accounts that are over and have spent nothing here."""
+        for key, (account, _) in list(self._restores.items()):
+            end = account.period.end
+            if account.rule.span.kind != "rolling" and account.is_idle() and end is not None and end <= now:
+                del self._restores[key]
 
     def _slice(self, account: Account) -> int:
         return max(int(account.limit * self._budgets.slice_share), account.latest)
@@ -293,40 +294,15 @@ class SliceLeaser(forks.ForkAware):
         self._on_failure()
         if time.monotonic() >= self._quiet_until:
             self._quiet_until = time.monotonic() + _QUIET_SECONDS
-            policy = "pass and are reported later" if self._budgets.store_unreachable == "open" else "are refused"
             _logger.error(
                 "The store of the budgets cannot be used (%s); calls beyond the slices that this process holds %s. "
                 "Start the store or correct its address. For %.0f seconds further failures are counted only, in "
                 'eco2_callbacks_errors_total{callback="budget_store"}.',
                 error,
-                policy,
+                self._policy,
                 _QUIET_SECONDS,
             )
 
 
 def _ignore() -> None:
     """Do nothing: who asks is answered at once."""
-
-
-def _has_lost(generation: str, known: Mapping[int, int], request: LeaseRequest, lease: Lease) -> bool:
-    """Return whether a store lacks what it once had: within a bucket nothing is ever taken off."""
-    if not generation:
-        return False
-    if generation != lease.generation:
-        return bool(known)
-    expected = {**known, request.bucket: known.get(request.bucket, 0) + request.spent}
-    return any(lease.buckets.get(bucket, 0) < amount for bucket, amount in expected.items())
-
-
-def _apply(account: Account, lease: Lease, slice_amount: int) -> None:
-    account.sent = 0
-    account.held = lease.held
-    account.settled = lease.settled + account.unreported
-    account.buckets = dict(lease.buckets)
-    account.generation = lease.generation
-    if lease.limit != account.limit:
-        account.set_limit(lease.limit)
-    account.is_pressed = lease.is_pressed
-    account.is_known = True
-    has_room = lease.limit > lease.settled + lease.others + lease.held
-    account.refill_below = slice_amount // 4 if has_room else _NEVER

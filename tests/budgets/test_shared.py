@@ -22,63 +22,29 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from eco2_callbacks import BudgetEvent, BudgetExceeded, BudgetRule, Budgets, Eco2CallbackHandler
+from eco2_callbacks import BudgetExceeded, BudgetRule, Budgets, Eco2CallbackHandler
 from eco2_callbacks.budgets import read_states
 from eco2_callbacks.budgets.stores import Raise, open_store
+from tests.support.budget_process import MAX_WAIT_SECONDS, MODEL, BudgetProcess, wait_until
 from tests.support.fake_model import COST, FakeModel
-from tests.support.record_sink import Records, exposed
+from tests.support.record_sink import exposed
 from tests.support.redis_process import redis_process
 from tests.support.spending_worker import CALL_USD, PROMPT, SLICE_SHARE
 
-USAGE = {"input_tokens": 416, "output_tokens": 100, "total_tokens": 516}
-MODEL = FakeModel(usage=USAGE)
-_MAX_WAIT_SECONDS = 120.0
-
-
-class Process:
-    """A handler with a registry and a sink of its own, as in a process of its own."""
-
-    def __init__(self, url: str, rule: BudgetRule, **settings: Any) -> None:
-        self.registry = CollectorRegistry()
-        self.records = Records()
-        budgets = Budgets(rules=[rule], store=url, **{"assumed_output_tokens": 100, "wait_seconds": 20, **settings})
-        self.handler = Eco2CallbackHandler(registry=self.registry, sinks=[self.records], budgets=budgets)
-
-    def ask(self, model: FakeModel = MODEL, **metadata: Any) -> None:
-        model.invoke(PROMPT, {"callbacks": self.handler.callbacks, "metadata": metadata})
-
-    def passes(self, _: object = None) -> bool:
-        try:
-            self.ask()
-        except BudgetExceeded:
-            return False
-        return True
-
-    @property
-    def events(self) -> list[str]:
-        return [event.event for event in self.records.of(BudgetEvent)]
-
 
 @pytest.fixture
-def start(store_url: str) -> Iterator[Callable[..., Process]]:
-    processes: list[Process] = []
+def start(store_url: str) -> Iterator[Callable[..., BudgetProcess]]:
+    processes: list[BudgetProcess] = []
 
-    def start(limit_usd: Decimal | str, *, url: str = store_url, **options: Any) -> Process:
+    def start(limit_usd: Decimal | str, *, url: str = store_url, **options: Any) -> BudgetProcess:
         fields = {name: options.pop(name) for name in ("per", "warn_at", "window", "action") if name in options}
         rule = BudgetRule(**{"name": "shared", "limit_usd": Decimal(limit_usd), "warn_at": (), **fields})
-        processes.append(Process(url, rule, **options))
+        processes.append(BudgetProcess(url, rule, **options))
         return processes[-1]
 
     yield start
     for process in processes:
         process.handler.close()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    give_up_at = time.monotonic() + _MAX_WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.01)
 
 
 def test_processes_share_one_limit(start: Any) -> None:
@@ -200,7 +166,7 @@ def test_the_policy_decides_while_the_store_is_away(policy: str, tmp_path: Path)
     """``open`` lets calls pass and reports them later; ``closed`` refuses what the slice does not cover."""
     with redis_process(tmp_path) as server:
         rule = BudgetRule(name="shared", limit_usd=Decimal(1), warn_at=())
-        process = Process(server.url, rule, store_unreachable=policy, wait_seconds=2)
+        process = BudgetProcess(server.url, rule, store_unreachable=policy, wait_seconds=2)
         process.ask()  # has a slice of 2 cents
         server.kill()
 
@@ -332,7 +298,7 @@ def test_killed_processes_exceed_the_limit_by_their_slices_at_most(store_url: st
 def test_a_handler_that_is_dropped_without_close_ends_its_thread(start: Any, store_url: str) -> None:
     """The thread that leases slices does not keep the handler of an application that forgot it."""
     rule = BudgetRule(name="shared", limit_usd=Decimal(1))
-    process = Process(store_url, rule)
+    process = BudgetProcess(store_url, rule)
     process.ask()
     forgotten = weakref.ref(process.handler)
     assert any(thread.name == "eco2-budgets" for thread in threading.enumerate())
@@ -381,11 +347,11 @@ def test_a_store_that_loses_its_data_gets_it_back(redis_server: Any, window: str
     for handler in handlers:
         FakeModel().invoke("x", {"callbacks": handler.callbacks})
     for handler in (*handlers, *handlers):  # the second time, each has the other's spending
-        assert handler.flush(_MAX_WAIT_SECONDS)
+        assert handler.flush(MAX_WAIT_SECONDS)
 
     redis_server.client.flushall()
     for handler in handlers:
-        assert handler.flush(_MAX_WAIT_SECONDS)
+        assert handler.flush(MAX_WAIT_SECONDS)
     FakeModel().invoke("x", {"callbacks": handlers[0].callbacks})
 
     wait_until(lambda: read_states(budgets)[0].spent_usd >= 3 * COST)
@@ -406,7 +372,7 @@ def test_a_rolling_window_that_was_lost_goes_on_at_its_own_time(redis_server: An
 
         def ask() -> None:
             FakeModel().invoke("x", {"callbacks": handler.callbacks})
-            assert handler.flush(_MAX_WAIT_SECONDS)
+            assert handler.flush(MAX_WAIT_SECONDS)
 
         ask()
         now = start + timedelta(hours=2)

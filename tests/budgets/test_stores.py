@@ -5,12 +5,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eco2_callbacks.budgets.stores import BudgetStore, LeaseRequest, Raise, StoreError, open_store
+from eco2_callbacks.budgets.stores import (
+    AccountRejectedError,
+    BudgetStore,
+    LeaseRequest,
+    Raise,
+    StoreError,
+    open_store,
+)
 from eco2_callbacks.budgets.stores.protocol import leased_amount, missing_amounts
 from eco2_callbacks.errors import ConfigError
 from tests.support.programs import free_port
@@ -120,6 +129,82 @@ def test_an_event_is_claimed_by_one_process(store: BudgetStore) -> None:
 
     assert claims == [True, False, False]
     assert store.claim(request(), "exceeded")
+
+
+def test_a_reset_lets_the_events_be_claimed_again(store: BudgetStore) -> None:
+    """After a reset each level is announced again, and after that the next reset."""
+    claims = [store.claim(request(), event) for event in ("warn 0.8", "exceeded", "reset", "reset")]
+
+    again = [store.claim(request(), event) for event in ("warn 0.8", "warn 0.8", "exceeded", "reset")]
+
+    assert claims == [True, True, True, False]
+    assert again == [True, False, True, True]
+
+
+def test_a_claim_ends_without_a_reset_too(store: BudgetStore) -> None:
+    """The process that would have claimed the reset may have ended: a raised limit and a new window end claims too."""
+    rolling = request(bucket=70, oldest=10)
+    store.claim(rolling, "exceeded")
+
+    claims = [
+        store.claim(changed, "exceeded")
+        for changed in (
+            rolling._replace(bucket=130, oldest=70),
+            rolling._replace(bucket=131, oldest=71),
+            rolling._replace(bucket=131, oldest=71, limit=LIMIT + 1),
+            rolling._replace(bucket=131, oldest=71),
+        )
+    ]
+
+    assert claims == [False, True, True, False]
+
+
+def test_a_claim_on_a_forgotten_account_is_forgotten_too(redis_server: Any) -> None:
+    """No key of Redis stays for ever."""
+    redis_server.client.flushall()
+    store = open_store(redis_server.url)
+
+    store.claim(request(keep_until=int(time.time()) - 10), "reset")
+
+    assert [0 < redis_server.client.ttl(key) <= 60 for key in redis_server.client.keys("*")] == [True]
+    store.close()
+
+
+def test_postgres_forgets_what_has_ended(postgres_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases of processes that ended a day ago, raises that are over and old accounts are deleted while it runs."""
+    monkeypatch.setattr("eco2_callbacks.budgets.stores.postgres_store._CLEAN_SECONDS", 0.0)
+    url = postgres_server.new_database()
+    store = open_store(url)
+    for owner in ("a", "ended", "ended today"):
+        store.lease(owner, [request(keep_until=int(time.time()) + 600)], 60)
+    store.lease("a", [request(account="old")], 60)
+    store.add_raise("rule", Raise("over", 1, int(time.time()) - 1))
+    store.add_raise("rule", Raise("lasts", 1, int(time.time()) + 600))
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "UPDATE eco2_budget_leases SET expires_at = now() - "
+            "CASE owner WHEN 'ended' THEN interval '25 hours' ELSE interval '23 hours' END WHERE owner <> 'a'"
+        )
+        connection.execute("UPDATE eco2_budget_accounts SET keep_until = now() - interval '1 s' WHERE account = 'old'")
+
+        store.lease("a", [request(sequence=2)], 60)
+
+        kept = [
+            connection.execute(f"SELECT {column} FROM eco2_budget_{table} ORDER BY 1").fetchall()
+            for table, column in (("leases", "owner"), ("raises", "raise_id"), ("accounts", "account"))
+        ]
+    assert kept == [[("a",), ("ended today",)], [("lasts",)], [("acct",)]]
+    store.close()
+
+
+def test_data_that_a_store_cannot_keep_is_no_outage(store: BudgetStore) -> None:
+    """The store rejects the account, and takes the next report on the same connection."""
+    with pytest.raises(AccountRejectedError):
+        store.lease("a", [request(spent=1), request(account="acct2", scope="user_id=\ud800")], 60)
+
+    (lease,) = store.lease("a", [request(spent=1)], 60)
+
+    assert lease.settled == 1
 
 
 def test_a_lost_account_is_restored_once(store: BudgetStore) -> None:

@@ -12,6 +12,7 @@ import psycopg
 
 from eco2_callbacks.budgets.stores.protocol import (
     AccountReading,
+    AccountRejectedError,
     Lease,
     LeaseRequest,
     Raise,
@@ -24,6 +25,11 @@ __all__ = ["PostgresStore"]
 
 _T = TypeVar("_T")
 _PRESSURE_SECONDS = 2
+_CLEAN_SECONDS = 3600.0
+# Classes of SQLSTATE: data, integrity, and what exceeds a limit of the program, such as the size of an index' row.
+_OF_ACCOUNT = ("22", "23", "54")
+# Connections of a parent process, which a forked child must not close.
+_open_before_fork: list[Any] = []
 # One number for this package: only one process creates the tables at a time.
 _CREATE_LOCK = 7_203_117
 _TABLES = """
@@ -44,15 +50,43 @@ CREATE TABLE IF NOT EXISTS eco2_budget_raises (
 ALTER TABLE eco2_budget_accounts ADD COLUMN IF NOT EXISTS generation text NOT NULL
     DEFAULT md5(random()::text || clock_timestamp()::text);
 ALTER TABLE eco2_budget_buckets ADD COLUMN IF NOT EXISTS restored bigint NOT NULL DEFAULT 0;
+ALTER TABLE eco2_budget_events ADD COLUMN IF NOT EXISTS limit_nano bigint NOT NULL DEFAULT 9223372036854775807;
+ALTER TABLE eco2_budget_events ADD COLUMN IF NOT EXISTS bucket bigint NOT NULL DEFAULT 0;
+"""
+# Whether the tables are there, as they are made now: to make them again would wait for everyone who uses them.
+_HAS_TABLES = """
+SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('eco2_budget_events') AND attname = 'bucket')
+"""
+# Rows that another process uses at this moment are left to the next time.
+_CLEAN = """
+DELETE FROM eco2_budget_accounts WHERE account IN
+    (SELECT account FROM eco2_budget_accounts WHERE keep_until < clock_timestamp() FOR UPDATE SKIP LOCKED);
+DELETE FROM eco2_budget_leases WHERE (account, owner) IN
+    (SELECT account, owner FROM eco2_budget_leases WHERE expires_at < clock_timestamp() - interval '1 day'
+        FOR UPDATE SKIP LOCKED);
+DELETE FROM eco2_budget_raises WHERE raise_id IN
+    (SELECT raise_id FROM eco2_budget_raises WHERE until < clock_timestamp() FOR UPDATE SKIP LOCKED);
+"""
+_CLAIM = """
+INSERT INTO eco2_budget_events AS e (account, event, limit_nano, bucket) VALUES (%s, %s, %s, %s)
+ON CONFLICT (account, event) DO UPDATE SET limit_nano = excluded.limit_nano, bucket = excluded.bucket
+    WHERE e.limit_nano < excluded.limit_nano OR e.bucket < %s
+RETURNING 1
 """
 _ACCOUNT = """
 INSERT INTO eco2_budget_accounts (account, rule, scope, keep_until) VALUES (%s, %s, %s, to_timestamp(%s))
 ON CONFLICT (account) DO UPDATE SET keep_until = excluded.keep_until
 RETURNING pressed_until > clock_timestamp(), generation
 """
+# A late report may still come from a process whose lease ended less than a day ago.
 _LEASES = """
-SELECT owner, CASE WHEN expires_at > clock_timestamp() THEN amount ELSE 0 END, sequence
+SELECT owner, CASE WHEN expires_at > clock_timestamp() THEN amount ELSE 0 END, sequence,
+    expires_at < clock_timestamp() - interval '1 day'
 FROM eco2_budget_leases WHERE account = %s
+"""
+_END_LEASES = """
+DELETE FROM eco2_budget_leases
+WHERE account = %s AND owner <> %s AND expires_at < clock_timestamp() - interval '1 day'
 """
 _SPEND = """
 INSERT INTO eco2_budget_buckets (account, bucket, settled, restored) VALUES (%s, %s, %s, %s)
@@ -91,6 +125,7 @@ class PostgresStore:
         self._timeout_seconds = timeout_seconds
         self._connection: psycopg.Connection[Any] | None = None
         self._lock = threading.Lock()
+        self._cleaned_at = 0.0
 
     def lease(self, owner: str, requests: Sequence[LeaseRequest], lease_seconds: float) -> list[Lease]:
         """As the protocol says, all accounts in one transaction."""
@@ -103,17 +138,26 @@ class PostgresStore:
                 leases[index] = _lease(connection, owner, requests[index], lease_seconds)
             return [leases[index] for index in range(len(requests))]
 
+        if self._connection is not None and time.monotonic() - self._cleaned_at >= _CLEAN_SECONDS:
+            self._guarded(self._clean)
         return self._guarded(run)
+
+    def _clean(self, connection: psycopg.Connection[Any]) -> None:
+        connection.execute(_CLEAN)
+        self._cleaned_at = time.monotonic()
 
     def claim(self, request: LeaseRequest, event: str) -> bool:
         """As the protocol says."""
 
         def run(connection: psycopg.Connection[Any]) -> bool:
             _open_account(connection, request)
-            row = connection.execute(
-                "INSERT INTO eco2_budget_events VALUES (%s, %s) ON CONFLICT DO NOTHING RETURNING 1",
-                (request.account, event),
-            ).fetchone()
+            values = (request.account, event, request.limit, request.bucket, request.oldest)
+            row = connection.execute(_CLAIM, values).fetchone()
+            if row is not None:
+                connection.execute(
+                    "DELETE FROM eco2_budget_events WHERE account = %s AND (event = 'reset') <> %s",
+                    (request.account, event == "reset"),
+                )
             return row is not None
 
         return self._guarded(run)
@@ -201,6 +245,12 @@ class PostgresStore:
         with self._lock:
             self._drop()
 
+    def after_fork_in_child(self) -> None:
+        """Leave the parent's connection alone: closing it here would end the parent's session."""
+        if self._connection is not None:
+            _open_before_fork.append(self._connection)
+        self._connection, self._lock = None, threading.Lock()
+
     def _guarded(self, run: Callable[[psycopg.Connection[Any]], _T]) -> _T:
         with self._lock:
             try:
@@ -208,10 +258,14 @@ class PostgresStore:
                     self._connection = self._connect()
                 with self._connection.transaction():
                     return run(self._connection)
-            except psycopg.Error as error:
-                self._drop()
+            except (psycopg.Error, UnicodeError) as error:
+                state = getattr(error, "sqlstate", None) or ""
                 # Its text can hold the address, and with it a password.
-                raise StoreError(f"PostgreSQL: {type(error).__name__} {error.sqlstate or ''}".rstrip()) from error
+                message = f"PostgreSQL: {type(error).__name__} {state}".rstrip()
+                if isinstance(error, psycopg.DataError | UnicodeError) or state[:2] in _OF_ACCOUNT:
+                    raise AccountRejectedError(message) from error
+                self._drop()
+                raise StoreError(message) from error
 
     def _connect(self) -> psycopg.Connection[Any]:
         milliseconds = round(self._timeout_seconds * 1000)
@@ -223,9 +277,10 @@ class PostgresStore:
         )
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_CREATE_LOCK,))
-            connection.execute("SET LOCAL client_min_messages = warning")
-            connection.execute(_TABLES)
-            connection.execute("DELETE FROM eco2_budget_accounts WHERE keep_until < clock_timestamp()")
+            if not _number(connection, _HAS_TABLES, ()):
+                connection.execute("SET LOCAL client_min_messages = warning")
+                connection.execute(_TABLES)
+            self._clean(connection)
         return connection
 
     def _drop(self) -> None:
@@ -252,11 +307,15 @@ def _lease(connection: psycopg.Connection[Any], owner: str, request: LeaseReques
     account = request.account
     is_pressed, generation = _open_account(connection, request)
     lease = last = others = 0
-    for name, amount, sequence in connection.execute(_LEASES, (account,)):
+    has_ended = False
+    for name, amount, sequence, is_old in connection.execute(_LEASES, (account,)):
         if name == owner:
             lease, last = amount, sequence
         else:
             others += amount
+            has_ended = has_ended or is_old
+    if has_ended:
+        connection.execute(_END_LEASES, (account, owner))
     if request.sequence > last:
         last = request.sequence
         lease = max(0, lease - request.spent)

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 __all__ = [
     "AccountReading",
+    "AccountRejectedError",
     "BudgetStore",
     "Lease",
     "LeaseRequest",
@@ -26,6 +27,10 @@ __all__ = [
 
 class StoreError(Exception):
     """A store cannot be reached, or answers what it should not."""
+
+
+class AccountRejectedError(StoreError):
+    """A store works, and cannot keep the data of an account: a text, a number, or what it holds of it already."""
 
 
 class LeaseRequest(NamedTuple):
@@ -100,13 +105,25 @@ class Raise(NamedTuple):
 
 
 class BudgetStore(Protocol):
-    """Keeps budgets for several processes. Every method raises ``StoreError`` where the store cannot be reached."""
+    """Keeps budgets for several processes.
+
+    Every method raises ``StoreError`` where the store cannot be reached, and ``AccountRejectedError`` where it works
+    but cannot keep one of the accounts. A report of several accounts may then have counted for some of them.
+    """
 
     def lease(self, owner: str, requests: Sequence[LeaseRequest], lease_seconds: float) -> list[Lease]:
         """Report what was spent and change the slices of one process, each account at one moment."""
 
     def claim(self, request: LeaseRequest, event: str) -> bool:
-        """Return whether this is the first claim of an event of an account: only one process sends it."""
+        """Return whether this process sends an event of an account: only one does.
+
+        A claim holds until ``reset`` is claimed, or a claim comes with a higher limit or from a rolling window that has
+        moved on as a whole. Any other event ends the claim of ``reset``.
+
+        Args:
+            request: Names the account, with the limit in force and the current bucket.
+            event: ``reset``, or any other name.
+        """
 
     def knows(self, request: LeaseRequest) -> bool:
         """Return whether something was spent on an account, or it was restored."""
@@ -135,6 +152,9 @@ class BudgetStore(Protocol):
 
     def close(self) -> None:
         """Close all connections."""
+
+    def after_fork_in_child(self) -> None:
+        """Leave the parent's connections alone: the next call makes a new one."""
 
 
 def leased_amount(*, lease: int, room: int, want: int, need: int, keep: int) -> int:

@@ -13,12 +13,23 @@ from uuid import uuid4
 
 import redis
 
-from eco2_callbacks.budgets.stores.protocol import AccountReading, Lease, LeaseRequest, Raise, StoreError
+from eco2_callbacks.budgets.stores.protocol import (
+    AccountReading,
+    AccountRejectedError,
+    Lease,
+    LeaseRequest,
+    Raise,
+    StoreError,
+)
 
 __all__ = ["RedisStore"]
 
 _T = TypeVar("_T")
 _PREFIX = "eco2:budget"
+# What Redis answers where the keys of one account hold what they should not.
+_OF_ACCOUNT = ("WRONGTYPE", "not an integer", "would overflow", "attempt to ")
+# Clients of a parent process, which a forked child must not close.
+_open_before_fork: list[Any] = []
 
 
 class RedisStore:
@@ -30,19 +41,23 @@ class RedisStore:
     """
 
     def __init__(self, url: str, *, timeout_seconds: float) -> None:
+        self._url = url
+        self._timeout_seconds = timeout_seconds
+        self._texts = [
+            files("eco2_callbacks.budgets.stores").joinpath(f"{name}.lua").read_text("utf-8")
+            for name in ("lease", "claim", "restore", "add_lost")
+        ]
+        self._open()
+
+    def _open(self) -> None:
         self._client = redis.Redis.from_url(
-            url,
+            self._url,
             decode_responses=True,
-            socket_timeout=timeout_seconds,
-            socket_connect_timeout=timeout_seconds,
+            socket_timeout=self._timeout_seconds,
+            socket_connect_timeout=self._timeout_seconds,
             protocol=2,
         )
-        self._lease, self._restore, self._add_lost = (
-            self._client.register_script(
-                files("eco2_callbacks.budgets.stores").joinpath(f"{name}.lua").read_text("utf-8")
-            )
-            for name in ("lease", "restore", "add_lost")
-        )
+        self._lease, self._claim, self._restore, self._add_lost = map(self._client.register_script, self._texts)
 
     def lease(self, owner: str, requests: Sequence[LeaseRequest], lease_seconds: float) -> list[Lease]:
         """As the protocol says; each account changes at one moment."""
@@ -74,8 +89,8 @@ class RedisStore:
 
     def claim(self, request: LeaseRequest, event: str) -> bool:
         """As the protocol says."""
-        account, _ = _keys(request.rule, request.account)
-        return _guarded(lambda: bool(self._client.hsetnx(account, f"e{event}", "1")))
+        arguments = [event, request.limit, request.bucket, request.oldest, request.keep_until]
+        return self._changes(self._claim, request, arguments)
 
     def knows(self, request: LeaseRequest) -> bool:
         """As the protocol says."""
@@ -146,11 +161,22 @@ class RedisStore:
         """Close all connections."""
         self._client.close()
 
+    def after_fork_in_child(self) -> None:
+        """Make a new client: a thread of the parent can have held a lock of the old one."""
+        _open_before_fork.append(self._client)
+        self._open()
+
 
 def _guarded(run: Callable[[], _T]) -> _T:
     try:
         return run()
+    except (redis.DataError, UnicodeError) as error:
+        raise AccountRejectedError(f"Redis: {type(error).__name__}") from error
     except (redis.RedisError, OSError) as error:
+        # A pipeline puts its command, with texts of the application, before the answer.
+        answer = str(error).rpartition(" caused error: ")[2]
+        if isinstance(error, redis.ResponseError) and any(sign in answer for sign in _OF_ACCOUNT):
+            raise AccountRejectedError(f"Redis: {type(error).__name__}: {answer}") from error
         raise StoreError(f"Redis: {type(error).__name__}: {error}") from error
 
 
