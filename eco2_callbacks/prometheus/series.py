@@ -66,9 +66,15 @@ class Series:
 
     LABELS: ClassVar[tuple[str, ...]]
 
-    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:  # noqa: ARG002
+    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
         """Initialise the series; ``label`` limits the values of labels that only a record holds."""
         self._sums = instruments.sums
+        self._label = label
+        self._init_series(instruments, labels)
+
+    def _init_series(self, instruments: Instruments, labels: Labels) -> None:
+        """Look the series up, which initialises them at 0."""
+        raise NotImplementedError
 
 
 class CallSeries(Series):
@@ -76,9 +82,7 @@ class CallSeries(Series):
 
     LABELS = ("node", "agent_name", "intent", "provider", "model", "tenant_id")
 
-    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
-        super().__init__(instruments, labels, label)
-        self._label = label
+    def _init_series(self, instruments: Instruments, labels: Labels) -> None:
         self._place = place = selector(labels, "node", "provider", "model")
         model = selector(labels, "provider", "model")
         spent = selector(labels, "node", "agent_name", "intent", "provider", "model")
@@ -126,7 +130,7 @@ class CallSeries(Series):
         self._errors, self._images = counter("llm_errors_total"), counter("llm_images_total")
         self._duration = instruments.histogram("llm_inference_duration_seconds").labels(**place)
         self._first_token = instruments.histogram("llm_time_to_first_token_seconds").labels(**place)
-        self._build_streams = partial(StreamSeries, instruments, selector(labels, *StreamSeries.LABELS), label)
+        self._build_streams = partial(StreamSeries, instruments, selector(labels, *StreamSeries.LABELS), self._label)
 
     @cached_property
     def streams(self) -> StreamSeries:
@@ -198,8 +202,7 @@ class StreamSeries(Series):
 
     LABELS = ("node", "provider")
 
-    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
-        super().__init__(instruments, labels, label)
+    def _init_series(self, instruments: Instruments, labels: Labels) -> None:
         node, histogram = selector(labels, "node"), instruments.histogram
         tokens, seconds = instruments.counter("chat_stream_tokens_total"), histogram("chat_stream_duration_seconds")
         by_status = {status: tokens.labels(status=status, **node) for status in _CALL_STATUSES}
@@ -209,7 +212,7 @@ class StreamSeries(Series):
         self._intervals = histogram("chat_stream_token_interval_seconds").labels(**selector(labels, "provider"))
         self._token_count = histogram("chat_stream_token_count").labels(**node)
         self._requests = instruments.counter("chat_stream_requests_total")
-        PublishSeries(instruments, node, label)
+        PublishSeries(instruments, node, self._label)
 
     def count_tokens(self, streams: Sequence[Stream]) -> None:
         """Count the chunks that arrived since the last call."""
@@ -231,8 +234,7 @@ class PublishSeries(Series):
 
     LABELS = ("node",)
 
-    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
-        super().__init__(instruments, labels, label)
+    def _init_series(self, instruments: Instruments, labels: Labels) -> None:
         self._latency = instruments.histogram("chat_stream_token_latency_seconds").labels(**labels)
 
     def count(self, seconds: Sequence[float]) -> None:
@@ -256,8 +258,7 @@ class _RunSeries(Series):
     RUNS: ClassVar[str]
     SECONDS: ClassVar[str]
 
-    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
-        super().__init__(instruments, labels, label)
+    def _init_series(self, instruments: Instruments, labels: Labels) -> None:
         runs = instruments.counter(self.RUNS)
         self._runs = {status: runs.labels(status=status, **labels) for status in _RUN_STATUSES}
         self._duration = instruments.histogram(self.SECONDS).labels(**labels)
@@ -298,8 +299,7 @@ class RetrieverSeries(Series):
 
     LABELS = ("retriever", "node")
 
-    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
-        super().__init__(instruments, labels, label)
+    def _init_series(self, instruments: Instruments, labels: Labels) -> None:
         self._duration = instruments.histogram("retrieval_duration_seconds").labels(**labels)
 
     def count(self, call: RetrieverCall) -> None:
@@ -312,8 +312,7 @@ class ScoreSeries(Series):
 
     LABELS = ("node", "key")
 
-    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
-        super().__init__(instruments, labels, label)
+    def _init_series(self, instruments: Instruments, labels: Labels) -> None:
         self._scores = instruments.histogram("chat_feedback_score").labels(**labels)
 
     def count(self, score: float) -> None:
@@ -326,9 +325,7 @@ class RequestSeries(Series):
 
     LABELS = ("agent_name", "intent", "provider", "model", "tenant_id")
 
-    def __init__(self, instruments: Instruments, labels: Labels, label: Labeller) -> None:
-        super().__init__(instruments, labels, label)
-        self._label = label
+    def _init_series(self, instruments: Instruments, labels: Labels) -> None:
         self._intent = intent = selector(labels, "intent")
         self._agent = agent = selector(labels, "agent_name", "tenant_id")
         counter, histogram = instruments.counter, instruments.histogram
