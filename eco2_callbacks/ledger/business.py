@@ -12,7 +12,7 @@ from eco2_callbacks.errors import LedgerError
 from eco2_callbacks.ledger.backends import Backend
 from eco2_callbacks.ledger.migrations import Schema
 from eco2_callbacks.ledger.periods import Period
-from eco2_callbacks.ledger.rollups import rated_calls, sums_of
+from eco2_callbacks.ledger.rollups import rated_calls, successful_requests, sums_of
 from eco2_callbacks.ledger.schema import table
 from eco2_callbacks.ledger.sql_types import period_of
 from eco2_callbacks.pricing import EXACT
@@ -115,7 +115,7 @@ def read_business(backend: Backend, period: Period) -> BusinessReport:
             counts = _intents(connection, earlier)
             for intent in intents.values():
                 intent.before = counts[intent.intent].requests if intent.intent in counts else 0
-    ordered = sorted(intents.values(), key=lambda intent: (-intent.requests, -intent.usd, intent.intent))
+    ordered = sorted(intents.values(), key=lambda intent: (-intent.requests, EXACT.minus(intent.usd), intent.intent))
     return BusinessReport(period, dict(sorted(days.items())), total, ordered, before)
 
 
@@ -140,10 +140,10 @@ def _figures(connection: Any, period: Period, *, by_day: bool) -> dict[str, Busi
     for day, (calls, usd, unpriced) in grouped(sa.select(*keys(called), *chosen).select_from(joined), called):
         figures = found.setdefault(day, BusinessFigures())
         figures.calls, figures.usd, figures.unpriced_calls = int(calls), Decimal(str(usd or 0)), int(unpriced or 0)
-    counted = sa.select(*keys(asked), sa.func.count(), _count(asked.c.status == "success")).select_from(asked)
+    counted = sa.select(*keys(asked), sa.func.count(), successful_requests(asked)).select_from(asked)
     for day, (requests, successful) in grouped(counted, asked):
         figures = found.setdefault(day, BusinessFigures())
-        figures.requests, figures.successful_requests = int(requests), int(successful or 0)
+        figures.requests, figures.successful_requests = int(requests), int(successful)
     users = [
         sa.select(*keys(source), source.c.user_id.label("of_user")).where(source.c.user_id.is_not(None))
         for source in (called, asked)
@@ -162,13 +162,13 @@ def _intents(connection: Any, period: Period) -> dict[str, IntentFigures]:
     found: dict[str, IntentFigures] = {}
     request = table("requests")
     day = period_of(request.c.started_at, sa.literal("day"), sa.literal(period.timezone)).label("of_day")
-    counts = sa.select(request.c.intent, day, sa.func.count(), _count(request.c.status == "success"))
+    counts = sa.select(request.c.intent, day, sa.func.count(), successful_requests(request))
     for intent, of_day, requests, successful in connection.execute(
         _inside(counts, request, period).group_by(request.c.intent, day)
     ):
         figures = found.setdefault(intent, IntentFigures(intent))
         figures.requests += int(requests)
-        figures.successful_requests += int(successful or 0)
+        figures.successful_requests += int(successful)
         figures.by_day[str(of_day)] = int(requests)
     users = sa.select(request.c.intent, sa.func.count(sa.distinct(request.c.user_id)))
     for intent, number in connection.execute(_inside(users, request, period).group_by(request.c.intent)):
@@ -185,7 +185,3 @@ def _intents(connection: Any, period: Period) -> dict[str, IntentFigures]:
 
 def _inside(query: Any, source: Any, period: Period) -> Any:
     return query.where(source.c.started_at >= period.since, source.c.started_at < period.until)
-
-
-def _count(condition: Any) -> Any:
-    return sa.func.sum(sa.case((condition, sa.literal(1)), else_=sa.literal(0)))

@@ -14,7 +14,7 @@ from eco2_callbacks.ledger.backends import Backend
 from eco2_callbacks.ledger.columns import SERIES_DIMENSIONS
 from eco2_callbacks.ledger.figures import SUMS, Figures
 from eco2_callbacks.ledger.periods import Period
-from eco2_callbacks.ledger.rollups import rated_calls, sums_of
+from eco2_callbacks.ledger.rollups import rated_calls, successful_requests, sums_of
 from eco2_callbacks.ledger.schema import table
 from eco2_callbacks.ledger.sql_types import period_of
 
@@ -60,9 +60,14 @@ class GroupReader:
     def groups(self, by: tuple[str, ...], period: Period) -> dict[Key, Figures]:
         """Return the figures by the values of the dimensions."""
         found: dict[Key, Figures] = {}
+        # Over all parts: a group can have its calls in one part, and its requests in another.
+        requests: dict[Key, list[int]] = {}
         with self._backend.engine().connect() as connection:
             for part, is_rolled in self._parts(by, period):
-                self._read(connection, by, part, found, is_rolled=is_rolled)
+                self._read(connection, by, part, found, requests, is_rolled=is_rolled)
+        for key, figures in found.items():
+            of_requests = tuple(value for value, name in zip(key, by, strict=True) if name in _OF_REQUESTS)
+            figures.requests, figures.successful_requests = requests.get(of_requests, (0, 0))
         return found
 
     def total(self, groups: Mapping[Key, Figures], by: tuple[str, ...], period: Period) -> Figures:
@@ -80,7 +85,7 @@ class GroupReader:
                 _, _, requests = self._rolled((), part) if is_rolled else self._raw((), part)
                 for count, successful in connection.execute(requests):
                     total.requests += int(count)
-                    total.successful_requests += int(successful or 0)
+                    total.successful_requests += int(successful)
         return total
 
     def _parts(self, by: tuple[str, ...], period: Period) -> list[tuple[Period, bool]]:
@@ -97,9 +102,17 @@ class GroupReader:
         return [(replace(period, since=since, until=until), rolled) for since, until, rolled in edges if since < until]
 
     def _read(
-        self, connection: Any, by: tuple[str, ...], period: Period, found: dict[Key, Figures], *, is_rolled: bool
+        self,
+        connection: Any,
+        by: tuple[str, ...],
+        period: Period,
+        found: dict[Key, Figures],
+        requests: dict[Key, list[int]],
+        *,
+        is_rolled: bool,
     ) -> None:
-        sums, histograms, requests = self._rolled(by, period) if is_rolled else self._raw(by, period)
+        """Add a part of the period to groups, and to requests and successful ones by the dimensions they have."""
+        sums, histograms, counted = self._rolled(by, period) if is_rolled else self._raw(by, period)
         places = [place for place, name in enumerate(by) if name == "tag"]
         for row in connection.execute(sums):
             for key in _keys(row[: len(by)], places):
@@ -113,18 +126,12 @@ class GroupReader:
                     buckets[int(bucket)] += int(calls)
         shared = [name for name in by if name in _OF_REQUESTS]
         shared_places = [place for place, name in enumerate(shared) if name == "tag"]
-        counts: dict[Key, list[int]] = {}
-        for row in connection.execute(requests):
+        for row in connection.execute(counted):
             *values, count, successful = row
             for key in _keys(values, shared_places):
-                seen = counts.setdefault(key, [0, 0])
+                seen = requests.setdefault(key, [0, 0])
                 seen[0] += int(count)
-                seen[1] += int(successful or 0)
-        for key, figures in found.items():
-            of_request = tuple(value for value, name in zip(key, by, strict=True) if name in _OF_REQUESTS)
-            count, successful = counts.get(of_request, (0, 0))
-            figures.requests += count
-            figures.successful_requests += successful
+                seen[1] += int(successful)
 
     def _rolled(self, by: tuple[str, ...], period: Period) -> tuple[Any, list[Any], Any]:
         series = table("series")
@@ -189,8 +196,9 @@ class GroupReader:
         keys = _key_columns(
             [name for name in by if name in _OF_REQUESTS], request, request.c.started_at, period.timezone
         )
-        successful = sa.func.sum(sa.case((request.c.status == "success", sa.literal(1)), else_=sa.literal(0)))
-        counted = sa.select(*keys, sa.func.count().label("sum_requests"), successful.label("sum_successful"))
+        counted = sa.select(
+            *keys, sa.func.count().label("sum_requests"), successful_requests(request).label("sum_successful")
+        )
         return sums, buckets, _grouped(counted.select_from(request), keys, request.c.started_at, period)
 
 

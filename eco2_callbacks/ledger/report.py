@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 
 import sqlalchemy as sa
 
@@ -16,6 +17,7 @@ from eco2_callbacks.ledger.migrations import Schema
 from eco2_callbacks.ledger.periods import Period
 from eco2_callbacks.ledger.rollups import Progress, Rollups
 from eco2_callbacks.ledger.schema import table
+from eco2_callbacks.pricing import EXACT
 
 __all__ = ["DIMENSIONS", "Group", "Mover", "Report", "make_report"]
 
@@ -37,6 +39,11 @@ class Mover:
     key: Key
     now: Figures
     before: Figures
+
+    @property
+    def change_usd(self) -> Decimal:
+        """Now minus before."""
+        return EXACT.subtract(self.now.cost, self.before.cost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +107,11 @@ def make_report(
     is_dated = bool(by) and by[0] in PERIODS
     ordered = sorted(
         groups.items(),
-        key=lambda item: (item[0][0] if is_dated else "", -item[1].cost, -item[1].calls, item[0]),
+        key=lambda item: (item[0][0] if is_dated else "", EXACT.minus(item[1].cost), -item[1].calls, item[0]),
     )
     movers = [Mover(key, now.get(key, Figures()), before.get(key, Figures())) for key in {**now, **before}]
-    movers = [mover for mover in movers if mover.now.cost != mover.before.cost]
-    movers.sort(key=lambda mover: (-abs(mover.now.cost - mover.before.cost), mover.key))
+    movers = [mover for mover in movers if mover.change_usd]
+    movers.sort(key=lambda mover: (EXACT.minus(mover.change_usd.copy_abs()), mover.key))
     return Report(
         by,
         period,

@@ -14,12 +14,14 @@ from eco2_callbacks.ledger.backends import Backend
 from eco2_callbacks.ledger.schema import table
 from eco2_callbacks.ledger.sql_types import hour_of
 
-__all__ = ["Progress", "Rollups", "rated_calls", "sums_of"]
+__all__ = ["Progress", "Rollups", "count_where", "rated_calls", "successful_requests", "sums_of"]
 
 # Called with the number of hours done and of all.
 Progress = Callable[[int, int], None]
 _HOUR = timedelta(hours=1)
 _HOURS_AT_ONCE = 24
+# ClickHouse takes statements of 256 KiB; a mark is a UUID.
+_MARKS_AT_ONCE = 4000
 _POSTGRES_LOCK = 0x65636F34
 _REQUEST_LABELS = ("tenant_id", "feature", "prompt_version", "agent_name", "path", "intent")
 
@@ -108,8 +110,9 @@ class Rollups:
                 connection.execute(statement)
             now = datetime.now(UTC)
             connection.execute(sa.insert(rolled), [{"hour": hour, "build": build, "built_at": now} for hour in hours])
-            if marks:
-                connection.execute(sa.delete(changed).where(_window(changed.c.hour, hours), changed.c.mark.in_(marks)))
+            for start in range(0, len(marks), _MARKS_AT_ONCE):
+                some = marks[start : start + _MARKS_AT_ONCE]
+                connection.execute(sa.delete(changed).where(_window(changed.c.hour, hours), changed.c.mark.in_(some)))
             for name in ("hourly_calls", "hourly_histograms", "hourly_requests", "rolled_hours"):
                 old = table(name)
                 connection.execute(sa.delete(old).where(_window(old.c.hour, hours), old.c.build != build))
@@ -129,6 +132,16 @@ def rated_calls(since: datetime | None, until: datetime | None) -> tuple[Any, An
     return called, rated, called.outerjoin(rated, on)
 
 
+def count_where(condition: Any) -> Any:
+    """Return the number of rows with a condition, 0 where there are none."""
+    return sa.func.coalesce(sa.func.sum(sa.case((condition, sa.literal(1)), else_=sa.literal(0))), sa.literal(0))
+
+
+def successful_requests(request: Any) -> Any:
+    """Return the number of requests that ended well, of the table ``requests`` or a part of it."""
+    return count_where(request.c.status == "success")
+
+
 def sums_of(called: Any, rated: Any) -> list[Any]:
     """Return the sums of a roll-up over calls and their ratings, in the order of ``hourly_calls``' columns.
 
@@ -144,12 +157,9 @@ def sums_of(called: Any, rated: Any) -> list[Any]:
     def dollars(column: Any) -> Any:
         return sa.func.coalesce(sa.func.sum(column), no_usd)
 
-    def count(condition: Any) -> Any:
-        return sa.func.coalesce(sa.func.sum(sa.case((condition, sa.literal(1)), else_=sa.literal(0))), sa.literal(0))
-
     return [
         sa.func.count().label("sum_calls"),
-        count(called.c.status == "error").label("sum_errors"),
+        count_where(called.c.status == "error").label("sum_errors"),
         total(called.c.input_tokens).label("sum_input_tokens"),
         total(called.c.output_tokens).label("sum_output_tokens"),
         total(called.c.cache_read_tokens).label("sum_cache_read_tokens"),
@@ -158,7 +168,7 @@ def sums_of(called: Any, rated: Any) -> list[Any]:
         dollars(rated.c.cache_savings).label("sum_cache_savings"),
         dollars(rated.c.cache_surcharge).label("sum_cache_surcharge"),
         dollars(sa.case((is_estimated, rated.c.contracted_cost), else_=sa.null())).label("sum_estimated_cost"),
-        count(_is_unpriced(called, rated)).label("sum_unpriced_calls"),
+        count_where(_is_unpriced(called, rated)).label("sum_unpriced_calls"),
         sa.func.coalesce(sa.func.sum(called.c.duration_seconds), sa.literal(0.0)).label("sum_seconds"),
     ]
 
@@ -194,7 +204,6 @@ def _insertions(hours: Sequence[datetime], build: str) -> Iterator[Any]:
     request = table("requests")
     started = hour_of(request.c.started_at).label("of_hour")
     labels = [sa.func.coalesce(request.c[name], "").label(f"of_{name}") for name in _REQUEST_LABELS]
-    successful = sa.func.sum(sa.case((request.c.status == "success", sa.literal(1)), else_=sa.literal(0)))
     yield sa.insert(requests).from_select(
         [column.name for column in requests.columns],
         sa.select(
@@ -202,7 +211,7 @@ def _insertions(hours: Sequence[datetime], build: str) -> Iterator[Any]:
             *labels,
             built.label("of_build"),
             sa.func.count(),
-            successful.label("sum_successful"),
+            successful_requests(request).label("sum_successful"),
             sa.func.sum(request.c.duration_seconds).label("sum_seconds"),
         )
         .where(request.c.started_at >= since, request.c.started_at < until)

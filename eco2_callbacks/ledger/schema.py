@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,13 +9,11 @@ import sqlalchemy as sa
 from eco2_callbacks.ledger.columns import TABLES
 from eco2_callbacks.ledger.sql_types import ColumnType
 
-__all__ = ["METADATA", "table", "tables"]
-
-METADATA = sa.MetaData()
+__all__ = ["table"]
 
 
 def _build() -> dict[str, sa.Table]:
-    built = {}
+    built, metadata = {}, sa.MetaData()
     for name, table_columns in TABLES.items():
         columns: list[sa.Column[Any]] = [
             sa.Column(
@@ -28,7 +25,7 @@ def _build() -> dict[str, sa.Table]:
             )
             for column in table_columns.columns
         ]
-        built[name] = sa.Table(name, METADATA, *columns)
+        built[name] = sa.Table(name, metadata, *columns)
     rating = built["ratings"]
     # A view: of each call the rating that was computed last.
     built["newest_ratings"] = sa.Table(
@@ -43,8 +40,3 @@ _TABLES = _build()
 def table(name: str) -> sa.Table:
     """Return a table, or the view ``newest_ratings``."""
     return _TABLES[name]
-
-
-def tables() -> Mapping[str, sa.Table]:
-    """Return all tables and the view, by name."""
-    return _TABLES

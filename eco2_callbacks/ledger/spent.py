@@ -20,7 +20,9 @@ from eco2_callbacks.ledger.sql_types import bucket_of_time
 
 __all__ = ["Spent", "SpentQuery", "read_spent", "spent_of"]
 
+# So much of each column stands in a statement; ClickHouse takes 256 KiB.
 _MAX_WANTED = 500
+_MAX_WANTED_BYTES = 50_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,11 +118,15 @@ def _statement(query: SpentQuery) -> Any:
             *(
                 sa.func.coalesce(_column(calls, name), "").in_(sorted(wanted))
                 for name, wanted in query.wanted.items()
-                if name in columns and len(wanted) <= _MAX_WANTED
+                if name in columns and _fits(wanted)
             ),
         )
     )
     return statement.group_by(*grouped) if grouped else statement.having(sa.func.count() > 0)
+
+
+def _fits(wanted: Collection[str]) -> bool:
+    return len(wanted) <= _MAX_WANTED and sum(len(value.encode()) for value in wanted) <= _MAX_WANTED_BYTES
 
 
 def _column(calls: Any, key: str) -> Any:

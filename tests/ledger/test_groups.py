@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from decimal import Decimal
 
+import msgspec
+
 from eco2_callbacks import GraphRun, LedgerSink
 from eco2_callbacks.ledger import DIMENSIONS, Period, backend_of, make_report
 from tests.support.ledger_records import AT, call, one_request
@@ -37,3 +39,30 @@ def test_the_total_counts_each_call_and_request_once(ledger_url: str) -> None:
 
     backend.close()
     assert set(totals.values()) == {(3, 3 * USD, 3, 3, 3, 3)}, totals
+
+
+def test_a_groups_requests_do_not_depend_on_where_an_hour_ends(ledger_url: str) -> None:
+    """A group has all of its tenant's requests, whether its calls are in a whole hour, read from sums, or a part."""
+    hour = AT.replace(minute=0)
+    with LedgerSink(ledger_url) as sink:
+        for number in range(5):
+            first, *_, request = one_request(tenant_id="acme", started_at=hour + timedelta(minutes=10 * number))
+            sink.emit(first)
+            sink.emit(request)
+        late, *_, request = one_request(tenant_id="acme", started_at=hour + timedelta(minutes=65))
+        sink.emit(msgspec.structs.replace(late, model="other"))
+        sink.emit(request)
+        sink.flush(60)
+    backend = backend_of(ledger_url)
+    period = Period(hour, hour + timedelta(minutes=80), "UTC")
+
+    found = {rolled: make_report(backend, ["tenant", "model"], period, is_read_only=not rolled) for rolled in (1, 0)}
+
+    backend.close()
+    for report in found.values():
+        assert {group.key: (group.figures.calls, group.figures.requests) for group in report.groups} == {
+            ("acme", "gpt-5.2"): (5, 6),
+            ("acme", "other"): (1, 6),
+        }
+        assert {group.figures.successful_requests for group in report.groups} == {6}
+        assert (report.total.calls, report.total.requests) == (6, 6)

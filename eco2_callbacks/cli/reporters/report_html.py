@@ -190,7 +190,7 @@ def _table(report: Report) -> str:
 def _movers(report: Report) -> str:
     rows = []
     for mover in report.movers:
-        change = mover.now.cost - mover.before.cost
+        change = mover.change_usd
         ratio = f"{change / mover.before.cost:+.0%}" if mover.before.cost else "new"
         rows.append(
             [

@@ -56,7 +56,7 @@ def document(report: Report) -> dict[str, Any]:
                 **dict(zip(report.movers_by, mover.key, strict=True)),
                 "cost_usd": plain(mover.now.cost),
                 "cost_before_usd": plain(mover.before.cost),
-                "change_usd": plain(mover.now.cost - mover.before.cost),
+                "change_usd": plain(mover.change_usd),
             }
             for mover in report.movers
         ],

@@ -101,7 +101,7 @@ def _remarks(report: Report) -> Iterator[Text]:
     if report.movers:
         yield Text(f"\nTop movers by {', '.join(report.movers_by)}, against the period before", style="bold")
         for mover in report.movers:
-            change = mover.now.cost - mover.before.cost
+            change = mover.change_usd
             label = " / ".join(value or "(none)" for value in mover.key)
             ratio = f" ({change / mover.before.cost:+.0%})" if mover.before.cost else " (new)"
             yield Text(f"  {'+' if change > 0 else '-'}{usd(abs(change))} USD{ratio}  {label}")
