@@ -37,6 +37,8 @@ def create_table(
             f"ORDER BY ({', '.join(key)}){_deduplication(engine)}"
         )
         return
+    if _columns_of(name) == {column.name for column in columns}:
+        return
     options: dict[str, Any] = {}
     if dialect == "postgresql" and is_partitioned:
         options["postgresql_partition_by"] = f"RANGE ({time_column})"
@@ -59,7 +61,7 @@ def create_table(
 def create_index(name: str, table: str, *columns: str) -> None:
     """Create an index; ClickHouse scans a column faster than it would look one up."""
     if op.get_bind().dialect.name != CLICKHOUSE:
-        op.create_index(name, table, list(columns))
+        op.create_index(name, table, list(columns), if_not_exists=dialect_name() == "sqlite")
 
 
 def add_column(table: str, column: Column) -> None:
@@ -67,8 +69,19 @@ def add_column(table: str, column: Column) -> None:
     if dialect_name() == CLICKHOUSE:
         kind = clickhouse_type(column.kind, column.is_nullable)
         _execute(f"ALTER TABLE {table}{_clickhouse_options()[1]} ADD COLUMN IF NOT EXISTS `{column.name}` {kind}")
-    else:
+    elif column.name not in _columns_of(table):
         op.add_column(table, sa.Column(column.name, ColumnType.of(column), nullable=column.is_nullable))
+
+
+def _columns_of(table: str) -> set[str]:
+    """Return the columns that a SQLite file has already, none where the table is missing.
+
+    Older versions of this package migrated it statement by statement: a process that was killed left a part behind.
+    """
+    if dialect_name() != "sqlite":
+        return set()
+    found = op.get_bind().exec_driver_sql(f"SELECT name FROM pragma_table_info('{table}')")
+    return set(found.scalars())
 
 
 def dialect_name() -> str:

@@ -107,6 +107,9 @@ class Schema:
                 with self._connect() as connection:
                     config = self._config()
                     config.attributes["connection"] = connection
+                    if self._backend.local_path is not None:
+                        # All or nothing, as Alembic does it for PostgreSQL: a killed process leaves the old schema.
+                        connection.exec_driver_sql("BEGIN IMMEDIATE")
                     command.upgrade(config, "head")
                     connection.commit()
                 _logger.info("The ledger %s was migrated from %s to %s.", self._backend.shown_url, before, newest)
