@@ -119,6 +119,8 @@ class Repricing:
         price_version: Version of the other prices.
         groups: By tenant and model, the greatest change first.
         written_ratings: Ratings that were appended: those of calls whose dollars changed.
+        skipped_ratings: Ratings that were left out, as they would not hold: of calls whose present rating is as new,
+            or lies in the future, as that of a machine whose clock is fast.
     """
 
     period: Period
@@ -127,6 +129,7 @@ class Repricing:
     groups: list[RepricedGroup] = field(default_factory=list)
     total: RepricedGroup = field(default_factory=lambda: RepricedGroup("", "", ""))
     written_ratings: int = 0
+    skipped_ratings: int = 0
 
 
 def reprice(
@@ -160,11 +163,13 @@ def reprice(
             key = call.tenant_id, call.provider, call.model
             group = groups.setdefault(key, RepricedGroup(*key))
             rating = _reprice(call, prices, group)
-            if writes and rating is not None and _differs(call.newest, rating) and _is_newer(call, computed_at):
+            if writes and rating is not None and _differs(call.newest, rating):
                 ratings.append(rating)
         for start in range(0, len(ratings), _RATINGS_AT_ONCE):
-            append_ratings(backend, ratings[start : start + _RATINGS_AT_ONCE], at=computed_at)
-        result.written_ratings += len(ratings)
+            some = ratings[start : start + _RATINGS_AT_ONCE]
+            written = append_ratings(backend, some, at=computed_at, skips_outdated=True)
+            result.written_ratings += written
+            result.skipped_ratings += len(some) - written
         if on_progress is not None:
             on_progress(share)
     if not groups:
@@ -172,7 +177,9 @@ def reprice(
             f"The ledger {backend.shown_url} has no calls from {period.since.isoformat(timespec='seconds')} to "
             f"{period.until.isoformat(timespec='seconds')}. Choose --since and --until to match."
         )
-    result.groups = sorted(groups.values(), key=lambda group: (-abs(group.change_usd), -group.calls, group.model))
+    result.groups = sorted(
+        groups.values(), key=lambda group: (EXACT.minus(group.change_usd.copy_abs()), -group.calls, group.model)
+    )
     for group in result.groups:
         result.total.add(group)
     return result
@@ -262,7 +269,7 @@ def _is_reproduced(call: StoredCall, rating: StoredRating) -> bool:
     total = _ZERO
     for key, (count, per) in billed_counts(call.usage, rating.usd).items():
         total = EXACT.add(total, EXACT.divide(EXACT.multiply(rating.usd[key], Decimal(count)), Decimal(per)))
-    return abs(total - rating.contracted_cost) <= _STEP
+    return EXACT.subtract(total, rating.contracted_cost).copy_abs() <= _STEP
 
 
 def _differs(before: StoredRating | None, after: Rating) -> bool:
@@ -274,15 +281,10 @@ def _differs(before: StoredRating | None, after: Rating) -> bool:
         (before.list_cost, after.list_usd),
     )
     return any(
-        (old is None) != (new is None) or (old is not None and new is not None and abs(old - new) > _STEP)
+        (old is None) != (new is None)
+        or (old is not None and new is not None and EXACT.subtract(old, new).copy_abs() > _STEP)
         for old, new in pairs
     )
-
-
-def _is_newer(call: StoredCall, computed_at: datetime) -> bool:
-    """Return whether a rating of now would hold: a machine whose clock is fast may have rated later."""
-    latest = call.started_at if call.newest is None else max(call.started_at, call.newest.computed_at)
-    return latest < computed_at
 
 
 def _maker(sellers: tuple[str, ...]) -> str:

@@ -14,18 +14,11 @@ if TYPE_CHECKING:
     from eco2_callbacks.ledger.business import BusinessFigures, BusinessReport, IntentFigures, read_business
     from eco2_callbacks.ledger.cells import cleaned
     from eco2_callbacks.ledger.figures import Figures, percentile
-    from eco2_callbacks.ledger.maintenance import (
-        Rating,
-        Status,
-        append_ratings,
-        forget_user,
-        models_of,
-        prune,
-        read_status,
-    )
+    from eco2_callbacks.ledger.maintenance import Status, forget_user, models_of, prune, read_status
     from eco2_callbacks.ledger.migrations import Schema
     from eco2_callbacks.ledger.observer import LedgerObserver
     from eco2_callbacks.ledger.periods import Period, parse_duration
+    from eco2_callbacks.ledger.ratings import Rating, append_ratings
     from eco2_callbacks.ledger.read_only import make_read_only
     from eco2_callbacks.ledger.report import DIMENSIONS, Group, Mover, Report, make_report
     from eco2_callbacks.ledger.rollups import Progress, Rollups
@@ -91,10 +84,11 @@ __getattr__ = lazy_names(
         "business": ("BusinessFigures", "BusinessReport", "IntentFigures", "read_business"),
         "cells": ("cleaned",),
         "figures": ("Figures", "percentile"),
-        "maintenance": ("Rating", "Status", "append_ratings", "forget_user", "models_of", "prune", "read_status"),
+        "maintenance": ("Status", "forget_user", "models_of", "prune", "read_status"),
         "migrations": ("Schema",),
         "observer": ("LedgerObserver",),
         "periods": ("Period", "parse_duration"),
+        "ratings": ("Rating", "append_ratings"),
         "read_only": ("make_read_only",),
         "report": ("DIMENSIONS", "Group", "Mover", "Report", "make_report"),
         "rollups": ("Progress", "Rollups"),

@@ -51,14 +51,14 @@ def microseconds(at: datetime) -> int:
 
 
 def picodollars(usd: Decimal) -> int:
-    """Return dollars as a multiple of 1e-12, rounded half to even.
+    """Return dollars as a multiple of 1e-12, rounded half to even, whatever the application's Decimal context says.
 
     Raises:
         OverflowError: If they are more than 9.2 million, more than 64 bits hold.
     """
     if not usd:
         return 0
-    found = int(usd.scaleb(MONEY_DIGITS, EXACT).to_integral_value())
+    found = int(usd.scaleb(MONEY_DIGITS, EXACT).to_integral_value(context=EXACT))
     if not -MAX_INTEGER <= found <= MAX_INTEGER:
         raise OverflowError(f"{usd} USD are more than a row holds")
     return found

@@ -1,29 +1,24 @@
-"""What the command line does to a ledger: status, migrate, prune, forget; and repricing."""
+"""What the command line does to a ledger: status, migrate, prune, forget."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from eco2_callbacks.errors import ConfigError, LedgerError
+from eco2_callbacks.errors import ConfigError
 from eco2_callbacks.ledger.backends import Backend
 from eco2_callbacks.ledger.backends.sqlite import erased
-from eco2_callbacks.ledger.cells import microseconds
 from eco2_callbacks.ledger.columns import TABLES
 from eco2_callbacks.ledger.migrations import Schema
 from eco2_callbacks.ledger.refused_rows import RefusedRows
-from eco2_callbacks.ledger.rows import rating_row
 from eco2_callbacks.ledger.schema import table
 from eco2_callbacks.ledger.spool import Spool, default_spool_folder, spool_path
-from eco2_callbacks.pricing import Cost, RatesUsed
 
-__all__ = ["Rating", "Status", "append_ratings", "forget_user", "models_of", "prune", "read_status"]
+__all__ = ["Status", "forget_user", "models_of", "prune", "read_status"]
 
 _COUNTED = ("calls", "ratings", "node_runs", "tool_calls", "retriever_calls", "requests", "feedback")
 
@@ -58,29 +53,6 @@ class Status:
     lag_seconds: float
     refused_rows: int
     refused: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Rating:
-    """A new rating of one call.
-
-    Attributes:
-        started_at: When the call started, as in ``calls``.
-        run_id: The call's run id.
-        cost: What it costs at these prices.
-        rates: The prices.
-        list_usd: What the public price gives; None where it is unknown.
-        margin_usd: What is charged on top of the cost.
-    """
-
-    started_at: datetime
-    run_id: str
-    cost: Cost
-    rates: RatesUsed | None = None
-    list_usd: Decimal | None = None
-    cache_savings_usd: Decimal = Decimal(0)
-    cache_surcharge_usd: Decimal = Decimal(0)
-    margin_usd: Decimal = Decimal(0)
 
 
 def read_status(backend: Backend) -> Status:
@@ -174,40 +146,6 @@ def forget_user(backend: Backend, user_id: str) -> int:
         spool.close()
     RefusedRows(_local_path(backend)).rewrite(lambda name, row: erased(TABLES[name].names, row, user_id))
     return backend.forget(user_id)
-
-
-def append_ratings(backend: Backend, ratings: Sequence[Rating], *, at: datetime | None = None) -> None:
-    """Append new ratings of calls; the newest one holds. The hours of the calls are summed up anew.
-
-    Args:
-        backend: The ledger's backend.
-        ratings: The ratings.
-        at: When they were computed; None is now.
-
-    Raises:
-        LedgerError: If there is no ledger, or a rating is not newer than the one before.
-    """
-    Schema(backend).require()
-    computed_at = microseconds(at or datetime.now(UTC))
-    rows = []
-    for rating in ratings:
-        started_at = microseconds(rating.started_at)
-        if computed_at <= started_at:
-            raise LedgerError(f"The rating of call {rating.run_id} was computed before the call started; correct at=.")
-        rows.append(
-            rating_row(
-                started_at,
-                rating.run_id,
-                computed_at=computed_at,
-                rates=rating.rates,
-                cost=rating.cost,
-                list_usd=rating.list_usd,
-                cache_savings_usd=rating.cache_savings_usd,
-                cache_surcharge_usd=rating.cache_surcharge_usd,
-                margin_usd=rating.margin_usd,
-            )
-        )
-    backend.store([{"ratings": rows}])
 
 
 def _local_path(backend: Backend) -> Path:

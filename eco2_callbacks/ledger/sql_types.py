@@ -13,14 +13,15 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from eco2_callbacks.ledger.cells import picodollars
 from eco2_callbacks.ledger.columns import MONEY_DIGITS, Column
+from eco2_callbacks.pricing import EXACT
 
 __all__ = ["CLICKHOUSE", "ColumnType", "as_float", "bucket_of_time", "hour_of", "period_of"]
 
 CLICKHOUSE = "clickhousedb"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_UNIT = Decimal(1).scaleb(-MONEY_DIGITS)
 _POSTGRES: dict[str, Any] = {
     "time": sa.DateTime(timezone=True),
     "uuid": sa.Uuid(),
@@ -98,7 +99,7 @@ class ColumnType(sa.types.TypeDecorator[Any]):
             if self.kind == "time" and isinstance(value, datetime):
                 return (value - _EPOCH) // _MICROSECOND
             if self.kind == "money":
-                return int(Decimal(value).scaleb(MONEY_DIGITS).to_integral_value())
+                return picodollars(Decimal(value))
             if self.kind == "uuid":
                 return str(value)
         elif dialect.name == "postgresql" and self.kind == "uuid" and isinstance(value, str):
@@ -114,7 +115,7 @@ class ColumnType(sa.types.TypeDecorator[Any]):
                 return _EPOCH + timedelta(microseconds=value)
             return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
         if self.kind == "money":
-            return value * _UNIT if isinstance(value, int) else Decimal(value)
+            return EXACT.scaleb(value, -MONEY_DIGITS) if isinstance(value, int) else Decimal(value)
         if self.kind == "uuid":
             return str(value)
         return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,28 @@ def test_written_ratings_hold_from_then_on(run: Run, filled: str, tmp_path: Path
     assert query(filled, "SELECT count(*) FROM ratings") == [(8,)]
     listed = query(filled, "SELECT sum(list_usd), sum(usd) FROM rated_calls WHERE model = 'gpt-5.2'")
     assert [float(amount) for amount in listed[0]] == pytest.approx([float(3 * USD), float(3 * USD / 2)])
+
+
+def test_ratings_that_would_not_hold_are_counted_and_named(run: Run, ledger_url: str, tmp_path: Path) -> None:
+    """A call of a machine whose clock is fast keeps its rating: ``--write`` says how many it left out."""
+    now = datetime.now(UTC)
+    with LedgerSink(ledger_url) as sink:
+        sink.emit(call(started_at=now - timedelta(minutes=2), duration_seconds=7200.0))
+        sink.emit(call(started_at=now - timedelta(minutes=2)))
+        sink.flush(60)
+    path = tmp_path / "half.toml"
+    path.write_text(HALF)
+    arguments = ("reprice", "--ledger", ledger_url, "--since", "1d", "--rates", path)
+
+    _, looked, _ = run(*arguments)
+    _, written, _ = run(*arguments, "--write")
+    _, again, _ = run(*arguments, "--write", "--json")
+
+    assert "left out" not in looked
+    assert "1 ratings appended" in written
+    assert "1 ratings left out" in written
+    found = json.loads(again)
+    assert (found["written_ratings"], found["skipped_ratings"]) == (0, 1)
 
 
 def test_another_model_answers_what_it_would_have_cost(run: Run, filled: str) -> None:

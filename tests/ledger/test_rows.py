@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
@@ -67,6 +68,14 @@ def test_no_metadata_and_no_text_of_the_application_is_kept() -> None:
 def test_dollars_are_multiples_of_a_picodollar(usd: str, picos: int) -> None:
     """Dollars are kept with twelve decimal places, rounded half to even."""
     assert picodollars(Decimal(usd)) == picos
+
+
+def test_an_applications_rounding_changes_no_picodollar() -> None:
+    """Dollars are rounded half to even, whatever rounding the application chose."""
+    with decimal.localcontext() as context:
+        context.rounding = decimal.ROUND_UP
+
+        assert picodollars(Decimal("0.0000000000021")) == 2
 
 
 def test_times_are_microseconds_whatever_their_zone() -> None:

@@ -85,6 +85,7 @@ def _document(found: Repricing) -> dict[str, Any]:
         ],
         "total": _figures(found.total),
         "written_ratings": found.written_ratings,
+        "skipped_ratings": found.skipped_ratings,
     }
 
 
@@ -116,6 +117,13 @@ def _print(found: Repricing, console: Console) -> None:
             console.print(Text(f"{count:,} {text}.", style="dim"))
     if found.written_ratings:
         console.print(Text(f"{found.written_ratings:,} ratings appended."))
+    if found.skipped_ratings:
+        console.print(
+            Text(
+                f"{found.skipped_ratings:,} ratings left out: their calls have a rating that is as new, or of a "
+                "machine whose clock is fast. Run it again later."
+            )
+        )
 
 
 def _cells(group: RepricedGroup) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ import struct
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from eco2_callbacks.errors import ConfigError, LedgerError
 from eco2_callbacks.ledger.backends.protocol import Rows
 from eco2_callbacks.ledger.backends.sqlite import IDENTIFIERS
 from eco2_callbacks.ledger.columns import MARKING, MONEY_DIGITS, TABLES
+from eco2_callbacks.pricing import EXACT
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Engine
@@ -40,7 +40,7 @@ _DATA_CODES = frozenset({6, 26, 27, 38, 41, 53, 69, 70, 72, 131, 321, 349, 376, 
 _CONVERT: Mapping[str, Callable[[Any], Any]] = {
     "time": lambda at: _EPOCH + timedelta(microseconds=at),
     "uuid": uuid.UUID,
-    "money": lambda pico: Decimal(pico).scaleb(-MONEY_DIGITS),
+    "money": lambda pico: EXACT.scaleb(pico, -MONEY_DIGITS),
 }
 
 
