@@ -68,7 +68,8 @@ class LedgerFile:
 
     def flush(self, timeout_seconds: float) -> bool:
         """Return True: what is written is in the ledger."""
-        return timeout_seconds >= 0
+        del timeout_seconds  # it takes none
+        return True
 
     def after_fork_in_child(self) -> None:
         """Leave the parent's connections alone."""

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sqlite3
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from eco2_callbacks import forks
 from eco2_callbacks.errors import LedgerError
 
-__all__ = ["FileLock", "LocalFile", "is_corrupt", "is_full", "open_sqlite"]
+__all__ = ["FileLock", "LocalFile", "corrupt_suffix", "is_corrupt", "is_full", "open_private", "open_sqlite"]
 
 _logger = logging.getLogger(__name__)
 _BUSY_SECONDS = 30.0
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+# A write that fails for want of space can be an I/O error to SQLite.
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+# No space, the user's quota, the largest size of a file.
+_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SIDE_FILES = ("", "-wal", "-shm")
 # How long a fork waits for another thread's transaction.
 _FORK_SECONDS = 5.0
@@ -33,7 +38,17 @@ def is_corrupt(error: BaseException) -> bool:
 
 def is_full(error: BaseException) -> bool:
     """Return whether the error says that the disk takes no more."""
-    return _primary_code(error) in _FULL or isinstance(error, OSError)
+    return _primary_code(error) in _FULL or (isinstance(error, OSError) and error.errno in _FULL_ERRNOS)
+
+
+def corrupt_suffix() -> str:
+    """Return how the name of a file ends that is moved aside now."""
+    return f"corrupt-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
+
+
+def open_private(path: str, flags: int) -> int:
+    """Open a file that only this user can read; the ``opener`` of ``open``."""
+    return os.open(path, flags, 0o600)
 
 
 def _primary_code(error: BaseException) -> int | None:
@@ -101,6 +116,20 @@ class LocalFile(forks.ForkAware):
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("ROLLBACK")
 
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Run statements in one transaction, which has the write lock from its start; an exception rolls it back."""
+        with self.lock:
+            connection = self.connection()
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
     def connection(self) -> sqlite3.Connection:
         """Return this process's connection."""
         if self._pid != os.getpid():
@@ -152,7 +181,7 @@ class LocalFile(forks.ForkAware):
                 with suppress(OSError):
                     if seen is not None and self.path.stat().st_ino != seen:
                         return None
-                aside = self.path.with_name(f"{self.path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}")
+                aside = self.path.with_name(f"{self.path.name}.{corrupt_suffix()}")
                 for side in _SIDE_FILES:
                     with suppress(FileNotFoundError):
                         os.replace(f"{self.path}{side}", f"{aside}{side}")

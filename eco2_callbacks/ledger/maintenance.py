@@ -1,10 +1,13 @@
-"""What the command line does to a ledger: status, migrate, prune, forget."""
+"""What the command line does to a ledger: status, prune, forget."""
 
 from __future__ import annotations
 
+import logging
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from glob import escape
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -20,6 +23,7 @@ from eco2_callbacks.ledger.spool import Spool, default_spool_folder, spool_path
 
 __all__ = ["Status", "forget_user", "models_of", "prune", "read_status"]
 
+_logger = logging.getLogger(__name__)
 _COUNTED = ("calls", "ratings", "node_runs", "tool_calls", "retriever_calls", "requests", "feedback")
 
 
@@ -131,21 +135,30 @@ def prune(backend: Backend, older_than: timedelta, *, now: datetime | None = Non
 def forget_user(backend: Backend, user_id: str) -> int:
     """Erase a user's identifiers from the ledger and from this machine's spool; usage and dollars stay.
 
-    Erased are ``user_id``, ``session_id``, ``job_id``, ``response_id`` and ``metadata``.
+    Erased are ``user_id``, ``session_id``, ``job_id``, ``response_id`` and ``metadata``. A file that was moved aside as
+    corrupt cannot be changed: the log names it.
 
     Returns:
         The number of calls in the ledger that were the user's.
 
     Raises:
-        LedgerError: If there is no ledger.
+        LedgerError: If there is no ledger, or the spool's batch on its way is not stored within minutes.
     """
     Schema(backend).require()
-    # The spool first: what is shipped meanwhile is found in the ledger.
-    if (spool := _find_spool(backend)) is not None:
-        spool.rewrite(lambda name, row: erased(TABLES[name].names, row, user_id))
-        spool.close()
-    RefusedRows(_local_path(backend)).rewrite(lambda name, row: erased(TABLES[name].names, row, user_id))
-    return backend.forget(user_id)
+    spool, path = _find_spool(backend), _local_path(backend)
+    # A batch on its way would be stored with the ids after they are erased.
+    with nullcontext() if spool is None else spool.paused():
+        if spool is not None:
+            spool.rewrite(lambda name, row: erased(TABLES[name].names, row, user_id))
+            spool.close()
+        RefusedRows(path).rewrite(lambda name, row: erased(TABLES[name].names, row, user_id))
+        calls = backend.forget(user_id)
+    if aside := sorted(path.parent.glob(f"{escape(path.name)}.corrupt-*")):
+        _logger.warning(
+            "Corrupt files that were moved aside can hold the user's ids; delete them once they are recovered: %s",
+            ", ".join(map(str, aside)),
+        )
+    return calls
 
 
 def _local_path(backend: Backend) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 from eco2_callbacks.ledger.backends import Backend, Rows
 from eco2_callbacks.ledger.columns import TABLES
+from eco2_callbacks.ledger.local_file import open_private
 from eco2_callbacks.ledger.rows import Row
 from eco2_callbacks.log_once import is_first
 
@@ -93,7 +93,7 @@ class RefusedRows:
         lines = "".join(_line(refused) for refused in rows)
         try:
             if not self.path.is_file() or self.path.stat().st_size < _MAX_BYTES:
-                with open(self.path, "a", encoding="utf-8", opener=_private) as file:
+                with open(self.path, "a", encoding="utf-8", opener=open_private) as file:
                     file.write(lines)
         except OSError:
             if is_first("ledger", "refused", "file", str(self.path)):
@@ -117,7 +117,7 @@ class RefusedRows:
                 kept["values"] = dict(zip(names, row, strict=True))
             lines.append(json.dumps(kept) + "\n")
         beside = self.path.with_name(self.path.name + ".new")
-        with open(beside, "w", encoding="utf-8", opener=_private) as file:
+        with open(beside, "w", encoding="utf-8", opener=open_private) as file:
             file.writelines(lines)
         beside.replace(self.path)
 
@@ -125,10 +125,6 @@ class RefusedRows:
         if self.path.is_file():
             with open(self.path, encoding="utf-8") as file:
                 yield from file
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _line(refused: RefusedRow) -> str:

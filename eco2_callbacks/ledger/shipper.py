@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -82,7 +81,7 @@ class Shipper:
         until = time.monotonic() + timeout_seconds
         self.schedule()
         self._worker.flush(timeout_seconds)
-        return time.monotonic() <= until and self._spool.oldest() is None
+        return time.monotonic() <= until and not self._spool.may_hold_batches()
 
     def close(self, timeout_seconds: float) -> None:
         """Ship what the time allows; the rest stays in the spool for the next process."""
@@ -94,42 +93,58 @@ class Shipper:
     def _ship_all(self) -> None:
         self._is_scheduled = False
         failures = 0
-        while not self._closing.is_set() and self._spool.oldest() is not None:
-            if not self._spool.try_lock():
-                self._closing.wait(_OTHER_SHIPS_SECONDS)
-                continue
+        while not self._closing.is_set():
             try:
-                self._ship_once()
+                if self._spool.oldest() is None:
+                    return
+                if self._spool.try_lock():
+                    # Another process, or a pause, gets its turn between two batches.
+                    try:
+                        self._ship_once()
+                    finally:
+                        self._spool.unlock()
+                else:
+                    self._closing.wait(_OTHER_SHIPS_SECONDS)
                 failures = 0
             except Exception as error:
-                if isinstance(error, sqlite3.Error) and is_corrupt(error):
-                    self._on_corrupt()
-                elif is_first("ledger", "ship", self._backend.shown_url, type(error).__name__):
-                    _logger.warning(
-                        "The ledger's backend %s takes no rows (%s: %s); they wait in %s and are tried again.",
-                        self._backend.shown_url,
-                        type(error).__name__,
-                        error,
-                        self._spool.path,
-                    )
-                self._backend.reset()
+                self._recover(error)
                 pause = min(_MAX_BACKOFF_SECONDS, 0.1 * 2.0 ** min(failures, 10))
                 # So that many processes do not try at the same moment.
                 self._closing.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311
                 failures += 1
-            finally:
-                self._spool.unlock()
+
+    def _recover(self, error: Exception) -> None:
+        """Replace a corrupt spool, and have the next try make its connection anew."""
+        try:
+            if is_corrupt(error):
+                self._on_corrupt()
+                return
+        except Exception as again:
+            error = again
+        finally:
+            self._backend.reset()
+        if is_first("ledger", "ship", self._backend.shown_url, type(error).__name__):
+            _logger.warning(
+                "The ledger's backend %s gets no rows (%s: %s); they wait in %s and are tried again.",
+                self._backend.shown_url,
+                type(error).__name__,
+                error,
+                self._spool.path,
+            )
 
     def _ship_once(self) -> None:
+        """Send the oldest batches; the caller has the spool's lock."""
         self._prepare()
-        while (batches := self._spool.read(_BATCH_RECORDS)) and not self._closing.is_set():
-            refused = self._store([batch.rows for batch in batches])
-            # After a crash between these two lines the batch is sent again, and its rows are there already.
-            self._spool.remove(batches)
-            if refused:
-                self._on_refused(refused)
-            lost = sum(each.table in RECORD_TABLES for each in refused)
-            self._on_stored(sum(batch.records for batch in batches) - lost)
+        batches = self._spool.read(_BATCH_RECORDS)
+        if not batches:
+            return
+        refused = self._store([batch.rows for batch in batches])
+        # After a crash between these two lines the batch is sent again, and its rows are there already.
+        self._spool.remove(batches)
+        if refused:
+            self._on_refused(refused)
+        lost = sum(each.table in RECORD_TABLES for each in refused)
+        self._on_stored(sum(batch.records for batch in batches) - lost)
 
     def _store(self, batches: Sequence[Rows]) -> list[RefusedRow]:
         """Store rows, and return those that the backend refuses as data."""

@@ -3,30 +3,53 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from eco2_callbacks.ledger.columns import TABLES
-from eco2_callbacks.ledger.local_file import FileLock, LocalFile
+from eco2_callbacks.ledger.local_file import FileLock, LocalFile, corrupt_suffix, open_private
 from eco2_callbacks.ledger.rows import Batch, Row
+from eco2_callbacks.log_once import is_first
 
 __all__ = ["Spool", "SpoolFullError", "SpooledBatch", "default_spool_folder", "spool_path"]
 
+_logger = logging.getLogger(__name__)
+# Longer than a server takes to answer, or a connection to break.
+_PAUSE_SECONDS = 180.0
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS batches (id INTEGER PRIMARY KEY AUTOINCREMENT, oldest REAL NOT NULL, "
     "records INTEGER NOT NULL, rows BLOB NOT NULL)"
 )
 
 
+_SELECT = "SELECT id, oldest, records, CAST(rows AS BLOB) FROM batches ORDER BY id"
+
+
 class SpoolFullError(Exception):
     """The spool holds as much as it may."""
+
+
+class _Table(msgspec.Struct):
+    """Rows of one table as they are encoded."""
+
+    columns: Sequence[str]
+    rows: list[Row]
+
+
+class _DamagedBatch(NamedTuple):
+    """A batch that cannot be decoded: SQLite has no checksums of what is in a cell."""
+
+    batch_id: int
+    records: int
+    encoded: bytes
 
 
 class SpooledBatch(NamedTuple):
@@ -56,22 +79,30 @@ def spool_path(folder: Path, backend: str, shown_url: str) -> Path:
     return folder / f"{backend}-{hashlib.blake2b(shown_url.encode(), digest_size=6).hexdigest()}.spool"
 
 
+def _ignore(records: int) -> None:
+    """Do nothing: a command counts nothing."""
+
+
 class Spool:
     """The spool of one backend. Several processes can share it: one at a time ships.
 
     Args:
         path: The file.
         max_bytes: What it may hold.
+        on_damaged: Called with the number of records of batches that cannot be decoded.
 
     Raises:
         LedgerError: If it cannot be written.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int) -> None:
+    def __init__(self, path: Path, *, max_bytes: int, on_damaged: Callable[[int], None] = _ignore) -> None:
         self._file = LocalFile(path, schema=_SCHEMA, what="ledger's spool")
         self._max_bytes = max_bytes
+        self._on_damaged = on_damaged
         self.path = path
-        self._shipping = FileLock(path.with_name(path.name + ".ship"))
+        self._ship_path, self._turn_path = (path.with_name(f"{path.name}.{name}") for name in ("ship", "turn"))
+        self._shipping = FileLock(self._ship_path)
+        self._turn = FileLock(self._turn_path)
         self._file.check()
 
     def append(self, batch: Batch) -> None:
@@ -81,8 +112,7 @@ class Spool:
             SpoolFullError: If the spool holds as much as it may.
             sqlite3.Error: If the disk is full, or the file is corrupt.
         """
-        tables = {name: {"columns": TABLES[name].names, "rows": rows} for name, rows in batch.rows.items() if rows}
-        encoded = msgspec.msgpack.encode(tables)
+        encoded = _encode({name: rows for name, rows in batch.rows.items() if rows})
         with self._file.lock:
             connection = self._file.connection()
             pages, free, page_bytes = (
@@ -96,31 +126,31 @@ class Spool:
             )
 
     def read(self, max_records: int) -> list[SpooledBatch]:
-        """Return the oldest batches, at least one if there is one."""
+        """Return the oldest batches, at least one if there is one; damaged ones are set aside."""
         found: list[SpooledBatch] = []
+        damaged: list[_DamagedBatch] = []
         records = 0
         with self._file.lock:
-            cursor = self._file.connection().execute("SELECT id, oldest, records, rows FROM batches ORDER BY id")
+            cursor = self._file.connection().execute(_SELECT)
             for batch_id, oldest, count, encoded in cursor:
                 if found and records + count > max_records:
                     break
+                if (rows := _try_decode(encoded)) is None:
+                    damaged.append(_DamagedBatch(batch_id, count, encoded))
+                    continue
                 records += count
-                found.append(SpooledBatch(batch_id, oldest, count, _decode(encoded)))
+                found.append(SpooledBatch(batch_id, oldest, count, rows))
             cursor.close()
+            if damaged:
+                with self._file.transaction() as connection:
+                    self._set_aside(connection, damaged)
+        self._report(damaged)
         return found
 
     def remove(self, batches: Sequence[SpooledBatch]) -> None:
         """Remove batches that the backend has."""
-        with self._file.lock:
-            connection = self._file.connection()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                connection.executemany("DELETE FROM batches WHERE id = ?", [(batch.batch_id,) for batch in batches])
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+        with self._file.transaction() as connection:
+            _delete(connection, batches)
 
     def oldest(self) -> float | None:
         """Return when the oldest record was handed over, in seconds since 1970; None if there is none."""
@@ -129,46 +159,79 @@ class Spool:
         found: float | None = row[0]
         return found
 
+    def may_hold_batches(self) -> bool:
+        """Return whether batches wait, True where the file cannot be read: the shipper finds out what it is."""
+        try:
+            return self.oldest() is not None
+        except sqlite3.Error:
+            return True
+
     def waiting(self) -> int:
         """Return the number of records that wait."""
         with self._file.lock:
             return int(self._file.connection().execute("SELECT coalesce(sum(records), 0) FROM batches").fetchone()[0])
 
     def rewrite(self, change: Callable[[str, Row], Row]) -> None:
-        """Replace every waiting row, given with its table's name, by what the function returns."""
+        """Replace every waiting row, given with its table's name, by what the function returns.
+
+        Damaged batches are set aside. Call it inside ``paused()``: a batch on its way is not changed.
+        """
+        damaged: list[_DamagedBatch] = []
         with self._file.lock:
-            connection = self._file.connection()
-            connection.execute("BEGIN IMMEDIATE")
+            with self._file.transaction() as connection:
+                for batch_id, _, records, encoded in connection.execute(_SELECT).fetchall():
+                    if (tables := _try_decode(encoded)) is None:
+                        damaged.append(_DamagedBatch(batch_id, records, encoded))
+                        continue
+                    changed = _encode({name: [change(name, row) for row in rows] for name, rows in tables.items()})
+                    connection.execute("UPDATE batches SET rows = ? WHERE id = ?", (changed, batch_id))
+                self._set_aside(connection, damaged)
+            # The old rows are in free pages and in the WAL until then.
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._report(damaged)
+
+    def _set_aside(self, connection: sqlite3.Connection, damaged: Sequence[_DamagedBatch]) -> None:
+        """Move batches to files of their own."""
+        for batch in damaged:
+            aside = self.path.with_name(f"{self.path.name}.{corrupt_suffix()}-{batch.batch_id}")
             try:
-                for batch_id, encoded in connection.execute("SELECT id, rows FROM batches").fetchall():
-                    tables = {
-                        name: {"columns": TABLES[name].names, "rows": [change(name, row) for row in rows]}
-                        for name, rows in _decode(encoded).items()
-                    }
-                    connection.execute(
-                        "UPDATE batches SET rows = ? WHERE id = ?", (msgspec.msgpack.encode(tables), batch_id)
-                    )
-                connection.execute("COMMIT")
-                # The old rows are in free pages and in the WAL until then.
-                connection.execute("VACUUM")
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+                with open(aside, "wb", opener=open_private) as file:
+                    file.write(batch.encoded)
+            except OSError:
+                if is_first("ledger", "spool", "aside", str(self.path)):
+                    _logger.exception("A damaged batch of the ledger's spool cannot be kept in %s.", aside)
+        _delete(connection, damaged)
+
+    def _report(self, damaged: Sequence[_DamagedBatch]) -> None:
+        """Log and count damaged batches; each counts as one record at least."""
+        if not damaged:
+            return
+        if is_first("ledger", "spool", "damaged", str(self.path)):
+            _logger.error(
+                "%d batches of the ledger's spool %s cannot be decoded. They are kept beside it as *.corrupt-* and "
+                'counted in ledger_lost_rows_total{reason="corrupt"}; so are further ones, without a message.',
+                len(damaged),
+                self.path,
+            )
+        self._on_damaged(sum(max(1, batch.records) for batch in damaged))
 
     def salvage(self) -> int:
         """Move a corrupt spool aside, keep its readable batches, and return how many records are lost at least.
 
-        The file cannot say what it held, so a loss of unknown size counts as one.
+        A damaged batch counts as its records. The file cannot say what else it held, so that a loss of unknown size
+        counts as one.
         """
         before = time.time()
         kept: list[SpooledBatch] = []
         is_whole = False
-        with suppress(sqlite3.Error, msgspec.DecodeError):
-            cursor = self._file.connection().execute("SELECT id, oldest, records, rows FROM batches ORDER BY id")
-            for batch_id, oldest, count, encoded in cursor:
-                kept.append(SpooledBatch(batch_id, oldest, count, _decode(encoded)))
+        lost = 0
+        with suppress(sqlite3.Error):
+            for batch_id, oldest, count, encoded in self._file.connection().execute(_SELECT):
+                if (decoded := _try_decode(encoded)) is None:
+                    lost += max(1, count)
+                else:
+                    kept.append(SpooledBatch(batch_id, oldest, count, decoded))
             is_whole = True
         aside = self._file.move_aside()
         if aside is None:
@@ -178,37 +241,84 @@ class Spool:
             rebuilt.rows.update({name: list(rows) for name, rows in batch.rows.items()})
             rebuilt.records = batch.records
             self.append(rebuilt)
-        return 0 if is_whole else 1
+        return lost + (not is_whole)
 
     def try_lock(self) -> bool:
-        """Become the process that ships, if no other one is; ``unlock`` ends it."""
-        return self._shipping.acquire()
+        """Become the process that ships, if no other one is and none pauses them; ``unlock`` ends it."""
+        if not self._turn.acquire():
+            return False
+        try:
+            return self._shipping.acquire()
+        finally:
+            self._turn.release()
 
     def unlock(self) -> None:
         """Let another process ship."""
         self._shipping.release()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Keep all processes from shipping, once the batch on its way is stored.
+
+        Raises:
+            LedgerError: If that takes minutes.
+        """
+        # Whoever ships needs the turn for each batch, and has it for a moment only: a busy process is paused too.
+        with (
+            FileLock(self._turn_path, wait_seconds=_PAUSE_SECONDS),
+            FileLock(self._ship_path, wait_seconds=_PAUSE_SECONDS),
+        ):
+            yield
+
     def after_fork_in_child(self) -> None:
         """Leave the parent's files alone."""
-        self._file.after_fork_in_child()
-        self._shipping.after_fork_in_child()
+        for each in (self._file, self._shipping, self._turn):
+            each.after_fork_in_child()
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
 
+def _delete(connection: sqlite3.Connection, batches: Sequence[SpooledBatch | _DamagedBatch]) -> None:
+    connection.executemany("DELETE FROM batches WHERE id = ?", [(batch.batch_id,) for batch in batches])
+
+
+def _encode(tables: Mapping[str, Sequence[Row]]) -> bytes:
+    return msgspec.msgpack.encode(
+        {name: {"columns": TABLES[name].names, "rows": rows} for name, rows in tables.items()}
+    )
+
+
+def _try_decode(encoded: bytes) -> dict[str, list[Row]] | None:
+    """Return the rows of a batch, None where it is damaged."""
+    try:
+        return _decode(encoded)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+
+
 def _decode(encoded: bytes) -> dict[str, list[Row]]:
-    """Return the rows in this version's order of columns: another version may have written them."""
-    tables: dict[str, Any] = msgspec.msgpack.decode(encoded)
+    """Return the rows in this version's order of columns: another version may have written them.
+
+    Raises:
+        msgspec.DecodeError: If these are no rows.
+        ValueError: If a row has another number of cells than its table has columns.
+    """
     decoded: dict[str, list[Row]] = {}
-    for name, table in tables.items():
+    for name, table in _decode_tables(encoded).items():
+        columns = list(table.columns)
+        if any(len(row) != len(columns) for row in table.rows):
+            raise ValueError(f"a row of {name!r} has not {len(columns)} cells")
         if name not in TABLES:
             continue
-        names, columns = TABLES[name].names, list(table["columns"])
+        names = TABLES[name].names
         if tuple(columns) == names:
-            decoded[name] = [tuple(row) for row in table["rows"]]
+            decoded[name] = table.rows
             continue
         places = [columns.index(column) if column in columns else None for column in names]
-        decoded[name] = [tuple(None if place is None else row[place] for place in places) for row in table["rows"]]
+        decoded[name] = [tuple(None if place is None else row[place] for place in places) for row in table.rows]
     return decoded
+
+
+_decode_tables = msgspec.msgpack.Decoder(dict[str, _Table]).decode

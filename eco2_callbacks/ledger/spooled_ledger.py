@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,7 +46,7 @@ class SpooledLedger:
         self._watchers = watchers
         self._needs_schema = True
         path = spool_path(folder, backend.name, backend.shown_url)
-        self._spool = Spool(path, max_bytes=max_spool_bytes)
+        self._spool = Spool(path, max_bytes=max_spool_bytes, on_damaged=self._count_lost)
         self.refused = RefusedRows(path)
         try:
             self._open_schema()
@@ -86,11 +85,14 @@ class SpooledLedger:
 
     def _set_aside(self, rows: Sequence[RefusedRow]) -> None:
         self.refused.add(rows)
-        self._watchers.on_lost(len(rows), "corrupt")
+        self._count_lost(len(rows))
 
     def _salvage(self) -> None:
         if lost := self._spool.salvage():
-            self._watchers.on_lost(lost, "corrupt")
+            self._count_lost(lost)
+
+    def _count_lost(self, records: int) -> None:
+        self._watchers.on_lost(records, "corrupt")
 
     def oldest(self) -> float | None:
         """Return when the oldest record in the spool was handed over, in seconds since 1970."""
@@ -102,12 +104,12 @@ class SpooledLedger:
 
     def resume(self) -> None:
         """Ship what an earlier process left."""
-        if self.oldest() is not None:
+        if self._spool.may_hold_batches():
             self._shipper.schedule()
 
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until the spool is empty; return whether the time sufficed."""
-        return self.oldest() is None or self._shipper.flush(timeout_seconds)
+        return not self._spool.may_hold_batches() or self._shipper.flush(timeout_seconds)
 
     def after_fork_in_child(self) -> None:
         """Start anew in a forked child: what is in the spool stays there."""
@@ -117,7 +119,6 @@ class SpooledLedger:
 
     def close(self, timeout_seconds: float) -> None:
         """Ship what the time allows, and close the files."""
-        until = time.monotonic() + timeout_seconds
-        self._shipper.close(max(0.1, until - time.monotonic()))
+        self._shipper.close(timeout_seconds)
         self._spool.close()
         self._backend.close()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 from weakref import WeakSet
 
-__all__ = ["LedgerWatcher", "Watchers"]
+__all__ = ["LedgerWatcher", "LossReason", "Watchers"]
+
+# Why records are lost; the label ``reason`` of ledger_lost_rows_total.
+LossReason: TypeAlias = Literal["overflow", "disk_full", "corrupt"]
 
 
 class LedgerWatcher(Protocol):
@@ -15,8 +18,8 @@ class LedgerWatcher(Protocol):
     def on_stored(self, backend: str, records: int) -> None:
         """Called when a backend has taken records."""
 
-    def on_lost(self, backend: str, records: int, reason: str) -> None:
-        """Called when records are lost: ``overflow``, ``disk_full`` or ``corrupt``."""
+    def on_lost(self, backend: str, records: int, reason: LossReason) -> None:
+        """Called when records are lost."""
 
     def on_failure(self) -> None:
         """Called, while the exception is handled, when a record cannot be written at all."""
@@ -47,7 +50,7 @@ class Watchers:
         for watcher in self:
             watcher.on_stored(self._backend, records)
 
-    def on_lost(self, records: int, reason: str) -> None:
+    def on_lost(self, records: int, reason: LossReason) -> None:
         """Tell all watchers of lost records."""
         for watcher in self:
             watcher.on_lost(self._backend, records, reason)

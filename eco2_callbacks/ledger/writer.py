@@ -14,14 +14,14 @@ from eco2_callbacks.ledger.local_file import is_full
 from eco2_callbacks.ledger.refused_rows import RefusedRow
 from eco2_callbacks.ledger.rows import Batch
 from eco2_callbacks.ledger.spool import SpoolFullError
+from eco2_callbacks.ledger.watchers import LossReason
 from eco2_callbacks.log_once import is_first
 from eco2_callbacks.records import Record
 from eco2_callbacks.sinks import BatchWorker
 
-__all__ = ["LossReason", "RecordWriter"]
+__all__ = ["RecordWriter"]
 
 _logger = logging.getLogger(__name__)
-LossReason = str
 _BATCH_RECORDS = 2000
 # A quarter of the promised 0.2 seconds: a busy machine is late.
 _REST_SECONDS = 0.05
@@ -77,7 +77,9 @@ class RecordWriter:
         self._is_closed = False
         self._failures = 0
         self._closing = threading.Event()
-        self._writing = threading.Lock()
+        # Reentrant: a finaliser can bring a record while its thread writes.
+        self._writing = threading.RLock()
+        self._is_writing = False
         self._worker = BatchWorker(
             self._name,
             on_failure=self._on_failure,
@@ -93,11 +95,7 @@ class RecordWriter:
             return
         self._waiting.append((time.time(), record))
         if self._is_at_once:
-            written = threading.Lock()
-            written.acquire()
-            if self._worker.submit(lambda: self._write_and_release(written)):
-                # Bounded: a full disk must not stop the application.
-                written.acquire(timeout=_AT_ONCE_SECONDS)
+            self._write_at_once()
         elif not self._is_scheduled:
             # Set before the worker can reset it.
             self._is_scheduled = True
@@ -105,6 +103,16 @@ class RecordWriter:
                 self._is_scheduled = False
                 # The process ends, so that no thread can be started: write here.
                 self._write_waiting()
+
+    def _write_at_once(self) -> None:
+        written = threading.Lock()
+        written.acquire()
+        if self._worker.runs_here() or not self._worker.submit(lambda: self._write_and_release(written)):
+            # This thread would wait for itself, or the process ends and no thread can be started: write here.
+            self._write_waiting()
+        else:
+            # Bounded: a full disk must not stop the application.
+            written.acquire(timeout=_AT_ONCE_SECONDS)
 
     @property
     def is_at_once(self) -> bool:
@@ -166,33 +174,44 @@ class RecordWriter:
         """Write batch after batch until none waits."""
         self._is_scheduled = False
         with self._writing:
-            while not self._closing.is_set():
-                pending = self._pending = self._pending or self._next_part() or self._next_batch()
-                if pending is None:
-                    return
-                try:
-                    self._write(pending)
-                except Exception as error:
-                    if not isinstance(error, SpoolFullError | LedgerError | OSError | sqlite3.OperationalError):
-                        # A row is refused: it would hold back all others.
-                        self._pending = None
-                        self._split_or_refuse(pending, error)
-                        continue
-                    self._fault = "disk_full" if is_full(error) else "overflow"
-                    if isinstance(error, SpoolFullError):
-                        self._pending = None
-                        self._lose(pending.records, self._fault)
-                        continue
-                    if is_first("ledger", self._name, type(error).__name__, self._fault):
-                        _logger.exception("The ledger could not be written; it is tried again.")
-                    self._closing.wait(_BACKOFF_SECONDS[min(self._failures, len(_BACKOFF_SECONDS) - 1)])
-                    self._failures += 1
-                    # As a job of its own, so that others can run before it.
-                    self._is_scheduled = self._worker.try_submit(self._write_waiting)
-                    return
-                self._pending = None
-                self._fault = "overflow"
-                self._failures = 0
+            if self._is_writing:
+                # The record comes from inside the loop below, which takes it, or has just ended.
+                self._is_scheduled = self._worker.try_submit(self._write_waiting)
+                return
+            try:
+                self._is_writing = True
+                self._write_batches()
+            finally:
+                self._is_writing = False
+
+    def _write_batches(self) -> None:
+        while not self._closing.is_set():
+            pending = self._pending = self._pending or self._next_part() or self._next_batch()
+            if pending is None:
+                return
+            try:
+                self._write(pending)
+            except Exception as error:
+                if not isinstance(error, SpoolFullError | LedgerError | OSError | sqlite3.OperationalError):
+                    # A row is refused: it would hold back all others.
+                    self._pending = None
+                    self._split_or_refuse(pending, error)
+                    continue
+                self._fault = "disk_full" if is_full(error) else "overflow"
+                if isinstance(error, SpoolFullError):
+                    self._pending = None
+                    self._lose(pending.records, self._fault)
+                    continue
+                if is_first("ledger", self._name, type(error).__name__, self._fault):
+                    _logger.exception("The ledger could not be written; it is tried again.")
+                self._closing.wait(_BACKOFF_SECONDS[min(self._failures, len(_BACKOFF_SECONDS) - 1)])
+                self._failures += 1
+                # As a job of its own, so that others can run before it.
+                self._is_scheduled = self._worker.try_submit(self._write_waiting)
+                return
+            self._pending = None
+            self._fault = "overflow"
+            self._failures = 0
 
     def _next_batch(self) -> Batch | None:
         batch: Batch | None = None

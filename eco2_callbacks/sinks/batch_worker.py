@@ -69,6 +69,10 @@ class BatchWorker:
         """Wait until every job submitted so far was run; return whether the time sufficed."""
         return self._queue.flush(timeout_seconds)
 
+    def runs_here(self) -> bool:
+        """Return whether the caller is on the worker's thread, where waiting for a job would never end."""
+        return self._queue.runs_here()
+
     def reset(self) -> None:
         """Start anew in a forked child, whatever the parent's threads were doing."""
         self._queue.reset()
@@ -132,9 +136,12 @@ class _Queue:
                 return True
         return False
 
+    def runs_here(self) -> bool:
+        return self._thread is threading.current_thread()
+
     def flush(self, timeout_seconds: float) -> bool:
         with self._lock:
-            if self._thread is None or self._thread is threading.current_thread():
+            if self._thread is None or self.runs_here():
                 return True
             # A lock, not an Event: an interrupt inside Event.wait() can surface as a RuntimeError.
             flushed = threading.Lock()

@@ -7,7 +7,6 @@ import os
 import resource
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +22,6 @@ from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import Cost, Eco2CallbackHandler, LedgerSink, TokenUsage
 from eco2_callbacks.ledger import Period, backend_of, forget_user, make_report, read_status
-from eco2_callbacks.ledger.writer import RecordWriter
 from tests.support.fake_model import COST, FakeModel
 from tests.support.ledger_records import call, count, one_request, query
 from tests.support.record_sink import exposed
@@ -251,39 +249,6 @@ def test_a_full_disk_loses_only_what_memory_cannot_hold(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert count(path, "calls") == int(done.stdout)
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
-
-
-def test_the_application_never_waits_for_a_slow_disk() -> None:
-    """``submit`` returns while a write hangs; what exceeds the bound is counted at once."""
-    lost: list[tuple[int, str]] = []
-    release = threading.Event()
-    writer = RecordWriter(
-        "test",
-        write=lambda batch: release.wait(_MAX_WAIT_SECONDS) and None,
-        on_lost=lambda records, reason: lost.append((records, reason)),
-        on_failure=lambda: None,
-        on_refused=lambda rows: None,
-        max_waiting=10,
-        is_at_once=False,
-    )
-
-    writer.submit(call())
-    _wait_until(lambda: not writer._waiting)
-    for _ in range(15):
-        writer.submit(call())
-
-    assert lost == [(1, "overflow")] * 5
-    release.set()
-    writer.close(_MAX_WAIT_SECONDS)
-
-
-def test_a_record_is_durable_when_emit_returns_at_once(tmp_path: Path) -> None:
-    """With ``durable_at_once`` the row is committed before ``emit`` returns."""
-    path = tmp_path / "ledger.db"
-    with LedgerSink(path, durable_at_once=True) as sink:
-        for number in range(1, 6):
-            sink.emit(call())
-            assert count(path, "calls") == number
 
 
 def test_a_forked_child_writes_its_own_records(tmp_path: Path) -> None:

@@ -67,21 +67,14 @@ class SQLiteBackend:
 
     def store(self, batches: Sequence[Rows]) -> None:
         """Add rows in one transaction."""
-        with self.file.lock:
-            connection = self.file.connection()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                for name, insert in _INSERTS.items():
-                    for batch in batches:
-                        if rows := batch.get(name):
-                            connection.executemany(insert, rows)
-                hours = {row[0] - row[0] % _HOUR for b in batches for t in MARKING for row in b.get(t, ())}
-                # Writers follow one another, so that one mark an hour is enough.
-                connection.executemany(_INSERTS["changed_hours"], [(hour, "") for hour in hours])
-                connection.execute("COMMIT")
-            except BaseException:
-                _roll_back(connection)
-                raise
+        with self.file.transaction() as connection:
+            for name, insert in _INSERTS.items():
+                for batch in batches:
+                    if rows := batch.get(name):
+                        connection.executemany(insert, rows)
+            hours = {row[0] - row[0] % _HOUR for b in batches for t in MARKING for row in b.get(t, ())}
+            # Writers follow one another, so that one mark an hour is enough.
+            connection.executemany(_INSERTS["changed_hours"], [(hour, "") for hour in hours])
 
     def refuses(self, error: Exception) -> bool:
         """Return whether a row holds what SQLite cannot: a number over 64 bits, half a character."""
@@ -97,45 +90,34 @@ class SQLiteBackend:
         self._engine = None
 
     def delete_before(self, at: datetime) -> int:
-        """Delete all rows that started before a time; return how many calls they were."""
-        before = microseconds(at)
+        """Delete all rows that started before a time; return how many calls they were.
+
+        The file keeps its size: new rows fill the free pages.
+        """
+        before, deleted = microseconds(at), 0
         with self.file.lock:
-            connection = self.file.connection()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                deleted = 0
+            with self.file.transaction() as connection:
                 for name, table in TABLES.items():
                     column = "started_at" if table.is_monthly else "hour" if "hour" in table.names else None
                     if column is not None:
                         found = connection.execute(f"DELETE FROM {name} WHERE {column} < ?", (before,))
                         deleted += found.rowcount if name == "calls" else 0
-                connection.execute("COMMIT")
-            except BaseException:
-                _roll_back(connection)
-                raise
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            connection.execute("PRAGMA incremental_vacuum")
         return deleted
 
     def forget(self, user_id: str) -> int:
         """Erase a user's identifiers from all rows; return how many calls lost theirs."""
+        erased = 0
         with self.file.lock:
-            connection = self.file.connection()
             # Erased rows are overwritten with zeros.
-            connection.execute("PRAGMA secure_delete=ON")
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                erased = 0
+            self.file.connection().execute("PRAGMA secure_delete=ON")
+            with self.file.transaction() as connection:
                 for name, table in TABLES.items():
                     if "user_id" not in table.names:
                         continue
                     nulls = ", ".join(f"{column} = NULL" for column in IDENTIFIERS if column in table.names)
                     found = connection.execute(f"UPDATE {name} SET {nulls} WHERE user_id = ?", (user_id,))
                     erased += found.rowcount if name == "calls" else 0
-                connection.execute("COMMIT")
-            except BaseException:
-                _roll_back(connection)
-                raise
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return erased
 
@@ -151,11 +133,6 @@ def erased(columns: Sequence[str], row: Row, user_id: str) -> Row:
     if "user_id" not in columns or row[columns.index("user_id")] != user_id:
         return row
     return tuple(None if name in IDENTIFIERS else value for name, value in zip(columns, row, strict=True))
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:
-        connection.execute("ROLLBACK")
 
 
 def _prepare(connection: sqlite3.Connection, _: Any) -> None:
