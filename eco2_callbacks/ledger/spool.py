@@ -12,10 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
-from eco2_callbacks.ledger.columns import TABLES
 from eco2_callbacks.ledger.local_file import FileLock, LocalFile, corrupt_suffix, open_private
+from eco2_callbacks.ledger.row_encoding import encode_rows, try_decode_rows
 from eco2_callbacks.ledger.rows import Batch, Row
 from eco2_callbacks.log_once import is_first
 
@@ -35,13 +33,6 @@ _SELECT = "SELECT id, oldest, records, CAST(rows AS BLOB) FROM batches ORDER BY 
 
 class SpoolFullError(Exception):
     """The spool holds as much as it may."""
-
-
-class _Table(msgspec.Struct):
-    """Rows of one table as they are encoded."""
-
-    columns: Sequence[str]
-    rows: list[Row]
 
 
 class _DamagedBatch(NamedTuple):
@@ -112,7 +103,7 @@ class Spool:
             SpoolFullError: If the spool holds as much as it may.
             sqlite3.Error: If the disk is full, or the file is corrupt.
         """
-        encoded = _encode({name: rows for name, rows in batch.rows.items() if rows})
+        encoded = encode_rows({name: rows for name, rows in batch.rows.items() if rows})
         with self._file.lock:
             connection = self._file.connection()
             pages, free, page_bytes = (
@@ -135,7 +126,7 @@ class Spool:
             for batch_id, oldest, count, encoded in cursor:
                 if found and records + count > max_records:
                     break
-                if (rows := _try_decode(encoded)) is None:
+                if (rows := try_decode_rows(encoded)) is None:
                     damaged.append(_DamagedBatch(batch_id, count, encoded))
                     continue
                 records += count
@@ -180,10 +171,10 @@ class Spool:
         with self._file.lock:
             with self._file.transaction() as connection:
                 for batch_id, _, records, encoded in connection.execute(_SELECT).fetchall():
-                    if (tables := _try_decode(encoded)) is None:
+                    if (tables := try_decode_rows(encoded)) is None:
                         damaged.append(_DamagedBatch(batch_id, records, encoded))
                         continue
-                    changed = _encode({name: [change(name, row) for row in rows] for name, rows in tables.items()})
+                    changed = encode_rows({name: [change(name, row) for row in rows] for name, rows in tables.items()})
                     connection.execute("UPDATE batches SET rows = ? WHERE id = ?", (changed, batch_id))
                 self._set_aside(connection, damaged)
             # The old rows are in free pages and in the WAL until then.
@@ -228,7 +219,7 @@ class Spool:
         lost = 0
         with suppress(sqlite3.Error):
             for batch_id, oldest, count, encoded in self._file.connection().execute(_SELECT):
-                if (decoded := _try_decode(encoded)) is None:
+                if (decoded := try_decode_rows(encoded)) is None:
                     lost += max(1, count)
                 else:
                     kept.append(SpooledBatch(batch_id, oldest, count, decoded))
@@ -282,43 +273,3 @@ class Spool:
 
 def _delete(connection: sqlite3.Connection, batches: Sequence[SpooledBatch | _DamagedBatch]) -> None:
     connection.executemany("DELETE FROM batches WHERE id = ?", [(batch.batch_id,) for batch in batches])
-
-
-def _encode(tables: Mapping[str, Sequence[Row]]) -> bytes:
-    return msgspec.msgpack.encode(
-        {name: {"columns": TABLES[name].names, "rows": rows} for name, rows in tables.items()}
-    )
-
-
-def _try_decode(encoded: bytes) -> dict[str, list[Row]] | None:
-    """Return the rows of a batch, None where it is damaged."""
-    try:
-        return _decode(encoded)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return None
-
-
-def _decode(encoded: bytes) -> dict[str, list[Row]]:
-    """Return the rows in this version's order of columns: another version may have written them.
-
-    Raises:
-        msgspec.DecodeError: If these are no rows.
-        ValueError: If a row has another number of cells than its table has columns.
-    """
-    decoded: dict[str, list[Row]] = {}
-    for name, table in _decode_tables(encoded).items():
-        columns = list(table.columns)
-        if any(len(row) != len(columns) for row in table.rows):
-            raise ValueError(f"a row of {name!r} has not {len(columns)} cells")
-        if name not in TABLES:
-            continue
-        names = TABLES[name].names
-        if tuple(columns) == names:
-            decoded[name] = table.rows
-            continue
-        places = [columns.index(column) if column in columns else None for column in names]
-        decoded[name] = [tuple(None if place is None else row[place] for place in places) for row in table.rows]
-    return decoded
-
-
-_decode_tables = msgspec.msgpack.Decoder(dict[str, _Table]).decode

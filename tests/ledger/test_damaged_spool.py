@@ -18,8 +18,9 @@ from eco2_callbacks import LedgerSink
 from eco2_callbacks.ledger import backend_of, forget_user
 from eco2_callbacks.ledger.backends import Rows
 from eco2_callbacks.ledger.local_file import FileLock
+from eco2_callbacks.ledger.row_encoding import encode_rows, try_decode_rows
 from eco2_callbacks.ledger.rows import Batch
-from eco2_callbacks.ledger.spool import Spool, _encode, _try_decode
+from eco2_callbacks.ledger.spool import Spool
 from tests.ledger.test_faults import Losses
 from tests.support.ledger_records import call, count, query
 
@@ -106,17 +107,17 @@ def test_a_corrupt_spool_keeps_what_comes_after_a_damaged_batch(tmp_path: Path) 
     spool.close()
 
 
-def test_damage_anywhere_is_found_or_decodes(tmp_path: Path) -> None:
+def test_damage_anywhere_is_found_or_decodes() -> None:
     """Whatever byte is changed, a batch is decoded to whole rows or found to be damaged, without another error."""
     rng = random.Random(7)
-    encoded = _encode({name: rows for name, rows in Batch([call() for _ in range(3)]).rows.items() if rows})
-    assert _try_decode(encoded) is not None
+    encoded = encode_rows({name: rows for name, rows in Batch([call() for _ in range(3)]).rows.items() if rows})
+    assert try_decode_rows(encoded) is not None
     found = 0
     for _ in range(2000):
         damaged = bytearray(encoded)
         damaged[rng.randrange(len(damaged))] = rng.randrange(256)
 
-        found += _try_decode(bytes(damaged)) is None
+        found += try_decode_rows(bytes(damaged)) is None
 
     assert found > 100
 

@@ -211,14 +211,16 @@ def test_a_batch_keeps_rows_of_another_version_of_the_package(tmp_path: Path) ->
     """Spooled rows name their columns: an older version's rows lack the newer ones."""
     import msgspec
 
-    from eco2_callbacks.ledger.spool import _decode
+    from eco2_callbacks.ledger.row_encoding import decode_rows
 
     names = TABLES["calls"].names
     (row,) = Batch([call()]).rows["calls"]
     place = names.index("tags")
     older = {"columns": [name for name in names if name != "tags"], "rows": [row[:place] + row[place + 1 :]]}
 
-    (decoded,) = _decode(msgspec.msgpack.encode({"calls": older, "gone": {"columns": ["x"], "rows": [[1]]}}))["calls"]
+    (decoded,) = decode_rows(msgspec.msgpack.encode({"calls": older, "gone": {"columns": ["x"], "rows": [[1]]}}))[
+        "calls"
+    ]
     assert decoded == (*row[:place], None, *row[place + 1 :])
 
 
