@@ -144,7 +144,13 @@ class CallBiller:
         if call.chunks and answer.usage is not None and not rules.streams_parts:
             answer = with_last_of_cumulative(answer, call.chunks)
         exchange = Exchange(
-            answer, call.request_model, call.params, served.model_kwargs, call.stream is not None, served.region
+            answer,
+            call.request_model,
+            call.params,
+            served.model_kwargs,
+            streamed=call.stream is not None,
+            region=served.region,
+            prompt=call.messages,
         )
         usage: TokenUsage | None
         reason: EstimateReason | None

@@ -8,9 +8,10 @@ import pytest
 
 from tests.support.provider_cases import CASES, ProviderCase, bill
 from tests.support.provider_docs import PAGE, page
+from tests.support.unreported_cases import UNREPORTED
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+@pytest.mark.parametrize("case", [*CASES, *UNREPORTED], ids=lambda case: case.name)
 def test_a_providers_rule_gives_its_dollars(case: ProviderCase) -> None:
     """Provider, dollars and mark are those of the rule; the parts sum to the dollars."""
     call = bill(case)

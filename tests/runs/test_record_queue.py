@@ -23,6 +23,7 @@ from tests.support.provider_cases import CASES, play
 from tests.support.record_sink import exposed
 from tests.support.small_graphs import State, answer, graph_of, intent
 from tests.support.two_kinds import Kind, handlers_of_two_kinds
+from tests.support.unreported_cases import UNREPORTED
 
 
 class Twice(FakeModel):
@@ -145,7 +146,7 @@ async def test_the_records_are_equal_and_in_order(situation: str) -> None:
     assert not later.handler._tracker._queue
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+@pytest.mark.parametrize("case", [*CASES, *UNREPORTED], ids=lambda case: case.name)
 def test_every_providers_answer_is_billed_equally_at_once_and_later(case: Any) -> None:
     """What is kept of an answer until it is recorded is all that its provider's rules read."""
     at_once, later = handlers_of_two_kinds()

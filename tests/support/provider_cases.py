@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from eco2_callbacks import Eco2CallbackHandler, LLMCall
 from tests.support.record_sink import Records
 
-__all__ = ["CASES", "INVISIBLE", "ProviderCase", "bill", "play"]
+__all__ = ["CASES", "INVISIBLE", "ProviderCase", "at", "bill", "play", "tokens"]
 
 _AT = datetime(2026, 11, 29, 18, tzinfo=UTC)
 
@@ -37,6 +37,10 @@ class ProviderCase:
         mark: The record's ``estimate_reason`` or ``unpriced_reason``; None where the bill is exact.
         ls_provider: LangChain's ``ls_provider``; by default the provider.
         chunks: The usage of each streamed chunk.
+        prompt: The content of the message sent.
+        requested: The requested model; by default the one that answers.
+        more: The answer's ``additional_kwargs``.
+        text: The model's ``repr``, for a class that LangChain does not serialize.
     """
 
     name: str
@@ -53,6 +57,10 @@ class ProviderCase:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     chunks: Sequence[Mapping[str, Any]] = ()
+    prompt: str | Sequence[Any] = "Where does a bottle go?"
+    requested: str | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+    text: str | None = None
 
     @property
     def kind(self) -> Literal["exact", "marked"]:
@@ -74,13 +82,16 @@ def play(case: ProviderCase, handler: Eco2CallbackHandler) -> None:
         content=case.content,  # type: ignore[arg-type]
         usage_metadata=case.usage,  # type: ignore[arg-type]
         response_metadata={"model_name": case.model, **case.metadata},
+        additional_kwargs=dict(case.more),
     )
     run_id = uuid.uuid4()
+    serialized: dict[str, Any] = {"lc": 1, "type": "constructor", "id": ["langchain", case.client]}
+    serialized |= {"kwargs": dict(case.kwargs)} if case.text is None else {"repr": case.text}
     handler.on_chat_model_start(
-        {"lc": 1, "type": "constructor", "id": ["langchain", case.client], "kwargs": dict(case.kwargs)},
-        [[HumanMessage("Where does a bottle go?")]],
+        serialized,
+        [[HumanMessage(case.prompt)]],  # type: ignore[arg-type]
         run_id=run_id,
-        metadata={"ls_provider": case.ls_provider or case.provider, "ls_model_name": case.model},
+        metadata={"ls_provider": case.ls_provider or case.provider, "ls_model_name": case.requested or case.model},
         invocation_params=dict(case.params),
     )
     for usage in case.chunks:

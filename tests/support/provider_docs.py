@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.support.provider_cases import CASES, INVISIBLE
+from tests.support.unreported_cases import UNREPORTED
 
 __all__ = ["PAGE", "page"]
 
@@ -37,7 +38,7 @@ Custom rates for `provider = "self_hosted"` price what your own servers cost.
 
 
 def page() -> str:
-    rows = [(case.provider, case.client, case.kind, _what(case.promise, case.mark)) for case in CASES]
+    rows = [(case.provider, case.client, case.kind, _what(case.promise, case.mark)) for case in (*CASES, *UNREPORTED)]
     rows += [(provider, client, "invisible", what) for provider, client, what in INVISIBLE]
     rows.sort(key=lambda row: (row[0] != "any", row[0], ("exact", "marked", "invisible").index(row[2]), row[1]))
     return _HEAD + "".join(f"| {' | '.join(row)} |\n" for row in rows)

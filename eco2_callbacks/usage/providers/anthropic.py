@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from eco2_callbacks.usage.content import as_list, as_mapping, blocks_of
 from eco2_callbacks.usage.providers.base import Context, Exchange, ProviderRules, Sampling, context_of
+from eco2_callbacks.usage.providers.cache_lifetimes import with_requested_lifetime
 from eco2_callbacks.usage.reported import Reading, count_of
 from eco2_callbacks.usage.token_usage import TokenUsage
 
@@ -30,24 +31,27 @@ class AnthropicRules(ProviderRules):
         {"anthropic", "anthropic-bedrock", "anthropic-mantle", "anthropicvertex", "google_anthropic_vertex"}
     )
     streams_parts: ClassVar[bool] = True
+    # A breakpoint in the prompt can set how long the cache keeps what it wrote.
+    bills_prompt_blocks: ClassVar[bool] = True
 
     def read_usage(self, usage: TokenUsage, exchange: Exchange) -> Reading:
         """Return the counts of the answer's own usage where it is there: the sum of all samplings.
 
-        Its split by lifetime is that of the last sampling; what exceeds the split was written for five minutes unless
-        that split holds an hour's.
+        Its split by lifetime is that of the last sampling; what exceeds the split was written for the lifetime that
+        the request names.
         """
         reported = exchange.answer.reported
         fresh = count_of(reported.get("input_tokens"))
         if fresh is None:
-            return Reading(usage, exchange.answer.is_consistent)
+            return with_requested_lifetime(Reading(usage, exchange.answer.is_consistent), exchange)
         read = count_of(reported.get("cache_read_input_tokens")) or 0
         split = as_mapping(reported.get("cache_creation"))
         one_hour = count_of(split.get("ephemeral_1h_input_tokens")) or 0
         five_minutes = count_of(split.get("ephemeral_5m_input_tokens")) or 0
         created = max(count_of(reported.get("cache_creation_input_tokens")) or 0, one_hour + five_minutes)
-        if (created, fresh + read + created) == (usage.cache_creation_tokens, usage.input_tokens):
-            return Reading(usage, exchange.answer.is_consistent)
+        is_counted = (created, fresh + read + created) == (usage.cache_creation_tokens, usage.input_tokens)
+        if is_counted and one_hour in (0, usage.cache_creation_1h_tokens):
+            return with_requested_lifetime(Reading(usage, exchange.answer.is_consistent), exchange)
         counts = replace(
             usage,
             input_tokens=fresh + read + created,
@@ -56,7 +60,8 @@ class AnthropicRules(ProviderRules):
             cache_creation_5m_tokens=five_minutes,
             cache_creation_1h_tokens=one_hour,
         )
-        return Reading(counts, one_hour in (0, created))
+        is_certain = one_hour in (0, created) or one_hour + five_minutes == created
+        return with_requested_lifetime(Reading(counts, is_certain), exchange)
 
     def samplings(self, usage: TokenUsage, exchange: Exchange) -> Sequence[Sampling]:
         """Return the samplings that ``usage.iterations`` lists.

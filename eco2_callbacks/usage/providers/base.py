@@ -59,6 +59,7 @@ class Exchange(NamedTuple):
         model_kwargs: The constructor arguments of the model, as far as LangChain serializes them.
         streamed: Whether the answer was streamed.
         region: Of the endpoint; ``""`` for a global one.
+        prompt: The messages sent, where the rules read them (``bills_prompt_blocks``).
     """
 
     answer: Answer
@@ -67,6 +68,7 @@ class Exchange(NamedTuple):
     model_kwargs: Mapping[str, Any]
     streamed: bool = False
     region: str = ""
+    prompt: Sequence[BaseMessage] = ()
 
     def requested(self, key: str) -> Any:
         """Return what the request set under a key; None where it set nothing."""
@@ -113,7 +115,7 @@ class ProviderRules:
         details_beside: Whether cached or reasoning tokens that exceed their count lie beside it.
         streams_parts: Whether the usages of a stream's chunks are parts that add up, in every official client.
         total_holds_reasoning: Whether the part of the total that no count explains is reasoning, as documented.
-        bills_prompt_blocks: Whether ``add_unreported_usage`` reads the prompt.
+        bills_prompt_blocks: Whether content blocks of the prompt change the bill.
     """
 
     names: ClassVar[frozenset[str]] = frozenset()

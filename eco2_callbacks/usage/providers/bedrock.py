@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from eco2_callbacks.usage.providers.anthropic import AnthropicRules
 from eco2_callbacks.usage.providers.base import Context, Exchange, ProviderRules
+from eco2_callbacks.usage.providers.cache_lifetimes import with_requested_lifetime
 from eco2_callbacks.usage.reported import Reading, read_counts
 from eco2_callbacks.usage.token_usage import TokenUsage
 
@@ -24,9 +25,10 @@ class BedrockRules(AnthropicRules):
         "inputTokens" excludes them: https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html
         """
         answer = exchange.answer
-        if answer.is_consistent:
-            return Reading(usage)
-        return read_counts(answer.raw_usage, details_beside=True) or Reading(usage, is_consistent=False)
+        reading = Reading(usage)
+        if not answer.is_consistent:
+            reading = read_counts(answer.raw_usage, details_beside=True) or Reading(usage, is_consistent=False)
+        return with_requested_lifetime(reading, exchange)
 
     def price_context(self, exchange: Exchange, service_tier: str | None) -> Context:
         """Return the service tier that served the call."""

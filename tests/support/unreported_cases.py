@@ -1,0 +1,74 @@
+"""Small answers whose client library leaves out a part of the bill: request, address or answer show it elsewhere.
+
+As in ``provider_cases``, dollars are worked out from genai-prices' rates of 2026-11-29 or the built-in fees.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.provider_cases import ProviderCase, tokens
+
+__all__ = ["UNREPORTED"]
+
+_SONNET = "claude-sonnet-4-5"
+_BEDROCK_SONNET = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+_WRITTEN = tokens(1100, 100, within={"cache_creation": 1000})
+
+
+def cached(text: str, lifetime: str) -> dict[str, Any]:
+    return {"type": "text", "text": text, "cache_control": {"type": "ephemeral", "ttl": lifetime}}
+
+
+UNREPORTED: tuple[ProviderCase, ...] = (
+    # 100 x 3 + 1000 x 6 + 100 x 15
+    ProviderCase(
+        *("cache_hour", "anthropic", "ChatAnthropic", "cache writes without a split: the lifetime of the request's"),
+        *(_SONNET, _WRITTEN, "0.0078"),
+        prompt=[cached("rules", "1h")],
+        chunks=[{}],
+    ),
+    # 100 x 3 + 1000 x 3.75 + 100 x 15
+    ProviderCase(
+        *("cache_minutes", "anthropic", "ChatAnthropic", "cache writes without a split, for five minutes"),
+        *(_SONNET, _WRITTEN, "0.00555"),
+        params={"cache_control": {"type": "ephemeral"}},
+        chunks=[{}],
+    ),
+    ProviderCase(
+        *("cache_both", "anthropic", "ChatAnthropic", "cache writes without a split, for both lifetimes"),
+        *(_SONNET, _WRITTEN, "0.00555", "lost_usage"),
+        prompt=[cached("rules", "1h"), cached("question", "5m")],
+        chunks=[{}],
+    ),
+    # The text prompt is not kept; the parameters are.
+    ProviderCase(
+        *("cache_hour_bound", "anthropic", "ChatAnthropic", "the lifetime that a middleware binds"),
+        *(_SONNET, _WRITTEN, "0.0078"),
+        params={"cache_control": {"type": "ephemeral", "ttl": "1h"}},
+    ),
+    # 100 x 3 + 1000 x 6 + 100 x 15
+    ProviderCase(
+        *("vertex_cache_hour", "anthropicvertex", "ChatAnthropicVertex", "the split of cache writes in the answer"),
+        *(_SONNET, _WRITTEN, "0.0078"),
+        metadata={
+            "usage": {
+                "input_tokens": 100,
+                "output_tokens": 100,
+                "cache_creation_input_tokens": 1000,
+                "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 1000},
+            }
+        },
+    ),
+    # 100 x 3.3 + 1000 x 6.6 + 100 x 16.5
+    ProviderCase(
+        *(
+            "bedrock_cache_hour",
+            "amazon_bedrock",
+            "ChatBedrockConverse",
+            "cache writes by the ``cachePoint``",
+        ),
+        *(_BEDROCK_SONNET, _WRITTEN, "0.00858"),
+        prompt=[{"type": "text", "text": "rules"}, {"cachePoint": {"type": "default", "ttl": "1h"}}],
+    ),
+)
