@@ -71,4 +71,44 @@ UNREPORTED: tuple[ProviderCase, ...] = (
         *(_BEDROCK_SONNET, _WRITTEN, "0.00858"),
         prompt=[{"type": "text", "text": "rules"}, {"cachePoint": {"type": "default", "ttl": "1h"}}],
     ),
+    # 1000 x 0.3 + 200 x 2.5: the total holds 900 tokens that the tool read.
+    ProviderCase(
+        *("gemini_tool_prompt", "google_vertexai", "ChatVertexAI", "what Google's own tools read, of the total"),
+        *("gemini-2.5-flash", tokens(100, 100, total=1200, of_output={"reasoning": 100}), "0.0008"),
+        params={"tools": [{"code_execution": {}}]},
+    ),
+    ProviderCase(
+        *(
+            "gemini_tool_prompt_counts",
+            "google_vertexai",
+            "ChatVertexAI",
+            "what Google's own tools read, by its counts",
+        ),
+        *("gemini-2.5-flash", tokens(100, 200, total=1200), "0.0008"),
+        metadata={"usage_metadata": {"candidates_token_count": 200, "thoughts_token_count": 0}},
+        params={"tools": [{"code_execution": {}}]},
+    ),
+    # langchain-google-genai counts thoughts as output.
+    ProviderCase(
+        *(
+            "gemini_3_tool_prompt",
+            "google_genai",
+            "ChatGoogleGenerativeAI",
+            "what Google's own tools read, of the total",
+        ),
+        *("gemini-2.5-flash", tokens(100, 200, total=1200, of_output={"reasoning": 100}), "0.0008"),
+        params={"tools": [{"url_context": {}}]},
+    ),
+    # 100 x 0.3 + 1100 x 2.5, all of it as output
+    ProviderCase(
+        *("gemini_tool_or_thoughts", "google_vertexai", "ChatVertexAI", "own tools' input that may be thoughts"),
+        *("gemini-2.5-flash", tokens(100, 100, total=1200), "0.00278", "lost_usage"),
+        params={"tools": [{"code_execution": {}}]},
+    ),
+    # A function of the application's has no such input: the rest is thoughts.
+    ProviderCase(
+        *("gemini_function", "google_vertexai", "ChatVertexAI", "thoughts that only the total holds"),
+        *("gemini-2.5-flash", tokens(100, 100, total=1200), "0.00278"),
+        params={"tools": [{"type": "function", "function": {"name": "sort"}}]},
+    ),
 )

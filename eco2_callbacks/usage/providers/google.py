@@ -31,6 +31,8 @@ _OUTPUT_IMAGE_TOKENS: Mapping[str, Mapping[str, int]] = {
     "gemini-3": {"512x512": 1120, "1K": 1120, "2K": 1120, "4K": 2000},
     "gemini-2": {"512x512": 1290, "1K": 1290, "2K": 1290, "4K": 1290},
 }
+# Those that can stand beside functions in one tool of the request.
+_OWN_TOOLS = frozenset({"code_execution", "file_search", "google_maps", "google_search", "url_context"})
 _AUDIO_TYPES = ("audio", "input_audio", "video")
 
 
@@ -39,6 +41,7 @@ class GoogleRules(ProviderRules):
 
     names: ClassVar[frozenset[str]] = frozenset({"google_genai", "google_vertexai"})
     streams_parts: ClassVar[bool] = True
+    # As far as the total is not the prompt of Google's own tools.
     total_holds_reasoning: ClassVar[bool] = True
     bills_prompt_blocks: ClassVar[bool] = True
     # "Gemini represents each second of audio as 32 tokens": https://ai.google.dev/gemini-api/docs/audio
@@ -47,6 +50,15 @@ class GoogleRules(ProviderRules):
     def read_usage(self, usage: TokenUsage, exchange: Exchange) -> Reading:
         """Return the counts with their modalities, where the answer still holds Gemini's own usage."""
         usage, is_certain = super().read_usage(usage, exchange)
+        read_by_tools = self._tool_prompt_tokens(usage, exchange)
+        if read_by_tools is None:
+            is_certain = False
+        elif read_by_tools:
+            usage = replace(
+                usage,
+                input_tokens=usage.input_tokens + read_by_tools,
+                output_tokens=usage.output_tokens - read_by_tools,
+            )
         reported = exchange.answer.reported
         sent = _modalities(reported, "prompt_tokens_details", "tool_use_prompt_tokens_details")
         cached = _modalities(reported, "cache_tokens_details")
@@ -127,6 +139,25 @@ class GoogleRules(ProviderRules):
         """Return the output tokens of the images in answers, by their number and size."""
         return _tokens_of_sizes(_image_sizes(answers), model)
 
+    def _tool_prompt_tokens(self, usage: TokenUsage, exchange: Exchange) -> int | None:
+        """Return what Google's own tools read, which the counts hold as output; None where it may be thoughts.
+
+        ChatVertexAI and langchain-google-genai 3 leave ``toolUsePromptTokenCount`` out: only the total holds it.
+        """
+        answer = exchange.answer
+        rest = usage.output_tokens - (count_of(answer.raw_usage.get("output_tokens")) or 0)
+        if answer.is_consistent or rest <= 0:
+            return 0
+        offers_own_tools = any(_is_own_tool(tool) for tool in as_list(exchange.params.get("tools")))
+        answered = count_of(answer.reported.get("candidates_token_count"))
+        thoughts = count_of(answer.reported.get("thoughts_token_count"))
+        if answered is not None and thoughts is not None and (thoughts or offers_own_tools):
+            return max(0, usage.output_tokens - answered - thoughts)
+        if usage.reasoning_tokens:
+            # langchain-google-genai counts the thoughts as output, ChatVertexAI beside it.
+            return max(0, rest if self.provider == "google_genai" else rest - usage.reasoning_tokens)
+        return None if offers_own_tools else 0
+
     def _audio_input(self, usage: TokenUsage, blocks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
         seconds = sum(audio_seconds(block_bytes(block) or b"") or 0 for block in blocks)
         room = usage.input_tokens - usage.cache_creation_tokens
@@ -146,6 +177,14 @@ def _modalities(reported: Mapping[str, Any], *keys: str) -> dict[str, int]:
             if isinstance(modality, str) and count:
                 counts[modality] = counts.get(modality, 0) + count
     return counts
+
+
+def _is_own_tool(tool: object) -> bool:
+    """Return whether a tool of the request is one of Google's; a function of the application's has no other key."""
+    if not isinstance(tool, Mapping):
+        return True  # Vertex AI's own type, which LangChain makes for tools other than functions only
+    kinds = {key for key, value in tool.items() if value is not None}
+    return not kinds & {"function", "name", "function_declarations"} or bool(kinds & _OWN_TOOLS)
 
 
 def _generation(model: str) -> int | None:
