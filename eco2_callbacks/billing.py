@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from eco2_callbacks.call_usage import (
     chunks_since_usage,
     estimate_call,
+    has_empty_counts,
     streamed_result,
     usage_of_unfinished,
     with_last_of_cumulative,
@@ -157,7 +158,7 @@ class CallBiller:
         is_certain = True
         if not succeeded:
             usage, reason = usage_of_unfinished(call, answer, result, rules)
-        elif answer.usage is None and result is not None:
+        elif result is not None and (answer.usage is None or has_empty_counts(answer, result)):
             usage, reason = estimate_call(call, result, rules, answer.model), "no_usage"
             self._warn_no_usage(call)
         else:
@@ -179,11 +180,12 @@ class CallBiller:
             usage, answer.messages, prompt=call.messages, params=call.params, model=answer.model
         )
         if reason is None:
-            if not is_certain or rules.is_incomplete(usage, exchange):
+            # Every answer has a prompt, and with it input.
+            has_lost_input = usage.input_tokens == 0 and usage.output_tokens > 0
+            if not is_certain or has_lost_input or rules.is_incomplete(usage, exchange):
                 reason = "lost_usage"
-                if usage.input_tokens == 0 and call.messages:
-                    sent = estimate_call(call, None, rules, answer.model)
-                    usage = replace(usage, input_tokens=sent.input_tokens)
+                if has_lost_input and (call.messages or call.prompts):
+                    usage = replace(usage, input_tokens=estimate_call(call, None, rules, answer.model).input_tokens)
             elif not is_whole_bill:
                 reason = "media"
         tier = answer.service_tier

@@ -18,6 +18,7 @@ from eco2_callbacks.usage import (
     TokenUsage,
     choices_of,
     estimate_usage,
+    message_text,
     messages_of,
     read_counts,
     read_usage,
@@ -26,6 +27,7 @@ from eco2_callbacks.usage import (
 __all__ = [
     "chunks_since_usage",
     "estimate_call",
+    "has_empty_counts",
     "reports_usage_once",
     "streamed_result",
     "usage_of_unfinished",
@@ -70,6 +72,18 @@ def estimate_call(call: OpenLLMCall, result: LLMResult | None, rules: ProviderRu
     # Chunks as they came: merged, the tool calls of several choices become one.
     received = _chunk_messages(call) or _output_messages(result)
     return estimate_usage(call.messages or call.prompts, received, call.params, rules=rules, model=model)
+
+
+def has_empty_counts(answer: Answer, result: LLMResult) -> bool:
+    """Return whether an answer of text reports a usage of 0, as a server or client library does that does not count.
+
+    An answer without text is left out: some image models count nothing. So is an answer without a report, which is that
+    of a request's further prompts.
+    """
+    usage = answer.usage
+    if usage is None or usage.total_tokens or answer.from_cache or not (answer.raw_usage or answer.reported):
+        return False
+    return any(message_text(message) for message in _output_messages(result))
 
 
 def chunks_since_usage(call: OpenLLMCall) -> list[BaseMessage]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from eco2_callbacks.lazy_names import lazy_names
+from eco2_callbacks.usage.content import message_text
 from eco2_callbacks.usage.estimates import estimate_usage
 from eco2_callbacks.usage.providers import (
     Context,
@@ -47,6 +48,7 @@ __all__ = [
     "combined",
     "estimate_usage",
     "is_known_provider",
+    "message_text",
     "messages_of",
     "plain",
     "prompt_messages",

@@ -111,4 +111,19 @@ UNREPORTED: tuple[ProviderCase, ...] = (
         *("gemini-2.5-flash", tokens(100, 100, total=1200), "0.00278"),
         params={"tools": [{"type": "function", "function": {"name": "sort"}}]},
     ),
+    # Estimated: 13 x 2.5 + 1 x 10. The prompt is 6 tokens, around it 7; the answer is 1.
+    ProviderCase(
+        *("no_counts", "openai", "ChatOpenAI", "an answer that counts nothing", "gpt-4o", tokens(0, 0)),
+        *("0.0000425", "no_usage"),
+    ),
+    # 13 x 2.5, estimated, + 200 x 10
+    ProviderCase(
+        *("no_input", "openai", "ChatOpenAI", "an answer that counts no input", "gpt-4o", tokens(0, 200)),
+        *("0.0020325", "lost_usage"),
+    ),
+    # An image alone: some models count nothing.
+    ProviderCase(
+        *("no_text", "openai", "ChatOpenAI", "an answer without text and counts", "gpt-4o", tokens(0, 0), "0"),
+        content=[{"type": "image", "url": "https://example.org/a.png"}],
+    ),
 )

@@ -116,13 +116,10 @@ class AnthropicRules(ProviderRules):
         """Return whether a stream lost a part of its usage.
 
         ==============================  =====================================================================
-        no input tokens                 they stood in ``message_start`` only, which the client does not read
         a compaction or advisor block   ``usage.iterations`` of a stream is dropped
         server tools on Vertex AI       the input of later samplings is not read
         ==============================  =====================================================================
         """
-        if usage.input_tokens == 0 and usage.output_tokens:
-            return True
         if exchange.answer.reported:
             return False
         messages = exchange.answer.messages
