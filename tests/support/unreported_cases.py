@@ -126,4 +126,22 @@ UNREPORTED: tuple[ProviderCase, ...] = (
         *("no_text", "openai", "ChatOpenAI", "an answer without text and counts", "gpt-4o", tokens(0, 0), "0"),
         content=[{"type": "image", "url": "https://example.org/a.png"}],
     ),
+    # 1000 x 3.3 + 1000 x 16.5: the client never calls the address that it inherits.
+    ProviderCase(
+        *("bedrock_inherited_address", "anthropic-bedrock", "ChatAnthropicBedrock", "a profile by the requested name"),
+        *(_SONNET, tokens(1000, 1000), "0.0198"),
+        requested=_BEDROCK_SONNET,
+        kwargs={"anthropic_api_url": "https://api.anthropic.com"},
+    ),
+    # 1000 x 3 + 1000 x 15
+    ProviderCase(
+        *("bedrock_global", "anthropic-mantle", "ChatAnthropicMantle", "a global profile by the requested name"),
+        *(_SONNET, tokens(1000, 1000), "0.018"),
+        requested="global.anthropic.claude-sonnet-4-5-20250929-v1:0",
+    ),
+    ProviderCase(
+        *("bedrock_application_profile", "anthropic-bedrock", "ChatAnthropicBedrock", "an application profile's name"),
+        *(_SONNET, tokens(1000, 1000), None, "unknown_model"),
+        requested="arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc",
+    ),
 )

@@ -108,3 +108,13 @@ def test_without_an_address_langchains_name_holds(serialized: Any, monkeypatch: 
         monkeypatch.delenv(variable, raising=False)
 
     assert served_model({"ls_provider": "openai"}, serialized).provider == "openai"
+
+
+def test_bedrocks_anthropic_client_calls_only_its_own_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ChatAnthropicBedrock's inherited address decides nothing; the variable that its client reads does."""
+    inherited = {"ls_provider": "anthropic-bedrock", "key": "anthropic_api_url"}
+    monkeypatch.delenv("ANTHROPIC_BEDROCK_BASE_URL", raising=False)
+    assert served("https://gateway.example.org", **inherited).provider == "anthropic-bedrock"
+
+    monkeypatch.setenv("ANTHROPIC_BEDROCK_BASE_URL", "https://gateway.example.org")
+    assert served("https://api.anthropic.com", **inherited).provider == "self_hosted"

@@ -19,6 +19,7 @@ __all__ = ["AnthropicRules"]
 _WINDOW = 200_000
 _LONG_WINDOW = 1_000_000
 _LONG_WINDOW_BETA = "context-1m"
+_BEDROCK = ("anthropic-bedrock", "anthropic-mantle")
 _SERVER_TOOLS = ("web_search", "web_fetch", "code_execution", "advisor", "mcp_", "tool_search")
 # LangChain's standard blocks (``output_version="v1"``) name the tool in the call only.
 _RESULTS = ("server_tool_result", "web_search_tool_result", "web_fetch_tool_result")
@@ -82,6 +83,15 @@ class AnthropicRules(ProviderRules):
         betas = [*as_list(exchange.requested("betas")), *_header_betas(exchange)]
         long_window = any(_LONG_WINDOW_BETA in str(beta) for beta in betas)
         return results + 1, _LONG_WINDOW if long_window else None
+
+    def price_models(self, exchange: Exchange) -> tuple[str, ...]:
+        """Return on Bedrock the requested name: its prefix tells a regional profile from a global one.
+
+        The answer has Anthropic's name, under which the profile's price cannot be found.
+        """
+        if self.provider in _BEDROCK and exchange.request_model:
+            return (exchange.request_model,)
+        return super().price_models(exchange)
 
     def add_unreported_usage(
         self,

@@ -64,6 +64,9 @@ def base_url_of(provider: str, serialized: Mapping[str, Any], model_kwargs: Mapp
 
     A ``client=`` of the user's own does not show.
     """
+    if provider == "anthropic-bedrock":
+        # The class inherits ChatAnthropic's address, which its client never calls.
+        return os.environ.get("ANTHROPIC_BEDROCK_BASE_URL")
     for key in _URL_KEYS:
         if isinstance(url := model_kwargs.get(key), str) and url:
             return url
