@@ -144,4 +144,14 @@ UNREPORTED: tuple[ProviderCase, ...] = (
         *(_SONNET, tokens(1000, 1000), None, "unknown_model"),
         requested="arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc",
     ),
+    # 300,000 x 3 + 1000 x 15: the calls alone show that each sampling had at most the window of 200,000.
+    ProviderCase(
+        *("anthropic_calls_alone", "anthropic", "ChatAnthropic", "server-tool loops of which only the calls are left"),
+        *(_SONNET, tokens(300_000, 1000), "0.915"),
+        content=[
+            {"type": "server_tool_use", "id": "srvtoolu_1", "name": "code_execution"},
+            {"type": "text", "text": "a"},
+        ],
+        chunks=[{}],
+    ),
 )

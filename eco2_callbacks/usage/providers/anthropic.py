@@ -21,6 +21,7 @@ _LONG_WINDOW = 1_000_000
 _LONG_WINDOW_BETA = "context-1m"
 _BEDROCK = ("anthropic-bedrock", "anthropic-mantle")
 _SERVER_TOOLS = ("web_search", "web_fetch", "code_execution", "advisor", "mcp_", "tool_search")
+_CALLS = ("server_tool_use", "server_tool_call", "mcp_tool_use")
 # LangChain's standard blocks (``output_version="v1"``) name the tool in the call only.
 _RESULTS = ("server_tool_result", "web_search_tool_result", "web_fetch_tool_result")
 
@@ -76,13 +77,17 @@ class AnthropicRules(ProviderRules):
         return [_sampling(iteration, exchange.answer.model) for iteration in iterations if isinstance(iteration, dict)]
 
     def sampling_limit(self, exchange: Exchange) -> tuple[int, int | None]:
-        """Return one more than the results of server tools, and the window that the request's betas allow."""
-        results = sum(str(block.get("type")).endswith("tool_result") for block in blocks_of(exchange.answer.messages))
-        if not results:
+        """Return one more than the calls of server tools, and the window that the request's betas allow.
+
+        langchain-anthropic 1.0 keeps the calls of a stream alone; other answers hold the results alone.
+        """
+        kinds = [str(block.get("type")) for block in blocks_of(exchange.answer.messages)]
+        calls = max(sum(kind in _CALLS for kind in kinds), sum(kind.endswith("tool_result") for kind in kinds))
+        if not calls:
             return 1, None
         betas = [*as_list(exchange.requested("betas")), *_header_betas(exchange)]
         long_window = any(_LONG_WINDOW_BETA in str(beta) for beta in betas)
-        return results + 1, _LONG_WINDOW if long_window else None
+        return calls + 1, _LONG_WINDOW if long_window else None
 
     def price_models(self, exchange: Exchange) -> tuple[str, ...]:
         """Return on Bedrock the requested name: its prefix tells a regional profile from a global one.
