@@ -15,6 +15,9 @@ __all__ = ["ServerToolCall", "add_server_tools", "is_search", "server_tool_calls
 
 _RESPONSES_CALLS = frozenset({"web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call"})
 
+# Amazon Nova's name of its web search.
+_SAME_TOOLS = {"nova_grounding": "web_search"}
+
 
 class ServerToolCall(NamedTuple):
     """One call: the tool's name without a suffix (``web_search``), and the content block of the call."""
@@ -86,7 +89,8 @@ def _tool(block: Mapping[str, Any]) -> str | None:
     if not isinstance(kind, str):
         return None
     if kind in {"server_tool_call", "server_tool_use"}:
-        return str(block.get("name"))
+        name = str(block.get("name"))
+        return _SAME_TOOLS.get(name, name)
     if kind == "image" and str(block.get("id", "")).startswith("ig_"):
         return "image_generation"
     return kind.removesuffix("_call") if kind in _RESPONSES_CALLS else None

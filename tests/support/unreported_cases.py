@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.provider_cases import ProviderCase, tokens
+from tests.support.provider_cases import ProviderCase, at, tokens
 
 __all__ = ["UNREPORTED"]
 
@@ -153,5 +153,25 @@ UNREPORTED: tuple[ProviderCase, ...] = (
             {"type": "text", "text": "a"},
         ],
         chunks=[{}],
+    ),
+    # 1000 x 0.33 + 100 x 2.75: no rate is known for either search.
+    ProviderCase(
+        *("nova_grounding", "amazon_bedrock", "ChatBedrockConverse", "Nova's web grounding"),
+        *("us.amazon.nova-2-lite-v1:0", tokens(1000, 100), "0.000605", "unpriced_unit"),
+        content=[
+            {"type": "server_tool_use", "id": "t1", "name": "nova_grounding", "input": {}},
+            {"type": "text", "text": "a"},
+        ],
+    ),
+    # 1000 x 5.5 + 100 x 33
+    ProviderCase(
+        *("mantle_search", "amazon_bedrock", "ChatOpenAI", "web searches"),
+        *("openai.gpt-5.5", tokens(1000, 100), "0.0088", "unpriced_unit"),
+        ls_provider="openai",
+        kwargs=at("https://bedrock-mantle.us-east-1.api.aws/openai/v1"),
+        content=[
+            {"type": "web_search_call", "id": "ws_1", "action": {"type": "search"}},
+            {"type": "text", "text": "a"},
+        ],
     ),
 )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from langchain_core.messages import BaseMessage
 
 from eco2_callbacks.usage.providers.anthropic import AnthropicRules
 from eco2_callbacks.usage.providers.base import Context, Exchange, ProviderRules
@@ -11,6 +14,8 @@ from eco2_callbacks.usage.reported import Reading, read_counts
 from eco2_callbacks.usage.token_usage import TokenUsage
 
 __all__ = ["BedrockRules"]
+
+_CLAUDE = "claude"
 
 
 class BedrockRules(AnthropicRules):
@@ -29,6 +34,19 @@ class BedrockRules(AnthropicRules):
         if not answer.is_consistent:
             reading = read_counts(answer.raw_usage, details_beside=True) or Reading(usage, is_consistent=False)
         return with_requested_lifetime(reading, exchange)
+
+    def add_unreported_usage(
+        self,
+        usage: TokenUsage,
+        answers: Sequence[BaseMessage],
+        *,
+        prompt: Sequence[BaseMessage],
+        params: Mapping[str, Any],
+        model: str,
+    ) -> tuple[TokenUsage, bool]:
+        """Return the usage with its server tools: Claude's by their results, other models' by their calls."""
+        rules = AnthropicRules if _CLAUDE in model else ProviderRules
+        return rules.add_unreported_usage(self, usage, answers, prompt=prompt, params=params, model=model)
 
     def price_context(self, exchange: Exchange, service_tier: str | None) -> Context:
         """Return the service tier that served the call."""
