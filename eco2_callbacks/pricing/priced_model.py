@@ -27,7 +27,7 @@ _logger = logging.getLogger(__name__)
 _MAX_CACHED = 2048
 STANDARD_TIERS = frozenset({None, "", "auto", "default", "standard", "on_demand"})
 # Tiers that cost more or less than the standard one wherever they are sold.
-_PRICED_TIERS = frozenset({"batch", "fast", "flex", "priority"})
+_PRICED_TIERS = frozenset({"batch", "fast", "flex", "optimized", "priority"})
 _ZERO = Decimal(0)
 # How a source is named in RatesUsed.
 _PUBLIC = "genai-prices"

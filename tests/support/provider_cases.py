@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from eco2_callbacks import Eco2CallbackHandler, LLMCall
 from tests.support.record_sink import Records
 
-__all__ = ["CASES", "INVISIBLE", "ProviderCase", "at", "bill", "play", "tokens"]
+__all__ = ["CASES", "INVISIBLE", "SONAR", "ProviderCase", "at", "bill", "play", "tokens"]
 
 _AT = datetime(2026, 11, 29, 18, tzinfo=UTC)
 
@@ -141,7 +141,7 @@ _RAN = {"type": "bash_code_execution_tool_result", "tool_use_id": "srvtoolu_2", 
 _SEARCH_TOOL = {"type": "web_search_20250305", "name": "web_search"}
 _CODE_TOOL = {"type": "code_interpreter", "container": {"type": "auto", "memory_limit": "4g"}}
 _CODE_CALL = {"type": "code_interpreter_call", "id": "ci_1", "container_id": "cntr_1"}
-_SONAR = {"search_context_size": "low"}
+SONAR = {"search_context_size": "low"}
 
 CASES: tuple[ProviderCase, ...] = (
     # 1000 x 2.5 + 100 x 15 = 4000, by 1.1
@@ -369,13 +369,13 @@ CASES: tuple[ProviderCase, ...] = (
     ProviderCase(
         *("perplexity_fee", "perplexity", "ChatPerplexity", "the request's fee by search context", "sonar"),
         *(tokens(100, 200), "0.0053"),
-        metadata=_SONAR,
+        metadata=SONAR,
     ),
     # 9 x 1 and 12 x 1, each rounded to $0.00001
     ProviderCase(
         *("perplexity_rounding", "perplexity", "ChatPerplexity", "dollars rounded as the provider states them"),
         *("sonar", tokens(9, 12), "0.00502"),
-        metadata=_SONAR,
+        metadata=SONAR,
     ),
     ProviderCase(
         *("perplexity_unknown_size", "perplexity", "ChatPerplexity", "an unknown search context", "sonar"),

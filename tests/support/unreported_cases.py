@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.provider_cases import ProviderCase, at, tokens
+from tests.support.provider_cases import SONAR, ProviderCase, at, tokens
 
 __all__ = ["UNREPORTED"]
 
@@ -173,5 +173,46 @@ UNREPORTED: tuple[ProviderCase, ...] = (
             {"type": "web_search_call", "id": "ws_1", "action": {"type": "search"}},
             {"type": "text", "text": "a"},
         ],
+    ),
+    # 100 x 3 + 300 x 15 = 4800; a fast request with a small search context $0.006
+    ProviderCase(
+        *("perplexity_pro_search", "perplexity", "ChatPerplexity", "a search of the type ``pro`` or ``auto``"),
+        *("sonar-pro", tokens(100, 300), "0.0108", "lost_usage"),
+        metadata=SONAR,
+        params={"web_search_options": {"search_type": "pro", "search_context_size": "low"}},
+    ),
+    ProviderCase(
+        *("perplexity_fast_search", "perplexity", "ChatPerplexity", "a search of the type ``fast``"),
+        *("sonar-pro", tokens(100, 300), "0.0108"),
+        metadata=SONAR,
+        params={"web_search_options": {"search_type": "fast", "search_context_size": "low"}},
+    ),
+    # 1000 x 0.25 + 200 x 2.5
+    ProviderCase(
+        *(
+            "perplexity_responses",
+            "perplexity",
+            "ChatPerplexity",
+            "the Responses API: the fees of its tools are dropped",
+        ),
+        *("perplexity/sonar", tokens(1000, 200), "0.00075", "lost_usage"),
+        metadata={"object": "response"},
+    ),
+    # 1000 x 0.8 + 100 x 3.2, the standard rates
+    ProviderCase(
+        *("bedrock_latency", "amazon_bedrock", "ChatBedrockConverse", "latency-optimized inference"),
+        *("us.amazon.nova-pro-v1:0", tokens(1000, 100), "0.00112", "unpriced_unit"),
+        metadata={"performanceConfig": {"latency": "optimized"}},
+    ),
+    ProviderCase(
+        *(
+            "bedrock_latency_refused",
+            "amazon_bedrock",
+            "ChatBedrockConverse",
+            "latency optimized requested, not served",
+        ),
+        *("us.amazon.nova-pro-v1:0", tokens(1000, 100), "0.00112"),
+        metadata={"performanceConfig": {"latency": "standard"}},
+        kwargs={"performance_config": {"latency": "optimized"}},
     ),
 )

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from langchain_core.messages import BaseMessage
 
+from eco2_callbacks.usage.content import as_mapping
 from eco2_callbacks.usage.providers.anthropic import AnthropicRules
 from eco2_callbacks.usage.providers.base import Context, Exchange, ProviderRules
 from eco2_callbacks.usage.providers.cache_lifetimes import with_requested_lifetime
@@ -16,6 +17,7 @@ from eco2_callbacks.usage.token_usage import TokenUsage
 __all__ = ["BedrockRules"]
 
 _CLAUDE = "claude"
+_OPTIMIZED = "optimized"
 
 
 class BedrockRules(AnthropicRules):
@@ -49,8 +51,15 @@ class BedrockRules(AnthropicRules):
         return rules.add_unreported_usage(self, usage, answers, prompt=prompt, params=params, model=model)
 
     def price_context(self, exchange: Exchange, service_tier: str | None) -> Context:
-        """Return the service tier that served the call."""
-        return ProviderRules.price_context(self, exchange, service_tier)
+        """Return the service tier that served the call; latency-optimized inference has rates of its own.
+
+        Without the answer's word the request's counts. Source:
+        https://docs.aws.amazon.com/bedrock/latest/userguide/latency-optimized-inference.html
+        """
+        metadata = exchange.answer.metadata
+        config = metadata.get("performanceConfig") or exchange.requested("performance_config")
+        latency = as_mapping(config).get("latency")
+        return ProviderRules.price_context(self, exchange, _OPTIMIZED if latency == _OPTIMIZED else service_tier)
 
     def price_models(self, exchange: Exchange) -> tuple[str, ...]:
         """Return the model, and the base model that an application inference profile was given."""

@@ -15,6 +15,7 @@ from eco2_callbacks.usage.token_usage import TokenUsage
 __all__ = ["PerplexityRules"]
 
 _DEEP_RESEARCH = "deep-research"
+_DEARER_SEARCHES = ("auto", "pro")
 
 
 class PerplexityRules(ProviderRules):
@@ -49,9 +50,25 @@ class PerplexityRules(ProviderRules):
         return Reading(counts, is_consistent=searches is not None)
 
     def is_incomplete(self, usage: TokenUsage, exchange: Exchange) -> bool:
-        """Return whether the size of the search context, by which the fee differs, is unknown."""
-        model = exchange.answer.model
-        return model.startswith("sonar") and _DEEP_RESEARCH not in model and _context_size(exchange) is None
+        """Return whether a fee is unknown that the answer does not state.
+
+        ========================================  ===============================================================
+        no size of the search context             the fee of a request differs by it
+        an answer of the Responses API            its tools are billed by the call; LangChain drops their number
+        a search of the type ``pro`` or ``auto``  it costs more, ``auto`` where the provider chose so
+        ========================================  ===============================================================
+        """
+        if self.stated_cost(exchange) is not None:
+            return False
+        answer = exchange.answer
+        if answer.metadata.get("object") == "response":
+            return True
+        options = as_mapping(exchange.requested("web_search_options"))
+        search_type = options.get("search_type") or exchange.requested("search_type")
+        if search_type in _DEARER_SEARCHES:
+            return True
+        is_by_size = answer.model.startswith("sonar") and _DEEP_RESEARCH not in answer.model
+        return is_by_size and _context_size(exchange) is None
 
     def price_context(self, exchange: Exchange, service_tier: str | None) -> Context:
         """Return the size of the search context; where it is not stated, the documented default."""
