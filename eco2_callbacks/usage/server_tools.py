@@ -13,7 +13,9 @@ from eco2_callbacks.usage.token_usage import TokenUsage
 
 __all__ = ["ServerToolCall", "add_server_tools", "is_search", "server_tool_calls"]
 
-_RESPONSES_CALLS = frozenset({"web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call"})
+_RESPONSES_CALLS = frozenset(
+    {"web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call", "shell_call"}
+)
 
 # Amazon Nova's name of its web search.
 _SAME_TOOLS = {"nova_grounding": "web_search"}
@@ -62,11 +64,14 @@ def add_server_tools(
     web search        each search; opening a page is free
     file search       each call
     code interpreter  each container, unless it is one of ``reused_containers``
+    hosted shell      as the code interpreter; a shell of the user's own has no container
     image generation  each image, with its size
     ================  ===========================================================
     """
     sizes = tuple(str(_field(call.block, "size") or "") for call in calls if call.tool == "image_generation")
     containers = {str(_field(call.block, "container_id")) for call in calls if call.tool == "code_interpreter"}
+    environments = (as_mapping(_field(call.block, "environment")) for call in calls if call.tool == "shell")
+    containers |= {str(found) for environment in environments if (found := environment.get("container_id"))}
     return replace(
         usage,
         web_searches=sum(call.tool == "web_search" and is_search(call.block) for call in calls),

@@ -15,6 +15,10 @@ _SONNET = "claude-sonnet-4-5"
 _BEDROCK_SONNET = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 _WRITTEN = tokens(1100, 100, within={"cache_creation": 1000})
 
+_HOSTED_SHELL = {"type": "shell", "environment": {"type": "container_auto"}}
+_CONTAINER = {"type": "container_reference", "container_id": "cntr_1"}
+_SHELL = {"type": "shell_call", "id": "sh_1", "action": {"commands": ["ls"]}}
+
 
 def cached(text: str, lifetime: str) -> dict[str, Any]:
     return {"type": "text", "text": text, "cache_control": {"type": "ephemeral", "ttl": lifetime}}
@@ -214,5 +218,39 @@ UNREPORTED: tuple[ProviderCase, ...] = (
         *("us.amazon.nova-pro-v1:0", tokens(1000, 100), "0.00112"),
         metadata={"performanceConfig": {"latency": "standard"}},
         kwargs={"performance_config": {"latency": "optimized"}},
+    ),
+    # 1000 x 1.25 + 200 x 10 = 3250; a container $0.03
+    ProviderCase(
+        *("openai_shell", "openai", "ChatOpenAI", "containers of the hosted shell", "gpt-5"),
+        *(tokens(1000, 200), "0.03325"),
+        content=[
+            {"type": "non_standard", "value": {**_SHELL, "environment": _CONTAINER}},
+            {"type": "text", "text": "a"},
+        ],
+        params={"tools": [_HOSTED_SHELL]},
+    ),
+    ProviderCase(
+        *("openai_shell_dropped", "openai", "ChatOpenAI", "a hosted shell whose calls are dropped", "gpt-5"),
+        *(tokens(1000, 200), "0.00325", "lost_usage"),
+        params={"tools": [_HOSTED_SHELL]},
+    ),
+    ProviderCase(
+        *("openai_shell_named", "openai", "ChatOpenAI", "a hosted shell in a container of the request's", "gpt-5"),
+        *(tokens(1000, 200), "0.00325"),
+        content=[{**_SHELL, "environment": _CONTAINER}, {"type": "text", "text": "a"}],
+        params={"tools": [{"type": "shell", "environment": _CONTAINER}]},
+    ),
+    ProviderCase(
+        *(
+            "openai_own_shell",
+            "openai",
+            "ChatOpenAI",
+            "a shell of the user's own",
+            "gpt-5",
+            tokens(1000, 200),
+            "0.00325",
+        ),
+        content=[{**_SHELL, "environment": {"type": "local"}}, {"type": "text", "text": "a"}],
+        params={"tools": [{"type": "shell", "environment": {"type": "local"}}]},
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from langchain_core.messages import BaseMessage
@@ -17,6 +17,8 @@ from eco2_callbacks.usage.token_usage import TokenUsage
 
 __all__ = ["OpenAIRules"]
 
+# The tools that run in a container, and the key of its description.
+_CONTAINER_KEYS = {"code_interpreter": "container", "shell": "environment"}
 # Chat Completions models that search on every request without a mark in the answer.
 _SEARCH_MODELS = ("-search-preview", "-search-api")
 # OpenAI adds three tokens to a message and one for its role, which reasoning models do without; the reply begins with
@@ -45,14 +47,17 @@ class OpenAIRules(ProviderRules):
         tools = exchange.params.get("tools")
         if not exchange.region and not tools:
             return super().price_context(exchange, service_tier)
-        sizes = {
-            memory
-            for tool in as_list(tools)
-            if as_mapping(tool).get("type") == "code_interpreter"
-            and isinstance(memory := as_mapping(tool.get("container")).get("memory_limit"), str)
-        }
+        containers = (as_mapping(container) for container in _containers(exchange.params))
+        sizes = {memory for each in containers if isinstance(memory := each.get("memory_limit"), str)}
         memory = max(sizes, key=len) if sizes else None
         return context_of({"service_tier": service_tier, "region": exchange.region, "container_memory": memory})
+
+    def is_incomplete(self, usage: TokenUsage, exchange: Exchange) -> bool:
+        """Return whether a hosted shell may have opened a container: langchain-openai drops its calls."""
+        if not exchange.params.get("tools"):
+            return False
+        may_open = any(as_mapping(each).get("type") == "container_auto" for each in _containers(exchange.params))
+        return may_open and not any(call.tool == "shell" for call in server_tool_calls(exchange.answer.messages))
 
     def add_unreported_usage(
         self,
@@ -90,6 +95,13 @@ class OpenAIRules(ProviderRules):
         return tool_calls * _OLDER_CALL_TOKENS
 
 
+def _containers(params: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield the container of each tool that runs in one, as the request describes it."""
+    for tool in as_list(params.get("tools")):
+        if (key := _CONTAINER_KEYS.get(str(as_mapping(tool).get("type")))) is not None:
+            yield tool.get(key)
+
+
 def _named_containers(params: Mapping[str, Any]) -> set[str]:
-    containers = (as_mapping(tool).get("container") for tool in as_list(params.get("tools")))
-    return {container for container in containers if isinstance(container, str)}
+    names = (each if isinstance(each, str) else as_mapping(each).get("container_id") for each in _containers(params))
+    return {name for name in names if isinstance(name, str)}
