@@ -12,6 +12,8 @@ from eco2_callbacks.runs import SUCCESS, OpenLLMCall, OpenRun
 
 __all__ = ["is_plain"]
 
+# Where ChatOpenAI and ChatGroq put the calls of a provider's own tools.
+_PROVIDERS_TOOLS = frozenset({"executed_tools", "tool_outputs"})
 _NO_FIELDS: Mapping[str, Any] = {}
 
 
@@ -76,7 +78,7 @@ def _hold(call: OpenLLMCall) -> bool:
     input_tokens = usage.get("input_tokens")
     if type(input_tokens) is not int or input_tokens <= 0 or type(usage.get("output_tokens")) is not int:
         return False
-    if message.additional_kwargs and "tool_outputs" in message.additional_kwargs:
+    if message.additional_kwargs and not _PROVIDERS_TOOLS.isdisjoint(message.additional_kwargs):
         return False
     if call.chunks and not (rules.streams_parts or reports_usage_once(call.chunks)):
         return False

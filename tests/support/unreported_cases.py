@@ -253,4 +253,22 @@ UNREPORTED: tuple[ProviderCase, ...] = (
         content=[{**_SHELL, "environment": {"type": "local"}}, {"type": "text", "text": "a"}],
         params={"tools": [{"type": "shell", "environment": {"type": "local"}}]},
     ),
+    # 1000 x 1.25 + 200 x 2.5
+    ProviderCase(
+        *("xai_live_search", "xai", "ChatXAI", "sources of Live Search", "grok-4.3", tokens(1000, 200)),
+        *("0.00175", "lost_usage"),
+        metadata={"token_usage": {"prompt_tokens": 1000, "completion_tokens": 200, "num_sources_used": 4}},
+    ),
+    ProviderCase(
+        *("xai_live_search_stream", "xai", "ChatXAI", "a stream that Live Search may have fed", "grok-4.3"),
+        *(tokens(1000, 200), "0.00175", "lost_usage"),
+        kwargs={"search_parameters": {"mode": "auto"}},
+        chunks=[{}],
+    ),
+    # 1000 x 0.15 + 200 x 0.6
+    ProviderCase(
+        *("groq_tools", "groq", "ChatGroq", "tools that Groq executed", "openai/gpt-oss-120b", tokens(1000, 200)),
+        *("0.00027", "unpriced_unit"),
+        more={"executed_tools": [{"index": 0, "type": "browser_search", "name": "browser.search"}]},
+    ),
 )

@@ -14,6 +14,7 @@ from eco2_callbacks.usage.providers.cohere import CohereRules
 from eco2_callbacks.usage.providers.compatible import CompatibleRules
 from eco2_callbacks.usage.providers.endpoints import SELF_HOSTED, Endpoint, base_url_of, endpoint_at, is_sold_by
 from eco2_callbacks.usage.providers.google import GoogleRules
+from eco2_callbacks.usage.providers.groq import GroqRules
 from eco2_callbacks.usage.providers.mistral import MistralRules
 from eco2_callbacks.usage.providers.openai import OpenAIRules
 from eco2_callbacks.usage.providers.openrouter import OpenRouterRules
@@ -35,8 +36,8 @@ __all__ = [
 ]
 
 _ALL_RULES: tuple[type[ProviderRules], ...] = (
-    *(AnthropicRules, BedrockRules, CohereRules, CompatibleRules, GoogleRules, MistralRules, OpenAIRules),
-    *(OpenRouterRules, PerplexityRules, SelfHostedRules, XAIRules),
+    *(AnthropicRules, BedrockRules, CohereRules, CompatibleRules, GoogleRules, GroqRules, MistralRules),
+    *(OpenAIRules, OpenRouterRules, PerplexityRules, SelfHostedRules, XAIRules),
 )
 _RULES: Mapping[str, type[ProviderRules]] = {name: rules for rules in _ALL_RULES for name in rules.names}
 _NO_KWARGS: Mapping[str, Any] = {}

@@ -72,6 +72,19 @@ class XAIRules(ProviderRules):
                 counts[field] = counts.get(field, 0) + 1
         return (replace(usage, **counts) if counts else usage), True
 
+    def is_incomplete(self, usage: TokenUsage, exchange: Exchange) -> bool:
+        """Return whether Live Search read sources, or may have in a stream: each is billed, at no current rate.
+
+        It is deprecated: https://docs.x.ai/docs/guides/live-search
+        """
+        sources = count_of(exchange.answer.reported.get("num_sources_used"))
+        if sources is not None:
+            return sources > 0
+        if not exchange.streamed:
+            return False
+        mode = as_mapping(exchange.requested("search_parameters")).get("mode")
+        return isinstance(mode, str) and mode != "off"
+
     def stated_cost(self, exchange: Exchange) -> Decimal | None:
         """Return ``usage.cost_in_usd_ticks``: "the actual amount billed".
 
