@@ -15,6 +15,7 @@ _SONNET = "claude-sonnet-4-5"
 _BEDROCK_SONNET = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 _WRITTEN = tokens(1100, 100, within={"cache_creation": 1000})
 
+_RETRIEVED = {"grounding_metadata": {"grounding_chunks": [{"retrieved_context": {"title": "t"}}]}}
 _HOSTED_SHELL = {"type": "shell", "environment": {"type": "container_auto"}}
 _CONTAINER = {"type": "container_reference", "container_id": "cntr_1"}
 _SHELL = {"type": "shell_call", "id": "sh_1", "action": {"commands": ["ls"]}}
@@ -270,5 +271,24 @@ UNREPORTED: tuple[ProviderCase, ...] = (
         *("groq_tools", "groq", "ChatGroq", "tools that Groq executed", "openai/gpt-oss-120b", tokens(1000, 200)),
         *("0.00027", "unpriced_unit"),
         more={"executed_tools": [{"index": 0, "type": "browser_search", "name": "browser.search"}]},
+    ),
+    # 1000 x 0.3 + 200 x 2.5 = 800; a prompt with Google Search $0.035, of which the enterprise's differs
+    ProviderCase(
+        *("vertex_enterprise_search", "google_vertexai", "ChatVertexAI", "Web Grounding for Enterprise"),
+        *("gemini-2.5-flash", tokens(1000, 200), "0.0358", "lost_usage"),
+        metadata={"grounding_metadata": {"web_search_queries": ["a", "b"]}},
+        params={"tools": [{"enterprise_web_search": {}}]},
+    ),
+    ProviderCase(
+        *("vertex_search", "google_vertexai", "ChatVertexAI", "grounding by Vertex AI Search"),
+        *("gemini-2.5-flash", tokens(1000, 200), "0.0008", "unpriced_unit"),
+        metadata=_RETRIEVED,
+        params={"tools": [{"retrieval": {"vertex_ai_search": {"datastore": "d"}}}]},
+    ),
+    ProviderCase(
+        *("gemini_file_search", "google_genai", "ChatGoogleGenerativeAI", "Gemini's file search is free"),
+        *("gemini-2.5-flash", tokens(1000, 200), "0.0008"),
+        metadata=_RETRIEVED,
+        params={"tools": [{"file_search": {"file_search_store_names": ["s"]}}]},
     ),
 )

@@ -33,6 +33,8 @@ _OUTPUT_IMAGE_TOKENS: Mapping[str, Mapping[str, int]] = {
 }
 # Those that can stand beside functions in one tool of the request.
 _OWN_TOOLS = frozenset({"code_execution", "file_search", "google_maps", "google_search", "url_context"})
+_FIELD_OF_TEXT = re.compile(r"(\w+) \{")
+_ENTERPRISE = "enterprise_web_search"
 _AUDIO_TYPES = ("audio", "input_audio", "video")
 
 
@@ -89,6 +91,7 @@ class GoogleRules(ProviderRules):
         audio input   the playing time; text where it cannot be read; never covers the whole bill
         searches      each unique query from Gemini 3 on, before that each prompt that searched
         Maps          as searches, where the answer rests on a place
+        own data      each prompt that Vertex AI Search grounded; Gemini's own file search is free
         ============  =====================================================================================
         """
         changes: dict[str, Any] = {}
@@ -116,7 +119,15 @@ class GoogleRules(ProviderRules):
         grounding = [metadata for message in answers if (metadata := _grounding(message))]
         if grounding:
             changes |= _grounding_fees(grounding, model)
+            if "vertex_ai_search" in _offered(params) and any(_has_retrieved(each) for each in grounding):
+                changes["file_searches"] = 1
         return (replace(usage, **changes) if changes else usage), whole_bill
+
+    def is_incomplete(self, usage: TokenUsage, exchange: Exchange) -> bool:
+        """Return whether a search was one of Web Grounding for Enterprise: its fee is not that of Google Search."""
+        if _ENTERPRISE not in _offered(exchange.params):
+            return False
+        return any(_grounding(message) for message in exchange.answer.messages)
 
     def image_tokens(self, block: Mapping[str, Any], *, model: str, params: Mapping[str, Any]) -> int:
         """Return the tokens of an image: by resolution from Gemini 3 on, by tiles before.
@@ -205,6 +216,20 @@ def _tokens_of_sizes(sizes: Sequence[str], model: str) -> int:
 
 def _has_audio(block: Mapping[str, Any]) -> bool:
     return block.get("type") in _AUDIO_TYPES or str(block.get("mime_type", "")).startswith(("audio/", "video/"))
+
+
+def _offered(params: Mapping[str, Any]) -> set[str]:
+    """Return the names of Google's own tools in the request, and of the sources that its retrieval reads."""
+    tools = as_list(params.get("tools"))
+    mappings = [as_mapping(tool) for tool in tools]
+    mappings += [as_mapping(mapping.get("retrieval")) for mapping in mappings]
+    names = {key for mapping in mappings for key, value in mapping.items() if value is not None}
+    # Vertex AI's own type shows its fields as text.
+    return names.union(*(_FIELD_OF_TEXT.findall(str(tool)) for tool in tools if not isinstance(tool, Mapping)))
+
+
+def _has_retrieved(grounding: Mapping[str, Any]) -> bool:
+    return any(as_mapping(chunk).get("retrieved_context") for chunk in as_list(grounding.get("grounding_chunks")))
 
 
 def _grounding(message: BaseMessage) -> Mapping[str, Any]:
