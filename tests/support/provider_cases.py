@@ -433,7 +433,11 @@ CASES: tuple[ProviderCase, ...] = (
 INVISIBLE: tuple[tuple[str, str, str], ...] = (
     ("any", "any", "a `client=` or `http_client=` of one's own with another address"),
     ("any", "any", "free quotas, credits, committed capacity and negotiated discounts: use custom rates"),
-    ("anthropicvertex", "ChatAnthropicVertex", "the region, and with it a regional endpoint's uplift"),
+    (
+        "anthropicvertex",
+        "ChatAnthropicVertex",
+        "a regional endpoint's uplift of 10 %, since no field holds the region: use custom rates",
+    ),
     ("cohere", "ChatCohere", "images and citations, which no count names"),
     ("mistral", "ChatMistralAI", "cached tokens of a stream: it costs less than recorded"),
     ("openai", "ChatOpenAI", "a retry inside the client library"),

@@ -21,6 +21,13 @@ _CONTAINER = {"type": "container_reference", "container_id": "cntr_1"}
 _SHELL = {"type": "shell_call", "id": "sh_1", "action": {"commands": ["ls"]}}
 
 
+class VertexTool:
+    """A tool in the shape that ChatVertexAI makes of a dictionary: a protobuf message, readable as text."""
+
+    def __str__(self) -> str:
+        return 'retrieval {\n  vertex_ai_search {\n    datastore: "d"\n  }\n}\n'
+
+
 def cached(text: str, lifetime: str) -> dict[str, Any]:
     return {"type": "text", "text": text, "cache_control": {"type": "ephemeral", "ttl": lifetime}}
 
@@ -290,5 +297,11 @@ UNREPORTED: tuple[ProviderCase, ...] = (
         *("gemini-2.5-flash", tokens(1000, 200), "0.0008"),
         metadata=_RETRIEVED,
         params={"tools": [{"file_search": {"file_search_store_names": ["s"]}}]},
+    ),
+    ProviderCase(
+        *("vertex_search_own_type", "google_vertexai", "ChatVertexAI", "Vertex AI Search in Vertex AI's own type"),
+        *("gemini-2.5-flash", tokens(1000, 200), "0.0008", "unpriced_unit"),
+        metadata=_RETRIEVED,
+        params={"tools": [VertexTool()]},
     ),
 )
