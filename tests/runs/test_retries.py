@@ -111,6 +111,7 @@ async def test_fallbacks_in_a_batch_are_marked(handler: Eco2CallbackHandler, rec
     ]
 
 
+@pytest.mark.needs_core("1.4")  # LangGraph's ``timeout=`` came later than its 1.0
 async def test_a_node_that_timed_out_is_repeated(handler: Eco2CallbackHandler, records: Records) -> None:
     """LangGraph cancels a node that exceeds its ``timeout=``; what its RetryPolicy starts then is a retry."""
     attempts = iter([60.0, 0.0])
