@@ -7,6 +7,7 @@ import gc
 import random
 import threading
 from contextlib import aclosing, suppress
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -118,9 +119,10 @@ def test_after_thousands_of_requests_the_sums_are_exact_and_nothing_is_left(
         return counts[-1]
 
     on_eight_threads(800, handler)
-    before = objects()
-    on_eight_threads(2400, handler)
-    after = objects()
+    kept = [objects()]
+    for _ in range(2):
+        on_eight_threads(2400, handler)
+        kept.append(objects())
     handler.close()
 
     assert total.calls_seen == exposed(registry, "llm_calls_total") > 2400
@@ -132,4 +134,5 @@ def test_after_thousands_of_requests_the_sums_are_exact_and_nothing_is_left(
         assert exposed(registry, gauge) == 0, gauge
     assert exposed(registry, "eco2_callbacks_errors_total") == 0
     assert exposed(registry, "eco2_callbacks_evicted_runs_total") == 0
-    assert after - before < 500
+    # What is kept of requests grows each time; threads and caches of other tests of this process do not.
+    assert min(after - before for before, after in pairwise(kept)) < 500
