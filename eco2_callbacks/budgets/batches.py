@@ -1,8 +1,7 @@
-"""Batches: the prompts of each ``generate()``, of which none is sent if one is refused."""
+"""Batches: the prompts of each ``generate()``. If one of them is refused, none is sent."""
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import threading
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from eco2_callbacks.errors import BudgetExceeded
+from eco2_callbacks.runs import current_task
 
 __all__ = ["Batches"]
 
@@ -71,7 +71,7 @@ class Batches:
     def _decide(self, kwargs: Mapping[str, Any], above: UUID | None) -> _Batch:
         options = kwargs.get("options")
         if options is None:  # not LangChain's own models
-            options = _current_task()
+            options = current_task() or threading.current_thread()
         key = id(options), above
         batch = self._batches.get(key)
         if batch is None:
@@ -83,9 +83,3 @@ class Batches:
         if batch.undecided <= 0:
             self._batches.pop(key, None)
         return batch
-
-
-def _current_task() -> object:
-    """Return the asyncio task that this code runs in; outside a loop the thread."""
-    loop = asyncio._get_running_loop()
-    return threading.current_thread() if loop is None else asyncio.current_task(loop)

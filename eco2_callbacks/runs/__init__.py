@@ -8,7 +8,7 @@ from eco2_callbacks.runs.feedback import Feedback, check_feedback
 from eco2_callbacks.runs.identities import AttributionKeys, IdentityReader, read_keys
 from eco2_callbacks.runs.observers import RunObserver
 from eco2_callbacks.runs.open_call import OpenLLMCall
-from eco2_callbacks.runs.open_runs import OpenGraphRun, OpenNodeRun, OpenRun, OpenToolCall
+from eco2_callbacks.runs.open_runs import OpenGraphRun, OpenNodeRun, OpenRun, OpenToolCall, current_task
 from eco2_callbacks.runs.outcomes import SUCCESS, Outcome, outcome_of
 from eco2_callbacks.runs.places import PlaceFinder
 from eco2_callbacks.runs.record_queue import RecordQueue
@@ -41,6 +41,7 @@ __all__ = [
     "check_feedback",
     "context_metadata",
     "context_run_id",
+    "current_task",
     "identifier",
     "outcome_of",
     "plain_text",

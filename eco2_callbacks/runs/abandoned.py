@@ -147,12 +147,7 @@ def _place(run: OpenRun) -> asyncio.Task[Any] | int:
 
 
 def _is_same_model(run: OpenRun, call: OpenLLMCall) -> bool:
-    return (
-        isinstance(run, OpenLLMCall)
-        and run.provider == call.provider
-        and run.request_model == call.request_model
-        and run.serialized == call.serialized
-    )
+    return isinstance(run, OpenLLMCall) and run.requested() == call.requested()
 
 
 def _is_part_of(run: OpenRun, call: OpenLLMCall) -> bool:

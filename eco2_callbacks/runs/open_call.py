@@ -126,6 +126,10 @@ class OpenLLMCall(TimedRun):
         self.tokens = 0
         self.watch: deque[OpenLLMCall] | None = None
 
+    def requested(self) -> tuple[object, ...]:
+        """Return what tells one model from another: two endpoints can serve the same name."""
+        return self.provider, self.request_model, self.serialized
+
     def is_repeated_token(self) -> bool:
         """Count a token callback without a chunk; return whether another attachment of the handler had it already."""
         self.tokens += 1

@@ -115,7 +115,7 @@ class RetryDetector:
             return None
         for attempt in reversed(scope.failed_attempts):
             if _is_repeated(attempt, run):
-                same_model = not isinstance(run, OpenLLMCall) or _equal(attempt.model, _model_of(run))
+                same_model = not isinstance(run, OpenLLMCall) or _equal(attempt.model, run.requested())
                 return "retry" if same_model else "fallback"
         return None
 
@@ -135,13 +135,8 @@ def _scope(run: OpenRun) -> OpenRun | None:
 
 def _attempt(run: OpenLLMCall | OpenToolCall) -> _FailedCall | _FailedTool:
     if isinstance(run, OpenLLMCall):
-        return _FailedCall(run.messages or run.prompts, _model_of(run))
+        return _FailedCall(run.messages or run.prompts, run.requested())
     return _FailedTool(run.name, run.input_text)
-
-
-def _model_of(call: OpenLLMCall) -> tuple[Any, ...]:
-    """Return what tells one model from another: two endpoints can serve the same name."""
-    return call.provider, call.request_model, call.serialized
 
 
 def _is_repeated(attempt: Any, run: OpenLLMCall | OpenToolCall) -> bool:

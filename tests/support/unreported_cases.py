@@ -158,7 +158,7 @@ UNREPORTED: tuple[ProviderCase, ...] = (
     ),
     # 300,000 x 3 + 1000 x 15: the calls alone show that each sampling had at most the window of 200,000.
     ProviderCase(
-        *("anthropic_calls_alone", "anthropic", "ChatAnthropic", "server-tool loops of which only the calls are left"),
+        *("anthropic_calls_alone", "anthropic", "ChatAnthropic", "server-tool loops whose results are dropped"),
         *(_SONNET, tokens(300_000, 1000), "0.915"),
         content=[
             {"type": "server_tool_use", "id": "srvtoolu_1", "name": "code_execution"},
@@ -279,7 +279,7 @@ UNREPORTED: tuple[ProviderCase, ...] = (
         *("0.00027", "unpriced_unit"),
         more={"executed_tools": [{"index": 0, "type": "browser_search", "name": "browser.search"}]},
     ),
-    # 1000 x 0.3 + 200 x 2.5 = 800; a prompt with Google Search $0.035, of which the enterprise's differs
+    # 1000 x 0.3 + 200 x 2.5 = 800; $0.035 for Google Search; the enterprise's search has another fee
     ProviderCase(
         *("vertex_enterprise_search", "google_vertexai", "ChatVertexAI", "Web Grounding for Enterprise"),
         *("gemini-2.5-flash", tokens(1000, 200), "0.0358", "lost_usage"),
