@@ -11,7 +11,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
 
 from eco2_callbacks.callback_payloads import decision_result, has_content, name_of, text_of_part
-from eco2_callbacks.runs import SUCCESS, OpenLLMCall, OpenRun, Tracker, outcome_of
+from eco2_callbacks.runs import SUCCESS, OpenLLMCall, OpenRun, Tracker, current_task, outcome_of
 from eco2_callbacks.sdk_retries import SDKRetryCounter
 
 if TYPE_CHECKING:
@@ -148,7 +148,9 @@ class RunCallbacks(BaseCallbackHandler):
                 serialized=serialized,
                 params=kwargs.get("invocation_params"),
                 prompts=prompts,
-                watched="batch_size" in kwargs,
+                # ``BaseLLM.agenerate`` starts each prompt in a task that is done before the request is sent. The ends
+                # of its calls fire in any case.
+                watched="batch_size" in kwargs and current_task() is None,
             )
             if self._sdk_retries.is_watching:
                 self._sdk_retries.on_start(run_id)

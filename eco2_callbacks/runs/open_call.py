@@ -11,7 +11,7 @@ from uuid import UUID
 from langchain_core.messages import BaseMessage
 
 from eco2_callbacks.runs.identities import Identity
-from eco2_callbacks.runs.open_runs import OpenRun, TimedRun
+from eco2_callbacks.runs.open_runs import OpenRun, TimedRun, current_task
 from eco2_callbacks.runs.places import Place
 from eco2_callbacks.runs.request_context import RequestContext
 from eco2_callbacks.runs.spans import current_span
@@ -133,6 +133,15 @@ class OpenLLMCall(TimedRun):
     def is_repeated_token(self) -> bool:
         """Count a token callback without a chunk; return whether another attachment of the handler had it already."""
         self.tokens += 1
+    def may_still_end(self) -> bool:
+        """Do the same, also where LangChain's text-completion model starts a call in a helper task.
+
+        That task is done before the request is sent. The end fires in the task of the model, which is unknown here.
+        """
+        if self.task is not None and self.prompts and self.watch is None and self.task is not current_task():
+            return True
+        return super().may_still_end()
+
         return self.attachments > 1 and self.tokens % self.attachments != 1
 
     def start_stream(self) -> Stream:
