@@ -11,6 +11,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
 
 from eco2_callbacks.callback_payloads import decision_result, has_content, name_of, text_of_part
+from eco2_callbacks.run_ids import uuid_of
 from eco2_callbacks.runs import SUCCESS, OpenLLMCall, OpenRun, Tracker, current_task, outcome_of
 from eco2_callbacks.sdk_retries import SDKRetryCounter
 
@@ -29,6 +30,8 @@ RUN_CALLBACKS = (
 
 class RunCallbacks(BaseCallbackHandler):
     """LangChain's callbacks. What fails in one is reported, and never reaches the application.
+
+    Run ids can come as text: LangChain passes on the id that a caller's config names as it is.
 
     A subclass sets the attributes before it is attached.
     """
@@ -79,6 +82,8 @@ class RunCallbacks(BaseCallbackHandler):
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """Close a request, a node's run or a link."""
         try:
+            if type(run_id) is not UUID:
+                run_id = uuid_of(run_id)
             if isinstance(self._open_run(run_id.int), OpenLLMCall):
                 outputs = decision_result(outputs)
             self._tracker.end(run_id, SUCCESS, outputs)
@@ -169,6 +174,8 @@ class RunCallbacks(BaseCallbackHandler):
     ) -> None:
         """Add one streamed chunk; guarded in place, because a wrapper would cost as much as the work."""
         try:
+            if type(run_id) is not UUID:
+                run_id = uuid_of(run_id)
             call = self._open_run(run_id.int)
             if not isinstance(call, OpenLLMCall):
                 return
@@ -197,6 +204,8 @@ class RunCallbacks(BaseCallbackHandler):
     ) -> None:
         """Add one event of a v3 stream; of a model that also fires tokens, only those are counted."""
         try:
+            if type(run_id) is not UUID:
+                run_id = uuid_of(run_id)
             call = self._open_run(run_id.int)
             if not isinstance(call, OpenLLMCall) or call.last_event is event:
                 return  # not open, or attached twice

@@ -22,6 +22,7 @@ from eco2_callbacks.budgets.callers import Caller
 from eco2_callbacks.budgets.report import BudgetReport
 from eco2_callbacks.budgets.worst_case import PlannedCall
 from eco2_callbacks.errors import BudgetExceeded
+from eco2_callbacks.run_ids import uuid_of
 from eco2_callbacks.usage import ServedModel, request_model, served_model
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class BudgetGate(BaseCallbackHandler):
             self.check(serialized, kwargs, run_id, parent_run_id, metadata, prompts=[str(inputs)])
         elif parent_run_id is None:
             try:
-                self._enforcer.prepare(self._identify(None, run_id, metadata or _NO_METADATA, None, ""))
+                self._enforcer.prepare(self._identify(None, uuid_of(run_id), metadata or _NO_METADATA, None, ""))
             except Exception:
                 self._on_failure("budget_gate", run_id)
 
@@ -138,6 +139,10 @@ class BudgetGate(BaseCallbackHandler):
         Raises:
             BudgetExceeded: If a budget refuses the call.
         """
+        if type(run_id) is not UUID:
+            run_id = uuid_of(run_id)
+        if parent_run_id is not None and type(parent_run_id) is not UUID:
+            parent_run_id = uuid_of(parent_run_id)
         if self._reservation_of(run_id.int) is not None or run_id.int in self._remembered:
             return
         metadata = metadata or _NO_METADATA
@@ -162,6 +167,10 @@ class BudgetGate(BaseCallbackHandler):
         Raises:
             BudgetExceeded: If a budget refuses the call.
         """
+        if type(run_id) is not UUID:
+            run_id = uuid_of(run_id)
+        if parent_run_id is not None and type(parent_run_id) is not UUID:
+            parent_run_id = uuid_of(parent_run_id)
         if self._reservation_of(run_id.int) is not None or run_id.int in self._remembered:
             return
         metadata = metadata or _NO_METADATA

@@ -6,6 +6,7 @@ from langchain_core.runnables import RunnableConfig, ensure_config
 
 from eco2_callbacks.budgets.gate import BudgetGate
 from eco2_callbacks.budgets.report import BudgetReport
+from eco2_callbacks.run_ids import uuid_of
 
 __all__ = ["budget_state"]
 
@@ -27,5 +28,7 @@ def budget_state(config: RunnableConfig | None = None, *, model: str = "") -> Bu
         gate = handler if isinstance(handler, BudgetGate) else getattr(handler, "budget_gate", None)
         if isinstance(gate, BudgetGate):
             parent_run_id = getattr(callbacks, "parent_run_id", None)
-            return gate.report(parent_run_id, config.get("metadata") or {}, model)
+            return gate.report(
+                None if parent_run_id is None else uuid_of(parent_run_id), config.get("metadata") or {}, model
+            )
     return BudgetReport()

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from langchain_core.runnables.config import var_child_runnable_config
 
+from eco2_callbacks.run_ids import uuid_of
 from eco2_callbacks.runs.identities import Identity
 from eco2_callbacks.runs.open_runs import OpenNodeRun, OpenRun
 from eco2_callbacks.runs.places import Place
@@ -76,8 +77,11 @@ class EnclosingRuns:
 
     def find(self, parent_run_id: UUID | None) -> Enclosing:
         """Return where a run with this parent id starts."""
-        if parent_run_id is not None and (run := self._runs.get(parent_run_id)) is not None:
-            return _below(run)
+        if parent_run_id is not None:
+            if type(parent_run_id) is not UUID:
+                parent_run_id = uuid_of(parent_run_id)
+            if (run := self._runs.get(parent_run_id)) is not None:
+                return _below(run)
         context_id = context_run_id()
         if context_id is not None and (run := self._runs.get(context_id)) is not None:
             return _below(run)
@@ -111,7 +115,7 @@ def context_run_id() -> UUID | None:
     if config is None:
         return None
     run_id = getattr(config.get("callbacks"), "parent_run_id", None)
-    return run_id if isinstance(run_id, UUID) else None
+    return None if run_id is None else uuid_of(run_id)
 
 
 def context_metadata() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from uuid import UUID
 from langchain_core.messages import BaseMessage
 
 from eco2_callbacks import forks
+from eco2_callbacks.run_ids import uuid_of
 from eco2_callbacks.runs.abandoned import AbandonedCallDetector
 from eco2_callbacks.runs.attribution import state_values
 from eco2_callbacks.runs.enclosing import EnclosingRuns
@@ -116,7 +117,7 @@ class Tracker(forks.ForkAware):
 
     def open_call(self, run_id: UUID) -> OpenLLMCall | None:
         """Return the open model call with a run id; None if there is none."""
-        run = self._runs.get(run_id)
+        run = self._runs.get(uuid_of(run_id))
         return run if isinstance(run, OpenLLMCall) else None
 
     def open_run_count(self) -> int:
@@ -199,6 +200,8 @@ class Tracker(forks.ForkAware):
         """
         if self._runs.get(run_id) is not None:
             return  # attached twice
+        if type(run_id) is not UUID:
+            run_id = uuid_of(run_id)
         metadata = metadata or _NO_METADATA
         enclosing = self._enclosing.find(parent_run_id)
         node = text_of(metadata.get("langgraph_node"))
@@ -230,6 +233,10 @@ class Tracker(forks.ForkAware):
         """Open a model's call; ``watched`` where LangChain's own model runs it, so that it can be found abandoned."""
         if (known := self._runs.get(run_id)) is not None:
             if isinstance(known, OpenLLMCall):
+        if type(run_id) is not UUID:
+            run_id = uuid_of(run_id)
+        if parent_run_id is not None and type(parent_run_id) is not UUID:
+            parent_run_id = uuid_of(parent_run_id)
                 known.attachments += 1
             return
         metadata = metadata or _NO_METADATA
@@ -285,6 +292,8 @@ class Tracker(forks.ForkAware):
         """Open a tool's or retriever's run."""
         if self._runs.get(run_id) is not None:
             return  # attached twice
+        if type(run_id) is not UUID:
+            run_id = uuid_of(run_id)
         metadata = metadata or _NO_METADATA
         run = self._opener.new_tool(
             run_id, parent_run_id, metadata, name, input_text=input_text, is_retriever=is_retriever
@@ -302,6 +311,8 @@ class Tracker(forks.ForkAware):
         """Close a run, and before it the unfinished runs below; a run that is not open is ignored."""
         run = self._runs.close(run_id)
         if run is None:
+        if type(run_id) is not UUID:
+            run_id = uuid_of(run_id)
             return  # attached twice, or closed by the run above
         if isinstance(run, OpenLLMCall) and run.watch is not None:
             if outcome is SUCCESS:
