@@ -76,7 +76,7 @@ class CallBiller:
     def record(self, call: OpenLLMCall) -> LLMCall:
         """Return the record of an ended call, with or without an answer."""
         try:
-            bill = self._bill(call)
+            bill = _bill_of_passed_answer(call) if call.is_passed_on else self._bill(call)
         except Exception:  # a malformed answer can raise anything, but the call happened and is counted
             self._on_failure("on_llm_end", call.run_id)
             bill = _Bill(Answer(call.request_model), unpriced_reason="no_usage")
@@ -318,6 +318,12 @@ class CallBiller:
                 call.provider,
                 call.run_id,
             )
+
+
+def _bill_of_passed_answer(call: OpenLLMCall) -> _Bill:
+    """Return the bill of a call that passed on the answer of a call inside it, which has the tokens and the cost."""
+    answer = read_answer(call.output, request_model=call.request_model)
+    return _Bill(answer._replace(from_cache=True), TokenUsage(), cost=_FREE)
 
 
 def _list_cost(quotes: Sequence[Quote]) -> Cost | None:

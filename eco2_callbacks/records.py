@@ -121,7 +121,8 @@ class LLMCall(_Event, frozen=True, kw_only=True):
         response_id: The provider's id of the answer; None where the client library drops it.
         estimator: What counted the text of an estimated ``usage``; None where no text was counted.
         service_tier: As the answer reports it (``flex``, ``priority``, ...).
-        from_cache: Answered by LangChain's LLM cache: nothing was consumed.
+        from_cache: Answered by LangChain's LLM cache, or by another call inside this one, which has the tokens and the
+            cost: nothing was consumed.
     """
 
     run_id: UUID

@@ -41,6 +41,7 @@ class OpenLLMCall(TimedRun):
         sdk_retries: Retries inside the provider's client; None where it is not watched.
         reported_usage: The last usage that an event of a v3 stream reported.
         is_answered: Whether the whole answer has come, although the code around it may have failed later.
+        is_passed_on: Whether the answer is that of another call inside this one.
         attachments: How often the handler is attached to it.
         tokens: Token callbacks without a chunk so far.
         left_at: When its thread or task went on without it, in seconds of the handler's clock.
@@ -52,6 +53,7 @@ class OpenLLMCall(TimedRun):
         "chunks",
         "intent",
         "is_answered",
+        "is_passed_on",
         "last_event",
         "left_at",
         "messages",
@@ -122,6 +124,7 @@ class OpenLLMCall(TimedRun):
         self.sdk_retries: int | None = None
         self.left_at: float | None = None
         self.is_answered = False
+        self.is_passed_on = False
         self.attachments = 1
         self.tokens = 0
         self.watch: deque[OpenLLMCall] | None = None
@@ -130,9 +133,6 @@ class OpenLLMCall(TimedRun):
         """Return what tells one model from another: two endpoints can serve the same name."""
         return self.provider, self.request_model, self.serialized
 
-    def is_repeated_token(self) -> bool:
-        """Count a token callback without a chunk; return whether another attachment of the handler had it already."""
-        self.tokens += 1
     def may_still_end(self) -> bool:
         """Do the same, also where LangChain's text-completion model starts a call in a helper task.
 
@@ -142,6 +142,9 @@ class OpenLLMCall(TimedRun):
             return True
         return super().may_still_end()
 
+    def is_repeated_token(self) -> bool:
+        """Count a token callback without a chunk; return whether another attachment of the handler had it already."""
+        self.tokens += 1
         return self.attachments > 1 and self.tokens % self.attachments != 1
 
     def start_stream(self) -> Stream:

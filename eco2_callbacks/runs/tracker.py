@@ -20,6 +20,7 @@ from eco2_callbacks.runs.observers import RunObserver
 from eco2_callbacks.runs.open_call import OpenLLMCall
 from eco2_callbacks.runs.open_runs import OpenNodeRun, OpenRun, OpenToolCall
 from eco2_callbacks.runs.outcomes import ABANDONED, SUCCESS, Outcome
+from eco2_callbacks.runs.passed_answers import PassedAnswers
 from eco2_callbacks.runs.places import PlaceFinder
 from eco2_callbacks.runs.record_queue import RecordQueue
 from eco2_callbacks.runs.recorder import Recorder
@@ -107,6 +108,7 @@ class Tracker(forks.ForkAware):
         )
         self._retries = RetryDetector(self._runs)
         self._abandoned = AbandonedCallDetector(clock)
+        self._passed_answers = PassedAnswers()
         # What was looked up for calls that are about to start.
         self._announced: dict[int, _Announced] = {}
         forks.register(self)
@@ -198,10 +200,10 @@ class Tracker(forks.ForkAware):
         A node's run becomes a ``NodeRun``; a topmost chain is a request; any other chain is a link between runs. Work
         that starts after its request ended is no new request.
         """
-        if self._runs.get(run_id) is not None:
-            return  # attached twice
         if type(run_id) is not UUID:
             run_id = uuid_of(run_id)
+        if self._runs.get(run_id) is not None:
+            return  # attached twice
         metadata = metadata or _NO_METADATA
         enclosing = self._enclosing.find(parent_run_id)
         node = text_of(metadata.get("langgraph_node"))
@@ -231,12 +233,12 @@ class Tracker(forks.ForkAware):
         watched: bool = False,
     ) -> None:
         """Open a model's call; ``watched`` where LangChain's own model runs it, so that it can be found abandoned."""
-        if (known := self._runs.get(run_id)) is not None:
-            if isinstance(known, OpenLLMCall):
         if type(run_id) is not UUID:
             run_id = uuid_of(run_id)
         if parent_run_id is not None and type(parent_run_id) is not UUID:
             parent_run_id = uuid_of(parent_run_id)
+        if (known := self._runs.get(run_id)) is not None:
+            if isinstance(known, OpenLLMCall):
                 known.attachments += 1
             return
         metadata = metadata or _NO_METADATA
@@ -290,10 +292,10 @@ class Tracker(forks.ForkAware):
         is_retriever: bool,
     ) -> None:
         """Open a tool's or retriever's run."""
-        if self._runs.get(run_id) is not None:
-            return  # attached twice
         if type(run_id) is not UUID:
             run_id = uuid_of(run_id)
+        if self._runs.get(run_id) is not None:
+            return  # attached twice
         metadata = metadata or _NO_METADATA
         run = self._opener.new_tool(
             run_id, parent_run_id, metadata, name, input_text=input_text, is_retriever=is_retriever
@@ -309,16 +311,20 @@ class Tracker(forks.ForkAware):
 
     def end(self, run_id: UUID, outcome: Outcome, output: Any = None) -> None:
         """Close a run, and before it the unfinished runs below; a run that is not open is ignored."""
-        run = self._runs.close(run_id)
-        if run is None:
         if type(run_id) is not UUID:
             run_id = uuid_of(run_id)
+        run = self._runs.close(run_id)
+        if run is None:
             return  # attached twice, or closed by the run above
-        if isinstance(run, OpenLLMCall) and run.watch is not None:
-            if outcome is SUCCESS:
-                self._abandoned.unwatch(run)
-            else:
+        if isinstance(run, OpenLLMCall):
+            if outcome is not SUCCESS:
                 self._abandoned.on_end(run, outcome)
+            else:
+                if run.watch is not None:
+                    self._abandoned.unwatch(run)
+                # Where no other call is open, none passes this answer on.
+                if self._abandoned.calls_by_place or self._passed_answers.answers:
+                    self._guard(run, self._passed_answers.on_end, run, output)
         if run.children:
             unfinished = Outcome("cancelled", outcome.error_type)
             for child in self._runs.close_unfinished_below(run):
@@ -342,6 +348,7 @@ class Tracker(forks.ForkAware):
     def after_fork_in_child(self) -> None:
         """Leave the open runs to the parent; work below them keeps their trace, intent and tenant."""
         self._abandoned.clear_after_fork()
+        self._passed_answers = PassedAnswers()
         for run in self._runs.clear_after_fork():
             self._enclosing.remember_ended(run)
 
@@ -422,7 +429,7 @@ class Tracker(forks.ForkAware):
             self._finish(run, ABANDONED, None)
 
     def _guard(self, run: OpenRun, call: Callable[..., None], *arguments: Any) -> None:
-        """Call an observer; what it raises is logged and counted, and affects no other observer."""
+        """Call an observer; what it raises is logged and counted, and affects nothing else."""
         try:
             call(*arguments)
         except Exception:
