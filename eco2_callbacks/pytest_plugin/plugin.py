@@ -67,7 +67,9 @@ class _CostPlugin:
         self._top: int = config.getoption("--llm-costs-top")
         self._snapshots = Snapshots(config.rootpath)
         self._running: LLMCosts | None = None
+        # Of a test's last attempt, for snapshots, and of all, which a plugin can have repeated, for the summary.
         self._rows: dict[str, list[CostRow]] = {}
+        self._spent: dict[str, list[CostRow]] = {}
         self._passed: set[str] = set()
         self._written: list[str] = []
 
@@ -128,7 +130,8 @@ class _CostPlugin:
             return
         properties: Mapping[str, object] = dict(report.user_properties)
         if isinstance(text := properties.get(_PROPERTY), str):
-            self._rows[report.nodeid] = msgspec.json.decode(text, type=list[CostRow])
+            rows = self._rows[report.nodeid] = msgspec.json.decode(text, type=list[CostRow])
+            self._spent.setdefault(report.nodeid, []).extend(rows)
             if report.passed:
                 self._passed.add(report.nodeid)
 
@@ -140,7 +143,7 @@ class _CostPlugin:
             self._written = [str(path) for path in self._snapshots.update(passed)]
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        tests = {node_id: total_row(rows) for node_id, rows in self._rows.items() if rows}
+        tests = {node_id: total_row(rows) for node_id, rows in self._spent.items() if rows}
         if tests:
             terminalreporter.section("LLM costs")
             for line in _summary(tests, self._top):

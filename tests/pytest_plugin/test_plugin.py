@@ -253,6 +253,43 @@ def test_free():
     result.stdout.no_fnmatch_line("*USD*test_cheap")
 
 
+def test_the_summary_adds_up_repeated_attempts(pytester: pytest.Pytester) -> None:
+    """A plugin that repeats failed tests spends each time; a snapshot holds the attempt that passed."""
+    pytester.makeconftest(
+        """
+from _pytest.runner import runtestprotocol
+
+def pytest_runtest_protocol(item, nextitem):
+    for attempt in range(3):
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        for report in reports:
+            if report.failed:
+                report.outcome = "rerun"
+            item.ihook.pytest_runtest_logreport(report=report)
+        if not any(report.outcome == "rerun" for report in reports):
+            return True
+        item._initrequest()
+"""
+    )
+    pytester.makepyfile(
+        SUITE
+        + """
+attempts = []
+
+def test_flaky():
+    attempts.append(1)
+    model.invoke("x")
+    assert len(attempts) > 2
+"""
+    )
+
+    result = pytester.runpytest("--cost-snapshot=update", "--llm-costs")
+
+    result.stdout.fnmatch_lines(["1 tests made 3 model calls: 3,000 input tokens (0 cached), 300 output tokens*"])
+    (snapshot,) = pytester.path.rglob("__cost_snapshots__/*.json")
+    assert '"calls": 1' in snapshot.read_text()
+
+
 def test_nothing_is_measured_unless_it_is_wanted(pytester: pytest.Pytester) -> None:
     """A suite that does not use the plugin runs as if it were not installed."""
     tests = """
