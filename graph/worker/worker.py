@@ -217,7 +217,10 @@ class Worker:
     async def _refuse(self, job: NewJob) -> Verdict:
         """Hand a job back. Without a durable queue no worker runs it again, so its reader gets an error."""
         if not self._queue.is_durable:
-            data = {"type": "stopped", "title": "The server stops", "usd": "0"}
+            usd = None
+            with suppress(JobNotFoundError):
+                usd = (await self._store.state(job.job_id)).usd
+            data = {"type": "stopped", "title": "The server stops", "usd": str(usd or 0)}
             await self._store.finish(job, "error", StreamEvent(START, "error", data))
         return "requeue"
 

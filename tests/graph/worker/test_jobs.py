@@ -19,6 +19,7 @@ from graph.runtime import CASSETTES
 from graph.streams import START, MemoryJobStore, StreamEvent
 from tests.support import fake_runtime
 from tests.support.cassette_bills import bills_of_cassette
+from tests.support.fake_model import COST
 from tests.support.record_sink import Records, exposed
 from tests.support.worker_runs import (
     GREETING,
@@ -308,6 +309,28 @@ async def test_while_stopping_no_job_starts(store: MemoryJobStore, tmp_path: Pat
 
     assert verdict == "requeue"
     assert records.of(GraphRun) == []
+
+
+async def test_an_answer_that_outlasts_the_grace_shows_its_cost(
+    store: MemoryJobStore, tmp_path: Path, records: Records
+) -> None:
+    """Without a durable queue the job ends with the worker: the reader's last event has what it cost."""
+    hanging = asyncio.Event()
+
+    async def answer(state: fake_runtime.State) -> fake_runtime.State:
+        hanging.set()
+        await asyncio.Event().wait()
+        return {}
+
+    runtime = fake_runtime.runtime(tmp_path, answer=answer)
+    async with running_worker(store, runtime=runtime, records=records, grace_seconds=0) as (_, queue):
+        await submit(store, queue)
+        await hanging.wait()
+    *_, last = await read(store)
+
+    assert (last.kind, last.data["type"]) == ("error", "stopped")
+    # the intent's call, two of the location, one of the search
+    assert Decimal(last.data["usd"]) == records.request.cost.total_usd == 4 * COST
 
 
 async def test_the_conversations_of_two_questions_are_apart(store: MemoryJobStore, tmp_path: Path) -> None:
