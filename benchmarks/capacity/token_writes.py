@@ -15,7 +15,6 @@ import tempfile
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from uuid import uuid4
 
@@ -62,7 +61,7 @@ async def _publish(store: JobStore, max_batch: int, tokens: int, token_seconds: 
         due += token_seconds
         await asyncio.sleep(max(0.0, due - loop.time()))
     ended = time.perf_counter()
-    await publisher.finish("done", "done", usd=Decimal(0))
+    await publisher.finish("done", "done")
     return time.perf_counter() - ended
 
 

@@ -17,7 +17,7 @@ from graph.api.problems import ProblemError, problem_responses
 from graph.api.schemas import Accepted, ChatRequest, FeedbackRequest, FeedbackSent, JobAnswer
 from graph.api.streaming import event_stream
 from graph.jobs import Job, QueueUnavailableError
-from graph.streams import START, JobState, Position, StreamEvent
+from graph.streams import START, JobState, Position, StreamEvent, figures_of
 
 __all__ = ["PREFIX", "router"]
 
@@ -122,7 +122,7 @@ async def read_answer(job: JobOfCaller) -> JobAnswer:
 @router.delete("/{job_id}", operation_id="cancel", responses=problem_responses(404))
 async def cancel(context: ContextOfApp, job: JobOfCaller) -> JobAnswer:
     """Cancel the job. What it has cost is kept. A job that has ended stays as it is."""
-    data = {"type": "cancelled", "title": "The job was cancelled", "usd": str(job.usd or 0)}
+    data = {"type": "cancelled", "title": "The job was cancelled"}
     return _answer(await context.store.cancel(job.job_id, StreamEvent(START, "error", data)))
 
 
@@ -151,6 +151,7 @@ async def _publish(context: ApiContext, job: Job) -> None:
 
 def _answer(job: JobState) -> JobAnswer:
     result: dict[str, Any] = dict(job.result)
+    figures = figures_of(job.runs)  # not the last event's: a worker that lost the job may have paid a call since
     failed = job.finished and job.status != "done"
     return JobAnswer(
         job_id=job.job_id,
@@ -160,8 +161,8 @@ def _answer(job: JobState) -> JobAnswer:
         answer=result.get("answer"),
         images=result.get("images") or [],
         intent=result.get("intent") or None,
-        tokens=result.get("tokens"),
-        usd=result.get("usd") or (str(job.usd) if job.usd is not None else None),
+        tokens=figures["tokens"],
+        usd=figures["usd"],
         seconds=result.get("seconds"),
         error={name: result[name] for name in ("type", "title", "detail") if name in result} if failed else None,
     )

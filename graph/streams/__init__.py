@@ -19,6 +19,7 @@ from graph.streams.port import (
 from graph.streams.publisher import Publisher
 from graph.streams.reader import OnRecovery, follow
 from graph.streams.redis_store import RedisJobStore, connect_redis, events_key
+from graph.streams.spending import RunSpending, figures_of, tokens_of
 
 __all__ = [
     "START",
@@ -36,10 +37,13 @@ __all__ = [
     "Position",
     "Publisher",
     "RedisJobStore",
+    "RunSpending",
     "Snapshot",
     "StoreUnavailableError",
     "StreamEvent",
     "connect_redis",
     "events_key",
+    "figures_of",
     "follow",
+    "tokens_of",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 __all__ = ["START", "EventKind", "Position", "StreamEvent"]
@@ -62,8 +62,9 @@ class StreamEvent:
                     ``node``; ``usd`` is None while unknown
     ``token``       ``node``, ``text``
     ``snapshot``    ``answer`` so far, ``status``; it replaces everything before its position
-    ``done``        ``answer``, ``images``, ``intent``, ``tokens``, ``usd``, ``seconds``
-    ``error``       ``type``, ``title``, ``detail``, ``usd``
+    ``done``        ``answer``, ``images``, ``intent``, ``seconds`` of the last run, and the figures of all runs:
+                    :func:`~graph.streams.figures_of`
+    ``error``       ``type``, ``title``, ``detail``, and the same figures
     ==============  ================================================================================
     """
 
@@ -75,6 +76,10 @@ class StreamEvent:
     def is_last(self) -> bool:
         """Whether no event follows."""
         return self.kind in {"done", "error"}
+
+    def with_figures(self, figures: Mapping[str, Any]) -> StreamEvent:
+        """Return the event with what the job has cost."""
+        return replace(self, data={**self.data, **figures})
 
     @property
     def text(self) -> str:

@@ -7,7 +7,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 
 from graph.streams.events import START, Position, StreamEvent
 from graph.streams.port import (
@@ -20,6 +19,7 @@ from graph.streams.port import (
     NewJob,
     Snapshot,
 )
+from graph.streams.spending import RunSpending, figures_of
 
 __all__ = ["MemoryJobStore"]
 
@@ -42,6 +42,11 @@ class _Entry:
     @property
     def last(self) -> Position:
         return self.events[-1].position if self.events else START
+
+    def spend(self, spending: RunSpending) -> None:
+        """Keep what a run costs so far."""
+        others = (run for run in self.state.runs if run.trace_id != spending.trace_id)
+        self.state = replace(self.state, runs=(*others, spending))
 
 
 class MemoryJobStore:
@@ -126,7 +131,7 @@ class MemoryJobStore:
             crashes=crashes,
             crashes_alone=crashes_alone,
             dead_run=state.run if died else 0,
-            usd=state.usd or Decimal(0),
+            runs=state.runs,
             accepted_at=state.accepted_at,
         )
 
@@ -139,13 +144,14 @@ class MemoryJobStore:
         owner: str,
         lease_seconds: float,
         status: JobStatus = "running",
-        usd: Decimal | None = None,
-        trace_id: str | None = None,
+        spending: RunSpending | None = None,
     ) -> Appended:
         """Write events of a run in order and renew its lease."""
         entry = self._jobs.get(job.job_id)
         if entry is None:
             return Appended(outcome="missing")
+        if spending is not None:
+            entry.spend(spending)
         if entry.state.run != run or entry.owner != owner or entry.state.status == "queued":
             return Appended(outcome="fenced")
         last = entry.last.seq
@@ -158,33 +164,37 @@ class MemoryJobStore:
         entry.state = replace(
             entry.state,
             status=status if not entry.state.finished else entry.state.status,
-            usd=entry.state.usd if usd is None else usd,
-            trace_id=trace_id or entry.state.trace_id,
         )
         self._write(entry, new)
         return Appended(outcome="ok", last=entry.last.seq, cancelled=entry.cancelled)
 
-    async def restore(self, job: NewJob, run: int, *, owner: str, lease_seconds: float) -> None:
+    async def restore(
+        self, job: NewJob, run: int, *, owner: str, lease_seconds: float, runs: Sequence[RunSpending] = ()
+    ) -> None:
         """Create a running job again that the store has lost."""
         if job.job_id in self._jobs:
             return
         entry = self._create(job)
-        entry.state = replace(entry.state, status="running", run=run, published=True)
+        entry.state = replace(entry.state, status="running", run=run, published=True, runs=tuple(runs))
         entry.owner, entry.leased_until = owner, time.monotonic() + lease_seconds
         self._write(entry, [StreamEvent(Position(run, 0), "started")])
 
-    async def hand_back(self, job_id: str, run: int, *, owner: str, usd: Decimal | None = None) -> None:
+    async def hand_back(self, job_id: str, run: int, *, owner: str, spending: RunSpending | None = None) -> None:
         """End a run without an outcome."""
         entry = self._jobs.get(job_id)
-        if entry is None or entry.state.run != run or entry.owner != owner or entry.state.finished:
+        if entry is None:
             return
-        entry.state = replace(entry.state, status="queued", usd=entry.state.usd if usd is None else usd)
+        if spending is not None:
+            entry.spend(spending)
+        if entry.state.run == run and entry.owner == owner and entry.state.status == "running":
+            entry.state = replace(entry.state, status="queued")
 
     async def finish(self, job: NewJob, status: JobStatus, event: StreamEvent) -> JobState:
         """Give a job without a live run its outcome."""
         entry = self._jobs.get(job.job_id) or self._create(job)
         if not entry.state.finished:
             entry.state = replace(entry.state, status=status)
+            event = event.with_figures(figures_of(entry.state.runs))
             self._write(entry, [replace(event, position=Position(entry.last.run, entry.last.seq + 1))])
         return entry.state
 

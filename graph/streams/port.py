@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, Literal, Protocol, TypeAlias
 
 from graph.streams.events import Position, StreamEvent
+from graph.streams.spending import RunSpending
 
 __all__ = [
     "Acceptance",
@@ -86,7 +86,7 @@ class Claim:
         crashes: How many runs have ended with the death of their worker.
         crashes_alone: How many of these ran alone, so that no other job can be the reason.
         dead_run: The run that died just before this one; 0 if none did.
-        usd: What earlier runs of this job cost, as far as they reported it.
+        runs: What earlier runs of this job cost, as far as they have written it.
         held_seconds: For ``held``: how long the other run's lease lasts.
         accepted_at: When the question was accepted.
     """
@@ -96,7 +96,7 @@ class Claim:
     crashes: int = 0
     crashes_alone: int = 0
     dead_run: int = 0
-    usd: Decimal = Decimal(0)
+    runs: Sequence[RunSpending] = ()
     held_seconds: float = 0.0
     accepted_at: datetime | None = None
 
@@ -123,8 +123,7 @@ class JobState:
 
     Attributes:
         result: Data of the last event; empty while the job is unfinished.
-        usd: What all runs cost, as far as they have ended; None while that is unknown.
-        trace_id: The run id of the newest run's root.
+        runs: What each run costs, as far as it has written it.
     """
 
     job_id: str
@@ -138,8 +137,13 @@ class JobState:
     accepted_at: datetime | None = None
     published: bool = False
     result: Mapping[str, Any] = field(default_factory=dict)
-    usd: Decimal | None = None
-    trace_id: str | None = None
+    runs: Sequence[RunSpending] = ()
+
+    @property
+    def trace_id(self) -> str | None:
+        """The run id of the newest run's root; None before the graph has started."""
+        newest = max(self.runs, key=lambda run: (run.run, run.started_at), default=None)
+        return newest.trace_id if newest is not None else None
 
     @property
     def finished(self) -> bool:
@@ -201,10 +205,11 @@ class JobStore(Protocol):
         owner: str,
         lease_seconds: float,
         status: JobStatus = "running",
-        usd: Decimal | None = None,
-        trace_id: str | None = None,
+        spending: RunSpending | None = None,
     ) -> Appended:
         """Write events of a run in order and renew its lease. Events that are already there are left out.
+
+        What the run costs is stored even if a newer run owns the job: both are paid.
 
         Args:
             job: The job.
@@ -213,24 +218,36 @@ class JobStore(Protocol):
             owner: The worker of the run.
             lease_seconds: How long the run counts as alive from now on.
             status: The job's status after these events.
-            usd: What all runs cost so far; None leaves it.
-            trace_id: The root run's id; None leaves it.
+            spending: What this run costs so far; None leaves it.
         """
 
-    async def restore(self, job: NewJob, run: int, *, owner: str, lease_seconds: float) -> None:
-        """Create a running job again that the store has lost. Its events follow by :meth:`append`."""
+    async def restore(
+        self, job: NewJob, run: int, *, owner: str, lease_seconds: float, runs: Sequence[RunSpending] = ()
+    ) -> None:
+        """Create a running job again that the store has lost. Its events follow by :meth:`append`.
 
-    async def hand_back(self, job_id: str, run: int, *, owner: str, usd: Decimal | None = None) -> None:
+        Args:
+            job: The job.
+            run: The run that writes.
+            owner: The worker of the run.
+            lease_seconds: How long the run counts as alive from now on.
+            runs: What the earlier runs cost.
+        """
+
+    async def hand_back(self, job_id: str, run: int, *, owner: str, spending: RunSpending | None = None) -> None:
         """End a run without an outcome: the job is queued again and the run is no crash."""
 
     async def finish(self, job: NewJob, status: JobStatus, event: StreamEvent) -> JobState:
         """Give a job without a live run its outcome, such as a malformed one. Creates the state of an unknown job.
 
-        ``event`` is written at the next position. Nothing happens if the job has its outcome. Returns the state.
+        ``event`` is written at the next position, with the figures of all runs. Nothing happens if the job has its
+        outcome. Returns the state.
         """
 
     async def cancel(self, job_id: str, event: StreamEvent) -> JobState:
         """Cancel a job: a queued one at once, with this event; a running one by its worker. Return the state.
+
+        The event gets the figures of all runs.
 
         Raises:
             JobNotFoundError: If there is no such job.

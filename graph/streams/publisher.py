@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
 from graph.streams.events import EventKind, Position, StreamEvent
-from graph.streams.port import JobStatus, JobStore, NewJob, StoreUnavailableError
+from graph.streams.port import JobNotFoundError, JobStatus, JobStore, NewJob, StoreUnavailableError
+from graph.streams.spending import RunSpending, figures_of
 
 __all__ = ["Publisher"]
 
@@ -38,10 +38,12 @@ class Publisher:
         run: The run's number.
         owner: The worker.
         lease_seconds: How long the run counts as alive without a write. It is renewed at a third of that.
+        earlier: What the job's earlier runs cost.
         on_written: Receives the node of each written token, and the seconds that its write took.
         max_batch: The most events of one write.
 
     Attributes:
+        run: The run's number.
         fenced: Set when a newer run owns the job: nothing more is written.
         cancelled: Set when the user has cancelled the job.
     """
@@ -54,18 +56,20 @@ class Publisher:
         *,
         owner: str,
         lease_seconds: float,
+        earlier: Sequence[RunSpending] = (),
         on_written: Callable[[str, float], None] = _ignore,
         max_batch: int = _MAX_BATCH,
     ) -> None:
-        self._store, self._job, self._run, self._owner = store, job, run, owner
+        self.run = run
+        self._store, self._job, self._owner, self._earlier = store, job, owner, earlier
         self._max_batch = max_batch
         self._lease_seconds, self._on_written = lease_seconds, on_written
         self._events: list[StreamEvent] = []
         self._sent = 0  # number of events that the store has
         self._frozen = 0  # number of events that were in any attempt: these must not change
         self._status: JobStatus = "running"
-        self._usd: Decimal | None = None
-        self._trace_id: str | None = None
+        self._spending: RunSpending | None = None
+        self._stored: RunSpending | None = None  # what the store has of it
         self._wake = asyncio.Event()
         self._failing = False
         self.fenced = asyncio.Event()
@@ -84,35 +88,54 @@ class Publisher:
         ):
             self._events[-1] = replace(last, data={**last.data, "text": last.text + data["text"]})
             return
-        self._events.append(StreamEvent(Position(self._run, len(self._events) + 1), kind, data))
+        self._events.append(StreamEvent(Position(self.run, len(self._events) + 1), kind, data))
         self._wake.set()
 
-    def set_trace_id(self, trace_id: str) -> None:
-        """Store the id of the run's root with the next write."""
-        self._trace_id = trace_id
+    def set_spending(self, spending: RunSpending) -> None:
+        """Store what the run costs so far with the next write. Only for the event loop's thread."""
+        self._spending = spending
+        self._wake.set()
+
+    @property
+    def spending(self) -> RunSpending | None:
+        """What the run costs so far; None before the graph has started."""
+        return self._spending
 
     @property
     def has_tokens(self) -> bool:
         """Whether any piece of the answer was added."""
         return any(event.kind == "token" for event in self._events)
 
-    async def finish(self, kind: EventKind, status: JobStatus, *, usd: Decimal, **data: Any) -> bool:
-        """Write the last event and wait until the store has everything.
+    async def finish(self, kind: EventKind, status: JobStatus, **data: Any) -> bool:
+        """Write the last event, with what all runs cost, and wait until the store has everything.
 
         Args:
             kind: ``done`` or ``error``.
             status: The job's outcome.
-            usd: What all runs of the job cost, which the event shows too.
             data: The event's data.
 
         Returns:
             Whether it was written; False if a newer run owns the job.
         """
-        self.put(kind, **data, usd=str(usd))
-        self._status, self._usd = status, usd
+        if self._earlier:  # one of them may have written more since: its worker was alive after all
+            with suppress(StoreUnavailableError, JobNotFoundError):
+                self._earlier = [run for run in (await self._store.state(self._job.job_id)).runs if run.run != self.run]
+        own = [self._spending] if self._spending is not None else []
+        self.put(kind, **data, **figures_of([*self._earlier, *own]))
+        self._status = status
         self._wake.set()
         await asyncio.gather(self._task)
         return not self.fenced.is_set()
+
+    async def store_spending(self) -> None:
+        """Store what a fenced run costs: its last calls end after a newer run has taken the job.
+
+        Raises:
+            StoreUnavailableError: If the store does not answer.
+        """
+        await self._store.append(
+            self._job, self.run, (), owner=self._owner, lease_seconds=self._lease_seconds, spending=self._spending
+        )
 
     async def stop(self) -> None:
         """Write nothing more."""
@@ -145,16 +168,16 @@ class Publisher:
         batch = self._events[self._sent : self._sent + self._max_batch]
         self._frozen = max(self._frozen, self._sent + len(batch))
         ends = self._status != "running" and self._sent + len(batch) == len(self._events)
+        spending = self._spending
         began = time.perf_counter()
         written = await self._store.append(
             self._job,
-            self._run,
+            self.run,
             batch,
             owner=self._owner,
             lease_seconds=self._lease_seconds,
             status=self._status if ends else "running",
-            usd=self._usd if ends else None,
-            trace_id=self._trace_id,
+            spending=spending if spending is not self._stored else None,
         )
         seconds = time.perf_counter() - began
         if written.cancelled:
@@ -165,12 +188,15 @@ class Publisher:
                 return True
             case "missing":
                 _logger.warning("Job %s is gone from the store; its events are written again.", self._job.job_id)
-                await self._store.restore(self._job, self._run, owner=self._owner, lease_seconds=self._lease_seconds)
-                self._sent = 0
+                await self._store.restore(
+                    self._job, self.run, owner=self._owner, lease_seconds=self._lease_seconds, runs=self._earlier
+                )
+                self._sent, self._stored = 0, None
             case "behind":
                 _logger.warning("Job %s has lost its last events; they are written again.", self._job.job_id)
-                self._sent = written.last
+                self._sent, self._stored = written.last, None
             case "ok":
+                self._stored = spending
                 for event in batch:
                     if event.kind == "token":
                         self._on_written(event.data["node"], seconds)

@@ -7,7 +7,6 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,10 +28,12 @@ from graph.streams.port import (
     Snapshot,
     StoreUnavailableError,
 )
+from graph.streams.spending import RunSpending, figures_of
 
 __all__ = ["RedisJobStore", "connect_redis", "events_key"]
 
 _PREFIX = "eco2:job:"
+_RUN = "run:"  # begins the fields of the state that hold what each run costs
 _SCRIPTS = Path(__file__).parent / "scripts"
 _TIMEOUT_SECONDS = 3.0
 _MAX_WAIT_SECONDS = 2.0  # of one blocking read; shorter than the socket's time-out
@@ -131,15 +132,14 @@ class RedisJobStore:
             accepted_at=_time(fields.get("accepted_at")),
             published=fields.get("published") == "1",
             result=json.loads(fields.get("result", "{}")),
-            usd=Decimal(fields["usd"]) if "usd" in fields else None,
-            trace_id=fields.get("trace_id"),
+            runs=[RunSpending.parse(text) for name, text in fields.items() if name.startswith(_RUN)],
         )
 
     async def claim(
         self, job: NewJob, *, owner: str, alone: bool, lease_seconds: float, max_shared_crashes: int
     ) -> Claim:
         """Begin a run, unless the job has its outcome or another run is alive."""
-        outcome, run, crashes, crashes_alone, dead_run, usd, held_ms, accepted_at = await self._run(
+        outcome, run, crashes, crashes_alone, dead_run, runs, held_ms, accepted_at = await self._run(
             "claim",
             _keys(job.job_id, "state", "events", "answer"),
             {
@@ -156,7 +156,7 @@ class RedisJobStore:
             crashes=crashes,
             crashes_alone=crashes_alone,
             dead_run=dead_run,
-            usd=Decimal(usd or 0),
+            runs=[RunSpending.parse(text) for text in runs],
             held_seconds=held_ms / 1000,
             accepted_at=_time(accepted_at),
         )
@@ -170,8 +170,7 @@ class RedisJobStore:
         owner: str,
         lease_seconds: float,
         status: JobStatus = "running",
-        usd: Decimal | None = None,
-        trace_id: str | None = None,
+        spending: RunSpending | None = None,
     ) -> Appended:
         """Write events of a run in order and renew its lease."""
         outcome, last, cancelled = await self._run(
@@ -185,33 +184,44 @@ class RedisJobStore:
                 "keep_ms": self._keep_ms,
                 "max_events": self._max_events,
                 "status": status,
-                **({} if usd is None else {"usd": str(usd)}),
-                **({} if trace_id is None else {"trace_id": trace_id}),
+                "spending": _fields([spending] if spending is not None else []),
             },
             *(part for event in events for part in (event.position.seq, event.kind, event.to_json(), event.text)),
         )
         return Appended(outcome=outcome, last=last, cancelled=bool(cancelled))
 
-    async def restore(self, job: NewJob, run: int, *, owner: str, lease_seconds: float) -> None:
+    async def restore(
+        self, job: NewJob, run: int, *, owner: str, lease_seconds: float, runs: Sequence[RunSpending] = ()
+    ) -> None:
         """Create a running job again that Redis has lost."""
         await self._run(
             "restore",
             [*_keys(job.job_id, "state", "events"), _active_key(job.tenant_id)],
-            {**self._description(job), "run": run, "owner": owner, "lease_ms": int(lease_seconds * 1000)},
+            {
+                **self._description(job),
+                "run": run,
+                "owner": owner,
+                "lease_ms": int(lease_seconds * 1000),
+                "spending": _fields(runs),
+            },
         )
 
-    async def hand_back(self, job_id: str, run: int, *, owner: str, usd: Decimal | None = None) -> None:
+    async def hand_back(self, job_id: str, run: int, *, owner: str, spending: RunSpending | None = None) -> None:
         """End a run without an outcome."""
-        arguments = {"run": run, "owner": owner, **({} if usd is None else {"usd": str(usd)})}
+        arguments = {"run": run, "owner": owner, "spending": _fields([spending] if spending is not None else [])}
         await self._run("hand_back", _keys(job_id, "state"), arguments)
 
     async def finish(self, job: NewJob, status: JobStatus, event: StreamEvent) -> JobState:
         """Give a job without a live run its outcome."""
+        try:
+            runs = (await self.state(job.job_id)).runs
+        except JobNotFoundError:
+            runs = ()
         await self._run(
             "finish",
             [*_keys(job.job_id, "state", "events"), _active_key(job.tenant_id)],
             {**self._description(job), "status": status, "kind": event.kind},
-            event.to_json(),
+            event.with_figures(figures_of(runs)).to_json(),
         )
         return await self.state(job.job_id)
 
@@ -222,7 +232,7 @@ class RedisJobStore:
             "finish",
             [*_keys(job_id, "state", "events"), _active_key(state.tenant_id)],
             {"job_id": job_id, "keep_ms": self._keep_ms, "status": "cancelled", "kind": event.kind, "cancel": True},
-            event.to_json(),
+            event.with_figures(figures_of(state.runs)).to_json(),
         )
         return await self.state(job_id)
 
@@ -294,6 +304,11 @@ def _keys(job_id: str, *parts: str) -> list[str]:
 
 def _active_key(tenant_id: str) -> str:
     return f"eco2:active:{tenant_id}"
+
+
+def _fields(runs: Sequence[RunSpending]) -> list[str]:
+    """Return names and values of the state's fields that hold what these runs cost."""
+    return [part for run in runs for part in (f"{_RUN}{run.trace_id}", run.to_json())]
 
 
 def _time(text: str | None) -> datetime | None:

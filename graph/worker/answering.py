@@ -7,7 +7,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
@@ -20,7 +19,7 @@ from graph.app import AGENT_NAME
 from graph.jobs import Job, JobMetrics
 from graph.runtime import Graph, Runtime
 from graph.streams import Claim, JobStatus, JobStore, NewJob, Publisher, StoreUnavailableError
-from graph.worker.run_events import RunEvents, RunRecords, tokens_of
+from graph.worker.run_events import RunEvents, RunRecords
 from graph.worker.run_spans import RunSpans
 
 __all__ = ["Answering", "Ending"]
@@ -79,6 +78,7 @@ class Answering:
             claim.run,
             owner=self.owner,
             lease_seconds=self.lease_seconds,
+            earlier=claim.runs,
             on_written=self.handler.stream_metrics.published,
         )
 
@@ -91,7 +91,6 @@ class Answering:
             spans = RunSpans(agent_name=AGENT_NAME, job_id=job.job_id, session_id=described.session_id)
         events = RunEvents(publisher, accepted_at=claim.accepted_at or described.accepted_at, spans=spans)
         root = uuid7()
-        publisher.set_trace_id(str(root))
         config = self._config(job, claim)
         config["run_id"], config["callbacks"] = root, [self.handler, events]
         running = asyncio.create_task(self._answer(job, claim, config))
@@ -128,26 +127,24 @@ class Answering:
         record: GraphRun | None,
         ended_by: str,
     ) -> Ending:
-        usd = claim.usd + (record.cost.total_usd if record else Decimal(0))
-        figures = _figures(record)
+        figures = {"seconds": round(record.duration_seconds, 3) if record is not None else None}
         if running.cancelled() or (ended_by and running.exception() is not None):
             if ended_by == "fenced":
-                _logger.warning("Job %s: run %d ends, a newer one owns the job.", job.job_id, claim.run)
-                return "fenced"
+                return await self._leave(job, claim, publisher)
             if ended_by == "handed_back":
-                return await self._hand_back(job, claim, usd)
+                return await self._hand_back(job, claim, publisher)
             data: dict[str, Any] = {"type": "cancelled", "title": "The job was cancelled"}
-            return await self._finish(job, claim, publisher, record, "cancelled", usd, data | figures)
+            return await self._finish(job, claim, publisher, record, "cancelled", data | figures)
         if (error := running.exception()) is not None:
             _logger.error("Job %s failed.", job.job_id, exc_info=error)
             data = {"type": type(error).__name__, "title": "The answer failed"}
-            return await self._finish(job, claim, publisher, record, "failed", usd, data | figures)
+            return await self._finish(job, claim, publisher, record, "failed", data | figures)
         state = running.result()
         answer, images = state.get("answer", ""), list(state.get("images") or ())
         if answer and not publisher.has_tokens:  # no model wrote the answer
             publisher.put("token", node=ANSWER_NODE, text=answer)
         data = {"answer": answer, "images": images, "intent": state.get("intent", "")}
-        return await self._finish(job, claim, publisher, record, "answered", usd, data | figures)
+        return await self._finish(job, claim, publisher, record, "answered", data | figures)
 
     async def _finish(
         self,
@@ -156,20 +153,19 @@ class Answering:
         publisher: Publisher,
         record: GraphRun | None,
         ending: Ending,
-        usd: Decimal,
         data: Mapping[str, Any],
     ) -> Ending:
         """Write the outcome, however long the store is away; only the end of the grace period ends the wait."""
         kind, status, label = _OUTCOMES[ending]
-        written = asyncio.create_task(publisher.finish(kind, status, usd=usd, **data))
+        written = asyncio.create_task(publisher.finish(kind, status, **data))
         grace = asyncio.create_task(self.out_of_grace.wait())
         try:
             await asyncio.wait({written, grace}, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait({written}, timeout=_LAST_WRITE_SECONDS)
             if not written.done():
-                return await self._hand_back(job, claim, usd)
+                return await self._hand_back(job, claim, publisher)
             if not written.result():
-                return "fenced"
+                return await self._leave(job, claim, publisher)
         finally:
             written.cancel()
             grace.cancel()
@@ -178,10 +174,19 @@ class Answering:
         self.metrics.ended(record.intent if record else "unclassified", label, seconds)
         return ending
 
-    async def _hand_back(self, job: Job, claim: Claim, usd: Decimal) -> Ending:
+    async def _leave(self, job: Job, claim: Claim, publisher: Publisher) -> Ending:
+        """End a run whose job a newer one owns; what it cost is the job's all the same."""
+        _logger.warning("Job %s: run %d ends, a newer one owns the job.", job.job_id, claim.run)
+        try:
+            await publisher.store_spending()
+        except StoreUnavailableError as error:
+            _logger.warning("Job %s: run %d ends without its cost so far: %s.", job.job_id, claim.run, error)
+        return "fenced"
+
+    async def _hand_back(self, job: Job, claim: Claim, publisher: Publisher) -> Ending:
         try:
             async with asyncio.timeout(_LAST_WRITE_SECONDS):
-                await self.store.hand_back(job.job_id, claim.run, owner=self.owner, usd=usd)
+                await self.store.hand_back(job.job_id, claim.run, owner=self.owner, spending=publisher.spending)
         except (StoreUnavailableError, TimeoutError) as error:
             _logger.warning("Job %s is handed back without its cost so far: %s.", job.job_id, error)
         return "handed_back"
@@ -220,15 +225,5 @@ async def _record_of(events: RunEvents) -> GraphRun | None:
     try:
         return await asyncio.wait_for(asyncio.shield(events.record), _RECORD_SECONDS)
     except TimeoutError:
-        _logger.error("The handler made no record of an ended run, so its cost is not shown to the reader.")
+        _logger.error("The handler made no record of an ended run, so its last calls may be missing in its cost.")
         return None
-
-
-def _figures(record: GraphRun | None) -> dict[str, Any]:
-    if record is None:
-        return {"tokens": None, "seconds": None}
-    return {
-        "tokens": tokens_of(record.usage),
-        "seconds": round(record.duration_seconds, 3),
-        **({"unpriced_calls": record.unpriced_calls} if record.unpriced_calls else {}),
-    }

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
-from eco2_callbacks import GraphRun, LLMCall, NodeRun, Record, RetrieverCall, TokenUsage, ToolCall
+import msgspec
+
+from eco2_callbacks import GraphRun, LLMCall, NodeRun, Record, RetrieverCall, ToolCall, Totals
 from graph.answer_stream import ANSWER_NODE, AnswerStream
 from graph.node_runs import node_of
-from graph.streams import Publisher
+from graph.streams import Publisher, RunSpending, tokens_of
 from graph.worker.run_spans import RunSpans
 
-__all__ = ["RunEvents", "RunRecords", "tokens_of"]
+__all__ = ["RunEvents", "RunRecords"]
 
 CallType: TypeAlias = Literal["model", "tool", "retriever"]
 
@@ -36,6 +38,7 @@ class RunEvents(AnswerStream):
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._root: UUID | None = None
+        self._open_calls: set[UUID] = set()
         self._node_names: dict[UUID, str] = {}
         self._node_of_run: dict[UUID, UUID] = {}  # of every run below a node, and of the node's own
         self.record: asyncio.Future[GraphRun] = self._loop.create_future()
@@ -46,11 +49,14 @@ class RunEvents(AnswerStream):
         return self._root is not None
 
     def _put(self, kind: Any, **data: Any) -> None:
+        self._on_loop(lambda: self._publisher.put(kind, **data))
+
+    def _on_loop(self, change: Callable[[], None]) -> None:
         # A node that is a plain function runs on another thread.
         if threading.get_ident() == self._thread:
-            self._publisher.put(kind, **data)
+            change()
         else:
-            self._loop.call_soon_threadsafe(lambda: self._publisher.put(kind, **data))
+            self._loop.call_soon_threadsafe(change)
 
     def _at_seconds(self, moment: datetime) -> float:
         return round(max(0.0, (moment - self._accepted_at).total_seconds()), 3)
@@ -68,6 +74,8 @@ class RunEvents(AnswerStream):
         """Publish the start of a node directly below the request."""
         if parent_run_id is None:
             self._root = run_id
+            started = RunSpending(run=self._publisher.run, trace_id=str(run_id), started_at=_now())
+            self._on_loop(lambda: self._publisher.set_spending(started))
         elif parent_run_id != self._root:
             self._enter(run_id, parent_run_id)
         elif (node := node_of(metadata, kwargs.get("name"))) is not None:
@@ -89,6 +97,7 @@ class RunEvents(AnswerStream):
     ) -> None:
         """Publish the start of a model call, and remember the one that writes the answer."""
         super().on_chat_model_start(serialized, messages, run_id=run_id, metadata=metadata)
+        self._on_loop(lambda: self._open_call(run_id))
         self._start_call(run_id, parent_run_id, "model", (metadata or {}).get("ls_model_name") or kwargs.get("name"))
 
     def on_tool_start(
@@ -129,6 +138,7 @@ class RunEvents(AnswerStream):
                 usd, tokens = str(record.cost.total_usd), tokens_of(record.usage)
                 self._put("node", id=str(record.run_id), node=node, **ended, usd=usd, tokens=tokens)
             case LLMCall():
+                self._on_loop(lambda: self._spend(record))
                 figures: dict[str, Any] = {
                     "usd": str(record.cost.total_usd) if record.cost is not None else None,
                     "tokens": tokens_of(record.usage) if record.usage is not None else None,
@@ -181,6 +191,22 @@ class RunEvents(AnswerStream):
             "seconds": round(record.duration_seconds, 3),
         }
 
+    def _open_call(self, run_id: UUID) -> None:
+        self._open_calls.add(run_id)
+        self._set_spending()
+
+    def _spend(self, call: LLMCall) -> None:
+        self._open_calls.discard(call.run_id)
+        self._set_spending(call)
+
+    def _set_spending(self, *ended: LLMCall) -> None:
+        """Have the next write store the run's cost, with the event that says so."""
+        if (spending := self._publisher.spending) is not None:
+            totals = Totals.sum([spending.totals, Totals.of(ended)])
+            self._publisher.set_spending(
+                msgspec.structs.replace(spending, totals=totals, open_calls=len(self._open_calls))
+            )
+
     def _set_record(self, record: GraphRun) -> None:
         if not self.record.done():
             self.record.set_result(record)
@@ -205,11 +231,6 @@ class RunRecords:
         """Take one record."""
         if (events := self._runs.get(record.trace_id)) is not None:
             events.add_record(record)
-
-
-def tokens_of(usage: TokenUsage) -> dict[str, int]:
-    """Return the tokens as events show them: ``input``, ``output`` and their sum ``total``."""
-    return {"input": usage.input_tokens, "output": usage.output_tokens, "total": usage.total_tokens}
 
 
 def _now() -> datetime:

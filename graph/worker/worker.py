@@ -134,7 +134,7 @@ class Worker:
         if job_id is None:
             return
         job = NewJob(job_id=job_id, accepted_at=datetime.now(UTC))
-        data = {"type": "malformed", "title": "The job is malformed", "detail": reason, "usd": "0"}
+        data = {"type": "malformed", "title": "The job is malformed", "detail": reason}
         await self._store.finish(job, "dead", StreamEvent(START, "error", data))
 
     async def _claim(self, job: NewJob, *, alone: bool) -> Claim | None:
@@ -184,7 +184,7 @@ class Worker:
         _logger.error("Job %s becomes a dead letter (%s): %s.", job.job_id, reason, title)
         publisher = self._answering.publisher(job.described(), claim)
         try:
-            written = await publisher.finish("error", "dead", usd=claim.usd, type=reason, title=title)
+            written = await publisher.finish("error", "dead", type=reason, title=title)
         finally:
             await publisher.stop()
         if written:
@@ -217,10 +217,7 @@ class Worker:
     async def _refuse(self, job: NewJob) -> Verdict:
         """Hand a job back. Without a durable queue no worker runs it again, so its reader gets an error."""
         if not self._queue.is_durable:
-            usd = None
-            with suppress(JobNotFoundError):
-                usd = (await self._store.state(job.job_id)).usd
-            data = {"type": "stopped", "title": "The server stops", "usd": str(usd or 0)}
+            data = {"type": "stopped", "title": "The server stops"}
             await self._store.finish(job, "error", StreamEvent(START, "error", data))
         return "requeue"
 

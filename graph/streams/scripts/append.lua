@@ -4,6 +4,8 @@
 local a = cjson.decode(ARGV[1])
 local s = redis.call('HMGET', KEYS[1], 'run', 'owner', 'status', 'seq', 'cancelled')
 if not s[1] then return {'missing', -1, 0} end
+-- What a run costs is true whoever owns the job by now.
+if #a.spending > 0 then redis.call('HSET', KEYS[1], unpack(a.spending)) end
 if tonumber(s[1]) ~= a.run or s[2] ~= a.owner or s[3] == 'queued' then return {'fenced', -1, 0} end
 local last, finished = tonumber(s[4]), s[3] ~= 'running'
 if #ARGV > 1 and tonumber(ARGV[2]) > last + 1 then return {'behind', last, 0} end
@@ -14,8 +16,6 @@ end
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 redis.call('HSET', KEYS[1], 'lease_ms', now + a.lease_ms, 'status', a.status)
-if a.usd then redis.call('HSET', KEYS[1], 'usd', a.usd) end
-if a.trace_id then redis.call('HSET', KEYS[1], 'trace_id', a.trace_id) end
 local texts = {}
 for i = 2, #ARGV, 4 do
   local seq = tonumber(ARGV[i])

@@ -7,6 +7,7 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 redis.call('HSET', KEYS[1], 'status', 'running', 'run', a.run, 'seq', 0, 'owner', a.owner, 'alone', '0',
   'lease_ms', now + a.lease_ms, 'published', '1', 'tenant_id', a.tenant_id, 'user_id', a.user_id,
   'session_id', a.session_id, 'accepted_at', a.accepted_at, 'key', '')
+if #a.spending > 0 then redis.call('HSET', KEYS[1], unpack(a.spending)) end
 redis.call('XADD', KEYS[2], a.run .. '-0', 'kind', 'started', 'data', '{}')
 redis.call('PEXPIRE', KEYS[1], a.keep_ms)
 redis.call('PEXPIRE', KEYS[2], a.keep_ms)

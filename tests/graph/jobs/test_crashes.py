@@ -23,7 +23,7 @@ import pytest
 
 from graph.cli import QUESTIONS
 from graph.jobs import DEAD_QUEUE, JobQueue, RabbitBroker
-from graph.streams import RedisJobStore, StreamEvent
+from graph.streams import JobState, RedisJobStore, StreamEvent, figures_of
 from tests.support.cassette_bills import bills_of_cassette
 from tests.support.rabbit_process import RabbitProcess
 from tests.support.redis_process import RedisProcess
@@ -117,9 +117,10 @@ def check_order(events: list[StreamEvent]) -> None:
 async def test_a_job_of_a_killed_worker_goes_on_elsewhere(
     rabbit: RabbitProcess, redis_server: RedisProcess, store: RedisJobStore, tmp_path: Path
 ) -> None:
-    """The next worker runs the node in which the first one died, and no finished one again."""
+    """The next worker runs the node in which the first one died, and no finished one again; the cost is of both."""
     queue = JobQueue(RabbitBroker(rabbit.url))
-    with fleet(tmp_path, rabbit, redis_server, count=1, answer_seconds=3) as workers:
+    at_once = {"ECO2_LEDGER_AT_ONCE": "1"}
+    with fleet(tmp_path, rabbit, redis_server, count=1, answer_seconds=3, **at_once) as workers:
         await queue.startup()
         await submit(store, queue, message=QUESTIONS["greeting"])
         await until(store, "token")
@@ -137,6 +138,9 @@ async def test_a_job_of_a_killed_worker_goes_on_elsewhere(
         ("general", 1): 1,
         ("answer", 2): 1,
     }
+    usd = sum(bill.usd for bill in bills_of_cassette(GREETING))
+    assert Decimal(events[-1].data["usd"]) == ledger_usd(tmp_path / "fleet" / "ledger.db")["1"] == usd
+    assert events[-1].data["open_calls"] == 1  # the first worker died in the answer's call
 
 
 async def test_a_worker_that_wakes_up_after_a_takeover_writes_nothing(
@@ -179,7 +183,8 @@ async def test_a_poison_job_takes_no_other_job_with_it(
 ) -> None:
     """Eight jobs run on one worker, and one kills it each time: it is a dead letter, the seven others are answered."""
     queue = JobQueue(RabbitBroker(rabbit.url))
-    with fleet(tmp_path, rabbit, redis_server, count=1, answer_seconds=2) as workers:
+    at_once = {"ECO2_LEDGER_AT_ONCE": "1"}
+    with fleet(tmp_path, rabbit, redis_server, count=1, answer_seconds=2, **at_once) as workers:
         await queue.startup()
         for number in range(8):
             message = QUESTIONS["greeting"] + (POISON if number == 3 else "")
@@ -197,6 +202,7 @@ async def test_a_poison_job_takes_no_other_job_with_it(
     states = [await store.state(str(number)) for number in range(8)]
     assert [state.status for state in states] == ["done"] * 3 + ["dead"] + ["done"] * 4
     assert states[3].crashes >= 4
+    check_costs(tmp_path / "fleet" / "ledger.db", states)
 
 
 def _lease_ms(redis: RedisProcess) -> int:
@@ -249,6 +255,28 @@ async def test_200_jobs_survive_random_kills(
     assert usd == sum(count * bill for count, bill in zip(counted, bills, strict=True))
 
     check_ledger(tmp_path / "fleet" / "ledger.db", calls, dict(zip(NODES, bills, strict=True)), kills)
+    check_costs(tmp_path / "fleet" / "ledger.db", states)
+
+
+def ledger_usd(path: Path) -> dict[str, Decimal]:
+    """Return what the ledger says of each job's cost."""
+    with closing(sqlite3.connect(path)) as ledger:
+        rows = ledger.execute(
+            "SELECT c.job_id, r.contracted_cost FROM calls c JOIN newest_ratings r USING (started_at, run_id)"
+        ).fetchall()
+    usd: dict[str, Decimal] = {}
+    for job_id, cost in rows:
+        usd[job_id] = usd.get(job_id, Decimal(0)) + Decimal(cost or 0).scaleb(-12)
+    return usd
+
+
+def check_costs(path: Path, states: list[JobState]) -> None:
+    """Each job costs what the ledger says. A worker that dies as a call ends writes it there first: it is open."""
+    usd = ledger_usd(path)
+    for state in states:
+        figures = figures_of(state.runs)
+        cost, in_ledger = Decimal(figures["usd"] or 0), usd.get(state.job_id, Decimal(0))
+        assert cost == in_ledger or (cost < in_ledger and figures["open_calls"]), state.job_id
 
 
 def check_ledger(path: Path, calls: list[dict[str, Any]], bills: dict[str, Decimal], kills: int) -> None:

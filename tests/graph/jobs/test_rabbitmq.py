@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from eco2_callbacks import GraphRun
 from graph.cli import main
 from graph.jobs import DEAD_QUEUE, QUEUE, Job, JobQueue, QueueUnavailableError, RabbitBroker
-from graph.streams import RedisJobStore
+from graph.streams import RedisJobStore, figures_of
 from tests.support import fake_runtime
 from tests.support.rabbit_process import RabbitProcess
 from tests.support.record_sink import Records, exposed
@@ -267,7 +268,8 @@ async def test_a_job_longer_than_the_grace_is_handed_back(
     assert [call.node for call in records.calls].count("intent") == 1
     state = await store.state("1")
     assert (state.run, state.crashes) == (2, 0)
-    assert state.usd == first.cost.total_usd + second.cost.total_usd
+    usd = first.cost.total_usd + second.cost.total_usd
+    assert Decimal(events[-1].data["usd"]) == Decimal(figures_of(state.runs)["usd"]) == usd
     assert exposed(registry, "chat_job_redeliveries_total") == 1
 
 

@@ -7,7 +7,6 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +76,7 @@ async def publish(store: JobStore) -> Publisher:
     for word in WORDS:
         publisher.put("token", node="answer", text=word)
         await asyncio.sleep(0.002)
-    assert await publisher.finish("done", "done", usd=Decimal("0.5"), answer="".join(WORDS))
+    assert await publisher.finish("done", "done", answer="".join(WORDS))
     return publisher
 
 
@@ -171,7 +170,7 @@ async def test_a_store_behind_its_own_past_gets_the_lost_events_again(
     server.client.set("eco2:job:j:answer", "".join(WORDS[:30]))
     server.client.xtrim("eco2:job:j:events", maxlen=1000)
     server.client.execute_command("XSETID", "eco2:job:j:events", "1-30")
-    await publisher.finish("done", "done", usd=Decimal(0), answer="")
+    await publisher.finish("done", "done", answer="")
 
     after = await redis_store.read("j", Position(1, 0), wait_seconds=0)
     assert list(after[:50]) == list(before)
@@ -205,7 +204,7 @@ async def test_writes_are_batched_when_the_store_is_behind() -> None:
         await asyncio.sleep(0)
     assert store.writes == 1
     store.go.set()
-    await publisher.finish("done", "done", usd=Decimal(0), answer="")
+    await publisher.finish("done", "done", answer="")
 
     assert store.writes <= 4
     assert (await store.snapshot("j")).answer == "".join(f"{number} " for number in range(5000))
@@ -222,7 +221,7 @@ async def test_a_write_has_at_most_so_many_events(max_batch: int, writes: int) -
     publisher = Publisher(store, JOB, claim.run, owner="w", lease_seconds=60, max_batch=max_batch)
     for number in range(30):
         publisher.put("token", node="answer", text=f"{number} ")
-    await publisher.finish("done", "done", usd=Decimal(0), answer="")
+    await publisher.finish("done", "done", answer="")
 
     assert store.writes == writes
     assert (await store.snapshot("j")).answer == "".join(f"{number} " for number in range(30))
@@ -239,7 +238,7 @@ async def test_nodes_are_never_merged_with_tokens() -> None:
     for number in range(200):
         publisher.put("token", node="answer", text=f"b{number} ")
     store.go.set()
-    await publisher.finish("done", "done", usd=Decimal(0), answer="")
+    await publisher.finish("done", "done", answer="")
 
     events = await store.read("j", Position(1, 0), wait_seconds=0)
     texts = "".join(event.text or f"<{event.kind}>" for event in events)
@@ -273,7 +272,7 @@ async def test_a_fenced_publisher_ends() -> None:
 
     await asyncio.wait_for(publisher.fenced.wait(), 60)
 
-    assert not await publisher.finish("done", "done", usd=Decimal(0), answer="ghost")
+    assert not await publisher.finish("done", "done", answer="ghost")
     assert (await store.state("j")).status == "running"
 
 

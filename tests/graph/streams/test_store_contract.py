@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -17,9 +16,12 @@ from graph.streams import (
     JobStore,
     NewJob,
     Position,
+    RunSpending,
     StreamEvent,
+    figures_of,
     follow,
 )
+from tests.support.spending import spending
 
 ACCEPTED_AT = datetime(2026, 11, 29, 10, tzinfo=UTC)
 
@@ -45,8 +47,8 @@ async def append(store: JobStore, run: int, *events: StreamEvent, owner: str = "
     return await store.append(new_job(), run, events, owner=owner, **{"lease_seconds": 60.0} | options)
 
 
-async def finish(store: JobStore, run: int, *events: StreamEvent, owner: str = "w1") -> Any:
-    return await append(store, run, *events, owner=owner, status="done", usd=Decimal("0.5"))
+async def finish(store: JobStore, run: int, *events: StreamEvent, owner: str = "w1", **options: Any) -> Any:
+    return await append(store, run, *events, owner=owner, status="done", **options)
 
 
 async def read_all(store: JobStore) -> list[StreamEvent]:
@@ -58,8 +60,8 @@ async def test_a_job_from_its_question_to_its_answer(store: JobStore) -> None:
     assert await store.accept(new_job()) == Acceptance(outcome="accepted", job_id="j")
     await store.mark_published("j")
     claimed = await claim(store, new_job())
-    written = await append(store, 1, token(1, 1, "안녕"), token(1, 2, "!\n"), trace_id="t")
-    await finish(store, 1, done(1, 3, "안녕!\n"))
+    written = await append(store, 1, token(1, 1, "안녕"), token(1, 2, "!\n"), spending=spending(1, "0.25"))
+    await finish(store, 1, done(1, 3, "안녕!\n"), spending=spending(1, "0.5"))
 
     assert (claimed.outcome, claimed.run, claimed.accepted_at) == ("started", 1, ACCEPTED_AT)
     assert (written.outcome, written.last, written.cancelled) == ("ok", 2, False)
@@ -68,9 +70,9 @@ async def test_a_job_from_its_question_to_its_answer(store: JobStore) -> None:
     assert [event.kind for event in events] == ["queued", "started", "token", "token", "done"]
     assert "".join(event.text for event in events) == "안녕!\n"
     state = await store.state("j")
-    assert (state.status, state.run, state.published, state.trace_id) == ("done", 1, True, "t")
+    assert (state.status, state.run, state.published, state.trace_id) == ("done", 1, True, "t1")
     assert (state.tenant_id, state.user_id, state.accepted_at) == ("acme", "u", ACCEPTED_AT)
-    assert (state.result["answer"], state.usd) == ("안녕!\n", Decimal("0.5"))
+    assert (state.result["answer"], list(state.runs)) == ("안녕!\n", [spending(1, "0.5")])
 
 
 async def test_an_unknown_job_is_not_found(store: JobStore) -> None:
@@ -153,6 +155,37 @@ async def test_a_new_run_fences_the_old_one(store: JobStore) -> None:
     assert (await store.snapshot("j")).answer == "new"
 
 
+async def test_a_run_s_cost_is_the_job_s_whoever_owns_it(store: JobStore) -> None:
+    """A run that lost its job still adds what its last calls cost: while the newer run is alive, and after its end."""
+    await store.accept(new_job())
+    await claim(store, new_job(), lease_seconds=0)
+    await append(store, 1, token(1, 1, "old"), lease_seconds=0, spending=spending(1, "0.5", open_calls=1))
+
+    second = await claim(store, new_job(), "w2")
+    refused = await append(store, 1, token(1, 2, "ghost"), spending=spending(1, "0.75"))
+    running = await store.state("j")
+    await finish(store, 2, done(2, 1, "new"), owner="w2", spending=spending(2, "2"))
+    await append(store, 1, spending=spending(1, "1"))
+    ended = await store.state("j")
+
+    assert list(second.runs) == [spending(1, "0.5", open_calls=1)]
+    assert (refused.outcome, list(running.runs)) == ("fenced", [spending(1, "0.75")])
+    assert sorted(ended.runs, key=lambda run: run.run) == [spending(1, "1"), spending(2, "2")]
+    assert (figures_of(ended.runs)["usd"], ended.trace_id) == ("3", "t2")
+
+
+async def test_an_outcome_without_a_run_has_the_cost_of_those_before(store: JobStore) -> None:
+    """Handed back and then cancelled, a job's last event says what its runs have cost."""
+    await store.accept(new_job())
+    await claim(store, new_job())
+    await store.hand_back("j", 1, owner="w1", spending=spending(1, "0.5"))
+
+    state = await store.cancel("j", StreamEvent(START, "error", {"type": "cancelled"}))
+
+    assert state.result == {"type": "cancelled", **figures_of([spending(1, "0.5")])}
+    assert state.result["usd"] == "0.5"
+
+
 async def test_a_lost_job_with_the_same_run_number_is_fenced_by_its_owner(store: JobStore) -> None:
     """A store that lost its data counts runs from 1 again; the old worker's run 1 is not the new one."""
     await claim(store, new_job(), "w2")
@@ -180,14 +213,14 @@ async def test_a_job_handed_back_has_not_crashed(store: JobStore) -> None:
     """The next worker starts it at once, with what it has cost, and the old run writes nothing more."""
     await store.accept(new_job())
     await claim(store, new_job())
-    await store.hand_back("j", 1, owner="w1", usd=Decimal("0.25"))
+    await store.hand_back("j", 1, owner="w1", spending=spending(1, "0.25"))
 
     late = await append(store, 1, token(1, 1, "late"))
     second = await claim(store, new_job(), "w2")
 
     assert late.outcome == "fenced"
     assert (second.outcome, second.run, second.crashes, second.dead_run) == ("started", 2, 0, 0)
-    assert second.usd == Decimal("0.25")
+    assert list(second.runs) == [spending(1, "0.25")]
 
 
 async def test_a_write_that_comes_twice_is_stored_once(store: JobStore) -> None:
@@ -214,12 +247,14 @@ async def test_a_store_that_lost_events_says_where_to_go_on(store: JobStore) -> 
 
     behind = await append(store, 1, token(1, 3, "c"))
     missing = await store.append(new_job("lost"), 4, [token(4, 1, "a")], owner="w1", lease_seconds=60)
-    await store.restore(new_job("lost"), 4, owner="w1", lease_seconds=60)
+    runs: list[RunSpending] = [spending(2, "0.5"), spending(3, "0.25")]
+    await store.restore(new_job("lost"), 4, owner="w1", lease_seconds=60, runs=runs)
     restored = await store.append(new_job("lost"), 4, [token(4, 1, "a")], owner="w1", lease_seconds=60)
 
     assert (behind.outcome, behind.last) == ("behind", 1)
     assert missing.outcome == "missing"
     assert (restored.outcome, restored.last) == ("ok", 1)
+    assert sorted((await store.state("lost")).runs, key=lambda run: run.run) == runs
     events = await store.read("lost", START, wait_seconds=0)
     assert [str(event.position) for event in events] == ["4-0", "4-1"]
 

@@ -16,7 +16,7 @@ from graph.cli import QUESTIONS
 from graph.jobs import Delivery, Job
 from graph.replay import replay
 from graph.runtime import CASSETTES
-from graph.streams import START, MemoryJobStore, StreamEvent
+from graph.streams import START, MemoryJobStore, StreamEvent, figures_of
 from tests.support import fake_runtime
 from tests.support.cassette_bills import bills_of_cassette
 from tests.support.fake_model import COST
@@ -95,7 +95,7 @@ async def test_the_events_of_a_job(store: MemoryJobStore, registry: CollectorReg
     request = records.request
     assert (request.job_id, request.session_id, request.user_id, request.tenant_id) == ("1", "s", "7", "acme")
     assert (await store.state("1")).trace_id == str(request.trace_id)
-    assert (await store.state("1")).usd == usd
+    assert figures_of((await store.state("1")).runs)["usd"] == done.data["usd"]
 
 
 async def test_the_tokens_of_gemini_are_the_answer_too(store: MemoryJobStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +147,7 @@ async def test_a_failed_job_ends_its_stream(
     assert events[-1].kind == "error"
     assert events[-1].data["type"] == "TimeoutError"
     assert "too late" not in events[-1].to_json()
-    assert Decimal(events[-1].data["usd"]) == (await store.state("1")).usd
+    assert events[-1].data["usd"] == figures_of((await store.state("1")).runs)["usd"]
     assert (await store.state("1")).status == "error"
     assert registry.get_sample_value("chat_turnaround_seconds_count", {"intent": "greeting", "status": "error"}) == 1
     assert "Job 1 failed." in caplog.text
@@ -217,7 +217,8 @@ async def test_a_cancelled_job_keeps_what_it_cost(store: MemoryJobStore, tmp_pat
 
     state = await store.state("1")
     assert (events[-1].kind, events[-1].data["type"], state.status) == ("error", "cancelled", "cancelled")
-    assert state.usd == Decimal(events[-1].data["usd"]) == records.request.cost.total_usd > 0
+    assert figures_of(state.runs)["usd"] == events[-1].data["usd"]
+    assert Decimal(events[-1].data["usd"]) == records.request.cost.total_usd > 0
     assert recorded_answer(GREETING).startswith(joined_tokens(events))
 
 
