@@ -151,7 +151,6 @@ async def _publish(context: ApiContext, job: Job) -> None:
 
 def _answer(job: JobState) -> JobAnswer:
     result: dict[str, Any] = dict(job.result)
-    figures = figures_of(job.runs)  # not the last event's: a worker that lost the job may have paid a call since
     failed = job.finished and job.status != "done"
     return JobAnswer(
         job_id=job.job_id,
@@ -161,8 +160,8 @@ def _answer(job: JobState) -> JobAnswer:
         answer=result.get("answer"),
         images=result.get("images") or [],
         intent=result.get("intent") or None,
-        tokens=figures["tokens"],
-        usd=figures["usd"],
+        # Not the last event's: a worker that lost the job may have paid a call since.
+        **figures_of(job.runs),
         seconds=result.get("seconds"),
         error={name: result[name] for name in ("type", "title", "detail") if name in result} if failed else None,
     )

@@ -50,7 +50,7 @@ class Accepted(BaseModel):
 
 
 class JobAnswer(BaseModel):
-    """A job and, once it has ended, its answer and cost. ``usd`` is exact, as text; null while it is unknown."""
+    """A job with what all its runs have cost so far and, once it has ended, its answer."""
 
     job_id: str
     session_id: str
@@ -59,9 +59,16 @@ class JobAnswer(BaseModel):
     answer: str | None = None
     images: list[str] = Field(default_factory=list)
     intent: str | None = None
-    tokens: dict[str, int] | None = None
-    usd: str | None = None
-    seconds: float | None = None
+    tokens: dict[str, int] | None = Field(default=None, description="input, output and total; null while unknown.")
+    usd: str | None = Field(default=None, description="The exact decimal, as text; null while unknown.")
+    unpriced_calls: int = Field(default=0, description="Model calls without a known price, which usd leaves out.")
+    estimated: bool = Field(default=False, description="Whether any part of tokens and usd is an estimate.")
+    open_calls: int = Field(
+        default=0,
+        description="Model calls without an end. Once the job has ended, their worker died: usd leaves them out, and "
+        "the provider may bill them.",
+    )
+    seconds: float | None = Field(default=None, description="Of the last run.")
     error: dict[str, Any] | None = Field(default=None, description="type, title and detail of a failure.")
 
 

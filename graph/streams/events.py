@@ -57,7 +57,8 @@ class StreamEvent:
     ``queued``      nothing
     ``started``     nothing; the run is in the position. A reader forgets the tokens of earlier runs.
     ``node``        ``id``, ``node``, ``status``: ``started`` or ``ended``, ``at_seconds`` of its start since the
-                    question; when ended ``outcome``, ``seconds``, ``usd``, ``tokens``
+                    question; when ended ``outcome``, ``seconds``, ``usd`` (None while unknown), ``tokens``,
+                    ``estimated`` and ``unpriced_calls`` where there are some
     ``call``        a model call, tool or retriever: ``id``, ``node_id``, ``node``, ``type``, ``name``; else as
                     ``node``; ``usd`` is None while unknown
     ``token``       ``node``, ``text``

@@ -52,7 +52,7 @@ def figures_of(runs: Iterable[RunSpending]) -> dict[str, Any]:
     """
     runs = list(runs)
     totals, open_calls = Totals.sum(run.totals for run in runs), sum(run.open_calls for run in runs)
-    is_unknown = totals.llm_calls == totals.unpriced_calls and totals.unpriced_calls + open_calls > 0
+    is_unknown = totals.unpriced_calls + open_calls > 0
     usd, tokens = totals.cost.total_usd, totals.usage.total_tokens
     return {
         "usd": None if is_unknown and not usd else str(usd),

@@ -134,12 +134,17 @@ class RunEvents(AnswerStream):
             self._spans.end(record)
         match record:
             case NodeRun() if (node := self._node_names.get(record.run_id)) is not None:
-                ended = self._ended(record)
-                usd, tokens = str(record.cost.total_usd), tokens_of(record.usage)
-                self._put("node", id=str(record.run_id), node=node, **ended, usd=usd, tokens=tokens)
+                usd = record.cost.total_usd
+                figures: dict[str, Any] = {
+                    "usd": str(usd) if usd or not record.unpriced_calls else None,
+                    "tokens": tokens_of(record.usage),
+                    **({"estimated": True} if record.estimated else {}),
+                    **({"unpriced_calls": record.unpriced_calls} if record.unpriced_calls else {}),
+                }
+                self._put("node", id=str(record.run_id), node=node, **self._ended(record), **figures)
             case LLMCall():
                 self._on_loop(lambda: self._spend(record))
-                figures: dict[str, Any] = {
+                figures = {
                     "usd": str(record.cost.total_usd) if record.cost is not None else None,
                     "tokens": tokens_of(record.usage) if record.usage is not None else None,
                     **({"estimated": True} if record.estimated else {}),

@@ -81,9 +81,10 @@ export class JobState {
       .sort((a, b) => a.at_seconds - b.at_seconds);
   }
 
-  /** Dollars so far, exact; while a node runs, those of its ended calls. */
+  /** Dollars so far, exact; while a node runs, those of its ended calls. Null: no call has a known price. */
   get usd() {
-    return this.result?.usd ?? sum(this.nodes.map((node) => this.usdOf(node)));
+    if (this.result?.usd !== undefined) return this.result.usd;
+    return sum(this.nodes.map((node) => this.usdOf(node)));
   }
 
   usdOf(step) {
@@ -103,6 +104,15 @@ export class JobState {
   /** Model calls without a price: the dollars leave them out. */
   get unpricedCalls() {
     return this.result?.unpriced_calls ?? 0;
+  }
+
+  /** Model calls in which a worker died: the dollars leave them out too. */
+  get openCalls() {
+    return this.result?.open_calls ?? 0;
+  }
+
+  get isEstimated() {
+    return this.result?.estimated ?? false;
   }
 
   #step(kind, data) {

@@ -54,14 +54,14 @@ export class Timeline {
     const show = (row) => wanted.push(this.#row({ ...row, bar: place(row.from, row.to), all: job.usd }));
 
     const running = !job.ended;
-    show({ id: "request", level: 1, kind: "request", name: texts().request, from: 0, to: running ? job.nowSeconds : job.endSeconds, tokens: job.tokens, usd: job.usd, running });
+    show({ id: "request", level: 1, kind: "request", name: texts().request, from: 0, to: running ? job.nowSeconds : job.endSeconds, tokens: job.tokens, usd: job.usd, unpriced: job.usd === null, estimated: job.isEstimated, running });
     if (job.firstSeconds >= MIN_WAIT_SECONDS) {
       show({ id: "wait", level: 2, kind: "wait", name: texts().waited, from: 0, to: job.firstSeconds });
     }
     for (const node of job.nodes) {
       const calls = job.calls(node.id);
       const closed = this.#closed.get(node.id) ?? TICKS.matches;
-      show({ ...this.#figures(node), level: 2, kind: "node", name: nodeName(node.node), tokens: job.tokensOf(node), usd: job.usdOf(node), closed: calls.length ? closed : undefined });
+      show({ ...this.#figures(node), level: 2, kind: "node", name: nodeName(node.node), tokens: job.tokensOf(node), usd: job.usdOf(node), unpriced: node.status === "ended" && node.usd === null, closed: calls.length ? closed : undefined });
       if (closed) continue;
       for (const call of calls) {
         const isModel = call.type === "model";

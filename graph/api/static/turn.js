@@ -131,7 +131,7 @@ export class Turn {
     this.cost.hidden = job.steps.size === 0 || job.status === "error";
     if (this.cost.hidden) return;
     const { input, output, total } = job.tokens;
-    const amount = element("strong", { class: "usd", title: exact(usd) }, dollars(usd));
+    const amount = element("strong", { class: "usd", title: usd === null ? "" : exact(usd) }, usd === null ? texts().unknownUsd : dollars(usd));
     if (!job.ended) {
       this.cost.replaceChildren(element("span", {}, texts().costSoFar), amount, element("span", {}, `${number(total)} ${texts().columns.tokens}`));
       return;
@@ -143,9 +143,12 @@ export class Turn {
     const sentences = [total ? texts().usage(number(input), number(output), seconds(job.endSeconds)) : texts().noModel];
     const most = costliest(job);
     if (most) sentences.push(texts().mostly(most.name, most.percent));
+    if (job.isEstimated) sentences.push(texts().isEstimated);
     if (job.unpricedCalls) sentences.push(texts().unpriced(job.unpricedCalls));
+    if (job.openCalls) sentences.push(texts().open(job.openCalls));
+    const isAtLeast = usd !== null && (job.unpricedCalls || job.openCalls);
     this.cost.replaceChildren(
-      element("span", { class: "label" }, `${texts().cost}${job.unpricedCalls ? ` (${texts().atLeast})` : ""}`),
+      element("span", { class: "label" }, `${texts().cost}${isAtLeast ? ` (${texts().atLeast})` : ""}`),
       amount,
       element("span", { class: "words" }, inWords.join(" · ")),
       element("p", {}, sentences.join(" ")),

@@ -18,10 +18,12 @@ from graph.jobs import QueueUnavailableError
 from graph.streams import RedisJobStore, connect_redis
 from tests.support import fake_runtime
 from tests.support.api_server import api_server
+from tests.support.fake_model import COST, FakeModel
 from tests.support.langsmith_server import LangSmithServer
 from tests.support.redis_process import redis_process
 
 ANSWER = "강남역 11번 출구 앞에 페트병 수거함이 있습니다."
+FIGURES = ("usd", "tokens", "unpriced_calls", "estimated", "open_calls")
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(100)).decode()
 
 
@@ -64,6 +66,9 @@ async def test_a_question_from_its_post_to_its_answer(tmp_path: Path) -> None:
         "intent": "greeting",
         "tokens": done["tokens"],
         "usd": done["usd"],
+        "unpriced_calls": 0,
+        "estimated": False,
+        "open_calls": 0,
         "seconds": done["seconds"],
         "error": None,
     }
@@ -116,8 +121,62 @@ async def test_cancelling_ends_the_answer_and_keeps_its_cost(tmp_path: Path) -> 
 
     assert (last["event"], last["data"]["type"]) == ("error", "cancelled")
     assert (again["status"], again["error"]["type"]) == ("cancelled", "cancelled")
-    assert Decimal(again["usd"]) == Decimal(last["data"]["usd"])
-    assert again["tokens"]["total"] > 0  # the intent's call
+    assert {name: again[name] for name in FIGURES} == {name: last["data"][name] for name in FIGURES}
+    assert Decimal(again["usd"]) == COST  # the intent's call
+    assert again["tokens"]["total"] == 1100
+
+
+async def test_an_unknown_cost_is_null_and_counted(tmp_path: Path) -> None:
+    """Where no call has a price, the dollars are unknown, not zero: in the node, the last event and the answer."""
+
+    async def unpriced(state: fake_runtime.State) -> fake_runtime.State:
+        await FakeModel(model="nobody-knows-1", answered_by="nobody-knows-1", provider="nobody").ainvoke("x")
+        return {}
+
+    nodes = dict.fromkeys(("intent", "location", "web_search", "answer"), unpriced)
+    async with api_server(tmp_path, **nodes) as server:
+        job_id = await server.ask()
+        events = await server.events(job_id)
+        answer = (await server.client.get(f"/api/v1/chat/{job_id}")).json()
+
+    ended = [one["data"] for one in events if one["event"] in {"node", "call"} and one["data"]["status"] == "ended"]
+    assert {(one["node"], one["usd"]) for one in ended} == {("router", "0"), *((node, None) for node in nodes)}
+    for shown in (events[-1]["data"], answer):
+        assert (shown["usd"], shown["unpriced_calls"], shown["estimated"]) == (None, 4, False)
+        assert shown["tokens"]["total"] == 4 * 1100
+
+
+async def test_a_cost_without_one_price_says_so(tmp_path: Path) -> None:
+    """The dollars are those of the priced calls, and the answer counts the other."""
+
+    async def unpriced(state: fake_runtime.State) -> fake_runtime.State:
+        model = FakeModel(model="nobody-knows-1", answered_by="nobody-knows-1", provider="nobody")
+        return {"answer": (await model.ainvoke("x")).text}
+
+    async with api_server(tmp_path, answer=unpriced) as server:
+        answer = await server.until_ended(await server.ask())
+
+    assert (Decimal(answer["usd"]), answer["unpriced_calls"]) == (4 * COST, 1)
+
+
+async def test_an_estimate_is_marked_in_the_answer(tmp_path: Path) -> None:
+    """A cancelled call is billed by an estimate: the last event and the answer say so."""
+    started = asyncio.Event()
+
+    async def slow(state: fake_runtime.State) -> fake_runtime.State:
+        model = FakeModel(words=["a "] * 200, pause_seconds=3600, on_pause=started.set)
+        return {"answer": "".join([chunk.text async for chunk in model.astream("x")])}
+
+    async with api_server(tmp_path, answer=slow) as server:
+        job_id = await server.ask()
+        await started.wait()
+        await server.client.delete(f"/api/v1/chat/{job_id}")
+        *_, last = await server.events(job_id)
+        answer = (await server.client.get(f"/api/v1/chat/{job_id}")).json()
+
+    assert (answer["status"], answer["estimated"], answer["open_calls"]) == ("cancelled", True, 0)
+    assert Decimal(answer["usd"]) > 4 * COST
+    assert {name: answer[name] for name in FIGURES} == {name: last["data"][name] for name in FIGURES}
 
 
 async def test_a_repeated_question_gets_the_first_job(tmp_path: Path) -> None:

@@ -115,6 +115,27 @@ def test_an_answer_shows_what_it_cost(browser: Browser, tmp_path: Path) -> None:
     assert Decimal((total or "").removeprefix("$")) == 2 * CALLS * COST
 
 
+def test_a_cost_without_prices_is_no_zero(browser: Browser, tmp_path: Path) -> None:
+    """An unknown cost says so in the request, its nodes and its calls, and counts the calls that are left out."""
+
+    async def unpriced(state: fake_runtime.State) -> fake_runtime.State:
+        await FakeModel(model="nobody-knows-1", answered_by="nobody-knows-1", provider="nobody").ainvoke("x")
+        return {}
+
+    nodes = dict.fromkeys(("intent", "location", "web_search", "answer"), unpriced)
+    with page_server(tmp_path, nodes=nodes) as server, open_page(browser, server.url) as page:
+        ask(page)
+        until_done(page)
+        words = page.locator(".cost").text_content() or ""
+        shown = page.locator(".row .usd").all_text_contents()
+
+    assert "no price" in words
+    assert "at least" not in words
+    assert "4 model calls have no known price and are left out." in words
+    assert set(shown) == {"Cost", "", "no price"}  # the router costs nothing
+    assert shown.count("no price") == 9  # the request, 4 nodes and 4 calls
+
+
 def test_the_tree_grows_while_the_answer_is_made(browser: Browser, tmp_path: Path) -> None:
     """Steps, tokens and dollars are there before the answer ends; what runs has a growing bar."""
     gate = Gate()
