@@ -17,7 +17,7 @@ from graph.api.problems import ProblemError, problem_responses
 from graph.api.schemas import Accepted, ChatRequest, FeedbackRequest, FeedbackSent, JobAnswer
 from graph.api.streaming import event_stream
 from graph.jobs import Job, QueueUnavailableError
-from graph.streams import START, JobState, Position, StreamEvent, figures_of
+from graph.streams import CANCELLED, START, JobState, Position, figures_of
 
 __all__ = ["PREFIX", "router"]
 
@@ -122,8 +122,7 @@ async def read_answer(job: JobOfCaller) -> JobAnswer:
 @router.delete("/{job_id}", operation_id="cancel", responses=problem_responses(404))
 async def cancel(context: ContextOfApp, job: JobOfCaller) -> JobAnswer:
     """Cancel the job. What it has cost is kept. A job that has ended stays as it is."""
-    data = {"type": "cancelled", "title": "The job was cancelled"}
-    return _answer(await context.store.cancel(job.job_id, StreamEvent(START, "error", data)))
+    return _answer(await context.store.cancel(job.job_id, CANCELLED))
 
 
 @router.post(

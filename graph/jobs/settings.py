@@ -29,7 +29,8 @@ class QueueSettings:
     Attributes:
         redis_url: Redis of job state and streams, ``ECO2_REDIS_URL``; ``""`` keeps them in the process.
         amqp_url: RabbitMQ of the jobs, ``ECO2_AMQP_URL``; ``""`` keeps them in the process.
-        keep_seconds: How long a job and its stream are kept after the last write, ``ECO2_JOB_KEEP_SECONDS``.
+        keep_seconds: How long a job and its stream are kept after the last write, ``ECO2_JOB_KEEP_SECONDS``. Longer
+            than a job may wait.
         max_waiting: The most jobs that wait; more are refused, ``ECO2_MAX_WAITING_JOBS``.
         max_wait_seconds: A job that waited longer is not run any more, ``ECO2_JOB_MAX_WAIT_SECONDS``.
     """
@@ -55,14 +56,21 @@ class QueueSettings:
                 "ECO2_AMQP_URL is set without ECO2_REDIS_URL, wanted both: a job's stream must reach every process. "
                 "Set ECO2_REDIS_URL."
             )
+        keep_seconds = whole_number(environ, "ECO2_JOB_KEEP_SECONDS", default.keep_seconds, range(60, 604_801))
+        max_wait_seconds = whole_number(
+            environ, "ECO2_JOB_MAX_WAIT_SECONDS", default.max_wait_seconds, range(1, 86_401)
+        )
+        if keep_seconds <= max_wait_seconds:
+            raise GraphConfigError(
+                f"ECO2_JOB_KEEP_SECONDS is {keep_seconds}, wanted more than ECO2_JOB_MAX_WAIT_SECONDS "
+                f"({max_wait_seconds}): a waiting job would expire, and be paid without a reader. Correct one of them."
+            )
         return cls(
             redis_url=redis_url,
             amqp_url=amqp_url,
-            keep_seconds=whole_number(environ, "ECO2_JOB_KEEP_SECONDS", default.keep_seconds, range(60, 604_801)),
+            keep_seconds=keep_seconds,
             max_waiting=whole_number(environ, "ECO2_MAX_WAITING_JOBS", default.max_waiting, range(1, 1_000_001)),
-            max_wait_seconds=whole_number(
-                environ, "ECO2_JOB_MAX_WAIT_SECONDS", default.max_wait_seconds, range(1, 86_401)
-            ),
+            max_wait_seconds=max_wait_seconds,
         )
 
     def check_shared(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graph.streams.events import START, EventKind, Position, StreamEvent
+from graph.streams.events import CANCELLED, START, EventKind, Position, StreamEvent
 from graph.streams.memory import MemoryJobStore
 from graph.streams.port import (
     Acceptance,
@@ -22,6 +22,7 @@ from graph.streams.redis_store import RedisJobStore, connect_redis, events_key
 from graph.streams.spending import RunSpending, figures_of, tokens_of
 
 __all__ = [
+    "CANCELLED",
     "START",
     "Acceptance",
     "Appended",

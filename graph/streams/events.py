@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
-__all__ = ["START", "EventKind", "Position", "StreamEvent"]
+__all__ = ["CANCELLED", "START", "EventKind", "Position", "StreamEvent"]
 
 EventKind: TypeAlias = Literal["queued", "started", "node", "call", "token", "snapshot", "done", "error"]
 
@@ -95,3 +95,7 @@ class StreamEvent:
         """Return the data and the run as JSON, for readers."""
         data = {**self.data, "run": self.position.run}
         return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+
+
+CANCELLED = StreamEvent(START, "error", {"type": "cancelled", "title": "The job was cancelled"})
+"""The last event of a cancelled job."""

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from graph.streams.events import START, Position, StreamEvent
+from graph.streams.events import CANCELLED, START, Position, StreamEvent
 from graph.streams.port import (
     Acceptance,
     Appended,
@@ -42,6 +42,11 @@ class _Entry:
     @property
     def last(self) -> Position:
         return self.events[-1].position if self.events else START
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a run is alive."""
+        return self.state.status == "running" and self.leased_until > time.monotonic()
 
     def spend(self, spending: RunSpending) -> None:
         """Keep what a run costs so far."""
@@ -107,14 +112,17 @@ class MemoryJobStore:
     async def claim(
         self, job: NewJob, *, owner: str, alone: bool, lease_seconds: float, max_shared_crashes: int
     ) -> Claim:
-        """Begin a run, unless the job has its outcome or another run is alive."""
+        """Begin a run, unless the job has its outcome, another run is alive, or the user has cancelled it."""
         entry = self._jobs.get(job.job_id) or self._create(job)
         state, now = entry.state, time.monotonic()
         if state.finished:
             return Claim(outcome="finished", run=state.run)
         died = state.status == "running"
-        if died and entry.leased_until > now:
+        if entry.is_live:
             return Claim(outcome="held", run=state.run, held_seconds=entry.leased_until - now)
+        if entry.cancelled:
+            await self.finish(job, "cancelled", CANCELLED)
+            return Claim(outcome="finished", run=state.run)
         crashes = state.crashes + died
         if crashes > max_shared_crashes and not alone:
             return Claim(outcome="suspect", run=state.run, crashes=crashes)
@@ -192,19 +200,18 @@ class MemoryJobStore:
     async def finish(self, job: NewJob, status: JobStatus, event: StreamEvent) -> JobState:
         """Give a job without a live run its outcome."""
         entry = self._jobs.get(job.job_id) or self._create(job)
-        if not entry.state.finished:
+        if not entry.state.finished and not entry.is_live:
             entry.state = replace(entry.state, status=status)
+            entry.owner = ""  # the dead run is fenced, should its worker wake up
             event = event.with_figures(figures_of(entry.state.runs))
             self._write(entry, [replace(event, position=Position(entry.last.run, entry.last.seq + 1))])
         return entry.state
 
     async def cancel(self, job_id: str, event: StreamEvent) -> JobState:
-        """Cancel a job: a queued one at once, a running one by its worker."""
+        """Cancel a job: one without a live run at once, a running one by its worker."""
         entry = self._find(job_id)
-        if entry.state.status == "queued":
-            return await self.finish(entry.job, "cancelled", event)
-        entry.cancelled = not entry.state.finished
-        return entry.state
+        entry.cancelled = entry.cancelled or entry.is_live
+        return await self.finish(entry.job, "cancelled", event)
 
     async def reopen(self, job_id: str) -> None:
         """Let a dead job run again, with its crashes forgotten."""

@@ -188,6 +188,8 @@ class JobStore(Protocol):
     ) -> Claim:
         """Begin a run, unless the job has its outcome or another run is alive. Creates the state of an unknown job.
 
+        A job that the user has cancelled while its worker died or handed it back gets its outcome instead of a run.
+
         Args:
             job: The job, as its message describes it.
             owner: The worker that claims it.
@@ -241,11 +243,11 @@ class JobStore(Protocol):
         """Give a job without a live run its outcome, such as a malformed one. Creates the state of an unknown job.
 
         ``event`` is written at the next position, with the figures of all runs. Nothing happens if the job has its
-        outcome. Returns the state.
+        outcome or a live run. Returns the state.
         """
 
     async def cancel(self, job_id: str, event: StreamEvent) -> JobState:
-        """Cancel a job: a queued one at once, with this event; a running one by its worker. Return the state.
+        """Cancel a job: one without a live run at once, with this event; a running one by its worker. Return the state.
 
         The event gets the figures of all runs.
 

@@ -16,7 +16,7 @@ from redis.backoff import ExponentialBackoff
 from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
-from graph.streams.events import EventKind, Position, StreamEvent
+from graph.streams.events import CANCELLED, EventKind, Position, StreamEvent
 from graph.streams.port import (
     Acceptance,
     Appended,
@@ -138,7 +138,7 @@ class RedisJobStore:
     async def claim(
         self, job: NewJob, *, owner: str, alone: bool, lease_seconds: float, max_shared_crashes: int
     ) -> Claim:
-        """Begin a run, unless the job has its outcome or another run is alive."""
+        """Begin a run, unless the job has its outcome, another run is alive, or the user has cancelled it."""
         outcome, run, crashes, crashes_alone, dead_run, runs, held_ms, accepted_at = await self._run(
             "claim",
             _keys(job.job_id, "state", "events", "answer"),
@@ -150,6 +150,9 @@ class RedisJobStore:
                 "max_shared_crashes": max_shared_crashes,
             },
         )
+        if outcome == "cancelled":
+            await self.finish(job, "cancelled", CANCELLED)
+            outcome = "finished"
         return Claim(
             outcome=outcome,
             run=run,
@@ -226,7 +229,7 @@ class RedisJobStore:
         return await self.state(job.job_id)
 
     async def cancel(self, job_id: str, event: StreamEvent) -> JobState:
-        """Cancel a job: a queued one at once, a running one by its worker."""
+        """Cancel a job: one without a live run at once, a running one by its worker."""
         state = await self.state(job_id)
         await self._run(
             "finish",

@@ -18,7 +18,7 @@ from graph.answer_stream import ANSWER_NODE
 from graph.app import AGENT_NAME
 from graph.jobs import Job, JobMetrics
 from graph.runtime import Graph, Runtime
-from graph.streams import Claim, JobStatus, JobStore, NewJob, Publisher, StoreUnavailableError
+from graph.streams import CANCELLED, Claim, JobStatus, JobStore, NewJob, Publisher, StoreUnavailableError
 from graph.worker.run_events import RunEvents, RunRecords
 from graph.worker.run_spans import RunSpans
 
@@ -133,11 +133,10 @@ class Answering:
                 return await self._leave(job, claim, publisher)
             if ended_by == "handed_back":
                 return await self._hand_back(job, claim, publisher)
-            data: dict[str, Any] = {"type": "cancelled", "title": "The job was cancelled"}
-            return await self._finish(job, claim, publisher, record, "cancelled", data | figures)
+            return await self._finish(job, claim, publisher, record, "cancelled", {**CANCELLED.data, **figures})
         if (error := running.exception()) is not None:
             _logger.error("Job %s failed.", job.job_id, exc_info=error)
-            data = {"type": type(error).__name__, "title": "The answer failed"}
+            data: dict[str, Any] = {"type": type(error).__name__, "title": "The answer failed"}
             return await self._finish(job, claim, publisher, record, "failed", data | figures)
         state = running.result()
         answer, images = state.get("answer", ""), list(state.get("images") or ())

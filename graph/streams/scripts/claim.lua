@@ -1,9 +1,9 @@
 #!lua
--- Begin a run of a job, unless it has its outcome or a live run. KEYS: state, events, answer.
+-- Begin a run of a job, unless it has its outcome or a live run, or the user has cancelled it. KEYS: state, events, answer.
 local a = cjson.decode(ARGV[1])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local s = redis.call('HMGET', KEYS[1], 'status', 'run', 'lease_ms', 'crashes', 'crashes_alone', 'alone', 'accepted_at')
+local s = redis.call('HMGET', KEYS[1], 'status', 'run', 'lease_ms', 'crashes', 'crashes_alone', 'alone', 'accepted_at', 'cancelled')
 local status, old_run = s[1] or 'queued', tonumber(s[2] or '0')
 if status ~= 'queued' and status ~= 'running' then
   return {'finished', old_run, 0, 0, 0, {}, 0, ''}
@@ -12,6 +12,9 @@ local died = status == 'running'
 local lease = tonumber(s[3] or '0')
 if died and lease > now then
   return {'held', old_run, 0, 0, 0, {}, lease - now, ''}
+end
+if s[8] == '1' then
+  return {'cancelled', old_run, 0, 0, 0, {}, 0, ''}
 end
 local crashes, crashes_alone = tonumber(s[4] or '0'), tonumber(s[5] or '0')
 if died then

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from graph.streams import (
+    CANCELLED,
     START,
     Acceptance,
     Claim,
@@ -275,6 +276,54 @@ async def test_cancelling(store: JobStore) -> None:
     assert (queued.status, queued.result["type"]) == ("cancelled", "cancelled")
     assert (await claim(store, new_job("q"))).outcome == "finished"
     assert (running.status, written.cancelled, ended.status) == ("running", True, "done")
+
+
+async def test_a_job_cancelled_while_its_worker_dies_does_not_run_again(store: JobStore) -> None:
+    """The next claim gives it its outcome, with what it has cost; a job that was handed back likewise."""
+    for ending in ("dies", "hands_back"):
+        job = new_job(ending)
+        await store.accept(job)
+        await claim(store, job, lease_seconds=60)
+        assert (await store.cancel(ending, CANCELLED)).status == "running"
+        lease_seconds = 0 if ending == "dies" else 60
+        await store.append(job, 1, (), owner="w1", lease_seconds=lease_seconds, spending=spending(1, "0.5"))
+        if ending == "hands_back":
+            await store.hand_back(ending, 1, owner="w1")
+
+        again = await claim(store, job, "w2")
+
+        state = await store.state(ending)
+        assert (again.outcome, state.status, state.run) == ("finished", "cancelled", 1)
+        assert state.result == {**CANCELLED.data, **figures_of([spending(1, "0.5")])}
+        (*_, last) = await store.read(ending, START, wait_seconds=0)
+        assert (last.kind, str(last.position), last.data) == ("error", "1-1", state.result)
+
+
+async def test_a_job_whose_worker_has_died_is_cancelled_at_once(store: JobStore) -> None:
+    """No worker has to come first. The old one is fenced, should it wake up."""
+    await store.accept(new_job())
+    await claim(store, new_job(), lease_seconds=0)
+
+    cancelled = await store.cancel("j", CANCELLED)
+    woken = await append(store, 1)
+    late = await append(store, 1, token(1, 1, "ghost"))
+
+    assert cancelled.status == "cancelled"
+    assert (woken.outcome, late.outcome) == ("fenced", "fenced")
+    assert (await claim(store, new_job(), "w2")).outcome == "finished"
+
+
+async def test_an_outcome_from_elsewhere_does_not_end_a_live_run(store: JobStore) -> None:
+    """A message with the id of a running job changes nothing; when the run's lease is over it ends the job."""
+    error = StreamEvent(START, "error", {"type": "malformed"})
+    await store.accept(new_job())
+    await claim(store, new_job())
+
+    running = await store.finish(new_job(), "dead", error)
+    written = await append(store, 1, token(1, 1, "on"), lease_seconds=0)
+    dead = await store.finish(new_job(), "dead", error)
+
+    assert (running.status, written.outcome, dead.status) == ("running", "ok", "dead")
 
 
 async def test_a_job_that_was_never_accepted_gets_an_outcome(store: JobStore) -> None:

@@ -44,7 +44,7 @@ def test_every_setting_of_the_queue_is_read() -> None:
     environ = {
         "ECO2_REDIS_URL": "rediss://:hunter2@redis:6380/1",
         "ECO2_AMQP_URL": "amqps://eco2:hunter2@rabbitmq/",
-        "ECO2_JOB_KEEP_SECONDS": "60",
+        "ECO2_JOB_KEEP_SECONDS": "86401",
         "ECO2_MAX_WAITING_JOBS": "1",
         "ECO2_JOB_MAX_WAIT_SECONDS": "86400",
     }
@@ -54,11 +54,28 @@ def test_every_setting_of_the_queue_is_read() -> None:
     assert settings == QueueSettings(
         redis_url="rediss://:hunter2@redis:6380/1",
         amqp_url="amqps://eco2:hunter2@rabbitmq/",
-        keep_seconds=60,
+        keep_seconds=86_401,
         max_waiting=1,
         max_wait_seconds=86_400,
     )
     assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize("keep", ["60", "61"])
+def test_a_job_is_kept_longer_than_it_may_wait(keep: str) -> None:
+    """Else a waiting job is gone for its reader and is run and paid afterwards."""
+    environ = {"ECO2_JOB_KEEP_SECONDS": keep, "ECO2_JOB_MAX_WAIT_SECONDS": "60"}
+    if keep == "61":
+        assert QueueSettings.from_env(environ).keep_seconds == 61
+        return
+
+    with pytest.raises(GraphConfigError) as refused:
+        QueueSettings.from_env(environ)
+
+    assert str(refused.value) == (
+        "ECO2_JOB_KEEP_SECONDS is 60, wanted more than ECO2_JOB_MAX_WAIT_SECONDS (60): a waiting job would expire, and "
+        "be paid without a reader. Correct one of them."
+    )
 
 
 def test_every_setting_of_the_api_is_read(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from graph.jobs import Delivery, Job
-from graph.streams import Appended, MemoryJobStore, figures_of
+from graph.streams import CANCELLED, Appended, MemoryJobStore, figures_of
 from tests.support import fake_runtime
 from tests.support.fake_model import COST, FakeModel
 from tests.support.record_sink import Records
@@ -98,6 +98,21 @@ async def test_a_run_that_only_writes_the_outcome_shows_the_cost_before(tmp_path
     assert (last.kind, last.position.run) == ("done", 2)
     assert {name: last.data[name] for name in figures} == figures
     assert Decimal(figures["usd"]) == 5 * COST
+
+
+async def test_a_job_cancelled_in_a_dead_run_is_not_paid_again(tmp_path: Path, records: Records) -> None:
+    """The next worker starts no model call for it."""
+    store, described = MemoryJobStore(), JOB.described()
+    await store.accept(described)
+    await store.claim(described, owner="dead", alone=False, lease_seconds=1, max_shared_crashes=1)
+    await store.cancel("1", CANCELLED)
+
+    async with running_worker(store, runtime=fake_runtime.runtime(tmp_path), records=records) as (worker, _):
+        verdict = await worker.run_job(JOB, Delivery(count=1))
+    *_, last = await read(store)
+
+    assert (verdict, last.data["type"], records.all) == ("ack", "cancelled", [])
+    assert (await store.state("1")).status == "cancelled"
 
 
 @pytest.mark.parametrize("crashes_alone", [0, 3], ids=["answered", "poison"])
