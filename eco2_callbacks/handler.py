@@ -391,6 +391,14 @@ class Eco2CallbackHandler(RunCallbacks):
         self._queue.settle()
         return self._totals.totals()
 
+    def request_started_at(self, trace_id: UUID) -> datetime | None:
+        """Return when an open request started, as its record will say; None if no such request is open.
+
+        With the trace id this is the key of the request in the ledger: a program that outlives the process of a request
+        can emit the ``GraphRun`` that the dead process could not, and none is there twice.
+        """
+        return self._tracker.request_started_at(trace_id)
+
     def measure(self) -> Measurement:
         """Return a block that adds up the model calls that start in it.
 

@@ -38,6 +38,20 @@ async def test_a_handler_attached_twice_counts_once(
     assert sample(registry, "chat_intent_total", intent="unclassified") == 1
 
 
+async def test_the_start_of_an_open_request_is_its_record_s(handler: Eco2CallbackHandler, records: Records) -> None:
+    """Inside the request it is known under the trace id, and gone when the request has ended."""
+    trace_id, found = uuid.uuid4(), []
+
+    async def node(state: State) -> State:
+        found.append(handler.request_started_at(trace_id))
+        return {}
+
+    await graph_of(node).compile().ainvoke({"answers": []}, {"callbacks": [handler], "run_id": trace_id})
+
+    assert (records.request.trace_id, [records.request.started_at]) == (trace_id, found)
+    assert handler.request_started_at(trace_id) is None
+
+
 def test_tokens_without_chunks_of_a_handler_attached_twice_count_once(
     handler: Eco2CallbackHandler, records: Records
 ) -> None:

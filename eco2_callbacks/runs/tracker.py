@@ -18,7 +18,7 @@ from eco2_callbacks.runs.graph_nodes import is_node, mark_parallel, step_of
 from eco2_callbacks.runs.identities import IdentityReader
 from eco2_callbacks.runs.observers import RunObserver
 from eco2_callbacks.runs.open_call import OpenLLMCall
-from eco2_callbacks.runs.open_runs import OpenNodeRun, OpenRun, OpenToolCall
+from eco2_callbacks.runs.open_runs import OpenGraphRun, OpenNodeRun, OpenRun, OpenToolCall
 from eco2_callbacks.runs.outcomes import ABANDONED, SUCCESS, Outcome
 from eco2_callbacks.runs.passed_answers import PassedAnswers
 from eco2_callbacks.runs.places import PlaceFinder
@@ -121,6 +121,11 @@ class Tracker(forks.ForkAware):
         """Return the open model call with a run id; None if there is none."""
         run = self._runs.get(uuid_of(run_id))
         return run if isinstance(run, OpenLLMCall) else None
+
+    def request_started_at(self, trace_id: UUID) -> datetime | None:
+        """Return when an open request started; None if there is none."""
+        run = self._runs.get(trace_id)
+        return run.started_at if isinstance(run, OpenGraphRun) else None
 
     def open_run_count(self) -> int:
         """Return how many runs are open, after closing those that their callers have left."""

@@ -116,13 +116,13 @@ class MemoryJobStore:
         entry = self._jobs.get(job.job_id) or self._create(job)
         state, now = entry.state, time.monotonic()
         if state.finished:
-            return Claim(outcome="finished", run=state.run)
+            return Claim(outcome="finished", run=state.run, runs=state.runs)
         died = state.status == "running"
         if entry.is_live:
             return Claim(outcome="held", run=state.run, held_seconds=entry.leased_until - now)
         if entry.cancelled:
             await self.finish(job, "cancelled", CANCELLED)
-            return Claim(outcome="finished", run=state.run)
+            return Claim(outcome="finished", run=state.run, runs=state.runs)
         crashes = state.crashes + died
         if crashes > max_shared_crashes and not alone:
             return Claim(outcome="suspect", run=state.run, crashes=crashes)

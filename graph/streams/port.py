@@ -86,7 +86,7 @@ class Claim:
         crashes: How many runs have ended with the death of their worker.
         crashes_alone: How many of these ran alone, so that no other job can be the reason.
         dead_run: The run that died just before this one; 0 if none did.
-        runs: What earlier runs of this job cost, as far as they have written it.
+        runs: What earlier runs of this job cost, as far as they have written it; for ``started`` and ``finished``.
         held_seconds: For ``held``: how long the other run's lease lasts.
         accepted_at: When the question was accepted.
     """

@@ -21,10 +21,11 @@ class RunSpending(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         run: The number of the run.
         trace_id: The run id of its root.
-        started_at: When the root started.
+        started_at: When the root started, as its record says.
         totals: The model calls that have ended.
         open_calls: Model calls that have started and not ended. They stay when the worker dies, and the provider may
             bill them.
+        is_recorded: Whether the root's own record has been made.
     """
 
     run: int
@@ -32,6 +33,7 @@ class RunSpending(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime
     totals: Totals = msgspec.field(default_factory=Totals)
     open_calls: int = 0
+    is_recorded: bool = False
 
     @classmethod
     def parse(cls, text: str) -> RunSpending:

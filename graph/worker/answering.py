@@ -89,7 +89,12 @@ class Answering:
         spans = None
         if self.makes_spans:
             spans = RunSpans(agent_name=AGENT_NAME, job_id=job.job_id, session_id=described.session_id)
-        events = RunEvents(publisher, accepted_at=claim.accepted_at or described.accepted_at, spans=spans)
+        events = RunEvents(
+            publisher,
+            accepted_at=claim.accepted_at or described.accepted_at,
+            started_at=self.handler.request_started_at,
+            spans=spans,
+        )
         root = uuid7()
         config = self._config(job, claim)
         config["run_id"], config["callbacks"] = root, [self.handler, events]

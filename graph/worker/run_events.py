@@ -29,12 +29,21 @@ class RunEvents(AnswerStream):
     Args:
         publisher: Takes the events, on the loop that creates this object.
         accepted_at: When the question was accepted: the zero of the events' time.
+        started_at: Returns when a root started, as its record will say.
         spans: Gets the same starts and records; None makes no spans.
     """
 
-    def __init__(self, publisher: Publisher, *, accepted_at: datetime, spans: RunSpans | None = None) -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        *,
+        accepted_at: datetime,
+        started_at: Callable[[UUID], datetime | None],
+        spans: RunSpans | None = None,
+    ) -> None:
         super().__init__()
         self._publisher, self._accepted_at, self._spans = publisher, accepted_at, spans
+        self._started_at = started_at
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._root: UUID | None = None
@@ -74,7 +83,8 @@ class RunEvents(AnswerStream):
         """Publish the start of a node directly below the request."""
         if parent_run_id is None:
             self._root = run_id
-            started = RunSpending(run=self._publisher.run, trace_id=str(run_id), started_at=_now())
+            started_at = self._started_at(run_id) or _now()
+            started = RunSpending(run=self._publisher.run, trace_id=str(run_id), started_at=started_at)
             self._on_loop(lambda: self._publisher.set_spending(started))
         elif parent_run_id != self._root:
             self._enter(run_id, parent_run_id)
@@ -213,6 +223,8 @@ class RunEvents(AnswerStream):
             )
 
     def _set_record(self, record: GraphRun) -> None:
+        if (spending := self._publisher.spending) is not None:
+            self._publisher.set_spending(msgspec.structs.replace(spending, is_recorded=True))
         if not self.record.done():
             self.record.set_result(record)
 

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 from eco2_callbacks import Eco2CallbackHandler, GraphRun, LangSmithTelemetry, LedgerSink
 from graph.jobs import MAX_DELIVERIES, DeadReason, Delivery, Job, JobMetrics, JobQueue, Verdict
 from graph.runtime import Graph, Runtime
-from graph.streams import START, Claim, JobNotFoundError, JobStore, NewJob, StoreUnavailableError, StreamEvent
+from graph.streams import START, Claim, JobStore, NewJob, StoreUnavailableError, StreamEvent
 from graph.worker.answering import Answering
 from graph.worker.run_events import RunRecords
 from graph.worker.settings import WorkerSettings
@@ -115,6 +115,7 @@ class Worker:
                         await self._store.hand_back(job.job_id, claim.run, owner=self._owner)
                     break
                 if claim.outcome == "finished":
+                    self._mark_dead_runs(job, claim)
                     return "ack"
                 if claim.outcome == "started":
                     return await self._run_claimed(job, claim, delivery)
@@ -161,7 +162,8 @@ class Worker:
             self._metrics.redelivered()
             _logger.warning("Job %s: run %d starts after %d crashes.", job.job_id, claim.run, claim.crashes)
         if claim.dead_run:
-            await self._mark_dead_run(job, claim)
+            _logger.error("Job %s: the worker of run %d died.", job.job_id, claim.dead_run)
+        self._mark_dead_runs(job, claim)
         if claim.crashes_alone >= self._settings.max_crashes_alone or delivery.count >= MAX_DELIVERIES:
             return await self._bury(job, claim, "poison", "Every worker that ran this job crashed")
         if claim.run == 1 and waited_seconds > self._max_wait_seconds:
@@ -191,26 +193,31 @@ class Worker:
             self._metrics.dead(reason)
         return "dead" if written else "ack"
 
-    async def _mark_dead_run(self, job: Job, claim: Claim) -> None:
-        """Give the ledger the request that its worker could not end: its calls are there, each with its cost."""
-        _logger.error("Job %s: the worker of run %d died.", job.job_id, claim.dead_run)
-        with suppress(StoreUnavailableError, JobNotFoundError):
-            trace_id = (await self._store.state(job.job_id)).trace_id
-            if self._ledger is None or trace_id is None:
-                return
+    def _mark_dead_runs(self, job: Job, claim: Claim) -> None:
+        """Give the ledger the requests that their workers could not end: their calls are there, each with its cost.
+
+        A mark has the key of the request's own record. So the ledger keeps one of them, if both are made.
+        """
+        for run in claim.runs:
+            if run.is_recorded or self._ledger is None:
+                continue
             self._ledger.emit(
                 GraphRun(
-                    trace_id=UUID(trace_id),
+                    trace_id=UUID(run.trace_id),
                     job_id=job.job_id,
                     tenant_id=job.tenant_id or "",
                     user_id=job.user_id,
                     session_id=job.session_id or job.job_id,
                     status="error",
                     error_type="WorkerDied",
-                    started_at=claim.accepted_at or datetime.now(UTC),
+                    started_at=run.started_at,
                     duration_seconds=0.0,
-                    unpriced_calls=1,  # the call that was open
-                    metadata={"job_run": claim.dead_run},
+                    llm_calls=run.totals.llm_calls,
+                    usage=run.totals.usage,
+                    cost=run.totals.cost,
+                    estimated=run.totals.estimated,
+                    unpriced_calls=run.totals.unpriced_calls + run.open_calls,
+                    metadata={"job_run": run.run},
                 )
             )
 

@@ -4,9 +4,13 @@ local a = cjson.decode(ARGV[1])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local s = redis.call('HMGET', KEYS[1], 'status', 'run', 'lease_ms', 'crashes', 'crashes_alone', 'alone', 'accepted_at', 'cancelled')
+local fields, runs = redis.call('HGETALL', KEYS[1]), {}
+for i = 1, #fields, 2 do
+  if string.sub(fields[i], 1, 4) == 'run:' then runs[#runs + 1] = fields[i + 1] end
+end
 local status, old_run = s[1] or 'queued', tonumber(s[2] or '0')
 if status ~= 'queued' and status ~= 'running' then
-  return {'finished', old_run, 0, 0, 0, {}, 0, ''}
+  return {'finished', old_run, 0, 0, 0, runs, 0, ''}
 end
 local died = status == 'running'
 local lease = tonumber(s[3] or '0')
@@ -14,7 +18,7 @@ if died and lease > now then
   return {'held', old_run, 0, 0, 0, {}, lease - now, ''}
 end
 if s[8] == '1' then
-  return {'cancelled', old_run, 0, 0, 0, {}, 0, ''}
+  return {'cancelled', old_run, 0, 0, 0, runs, 0, ''}
 end
 local crashes, crashes_alone = tonumber(s[4] or '0'), tonumber(s[5] or '0')
 if died then
@@ -40,8 +44,4 @@ end
 redis.call('DEL', KEYS[3])
 redis.call('PEXPIRE', KEYS[1], a.keep_ms)
 redis.call('PEXPIRE', KEYS[2], a.keep_ms)
-local fields, runs = redis.call('HGETALL', KEYS[1]), {}
-for i = 1, #fields, 2 do
-  if string.sub(fields[i], 1, 4) == 'run:' then runs[#runs + 1] = fields[i + 1] end
-end
 return {'started', run, crashes, crashes_alone, died and old_run or 0, runs, 0, s[7] or a.accepted_at}

@@ -10,34 +10,14 @@ from typing import Any
 import pytest
 
 from graph.jobs import Delivery, Job
-from graph.streams import CANCELLED, Appended, MemoryJobStore, figures_of
+from graph.streams import CANCELLED, MemoryJobStore, figures_of
 from tests.support import fake_runtime
 from tests.support.fake_model import COST, FakeModel
 from tests.support.record_sink import Records
-from tests.support.spending import spending
+from tests.support.spending import StoreOfOneWorker, spending
 from tests.support.worker_runs import read, running_worker
 
 JOB = Job(job_id="1", message="안녕!")
-
-
-class StoreOfOneWorker:
-    """The shared store as a worker sees it whose writes stop: of everything, or of outcomes alone."""
-
-    def __init__(self, store: MemoryJobStore, *, loses_outcomes: bool = False) -> None:
-        self._store, self._loses_outcomes = store, loses_outcomes
-        self.outcome_lost = asyncio.Event()
-        self.goes_on = asyncio.Event()
-        self.goes_on.set()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    async def append(self, *arguments: Any, **options: Any) -> Appended:
-        if self._loses_outcomes and options.get("status", "running") != "running":
-            self.outcome_lost.set()
-            await asyncio.Event().wait()
-        await self.goes_on.wait()
-        return await self._store.append(*arguments, **options)
 
 
 async def paid(store: MemoryJobStore, records: Records) -> dict[str, Any]:
