@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
@@ -35,6 +36,8 @@ async def list_dead_letters(amqp_url: str) -> list[DeadLetter]:
 async def replay_dead_letters(amqp_url: str, store: JobStore, job_ids: Collection[str] | None = None) -> list[str]:
     """Put dead letters back into the queue and let their jobs run again.
 
+    A job's waiting begins anew, so that none is too old for its worker.
+
     Args:
         amqp_url: RabbitMQ.
         store: Forgets the crashes of these jobs.
@@ -50,10 +53,14 @@ async def replay_dead_letters(amqp_url: str, store: JobStore, job_ids: Collectio
             job_id = _describe(message).job_id
             if job_id is None or (job_ids is not None and job_id not in job_ids):
                 continue
+            accepted_at = datetime.now(UTC)
             with suppress(JobNotFoundError):  # it has expired: the next run creates it
-                await store.reopen(job_id)
+                await store.reopen(job_id, accepted_at=accepted_at)
             await exchange.publish(
-                aio_pika.Message(message.body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT), routing_key=QUEUE
+                aio_pika.Message(
+                    _accepted_again(message.body, accepted_at), delivery_mode=aio_pika.DeliveryMode.PERSISTENT
+                ),
+                routing_key=QUEUE,
             )
             await message.ack()
             replayed.append(job_id)
@@ -70,6 +77,13 @@ async def _messages(amqp_url: str) -> AsyncIterator[tuple[AbstractChannel, list[
         while (message := await queue.get(fail=False)) is not None:
             messages.append(message)
         yield channel, messages
+
+
+def _accepted_again(body: bytes, accepted_at: datetime) -> bytes:
+    """Return a message whose job can be read, with the job accepted now."""
+    content = json.loads(body)
+    content["kwargs"]["job"]["accepted_at"] = accepted_at.isoformat()
+    return json.dumps(content).encode()
 
 
 def _describe(message: AbstractIncomingMessage) -> DeadLetter:

@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from graph.streams.events import CANCELLED, START, Position, StreamEvent
 from graph.streams.port import (
@@ -213,12 +214,15 @@ class MemoryJobStore:
         entry.cancelled = entry.cancelled or entry.is_live
         return await self.finish(entry.job, "cancelled", event)
 
-    async def reopen(self, job_id: str) -> None:
+    async def reopen(self, job_id: str, *, accepted_at: datetime) -> None:
         """Let a dead job run again, with its crashes forgotten."""
         entry = self._find(job_id)
         if entry.state.status == "dead":
             entry.state = replace(entry.state, status="queued", crashes=0, crashes_alone=0, result={})
             entry.events = [event for event in entry.events if not event.is_last]
+        if not entry.state.finished:
+            entry.state = replace(entry.state, accepted_at=accepted_at)
+            entry.expires_at = time.monotonic() + self._keep_seconds
 
     async def read(self, job_id: str, after: Position, *, wait_seconds: float) -> Sequence[StreamEvent]:
         """Return the events after a position."""

@@ -255,8 +255,12 @@ class JobStore(Protocol):
             JobNotFoundError: If there is no such job.
         """
 
-    async def reopen(self, job_id: str) -> None:
-        """Let a dead job run again, with its crashes forgotten.
+    async def reopen(self, job_id: str, *, accepted_at: datetime) -> None:
+        """Let a dead job run again, with its crashes forgotten. A job without an outcome waits from now on.
+
+        Args:
+            job_id: The job.
+            accepted_at: The new begin of its waiting.
 
         Raises:
             JobNotFoundError: If there is no such job.

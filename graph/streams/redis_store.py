@@ -239,9 +239,10 @@ class RedisJobStore:
         )
         return await self.state(job_id)
 
-    async def reopen(self, job_id: str) -> None:
+    async def reopen(self, job_id: str, *, accepted_at: datetime) -> None:
         """Let a dead job run again, with its crashes forgotten."""
-        if await self._run("reopen", _keys(job_id, "state", "events"), {}) == "missing":
+        arguments = {"accepted_at": accepted_at.isoformat(), "keep_ms": self._keep_ms}
+        if await self._run("reopen", _keys(job_id, "state", "events"), arguments) == "missing":
             raise JobNotFoundError(job_id)
 
     async def read(self, job_id: str, after: Position, *, wait_seconds: float) -> Sequence[StreamEvent]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,16 @@ from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import GraphRun
 from graph.cli import main
-from graph.jobs import DEAD_QUEUE, QUEUE, Job, JobQueue, QueueUnavailableError, RabbitBroker
-from graph.streams import RedisJobStore, figures_of
+from graph.jobs import (
+    DEAD_QUEUE,
+    QUEUE,
+    Job,
+    JobQueue,
+    QueueUnavailableError,
+    RabbitBroker,
+    replay_dead_letters,
+)
+from graph.streams import JobNotFoundError, RedisJobStore, figures_of
 from tests.support import fake_runtime
 from tests.support.rabbit_process import RabbitProcess
 from tests.support.record_sink import Records, exposed
@@ -173,6 +182,40 @@ async def test_a_poison_job_can_be_run_again(
     assert "rejected" in listed
     assert joined_tokens(events) == ANSWER
     assert await rabbit.length(DEAD_QUEUE) == 0
+
+
+@pytest.mark.parametrize("is_kept", [True, False], ids=["kept", "expired"])
+async def test_an_old_dead_letter_is_answered(
+    rabbit: RabbitProcess, store: RedisJobStore, redis_server: RedisProcess, tmp_path: Path, is_kept: bool
+) -> None:
+    """The cause may take hours to correct: a job that was put back has waited from then on, known or not."""
+    job = Job(job_id="old", message="안녕!", accepted_at=datetime.now(UTC) - timedelta(hours=2))
+    async with running_worker(store, queue_of(rabbit), runtime=fake_runtime.runtime(tmp_path)) as (_, queue):
+        await queue.publish(job)
+        (*_, expired) = await read(store, "old")
+        await rabbit.until_length(1)
+        if not is_kept:
+            redis_server.client.flushall()
+        before = datetime.now(UTC)
+        replayed = await replay_dead_letters(rabbit.url, store)
+        while not (await store_has(store, "old")):
+            await asyncio.sleep(0.01)
+        events = await read(store, "old")
+        state = await store.state("old")
+
+    assert (expired.data["type"], replayed) == ("expired", ["old"])
+    assert joined_tokens(events) == ANSWER
+    assert state.accepted_at is not None
+    assert state.accepted_at >= before
+    assert await rabbit.length(DEAD_QUEUE) == 0
+
+
+async def store_has(store: RedisJobStore, job_id: str) -> bool:
+    """Return whether a worker has created the job's state."""
+    try:
+        return (await store.state(job_id)).status != "dead"
+    except JobNotFoundError:
+        return False
 
 
 @pytest.mark.slow

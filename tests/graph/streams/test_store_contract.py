@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -79,7 +79,12 @@ async def test_a_job_from_its_question_to_its_answer(store: JobStore) -> None:
 async def test_an_unknown_job_is_not_found(store: JobStore) -> None:
     """Reading its state, its snapshot, and cancelling it all say so."""
     event = StreamEvent(START, "error", {"type": "cancelled"})
-    for call in (store.state("j"), store.snapshot("j"), store.cancel("j", event), store.reopen("j")):
+    for call in (
+        store.state("j"),
+        store.snapshot("j"),
+        store.cancel("j", event),
+        store.reopen("j", accepted_at=ACCEPTED_AT),
+    ):
         with pytest.raises(JobNotFoundError):
             await call
     assert list(await store.read("j", START, wait_seconds=0)) == []
@@ -338,15 +343,16 @@ async def test_a_job_that_was_never_accepted_gets_an_outcome(store: JobStore) ->
 
 
 async def test_a_dead_job_runs_again_after_it_was_reopened(store: JobStore) -> None:
-    """Its crashes and its error are forgotten, and its readers see the new run only."""
+    """Its crashes and its error are forgotten, its readers see the new run only, and it has waited from now on."""
     await store.accept(new_job())
     await claim(store, new_job(), lease_seconds=0)
     await store.finish(new_job(), "dead", StreamEvent(START, "error", {"type": "poison"}))
 
-    await store.reopen("j")
+    await store.reopen("j", accepted_at=ACCEPTED_AT + timedelta(hours=2))
     again = await claim(store, new_job(), "w2")
 
     assert (again.outcome, again.run, again.crashes) == ("started", 2, 0)
+    assert again.accepted_at == ACCEPTED_AT + timedelta(hours=2)
     assert [event.kind for event in await read_all(store)] == ["queued", "started"]
 
 
