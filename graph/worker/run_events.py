@@ -224,7 +224,8 @@ class RunEvents(AnswerStream):
 
     def _set_record(self, record: GraphRun) -> None:
         if (spending := self._publisher.spending) is not None:
-            self._publisher.set_spending(msgspec.structs.replace(spending, is_recorded=True))
+            # The root's record is the last: a call that has no record by now gets none, and is not open.
+            self._publisher.set_spending(msgspec.structs.replace(spending, open_calls=0, is_recorded=True))
         if not self.record.done():
             self.record.set_result(record)
 

@@ -6,11 +6,14 @@ import asyncio
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from langchain_core.runnables import RunnableConfig
 
 from graph.jobs import Delivery, Job
 from graph.streams import CANCELLED, MemoryJobStore, figures_of
+from graph.worker.run_events import RunEvents
 from tests.support import fake_runtime
 from tests.support.fake_model import COST, FakeModel
 from tests.support.record_sink import Records
@@ -78,6 +81,22 @@ async def test_a_run_that_only_writes_the_outcome_shows_the_cost_before(tmp_path
     assert (last.kind, last.position.run) == ("done", 2)
     assert {name: last.data[name] for name in figures} == figures
     assert Decimal(figures["usd"]) == 5 * COST
+
+
+async def test_a_call_without_a_record_is_not_open_for_ever(tmp_path: Path) -> None:
+    """When the request has its record, no record follows: a call that began for the worker's own callback is over."""
+
+    async def answer(state: fake_runtime.State, config: RunnableConfig) -> fake_runtime.State:
+        (events,) = [one for one in config["callbacks"].handlers if isinstance(one, RunEvents)]
+        events.on_chat_model_start({}, [[]], run_id=uuid4())
+        return {"answer": "안녕!"}
+
+    store = MemoryJobStore()
+    async with running_worker(store, runtime=fake_runtime.runtime(tmp_path, answer=answer)) as (worker, _):
+        await worker.run_job(JOB, Delivery())
+    *_, last = await read(store)
+
+    assert (last.data["answer"], last.data["open_calls"]) == ("안녕!", 0)
 
 
 async def test_a_job_cancelled_in_a_dead_run_is_not_paid_again(tmp_path: Path, records: Records) -> None:
