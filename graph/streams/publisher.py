@@ -117,10 +117,11 @@ class Publisher:
         Returns:
             Whether it was written; False if a newer run owns the job.
         """
+        own = [self._spending] if self._spending is not None else []
         if self._earlier:  # one of them may have written more since: its worker was alive after all
             with suppress(StoreUnavailableError, JobNotFoundError):
-                self._earlier = [run for run in (await self._store.state(self._job.job_id)).runs if run.run != self.run]
-        own = [self._spending] if self._spending is not None else []
+                runs = (await self._store.state(self._job.job_id)).runs
+                self._earlier = [run for run in runs if run.trace_id not in {one.trace_id for one in own}]
         self.put(kind, **data, **figures_of([*self._earlier, *own]))
         self._status = status
         self._wake.set()
