@@ -111,7 +111,7 @@ export class Turn {
       const { type, usd } = job.result;
       const title = type === "cancelled" ? texts().cancelledTitle : texts().failedTitle;
       const kept = usd && Number(usd) > 0 ? texts().costKept(dollars(usd)) : "";
-      parts = [[title, texts().failed[type], kept].filter(Boolean).join(" "), again()];
+      parts = [[title, texts().failed[type], kept, ...uncertain(job)].filter(Boolean).join(" "), again()];
     } else if (job.status !== "done") {
       const running = job.nodes.filter((node) => node.status === "started").map((node) => nodeName(node.node));
       const busy = texts()[job.status === "running" ? "thinking" : job.status];
@@ -143,9 +143,7 @@ export class Turn {
     const sentences = [total ? texts().usage(number(input), number(output), seconds(job.endSeconds)) : texts().noModel];
     const most = costliest(job);
     if (most) sentences.push(texts().mostly(most.name, most.percent));
-    if (job.isEstimated) sentences.push(texts().isEstimated);
-    if (job.unpricedCalls) sentences.push(texts().unpriced(job.unpricedCalls));
-    if (job.openCalls) sentences.push(texts().open(job.openCalls));
+    sentences.push(...uncertain(job));
     const isAtLeast = usd !== null && (job.unpricedCalls || job.openCalls);
     this.cost.replaceChildren(
       element("span", { class: "label" }, `${texts().cost}${isAtLeast ? ` (${texts().atLeast})` : ""}`),
@@ -211,4 +209,13 @@ function thumb(score) {
   if (!score) path.setAttribute("transform", "rotate(180 12 12)");
   drawing.append(path);
   return drawing;
+}
+
+/** Returns what is uncertain in the dollars of an answer, in sentences. */
+function uncertain(job) {
+  return [
+    job.isEstimated && texts().isEstimated,
+    job.unpricedCalls && texts().unpriced(job.unpricedCalls),
+    job.openCalls && texts().open(job.openCalls),
+  ].filter(Boolean);
 }
