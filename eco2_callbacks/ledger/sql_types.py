@@ -130,6 +130,17 @@ def clickhouse_type(kind: str, is_nullable: bool) -> str:
     return "LowCardinality(Nullable(String))" if kind == "code" else f"Nullable({name})"
 
 
+def _in_the_sql(literal: sa.BindParameter[Any]) -> sa.ColumnClause[Any]:
+    """Return a literal as a part of the SQL, which some backends need.
+
+    SQLAlchemy's key of a cached statement has its text, and not the value of a bound parameter: a value that a
+    compiler writes into the SQL itself would stand in all later statements.
+    """
+    value = literal.value
+    text = str(value) if isinstance(value, int) else "'{}'".format(str(value).replace("'", "''"))
+    return sa.literal_column(text)
+
+
 class hour_of(FunctionElement[Any]):  # noqa: N801  it reads as SQL
     """The hour that a time lies in."""
 
@@ -145,6 +156,9 @@ class bucket_of_time(FunctionElement[int]):  # noqa: N801  it reads as SQL
     inherit_cache = True
     name = "bucket_of_time"
 
+    def __init__(self, time: Any, seconds: sa.BindParameter[int]) -> None:
+        super().__init__(time, _in_the_sql(seconds))
+
 
 class period_of(FunctionElement[str]):  # noqa: N801  it reads as SQL
     """The first day of the day, week or month that a time lies in: ``period_of(time, unit, zone)``, as YYYY-MM-DD."""
@@ -152,6 +166,9 @@ class period_of(FunctionElement[str]):  # noqa: N801  it reads as SQL
     type = sa.Text()
     inherit_cache = True
     name = "period_of"
+
+    def __init__(self, time: Any, unit: sa.BindParameter[str], zone: sa.BindParameter[str]) -> None:
+        super().__init__(time, _in_the_sql(unit), _in_the_sql(zone))
 
 
 class as_float(FunctionElement[float]):  # noqa: N801  it reads as SQL
@@ -180,46 +197,43 @@ def _hour_clickhouse(element: Any, compiler: Any, **kw: Any) -> str:
 
 @compiles(bucket_of_time)
 def _bucket(element: Any, compiler: Any, **kw: Any) -> str:
-    time, seconds = element.clauses
-    return f"(({compiler.process(time, **kw)}) / {int(seconds.value) * 1_000_000})"
+    time, seconds = _parts(element, compiler, kw)
+    return f"(({time}) / ({seconds} * 1000000))"
 
 
 @compiles(bucket_of_time, "postgresql")
 def _bucket_postgres(element: Any, compiler: Any, **kw: Any) -> str:
-    time, seconds = element.clauses
-    return f"floor(extract(epoch from {compiler.process(time, **kw)}) / {int(seconds.value)})::bigint"
+    time, seconds = _parts(element, compiler, kw)
+    return f"floor(extract(epoch from {time}) / {seconds})::bigint"
 
 
 @compiles(bucket_of_time, CLICKHOUSE)
 def _bucket_clickhouse(element: Any, compiler: Any, **kw: Any) -> str:
-    time, seconds = element.clauses
-    return f"intDiv(toUnixTimestamp({compiler.process(time, **kw)}), {int(seconds.value)})"
+    time, seconds = _parts(element, compiler, kw)
+    return f"intDiv(toUnixTimestamp({time}), {seconds})"
 
 
-def _parts(element: Any, compiler: Any, kw: dict[str, Any]) -> tuple[str, str, str]:
-    time, unit, zone = element.clauses
-    # Unit and zone were checked, and some backends need them as literals.
-    literal = {**kw, "literal_binds": True}
-    return compiler.process(time, **kw), unit.value, compiler.process(zone, **literal)
+def _parts(element: Any, compiler: Any, kw: dict[str, Any]) -> list[str]:
+    return [compiler.process(clause, **kw) for clause in element.clauses]
 
 
 @compiles(period_of)
 def _period(element: Any, compiler: Any, **kw: Any) -> str:
     # The connection has this function; see backends/sqlite.py.
     time, unit, zone = _parts(element, compiler, kw)
-    return f"eco2_period({time}, '{unit}', {zone})"
+    return f"eco2_period({time}, {unit}, {zone})"
 
 
 @compiles(period_of, "postgresql")
 def _period_postgres(element: Any, compiler: Any, **kw: Any) -> str:
     time, unit, zone = _parts(element, compiler, kw)
-    return f"to_char(date_trunc('{unit}', ({time}) AT TIME ZONE {zone}), 'YYYY-MM-DD')"
+    return f"to_char(date_trunc({unit}, ({time}) AT TIME ZONE {zone}), 'YYYY-MM-DD')"
 
 
 @compiles(period_of, CLICKHOUSE)
 def _period_clickhouse(element: Any, compiler: Any, **kw: Any) -> str:
     time, unit, zone = _parts(element, compiler, kw)
-    function = {"day": "toDate", "week": "toMonday", "month": "toStartOfMonth"}[unit]
+    function = {"'day'": "toDate", "'week'": "toMonday", "'month'": "toStartOfMonth"}[unit]
     return f"toString({function}({time}, {zone}))"
 
 

@@ -14,7 +14,8 @@ import redis
 from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import BudgetExceeded, BudgetRule, Budgets, Eco2CallbackHandler, LedgerSink
-from eco2_callbacks.budgets import read_states
+from eco2_callbacks.budgets import read_ledger_states, read_states
+from eco2_callbacks.ledger import backend_of
 from tests.support.fake_model import COST, FakeModel
 
 START = datetime(2026, 3, 5, 12, tzinfo=UTC)
@@ -105,6 +106,24 @@ def test_only_calls_of_the_current_window_count(run: Any, window: str, at: datet
     found = run(budgets, at=at)
 
     assert found == pytest.approx(float(2 * COST) if counts else 0, abs=1e-12)
+
+
+@pytest.mark.parametrize("windows", [("rolling 30d", "rolling 1h"), ("rolling 1h", "rolling 30d")])
+def test_windows_of_different_lengths_are_rebuilt_side_by_side(run: Any, tmp_path: Path, windows: Any) -> None:
+    """Two rolling windows over the same calls both know what was spent, in either order, and the lower limit holds."""
+    limits = {"rolling 30d": 1000 * COST, "rolling 1h": 4 * COST}
+    budgets = [rule(name=window, limit_usd=limits[window], window=window) for window in windows]
+    now = datetime.now(UTC)
+    run(budgets, {}, {}, at=now)
+    ledger = backend_of(tmp_path / "ledger.db")
+
+    states = read_ledger_states(Budgets(rules=budgets), ledger)
+
+    ledger.close()
+    assert {state.budget: state.spent_usd for state in states} == dict.fromkeys(windows, 2 * COST)
+    with pytest.raises(BudgetExceeded) as raised:
+        run(budgets, {}, at=now)
+    assert (raised.value.budget, raised.value.spent_usd) == ("rolling 1h", 2 * COST)
 
 
 def test_a_rolling_window_goes_on_moving_after_a_restart(run: Any, tmp_path: Path) -> None:

@@ -76,6 +76,33 @@ async def test_an_assistant_answers_what_a_tenant_cost_yesterday(filled: str) ->
     backend.close()
 
 
+async def test_each_question_has_its_own_zone(ledger_url: str) -> None:
+    """One server answers questions in several time zones, each with the zone's own days."""
+    with LedgerSink(ledger_url) as sink:
+        for hour in range(24):
+            sink.emit(call(started_at=datetime(2026, 11, 1, hour, 30, tzinfo=UTC)))
+        sink.flush(60)
+    backend = backend_of(ledger_url)
+    days = {}
+    async with Client(build_server(backend, PriceBook())) as client:
+        for zone in ("UTC", "Asia/Seoul", "America/New_York"):
+            period = {"since": "2026-10-30", "until": "2026-11-03", "timezone": zone}
+            report = await _ask(client, "cost_report", by=["day"], **period)
+            business = await _ask(client, "business_numbers", **period)
+            days[zone] = [
+                {group["day"]: group["calls"] for group in report["groups"]},
+                {day: figures["calls"] for day, figures in business["days"].items() if figures["calls"]},
+            ]
+    backend.close()
+
+    # Seoul is nine hours ahead. New York is four behind, and five from 06:00 UTC of this day on.
+    assert days == {
+        "UTC": 2 * [{"2026-11-01": 24}],
+        "Asia/Seoul": 2 * [{"2026-11-01": 15, "2026-11-02": 9}],
+        "America/New_York": 2 * [{"2026-10-31": 4, "2026-11-01": 20}],
+    }
+
+
 async def test_a_mistake_is_answered_with_what_was_wanted(filled: str) -> None:
     """The assistant reads the same messages as the command line, and a text is never a part of SQL."""
     backend = backend_of(filled)

@@ -41,6 +41,42 @@ def test_the_total_counts_each_call_and_request_once(ledger_url: str) -> None:
     assert set(totals.values()) == {(3, 3 * USD, 3, 3, 3, 3)}, totals
 
 
+def test_each_report_has_its_own_zone_and_unit(ledger_url: str) -> None:
+    """Reports on one connection group by their own time zone and unit, as reports of new processes do."""
+    # Sunday to Monday in UTC; in Seoul nine hours later.
+    midnight = AT.replace(hour=0, minute=0)
+    with LedgerSink(ledger_url) as sink:
+        for hours in (-10, -8, 1, 23):
+            sink.emit(call(started_at=midnight + timedelta(hours=hours), user_id="ann"))
+        sink.flush(60)
+    backend = backend_of(ledger_url)
+
+    found = []
+    for unit, zone in (
+        ("day", "UTC"),
+        ("day", "Asia/Seoul"),
+        ("week", "UTC"),
+        ("month", "UTC"),
+        ("day", "America/New_York"),
+        ("day", "UTC"),
+    ):
+        period = Period(AT - timedelta(days=10), AT + timedelta(days=10), zone)
+        # By user as well, so that the calls themselves are read.
+        groups = make_report(backend, [unit, "user"], period).groups
+        found.append(sorted((group.key[0], group.figures.calls) for group in groups))
+
+    backend.close()
+    days = [("2026-11-01", 2), ("2026-11-02", 2)]
+    assert found == [
+        days,
+        [("2026-11-01", 1), ("2026-11-02", 2), ("2026-11-03", 1)],
+        [("2026-10-26", 2), ("2026-11-02", 2)],
+        [("2026-11-01", 4)],
+        [("2026-11-01", 3), ("2026-11-02", 1)],
+        days,
+    ]
+
+
 def test_a_groups_requests_do_not_depend_on_where_an_hour_ends(ledger_url: str) -> None:
     """A group has all of its tenant's requests, whether its calls are in a whole hour, read from sums, or a part."""
     hour = AT.replace(minute=0)

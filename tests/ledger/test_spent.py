@@ -49,6 +49,21 @@ def test_costs_are_grouped_by_columns_kept_metadata_and_time(ledger_url: str) ->
     assert "SECRET" not in repr(query(ledger_url, "SELECT * FROM calls"))
 
 
+def test_each_query_has_its_own_stretches_of_time(ledger_url: str) -> None:
+    """Queries that differ in the length of a stretch alone are answered by their own, one after the other."""
+    day = 24 * 3600
+    with LedgerSink(ledger_url) as sink:
+        sink.emit(call())
+        assert sink.flush(60)
+
+        found = [
+            spent_of(sink, SpentQuery(since=AT, bucket_seconds=seconds))[0].bucket
+            for seconds in (day, 3600, 5 * day, 60, day)
+        ]
+
+    assert found == [int(AT.timestamp()) // seconds for seconds in (day, 3600, 5 * day, 60, day)]
+
+
 def test_the_newest_rating_counts(ledger_url: str) -> None:
     """A repriced call counts once, at its new price; a query without groups is one sum."""
     made = call()
