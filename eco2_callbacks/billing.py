@@ -218,13 +218,15 @@ class CallBiller:
         limit, window = served.rules.sampling_limit(exchange)
         if samplings and (prompts := [each.usage.input_tokens for each in samplings if each.is_main]):
             limit, window = max(limit, len(prompts)), max(prompts)
-        quotes = None
+        quotes, models = None, []
         try:
             quote, model = self._quote(call, exchange, usage, context, limit, window)
             if others:
                 quotes = [quote]
                 for other in others:
-                    quotes.append(self._quote(call, exchange, other.usage, context, 1, None, model=other.model)[0])
+                    part, name = self._quote(call, exchange, other.usage, context, 1, None, model=other.model)
+                    quotes.append(part)
+                    models.append(name)
         except UnknownModelError as error:
             reason: UnpricedReason = "self_hosted" if served.is_self_hosted else "unknown_model"
             if is_first("price", call.provider, answer.model):
@@ -238,7 +240,7 @@ class CallBiller:
                 is_certain=all(part.is_certain for part in quotes),
                 cache_savings_usd=sum((part.cache_savings_usd for part in quotes), _ZERO),
                 cache_surcharge_usd=sum((part.cache_surcharge_usd for part in quotes), _ZERO),
-                rates=quote.rates,
+                rates=None if quote.rates is None else replace(quote.rates, other_models=tuple(dict.fromkeys(models))),
                 list_cost=_list_cost(quotes),
                 margin=quote.margin,
             )

@@ -125,6 +125,10 @@ def test_ids_decimals_and_times_are_texts() -> None:
         "usd": {"input_mtok": "2"},
         "list_usd": {},
         "context": {},
+        "model": "",
+        "samplings": 1,
+        "window": None,
+        "other_models": [],
     }
 
 

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
         write_focus_parquet,
     )
     from eco2_callbacks.finance.mcp_server import build_server
+    from eco2_callbacks.finance.other_prices import OtherPrices
     from eco2_callbacks.finance.reconcile import Amounts, Comparison, Sources, compare_books, ledger_book, read_books
-    from eco2_callbacks.finance.repricing import OtherPrices, RepricedGroup, Repricing, reprice
+    from eco2_callbacks.finance.repricing import RepricedGroup, Repricing, reprice
     from eco2_callbacks.finance.variants import (
         MIN_SAMPLE,
         ComparedVariant,
@@ -88,6 +89,7 @@ __getattr__ = lazy_names(
         "mcp_server": ("build_server",),
         "reconcile": ("Amounts", "Comparison", "Sources", "compare_books", "ledger_book", "read_books"),
         "variants": ("MIN_SAMPLE", "ComparedVariant", "Estimate", "VariantComparison", "compare_variants"),
-        "repricing": ("OtherPrices", "RepricedGroup", "Repricing", "reprice"),
+        "other_prices": ("OtherPrices",),
+        "repricing": ("RepricedGroup", "Repricing", "reprice"),
     },
 )

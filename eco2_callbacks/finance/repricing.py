@@ -4,69 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 
-from eco2_callbacks.errors import ConfigError, LedgerError, UnknownModelError, UsageError
+from eco2_callbacks.errors import LedgerError
+from eco2_callbacks.finance.other_prices import OtherPrices
 from eco2_callbacks.ledger import Backend, Period, Rating, StoredCall, StoredRating, append_ratings, read_calls
-from eco2_callbacks.pricing import EXACT, Context, PriceBook, Quote, billed_counts, public_models, sellers_of
+from eco2_callbacks.pricing import EXACT, Cost, Quote, billed_counts
 
-__all__ = ["OtherPrices", "RepricedGroup", "Repricing", "reprice"]
+__all__ = ["RepricedGroup", "Repricing", "reprice"]
 
 _ZERO = Decimal(0)
 _STEP = Decimal("1e-12")
 _RATINGS_AT_ONCE = 2000
-_STANDARD_TIERS = frozenset({None, "", "auto", "default", "standard", "on_demand"})
-
-
-@dataclass(frozen=True, slots=True)
-class OtherPrices:
-    """The prices to compare with.
-
-    Attributes:
-        book: The price book.
-        provider: Provider of ``model``; ``""`` for each call's own.
-        model: The model that takes the place of each call's; ``""`` for its own.
-        day: The day (UTC) whose prices hold for all calls; None for that of each call.
-    """
-
-    book: PriceBook
-    provider: str = ""
-    model: str = ""
-    day: date | None = None
-
-    @classmethod
-    def parse(cls, book: PriceBook, *, model: str = "", day: str | None = None) -> OtherPrices:
-        """Return the prices that texts name.
-
-        Args:
-            book: The price book.
-            model: A model, or ``provider/model`` where several providers sell it.
-            day: A day like 2026-11-30.
-
-        Raises:
-            ConfigError: If the model has no price, several providers sell it, or the day is none.
-        """
-        on = None
-        if day is not None:
-            try:
-                on = date.fromisoformat(day.strip())
-            except ValueError as error:
-                raise ConfigError(f"--date is {day!r}, wanted a day like 2026-11-30.") from error
-        if not model:
-            return cls(book, day=on)
-        named, _, name = model.partition("/")
-        for provider, wanted in ((named, name), ("", model)):
-            sellers = sellers_of(book, wanted) if wanted else ()
-            if provider in sellers or (sellers and not provider):
-                return cls(book, provider or _maker(sellers), wanted, on)
-        # A name without its suffix, such as gemini-3-flash for gemini-3-flash-preview.
-        longer = {found for _, found in public_models() if found.startswith(f"{model}-")}
-        if len(longer) == 1:
-            (only,) = longer
-            return cls(book, _maker(sellers_of(book, only)), only, on)
-        hint = f"; did you mean one of {', '.join(sorted(longer)[:8])}?" if longer else "; eco2 prices lists them."
-        raise ConfigError(f"--model is {model!r}, wanted a model with a known price{hint}")
 
 
 @dataclass(slots=True)
@@ -194,21 +144,14 @@ def _reprice(call: StoredCall, prices: OtherPrices, group: RepricedGroup) -> Rat
         # Answered by LangChain's cache: it costs nothing at any price.
         group.compared_calls += 1
         return None
-    quote = _quote(call, prices)
+    quote = prices.quote(call)
     if quote is None:
         group.unpriced_calls += 1
         group.unpriced_usd = EXACT.add(group.unpriced_usd, before_usd or _ZERO)
         return None
-    cost = quote.cost
-    is_stated = call.labels["cost_source"] == "provider" and before_usd is not None
-    after_usd = cost.total_usd
-    if is_stated and before_usd is not None and not quote.is_custom and not prices.model and prices.day is None:
-        # A price list does not change what the provider said it charged.
-        after_usd = before_usd
-        group.compared_calls += 1
-        group.before_usd = EXACT.add(group.before_usd, before_usd)
-        group.after_usd = EXACT.add(group.after_usd, after_usd)
-        return None
+    kept = _kept_rating(call, quote, prices)
+    rating = _new_rating(call, quote, kept)
+    after_usd = rating.cost.total_usd
     if before_usd is None:
         group.newly_priced_calls += 1
         group.newly_priced_usd = EXACT.add(group.newly_priced_usd, after_usd)
@@ -216,50 +159,37 @@ def _reprice(call: StoredCall, prices: OtherPrices, group: RepricedGroup) -> Rat
         group.compared_calls += 1
         group.before_usd = EXACT.add(group.before_usd, before_usd)
         group.after_usd = EXACT.add(group.after_usd, after_usd)
-        if before is not None and (is_stated or not _is_reproduced(call, before)):
+        is_stated = call.labels["cost_source"] == "provider"
+        if before is not None and kept is None and (is_stated or not _is_reproduced(call, before)):
             group.inexact_calls += 1
-    return Rating(
-        call.started_at,
-        call.run_id,
-        cost,
-        quote.rates,
-        None if quote.list_cost is None else quote.list_cost.total_usd,
-        quote.cache_savings_usd,
-        quote.cache_surcharge_usd,
-        _ZERO if quote.margin is None else quote.margin.usd_on(after_usd),
-    )
+    return rating
 
 
-def _quote(call: StoredCall, prices: OtherPrices) -> Quote | None:
-    """Return the quote at the other prices, None where they have no price or the usage is unknown."""
-    if call.usage is None:
+def _kept_rating(call: StoredCall, quote: Quote, prices: OtherPrices) -> StoredRating | None:
+    """Return the call's own rating where its cost holds at the other prices too; None where the quote does.
+
+    A price list does not change what the provider said it charged. The usage of a call of several models is their sum:
+    at the prices that were used it costs what it did.
+    """
+    own = call.own
+    if own is None or own.contracted_cost is None or prices.model or prices.day is not None:
         return None
-    at = call.started_at
-    if prices.day is not None:
-        at = datetime.combine(prices.day, at.timetz())
-    context = _context(call)
-    if prices.model and prices.provider != call.provider:
-        # Another provider's prices know the tiers at most.
-        context = tuple(pair for pair in context if pair[0] == "service_tier")
-    try:
-        return prices.book.quote(
-            call.usage,
-            provider=prices.provider or call.provider,
-            model=prices.model or call.model,
-            context=context,
-            at=at,
-            tenant_id=call.tenant_id,
-        )
-    except (UnknownModelError, UsageError):
-        return None
+    if call.labels["cost_source"] == "provider":
+        return None if quote.is_custom else own
+    has_same_prices = quote.rates is not None and quote.rates.usd == own.usd
+    return own if own.other_models and has_same_prices else None
 
 
-def _context(call: StoredCall) -> Context:
-    known = None if call.newest is None else next((r.context for r in call.ratings if r.context is not None), None)
-    if known is not None:
-        return tuple(sorted(known.items()))
-    tier = call.labels["service_tier"]
-    return () if tier in _STANDARD_TIERS else (("service_tier", str(tier)),)
+def _new_rating(call: StoredCall, quote: Quote, kept: StoredRating | None) -> Rating:
+    cost, list_cost = quote.cost, quote.list_cost
+    list_usd = None if list_cost is None else list_cost.total_usd
+    savings, surcharge = quote.cache_savings_usd, quote.cache_surcharge_usd
+    if kept is not None and kept.contracted_cost is not None:
+        usd = kept.contracted_cost
+        cost = Cost(output_usd=usd, parts={"unsplit": usd} if usd else {})
+        list_usd, savings, surcharge = kept.list_cost, kept.cache_savings, kept.cache_surcharge
+    margin = _ZERO if quote.margin is None else quote.margin.usd_on(cost.total_usd)
+    return Rating(call.started_at, call.run_id, cost, quote.rates, list_usd, savings, surcharge, margin)
 
 
 def _is_reproduced(call: StoredCall, rating: StoredRating) -> bool:
@@ -285,8 +215,3 @@ def _differs(before: StoredRating | None, after: Rating) -> bool:
         or (old is not None and new is not None and EXACT.subtract(old, new).copy_abs() > _STEP)
         for old, new in pairs
     )
-
-
-def _maker(sellers: tuple[str, ...]) -> str:
-    """Return who makes a model, rather than one who resells it."""
-    return next((name for name in sellers if name in ("openai", "anthropic", "google", "mistral", "x-ai")), sellers[0])

@@ -9,6 +9,8 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import Any
 
+from msgspec.structs import replace
+
 from eco2_callbacks.ledger.cells import (
     MAX_INTEGER,
     bucket_of,
@@ -22,7 +24,7 @@ from eco2_callbacks.ledger.cells import (
     tags_json,
 )
 from eco2_callbacks.ledger.columns import TABLES
-from eco2_callbacks.pricing import EXACT, Cost
+from eco2_callbacks.pricing import EXACT, Cost, RatesUsed
 from eco2_callbacks.records import GraphRun, LLMCall, NodeRun, Record, RetrieverCall, ToolCall
 from eco2_callbacks.runs import plain_text
 from eco2_callbacks.usage import TokenUsage
@@ -253,7 +255,7 @@ def rating_row(
     run_id: str,
     *,
     computed_at: int,
-    rates: Any,
+    rates: RatesUsed | None,
     cost: Cost | None,
     list_usd: Decimal | None,
     cache_savings_usd: Decimal,
@@ -266,7 +268,7 @@ def rating_row(
         started_at: When the call started, in microseconds since 1970.
         run_id: The call's run id.
         computed_at: When the cost was computed; of several ratings of a call the newest holds.
-        rates: The prices used, a ``RatesUsed``; None where there are none.
+        rates: The prices used; None where there are none.
         cost: What is paid.
         list_usd: What the public price gives; None where it is unknown.
         cache_savings_usd: As the record's.
@@ -285,7 +287,7 @@ def rating_row(
         run_id,
         computed_at,
         "" if rates is None else rates.version,
-        None if rates is None else rates_json(rates),
+        None if rates is None else rates_json(_with_clean_names(rates)),
         "USD",
         list_cost,
         discount,
@@ -296,6 +298,15 @@ def rating_row(
         None if paid is None else bucket_of(float(paid)),
         picodollars(margin_usd),
     )
+
+
+def _with_clean_names(rates: RatesUsed) -> RatesUsed:
+    """Return the rates as a backend can hold them: an answer can name its model with a NUL."""
+    names = cleaned_all((rates.model, *rates.other_models))
+    if names == (rates.model, *rates.other_models):
+        return rates
+    model, *others = (name or "" for name in names)
+    return replace(rates, model=model, other_models=tuple(others))
 
 
 def _outcome(record: Record) -> Row:

@@ -25,8 +25,8 @@ _MICROSECOND = timedelta(microseconds=1)
 _UNITS = tuple(name for name in TokenUsage.__struct_fields__ if name != "image_sizes")
 _LABELS = (
     *("run_id", "trace_id", "tenant_id", "user_id", "session_id", "feature", "prompt_version", "agent_name", "intent"),
-    *("node", "provider", "model", "operation", "status", "service_tier", "response_id", "unpriced_reason"),
-    *("cost_source", "estimated", "from_cache", "duration_seconds", "retry", "sdk_retries"),
+    *("node", "provider", "model", "request_model", "operation", "status", "service_tier", "response_id"),
+    *("unpriced_reason", "cost_source", "estimated", "from_cache", "duration_seconds", "retry", "sdk_retries"),
 )
 _AMOUNTS = ("list_cost", "contracted_cost", "margin", "cache_savings", "cache_surcharge")
 
@@ -39,6 +39,10 @@ class StoredRating:
         usd: Contracted prices by price key.
         list_usd: Public prices by price key, where they differ.
         context: What chose among the model's prices; None where an older version did not keep it.
+        model: The name that the prices were found under; likewise.
+        samplings: As ``RatesUsed``.
+        window: As ``RatesUsed``.
+        other_models: As ``RatesUsed``.
         list_cost: None where no public price is known.
         contracted_cost: What is paid; None where only a list cost is known.
         margin: What is charged on top.
@@ -49,6 +53,10 @@ class StoredRating:
     usd: Mapping[str, Decimal]
     list_usd: Mapping[str, Decimal]
     context: Mapping[str, str] | None
+    model: str | None
+    samplings: int
+    window: int | None
+    other_models: tuple[str, ...]
     list_cost: Decimal | None
     contracted_cost: Decimal | None
     margin: Decimal
@@ -78,6 +86,13 @@ class StoredCall:
     def newest(self) -> StoredRating | None:
         """The rating that holds, None without one."""
         return self.ratings[-1] if self.ratings else None
+
+    @property
+    def own(self) -> StoredRating | None:
+        """The rating that came with the call, None where it had no price then."""
+        first = self.ratings[0] if self.ratings else None
+        ended_at = self.started_at + timedelta(microseconds=round(self.labels["duration_seconds"] * 1e6))
+        return first if first is not None and first.computed_at <= ended_at else None
 
 
 def read_calls(backend: Backend, since: datetime, until: datetime) -> Iterator[tuple[float, list[StoredCall]]]:
@@ -151,6 +166,10 @@ def _read(connection: Any, since: datetime, until: datetime) -> list[StoredCall]
                 _decimals(prices.get("usd")),
                 _decimals(prices.get("list_usd")),
                 prices.get("context"),
+                prices.get("model") or None,
+                prices.get("samplings", 1),
+                prices.get("window"),
+                tuple(prices.get("other_models", ())),
                 listed,
                 paid,
                 margin if margin is not None else Decimal(0),

@@ -14,6 +14,8 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from eco2_callbacks.arguments import check_instance, check_mapping, check_text
 from eco2_callbacks.errors import ConfigError, UnknownModelError
 from eco2_callbacks.forks import importing
@@ -273,6 +275,8 @@ class PriceBook:
         shape = shape_of(sheet, usage)
         cost, billed = bill(shape.lines, usage, prompt_tokens)
         rates = rates_used(sheet, billed, prompt_tokens)
+        if samplings > 1:
+            rates = replace(rates, samplings=samplings, window=window)
         if sheet.token_cost_step is not None:
             cost = round_tokens(cost, sheet.token_cost_step)
         list_cost: Cost | None = cost
@@ -329,6 +333,7 @@ class PriceBook:
             builtin,
             custom,
             self.version,
+            model=model,
             adjustments=adjustments,
             exchange_rates=self._exchange_rates,
         )

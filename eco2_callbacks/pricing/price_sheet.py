@@ -128,6 +128,7 @@ class PriceSheet(NamedTuple):
             written, written for five minutes, for an hour. None without a plain input rate.
         list_prices: The public prices, where ``prices`` are others; None where they are the same.
         context: As the call's.
+        model: The name that the prices were found under.
     """
 
     lines: tuple[Line, ...]
@@ -145,6 +146,7 @@ class PriceSheet(NamedTuple):
     unpriced_tier: str = ""
     list_prices: Mapping[str, Price] | None = None
     context: Mapping[str, str] = {}
+    model: str = ""
 
 
 def compile_sheet(
@@ -158,6 +160,7 @@ def compile_sheet(
     unpriced_tier: str = "",
     list_prices: Mapping[str, Price] | None = None,
     context: Mapping[str, str] | None = None,
+    model: str = "",
 ) -> PriceSheet:
     """Return the price sheet of these prices and their sources, by price key."""
     if "cache_read_mtok" in prices and "input_audio_mtok" in prices and "cache_audio_read_mtok" not in prices:
@@ -183,6 +186,7 @@ def compile_sheet(
         shapes={},
         list_prices=list_prices,
         context=context or {},
+        model=model,
     )
 
 
@@ -232,6 +236,7 @@ def rates_used(sheet: PriceSheet, billed: tuple[str, ...], prompt_tokens: int) -
             usd={key: _usd_of(sheet.prices[key], prompt_tokens) for key in billed},
             list_usd={key: _usd_of(listed[key], prompt_tokens) for key in billed if key in listed},
             context=dict(sheet.context),
+            model=sheet.model,
         )
         if len(sheet.used) >= _MAX_REMEMBERED:
             sheet.used.clear()

@@ -48,6 +48,7 @@ class PricedModel:
         custom: tuple[Rate, ...],
         version: str,
         *,
+        model: str = "",
         adjustments: tuple[Adjustment, ...] = (),
         exchange_rates: ExchangeRates | None = None,
     ) -> None:
@@ -59,6 +60,7 @@ class PricedModel:
         self._builtin = builtin
         self._custom = custom
         self._version = version
+        self._model = model
         variants = info.price_variants or [] if info is not None else []
         self._public_keys = {key for variant in variants for key in variant.when} if has_tiers else set()
         tiers = {variant.when.get("service_tier") for variant in variants} if has_tiers else set()
@@ -145,6 +147,7 @@ class PricedModel:
             token_cost_step=step,
             list_prices=listed,
             context=context,
+            model=self._model,
             unpriced_tier=tier if tier in _PRICED_TIERS and not is_known else "",
         )
 

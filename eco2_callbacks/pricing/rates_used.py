@@ -27,6 +27,10 @@ class RatesUsed(msgspec.Struct, frozen=True, kw_only=True):
             factors are included. Only what was billed is listed.
         list_usd: The public prices by the same keys, where a custom rate or a discount changed them; empty otherwise.
         context: What chose among the model's prices: ``service_tier``, ``region``, ``speed``, ...
+        model: The name that the prices were found under.
+        samplings: As for ``PriceBook.quote``: a sum of several prompts is no long prompt.
+        window: Likewise.
+        other_models: Further models of the call, such as an advisor's, whose prices are not among these.
     """
 
     version: str
@@ -35,6 +39,10 @@ class RatesUsed(msgspec.Struct, frozen=True, kw_only=True):
     usd: Mapping[str, Decimal] = msgspec.field(default_factory=dict)
     list_usd: Mapping[str, Decimal] = msgspec.field(default_factory=dict)
     context: Mapping[str, str] = msgspec.field(default_factory=dict)
+    model: str = ""
+    samplings: int = 1
+    window: int | None = None
+    other_models: tuple[str, ...] = ()
 
 
 def checked_on(sources: Iterable[str]) -> date | None:

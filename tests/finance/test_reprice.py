@@ -39,12 +39,13 @@ output_mtok = 1
 @pytest.fixture
 def filled(ledger_url: str) -> str:
     """Return a ledger: acme with two calls and one from the cache, zoo with one call and one without a price."""
+    unpriced = {"cost": None, "rates": None, "unpriced_reason": "unknown_model"}
     with LedgerSink(ledger_url) as sink:
         sink.emit(call(tenant_id="acme"))
         sink.emit(call(tenant_id="acme", started_at=AT + timedelta(days=2)))
         sink.emit(call(tenant_id="acme", from_cache=True, cost=Cost(), rates=None))
         sink.emit(call(tenant_id="zoo"))
-        sink.emit(call(tenant_id="zoo", model="own", cost=None, rates=None, unpriced_reason="unknown_model"))
+        sink.emit(call(tenant_id="zoo", model="own", request_model="own", **unpriced))
         sink.flush(60)
     return ledger_url
 

@@ -34,7 +34,7 @@ def test_public_prices_are_named() -> None:
 
     # gpt-4.1-mini: $0.40 in, $0.10 cached, $1.60 out.
     usd = {"cache_read_mtok": Decimal("0.1"), "input_mtok": Decimal("0.4"), "output_mtok": Decimal("1.6")}
-    assert used == RatesUsed(version=VERSION, source="genai-prices", usd=usd)
+    assert used == RatesUsed(version=VERSION, source="genai-prices", usd=usd, model="gpt-4.1-mini")
 
 
 def test_built_in_fees_name_their_page_and_its_date() -> None:

@@ -1,0 +1,155 @@
+"""OtherPrices: the prices that calls are compared at, and what a stored call costs there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+
+from eco2_callbacks.errors import ConfigError, UnknownModelError, UsageError
+from eco2_callbacks.ledger import StoredCall, StoredRating
+from eco2_callbacks.pricing import Context, PriceBook, Quote, RatesUsed, public_models, sellers_of
+from eco2_callbacks.usage import Answer, Exchange, rules_for
+
+__all__ = ["OtherPrices"]
+
+_STANDARD_TIERS = frozenset({None, "", "auto", "default", "standard", "on_demand"})
+
+
+@dataclass(frozen=True, slots=True)
+class OtherPrices:
+    """The prices to compare with.
+
+    Attributes:
+        book: The price book.
+        provider: Provider of ``model``; ``""`` for each call's own.
+        model: The model that takes the place of each call's; ``""`` for its own.
+        day: The day (UTC) whose prices hold for all calls; None for that of each call.
+    """
+
+    book: PriceBook
+    provider: str = ""
+    model: str = ""
+    day: date | None = None
+
+    @classmethod
+    def parse(cls, book: PriceBook, *, model: str = "", day: str | None = None) -> OtherPrices:
+        """Return the prices that texts name.
+
+        Args:
+            book: The price book.
+            model: A model, or ``provider/model`` where several providers sell it.
+            day: A day like 2026-11-30.
+
+        Raises:
+            ConfigError: If the model has no price, several providers sell it, or the day is none.
+        """
+        on = None
+        if day is not None:
+            try:
+                on = date.fromisoformat(day.strip())
+            except ValueError as error:
+                raise ConfigError(f"--date is {day!r}, wanted a day like 2026-11-30.") from error
+        if not model:
+            return cls(book, day=on)
+        named, _, name = model.partition("/")
+        for provider, wanted in ((named, name), ("", model)):
+            sellers = sellers_of(book, wanted) if wanted else ()
+            if provider in sellers or (sellers and not provider):
+                return cls(book, provider or _maker(sellers), wanted, on)
+        # A name without its suffix, such as gemini-3-flash for gemini-3-flash-preview.
+        longer = {found for _, found in public_models() if found.startswith(f"{model}-")}
+        if len(longer) == 1:
+            (only,) = longer
+            return cls(book, _maker(sellers_of(book, only)), only, on)
+        hint = f"; did you mean one of {', '.join(sorted(longer)[:8])}?" if longer else "; eco2 prices lists them."
+        raise ConfigError(f"--model is {model!r}, wanted a model with a known price{hint}")
+
+    def quote(self, call: StoredCall) -> Quote | None:
+        """Return what a call costs at these prices.
+
+        Model, tier and number of samplings are those by which the handler looked its price up. None where there is no
+        price, where the usage is unknown, or where an older version did not keep whether it is that of one long prompt.
+        """
+        samplings = self._samplings(call)
+        if samplings is None:
+            return None
+        if not self.model:
+            return self._first(call, _names(call), *samplings, day=self.day)
+        return self._first(call, (self.model,), *samplings, provider=self.provider, day=self.day)
+
+    def _samplings(self, call: StoredCall) -> tuple[int, int | None] | None:
+        """Return the number of samplings of a call and its window, None where they are unknown and change the price."""
+        own = call.own
+        if own is None or own.model:
+            return (1, None) if own is None else (own.samplings, own.window)
+        # An older version kept its prices alone: they tell a long prompt from several short ones.
+        one, several = (1, None), (2, 1)
+        long, short = (self._first(call, _names(call), *each) for each in (one, several))
+        if long is None or short is None or _public(long.rates) == _public(short.rates):
+            return one
+        return {_public(long.rates): one, _public(short.rates): several}.get(_public(own))
+
+    def _first(
+        self,
+        call: StoredCall,
+        names: Iterable[str],
+        samplings: int,
+        window: int | None,
+        *,
+        provider: str = "",
+        day: date | None = None,
+    ) -> Quote | None:
+        """Return the quote by a custom rate for one of the names, else by the first name with a price."""
+        found: Quote | None = None
+        if call.usage is None:
+            return None
+        context = _context(call)
+        if provider not in ("", call.provider):
+            # Another provider's prices know the tiers at most.
+            context = tuple(pair for pair in context if pair[0] == "service_tier")
+        for name in names:
+            try:
+                quote = self.book.quote(
+                    call.usage,
+                    provider=provider or call.provider,
+                    model=name,
+                    context=context,
+                    at=call.started_at if day is None else datetime.combine(day, call.started_at.timetz()),
+                    samplings=samplings,
+                    window=window,
+                    tenant_id=call.tenant_id,
+                )
+            except (UnknownModelError, UsageError):
+                continue
+            if quote.is_custom:
+                return quote
+            found = found or quote
+        return found
+
+
+def _names(call: StoredCall) -> Iterable[str]:
+    """Return the names that a call's own price can stand under: the one that the handler found it by comes first."""
+    answered = Exchange(Answer(call.model), call.labels["request_model"] or "", {}, {})
+    known = None if call.own is None else call.own.model
+    names = (known, *rules_for(call.provider).price_models(answered), call.model)
+    return [name for name in dict.fromkeys(names) if name]
+
+
+def _public(prices: RatesUsed | StoredRating | None) -> frozenset[tuple[str, Decimal]]:
+    """Return the public prices of a quote or a rating."""
+    return frozenset() if prices is None else frozenset({**prices.usd, **prices.list_usd}.items())
+
+
+def _context(call: StoredCall) -> Context:
+    known = next((rating.context for rating in call.ratings if rating.context is not None), None)
+    if known is not None:
+        return tuple(sorted(known.items()))
+    tier = call.labels["service_tier"]
+    return () if tier in _STANDARD_TIERS else (("service_tier", str(tier)),)
+
+
+def _maker(sellers: tuple[str, ...]) -> str:
+    """Return who makes a model, rather than one who resells it."""
+    return next((name for name in sellers if name in ("openai", "anthropic", "google", "mistral", "x-ai")), sellers[0])
