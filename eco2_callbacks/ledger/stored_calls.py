@@ -150,16 +150,16 @@ def rerated_days(backend: Backend, since: datetime, until: datetime, *, before: 
 
 def _read(connection: Any, since: datetime, until: datetime) -> list[StoredCall]:
     calls, ratings = table("calls"), table("ratings")
-    rated: dict[str, list[StoredRating]] = {}
-    names = ("run_id", "computed_at", "price_version", "rates", *_AMOUNTS)
+    rated: dict[tuple[datetime, str], list[StoredRating]] = {}
+    names = ("started_at", "run_id", "computed_at", "price_version", "rates", *_AMOUNTS)
     rows = connection.execute(
         sa.select(*(ratings.c[name] for name in names))
         .where(ratings.c.started_at >= since, ratings.c.started_at < until)
         .order_by(ratings.c.computed_at)
     )
-    for run_id, computed_at, version, rates, listed, paid, margin, savings, surcharge in rows:
+    for started_at, run_id, computed_at, version, rates, listed, paid, margin, savings, surcharge in rows:
         prices = _json(rates) or {}
-        rated.setdefault(str(run_id), []).append(
+        rated.setdefault((started_at, str(run_id)), []).append(
             StoredRating(
                 computed_at,
                 version,
@@ -194,7 +194,7 @@ def _read(connection: Any, since: datetime, until: datetime) -> list[StoredCall]
                 values["provider"],
                 values["model"],
                 _usage(values),
-                tuple(rated.get(run_id, ())),
+                tuple(rated.get((values["started_at"], run_id), ())),
                 {name: values[name] for name in _LABELS},
             )
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import uuid
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -44,6 +45,27 @@ def _focus(run: Run, url: str | Path, *arguments: object) -> list[dict[str, str]
 
 def _sum(rows: list[dict[str, str]], column: str) -> Decimal:
     return sum((Decimal(row[column]) for row in rows), Decimal(0))
+
+
+def test_a_job_that_runs_again_with_its_id_is_charged_again(run: Run, ledger_url: str) -> None:
+    """Two calls with one run id are two calls, each with its own rating."""
+    run_id = uuid.uuid4()
+    with LedgerSink(ledger_url) as sink:
+        for number, tokens in enumerate((1_000_000, 1000)):
+            usage = TokenUsage(input_tokens=tokens)
+            sink.emit(call(usage=usage, run_id=run_id, started_at=AT + timedelta(seconds=number)))
+        sink.flush(60)
+
+    (row,) = _focus(run, ledger_url, "--month", "2026-11")
+    status, out, err = run(
+        "reprice", "--json", "--ledger", ledger_url, "--since", "2026-11-01", "--until", "2026-11-30"
+    )
+
+    # $1.75 a million input tokens.
+    assert (row["ConsumedQuantity"], Decimal(row["BilledCost"])) == ("1001000", Decimal("1.75175"))
+    assert status == 0, err
+    total = json.loads(out, parse_float=Decimal)["total"]
+    assert (total["before_usd"], total["after_usd"]) == (Decimal("1.75175"), Decimal("1.75175"))
 
 
 def test_a_month_is_a_row_per_day_and_meter(run: Run, filled: str) -> None:
