@@ -30,7 +30,9 @@ class RepricedGroup:
         after_usd: What they cost at the other prices.
         newly_priced_calls: Calls that had no price before.
         newly_priced_usd: What these cost at the other prices.
-        unpriced_calls: Calls without a price at the other prices, or without usage.
+        partly_priced_calls: Of both, those whose cost leaves out a unit or a tier that has no rate there.
+        unpriced_calls: Calls without a price at the other prices, or without usage, and calls that are wholly priced
+            now and would only partly be there.
         unpriced_usd: What these cost by their present ratings.
         inexact_calls: Compared calls whose present cost is not their usage times one price list: several models or
             samplings in one call, or a cost that the provider stated.
@@ -45,6 +47,7 @@ class RepricedGroup:
     after_usd: Decimal = _ZERO
     newly_priced_calls: int = 0
     newly_priced_usd: Decimal = _ZERO
+    partly_priced_calls: int = 0
     unpriced_calls: int = 0
     unpriced_usd: Decimal = _ZERO
     inexact_calls: int = 0
@@ -113,7 +116,7 @@ def reprice(
             key = call.tenant_id, call.provider, call.model
             group = groups.setdefault(key, RepricedGroup(*key))
             rating = _reprice(call, prices, group)
-            if writes and rating is not None and _differs(call.newest, rating):
+            if writes and rating is not None and _differs(call, rating):
                 ratings.append(rating)
         for start in range(0, len(ratings), _RATINGS_AT_ONCE):
             some = ratings[start : start + _RATINGS_AT_ONCE]
@@ -145,13 +148,16 @@ def _reprice(call: StoredCall, prices: OtherPrices, group: RepricedGroup) -> Rat
         group.compared_calls += 1
         return None
     quote = prices.quote(call)
-    if quote is None:
+    kept = None if quote is None else _kept_rating(call, quote, prices)
+    is_whole = before_usd is not None and not call.is_unpriced(before)
+    if quote is None or (quote.unpriced and kept is None and is_whole):
+        # A part of the usage would look like all of it.
         group.unpriced_calls += 1
         group.unpriced_usd = EXACT.add(group.unpriced_usd, before_usd or _ZERO)
         return None
-    kept = _kept_rating(call, quote, prices)
     rating = _new_rating(call, quote, kept)
     after_usd = rating.cost.total_usd
+    group.partly_priced_calls += rating.is_unpriced
     if before_usd is None:
         group.newly_priced_calls += 1
         group.newly_priced_usd = EXACT.add(group.newly_priced_usd, after_usd)
@@ -184,12 +190,14 @@ def _new_rating(call: StoredCall, quote: Quote, kept: StoredRating | None) -> Ra
     cost, list_cost = quote.cost, quote.list_cost
     list_usd = None if list_cost is None else list_cost.total_usd
     savings, surcharge = quote.cache_savings_usd, quote.cache_surcharge_usd
+    is_unpriced = bool(quote.unpriced)
     if kept is not None and kept.contracted_cost is not None:
         usd = kept.contracted_cost
         cost = Cost(output_usd=usd, parts={"unsplit": usd} if usd else {})
         list_usd, savings, surcharge = kept.list_cost, kept.cache_savings, kept.cache_surcharge
+        is_unpriced = call.is_unpriced(kept)
     margin = _ZERO if quote.margin is None else quote.margin.usd_on(cost.total_usd)
-    return Rating(call.started_at, call.run_id, cost, quote.rates, list_usd, savings, surcharge, margin)
+    return Rating(call.started_at, call.run_id, cost, quote.rates, list_usd, savings, surcharge, margin, is_unpriced)
 
 
 def _is_reproduced(call: StoredCall, rating: StoredRating) -> bool:
@@ -202,8 +210,9 @@ def _is_reproduced(call: StoredCall, rating: StoredRating) -> bool:
     return EXACT.subtract(total, rating.contracted_cost).copy_abs() <= _STEP
 
 
-def _differs(before: StoredRating | None, after: Rating) -> bool:
-    if before is None or before.contracted_cost is None:
+def _differs(call: StoredCall, after: Rating) -> bool:
+    before = call.newest
+    if before is None or before.contracted_cost is None or call.is_unpriced(before) != after.is_unpriced:
         return True
     pairs = (
         (before.contracted_cost, after.cost.total_usd),

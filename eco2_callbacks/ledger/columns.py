@@ -94,7 +94,7 @@ TABLES: Mapping[str, TableColumns] = MappingProxyType(
         "ratings": _table(
             f"{_KEY}, computed_at time, price_version code, rates json?, currency code, list_cost money?, "
             "discount money?, contracted_cost money?, parts json, cache_savings money, cache_surcharge money, "
-            "cost_bucket int?, margin money?",
+            "cost_bucket int?, margin money?, unpriced bool?",
             *("started_at", "run_id", "computed_at"),
         ),
         "node_runs": _table(f"{_RUN}, node code, step int?, parallel bool, {_OUTCOME}, {_TOTALS}, {_SPAN}"),

@@ -35,6 +35,7 @@ class Rating:
         rates: The prices.
         list_usd: What the public price gives; None where it is unknown.
         margin_usd: What is charged on top of the cost.
+        is_unpriced: Whether the cost leaves out a unit or a tier that has no rate.
     """
 
     started_at: datetime
@@ -45,6 +46,7 @@ class Rating:
     cache_savings_usd: Decimal = Decimal(0)
     cache_surcharge_usd: Decimal = Decimal(0)
     margin_usd: Decimal = Decimal(0)
+    is_unpriced: bool = False
 
 
 def append_ratings(
@@ -115,6 +117,7 @@ def _row(rating: Rating, computed_at: int) -> Row:
         cache_savings_usd=rating.cache_savings_usd,
         cache_surcharge_usd=rating.cache_surcharge_usd,
         margin_usd=rating.margin_usd,
+        is_unpriced=rating.is_unpriced,
     )
 
 

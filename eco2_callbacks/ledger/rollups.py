@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from eco2_callbacks.ledger.backends import Backend
 from eco2_callbacks.ledger.schema import table
 from eco2_callbacks.ledger.sql_types import hour_of
+from eco2_callbacks.ledger.unpriced import is_unpriced_in_sql
 
 __all__ = ["Progress", "Rollups", "count_where", "rated_calls", "successful_requests", "sums_of"]
 
@@ -168,15 +169,9 @@ def sums_of(called: Any, rated: Any) -> list[Any]:
         dollars(rated.c.cache_savings).label("sum_cache_savings"),
         dollars(rated.c.cache_surcharge).label("sum_cache_surcharge"),
         dollars(sa.case((is_estimated, rated.c.contracted_cost), else_=sa.null())).label("sum_estimated_cost"),
-        count_where(_is_unpriced(called, rated)).label("sum_unpriced_calls"),
+        count_where(is_unpriced_in_sql(called, rated)).label("sum_unpriced_calls"),
         sa.func.coalesce(sa.func.sum(called.c.duration_seconds), sa.literal(0.0)).label("sum_seconds"),
     ]
-
-
-def _is_unpriced(called: Any, rated: Any) -> Any:
-    """Return whether dollars are missing: a later rating can have priced the call."""
-    is_partly = called.c.unpriced_reason == "unpriced_unit"
-    return sa.and_(called.c.unpriced_reason.is_not(None), sa.or_(is_partly, rated.c.contracted_cost.is_(None)))
 
 
 def _insertions(hours: Sequence[datetime], build: str) -> Iterator[Any]:

@@ -247,6 +247,7 @@ class Batch:
             cache_savings_usd=call.cache_savings_usd,
             cache_surcharge_usd=call.cache_surcharge_usd,
             margin_usd=call.margin_usd,
+            is_unpriced=call.unpriced_reason == "unpriced_unit",
         )
 
 
@@ -261,6 +262,7 @@ def rating_row(
     cache_savings_usd: Decimal,
     cache_surcharge_usd: Decimal,
     margin_usd: Decimal = Decimal(0),
+    is_unpriced: bool = False,
 ) -> Row:
     """Return one row of ``ratings``.
 
@@ -274,6 +276,7 @@ def rating_row(
         cache_savings_usd: As the record's.
         cache_surcharge_usd: As the record's.
         margin_usd: What is charged on top of the cost.
+        is_unpriced: Whether the cost leaves out a unit or a tier that has no rate.
     """
     paid = None if cost is None else cost.total_usd
     list_cost = None if list_usd is None else picodollars(list_usd)
@@ -297,6 +300,7 @@ def rating_row(
         picodollars(cache_surcharge_usd),
         None if paid is None else bucket_of(float(paid)),
         picodollars(margin_usd),
+        is_unpriced,
     )
 
 

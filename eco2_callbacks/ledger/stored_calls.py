@@ -15,6 +15,7 @@ from eco2_callbacks.ledger.backends import Backend
 from eco2_callbacks.ledger.migrations import Schema
 from eco2_callbacks.ledger.schema import table
 from eco2_callbacks.ledger.sql_types import period_of
+from eco2_callbacks.ledger.unpriced import is_unpriced
 from eco2_callbacks.usage import TokenUsage
 
 __all__ = ["StoredCall", "StoredRating", "read_calls", "rerated_days"]
@@ -46,6 +47,8 @@ class StoredRating:
         list_cost: None where no public price is known.
         contracted_cost: What is paid; None where only a list cost is known.
         margin: What is charged on top.
+        is_unpriced: Whether the cost leaves out a unit or a tier that has no rate; None where an older version did not
+            keep it.
     """
 
     computed_at: datetime
@@ -62,6 +65,7 @@ class StoredRating:
     margin: Decimal
     cache_savings: Decimal
     cache_surcharge: Decimal
+    is_unpriced: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,14 @@ class StoredCall:
         first = self.ratings[0] if self.ratings else None
         ended_at = self.started_at + timedelta(microseconds=round(self.labels["duration_seconds"] * 1e6))
         return first if first is not None and first.computed_at <= ended_at else None
+
+    def is_unpriced(self, rating: StoredRating | None) -> bool:
+        """Return whether dollars of the call are missing by one of its ratings, or without one."""
+        return is_unpriced(
+            self.labels["unpriced_reason"],
+            has_cost=rating is not None and rating.contracted_cost is not None,
+            leaves_out=None if rating is None else rating.is_unpriced,
+        )
 
 
 def read_calls(backend: Backend, since: datetime, until: datetime) -> Iterator[tuple[float, list[StoredCall]]]:
@@ -151,13 +163,13 @@ def rerated_days(backend: Backend, since: datetime, until: datetime, *, before: 
 def _read(connection: Any, since: datetime, until: datetime) -> list[StoredCall]:
     calls, ratings = table("calls"), table("ratings")
     rated: dict[tuple[datetime, str], list[StoredRating]] = {}
-    names = ("started_at", "run_id", "computed_at", "price_version", "rates", *_AMOUNTS)
+    names = ("started_at", "run_id", "computed_at", "price_version", "rates", *_AMOUNTS, "unpriced")
     rows = connection.execute(
         sa.select(*(ratings.c[name] for name in names))
         .where(ratings.c.started_at >= since, ratings.c.started_at < until)
         .order_by(ratings.c.computed_at)
     )
-    for started_at, run_id, computed_at, version, rates, listed, paid, margin, savings, surcharge in rows:
+    for started_at, run_id, computed_at, version, rates, listed, paid, margin, savings, surcharge, unpriced in rows:
         prices = _json(rates) or {}
         rated.setdefault((started_at, str(run_id)), []).append(
             StoredRating(
@@ -175,6 +187,7 @@ def _read(connection: Any, since: datetime, until: datetime) -> list[StoredCall]
                 margin if margin is not None else Decimal(0),
                 savings,
                 surcharge,
+                unpriced,
             )
         )
     columns = [calls.c[name] for name in ("started_at", *_LABELS, *_UNITS, "image_sizes")]

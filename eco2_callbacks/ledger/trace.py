@@ -16,6 +16,7 @@ from eco2_callbacks.errors import LedgerError
 from eco2_callbacks.ledger.backends import Backend
 from eco2_callbacks.ledger.migrations import Schema
 from eco2_callbacks.ledger.schema import table
+from eco2_callbacks.ledger.unpriced import is_unpriced_in_sql
 from eco2_callbacks.pricing import EXACT
 
 __all__ = ["Span", "SpanKind", "Trace", "read_traces"]
@@ -118,7 +119,8 @@ def _trace(connection: Any, root: Any) -> Trace:
         if name == "calls":
             newest = table("newest_ratings")
             on = sa.and_(newest.c.started_at == runs.c.started_at, newest.c.run_id == runs.c.run_id)
-            query = query.add_columns(newest.c.contracted_cost).select_from(runs.outerjoin(newest, on))
+            unpriced = is_unpriced_in_sql(runs, newest).label("is_unpriced")
+            query = query.add_columns(newest.c.contracted_cost, unpriced).select_from(runs.outerjoin(newest, on))
         spans += [make(row) for row in connection.execute(query.order_by(runs.c.started_at)).mappings()]
     top = _root(root, spans)
     for span in spans:
@@ -175,6 +177,7 @@ def _nest(top: Span, spans: Sequence[Span]) -> None:
         if span.kind == "node":
             calls = [each for each in _below(span) if each.kind == "llm"]
             span.cost = _sum(call.cost for call in calls)
+            span.unpriced_calls = sum(call.unpriced_calls for call in calls)
 
 
 def _below(span: Span) -> Iterable[Span]:
@@ -230,7 +233,7 @@ def _call(row: Any) -> Span:
         output_tokens=row["output_tokens"],
         cost=row["contracted_cost"],
         estimated=bool(row["estimated"]),
-        unpriced_calls=int(row["unpriced_reason"] is not None),
+        unpriced_calls=int(bool(row["is_unpriced"])),
         model=row["model"],
     )
 

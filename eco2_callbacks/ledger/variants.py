@@ -17,6 +17,7 @@ from eco2_callbacks.ledger.periods import Period
 from eco2_callbacks.ledger.rollups import rated_calls
 from eco2_callbacks.ledger.schema import table
 from eco2_callbacks.ledger.sql_types import as_float
+from eco2_callbacks.ledger.unpriced import is_unpriced_in_sql
 
 __all__ = ["VARIANT_KEYS", "Moments", "Variant", "read_variants"]
 
@@ -98,7 +99,7 @@ def read_variants(backend: Backend, key: str, period: Period) -> list[Variant]:
                 value.label("of_value"),
                 sa.func.count().label("n_calls"),
                 _count(called.c.status == "error").label("n_errors"),
-                _count(called.c.unpriced_reason.is_not(None)).label("n_unpriced"),
+                _count(is_unpriced_in_sql(called, rated)).label("n_unpriced"),
                 *_moments(tokens, "tokens"),
                 *_moments(usd, "usd"),
                 *_moments(seconds, "seconds"),

@@ -104,9 +104,9 @@ def read_charges(
             if call.labels["from_cache"]:
                 continue
             found.calls += 1
-            parts = parts_of(call, _effective(call, _next_month(call.started_at)))
-            found.unpriced_calls += not parts or call.labels["unpriced_reason"] == "unpriced_unit"
-            for part in parts:
+            rating = _effective(call, _next_month(call.started_at))
+            found.unpriced_calls += call.is_unpriced(rating)
+            for part in parts_of(call, rating):
                 key = _key(call, part, _month(call.started_at), per_call=per_call)
                 found.by_key.setdefault(key, Charge()).add(part)
         if on_progress is not None:

@@ -81,8 +81,9 @@ def _rated_calls(sql: _Dialect) -> str:
     margin = "coalesce(r.margin, 0)"
     return (
         f"SELECT {sql.day('c.started_at')} AS day, {sql.moment('c.started_at')} AS started_at, {copied}, "
-        # A later rating can have priced the call.
-        "CASE WHEN r.contracted_cost IS NULL OR c.unpriced_reason = 'unpriced_unit' THEN c.unpriced_reason END "
+        # What is unpriced belongs to the rating; one of an older version does not say it.
+        "CASE WHEN r.contracted_cost IS NULL THEN c.unpriced_reason WHEN r.unpriced OR (r.unpriced IS NULL "
+        "AND c.unpriced_reason = 'unpriced_unit') THEN 'unpriced_unit' END "
         f"AS unpriced_reason, r.price_version AS price_version, {sql.usd('r.list_cost')} AS list_usd, "
         f"{sql.usd('r.contracted_cost')} AS usd, {sql.usd(margin)} AS margin_usd, "
         f"{sql.usd(f'(r.contracted_cost + {margin})')} AS billed_usd "

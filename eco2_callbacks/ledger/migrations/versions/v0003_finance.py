@@ -1,4 +1,4 @@
-"""Margins, retries inside SDKs, and the views that dashboards query.
+"""Margins, and retries inside SDKs.
 
 Revision ID: 0003
 Revises: 0002
@@ -7,8 +7,7 @@ Revises: 0002
 from __future__ import annotations
 
 from eco2_callbacks.ledger.columns import Column
-from eco2_callbacks.ledger.migrations.ddl import add_column, create_newest_view, create_view, dialect_name
-from eco2_callbacks.ledger.migrations.views import views_of
+from eco2_callbacks.ledger.migrations.ddl import add_column, create_newest_view
 
 __all__ = ["branch_labels", "depends_on", "down_revision", "downgrade", "revision", "upgrade"]
 
@@ -25,12 +24,10 @@ _RATING = (
 
 
 def upgrade() -> None:
-    """Add the columns, and create the views."""
+    """Add the columns; the views that dashboards query are made by the newest migration that changes them."""
     add_column("ratings", Column("margin", "money", is_nullable=True))
     add_column("calls", Column("sdk_retries", "int", is_nullable=True))
     create_newest_view("newest_ratings", "ratings", _RATING, ("started_at", "run_id"), "computed_at")
-    for name, query in views_of(dialect_name()).items():
-        create_view(name, query)
 
 
 def downgrade() -> None:

@@ -6,8 +6,7 @@ Revises: 0003
 
 from __future__ import annotations
 
-from eco2_callbacks.ledger.migrations.ddl import create_newest_view, create_view, dialect_name
-from eco2_callbacks.ledger.migrations.views import views_of
+from eco2_callbacks.ledger.migrations.ddl import create_newest_view, dialect_name
 from eco2_callbacks.ledger.sql_types import CLICKHOUSE
 
 __all__ = ["branch_labels", "depends_on", "down_revision", "downgrade", "revision", "upgrade"]
@@ -24,11 +23,9 @@ _RATING = (
 
 
 def upgrade() -> None:
-    """Replace the two views; the other backends' stay as they are."""
-    if dialect_name() != CLICKHOUSE:
-        return
-    create_newest_view("newest_ratings", "ratings", _RATING, ("started_at", "run_id"), "computed_at")
-    create_view("rated_calls", views_of(CLICKHOUSE)["rated_calls"])
+    """Replace the view; the other backends' stays as it is."""
+    if dialect_name() == CLICKHOUSE:
+        create_newest_view("newest_ratings", "ratings", _RATING, ("started_at", "run_id"), "computed_at")
 
 
 def downgrade() -> None:
