@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from eco2_callbacks import LedgerSink, LLMCall, PriceBook, Rate
+from eco2_callbacks import LedgerSink, LLMCall, PriceBook, Rate, TokenUsage
 from eco2_callbacks.finance import OtherPrices
 from eco2_callbacks.finance import reprice as price_again
 from eco2_callbacks.ledger import Period, backend_of
@@ -100,6 +101,41 @@ def test_a_later_price_and_a_late_call_are_charged_once_each(exports: Exports, l
     assert shown["totals"]["BilledCost"] == 2 * USD - 2 * Decimal("0.001")
     descriptions = {row["ChargeDescription"].partition(":")[0] for row in exports.rows(december) if row["ChargeClass"]}
     assert descriptions == {"Late usage", "Correction"}
+
+
+@pytest.mark.parametrize("options", [(), ("--per-call",)], ids=["daily", "per call"])
+@pytest.mark.parametrize(
+    ("tier", "after"),
+    [(None, Decimal("1.75")), ("flex", Decimal("0.875"))],
+    ids=["context", "an older version"],
+)
+def test_a_later_rating_names_no_charge_of_a_closed_month_anew(
+    run: Run, ledger_url: str, tmp_path: Path, tier: str | None, after: Decimal, options: tuple[str, ...]
+) -> None:
+    """What chose the price was another thing for each rating: the closed month is corrected, and not charged again."""
+    usage, context = TokenUsage(input_tokens=1_000_000), (("inference_geo", "us"),)
+    model = {"provider": "anthropic", "model": "claude-opus-4-6", "request_model": "claude-opus-4-6"}
+    quote = PriceBook().quote(usage, provider="anthropic", model="claude-opus-4-6", context=context, at=AT)
+    assert quote.rates is not None
+    # An older version kept the tier with the call alone.
+    rates = replace(quote.rates, context=None) if tier else quote.rates
+    _emit(ledger_url, call(tenant_id="acme", usage=usage, cost=quote.cost, rates=rates, service_tier=tier, **model))
+    months = Exports(run, ledger_url, tmp_path)
+    november, before, _ = months.write("2026-11", options=options)
+    backend = backend_of(ledger_url)
+    period = Period(AT - timedelta(days=1), AT + timedelta(days=1), "UTC")
+    prices = OtherPrices.parse(PriceBook(), model="openai/gpt-5.2")
+    price_again(backend, period, prices, writes=True, now=datetime(2026, 12, 5, tzinfo=UTC))
+    backend.close()
+
+    december, shown, _ = months.write("2026-12", november, options=options)
+    _, again, _ = months.write("2026-11", options=options)
+
+    # A million input tokens: 5.50 with inference in the US, then 1.75, or half of it in the tier.
+    assert before["totals"]["BilledCost"] == again["totals"]["BilledCost"] == Decimal("5.5")
+    assert (shown["totals"]["BilledCost"], shown["late_rows"]) == (after - Decimal("5.5"), 0)
+    assert shown["missing_charges"] == 0
+    assert {row["ChargeDescription"].partition(":")[0] for row in months.rows(december)} == {"Correction"}
 
 
 def test_what_the_ledger_no_longer_has_stays_as_it_was(exports: Exports, ledger_url: str) -> None:

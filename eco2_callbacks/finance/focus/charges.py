@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from eco2_callbacks.finance.focus.parts import CallPart, parts_of
 from eco2_callbacks.ledger import Backend, Period, StoredCall, StoredRating, read_calls, rerated_days
@@ -107,7 +107,7 @@ def read_charges(
             rating = _effective(call, _next_month(call.started_at))
             found.unpriced_calls += call.is_unpriced(rating)
             for part in parts_of(call, rating):
-                key = _key(call, part, _month(call.started_at), per_call=per_call)
+                key = _key(call, part, rating, _month(call.started_at), per_call=per_call)
                 found.by_key.setdefault(key, Charge()).add(part)
         if on_progress is not None:
             on_progress(share)
@@ -151,12 +151,12 @@ def _add_correction(
     if not old:
         # The call had no price: all of it is charged late.
         for part in new.values():
-            key = _key(call, part, month, per_call=per_call, is_correction=True)
+            key = _key(call, part, after, month, per_call=per_call, is_correction=True)
             found.by_key.setdefault(key, Charge()).add(part)
         return
     for meter in dict.fromkeys((*old, *new)):
         signed = [(part, sign) for part, sign in ((new.get(meter), 1), (old.get(meter), -1)) if part is not None]
-        key = _key(call, signed[0][0], month, per_call=per_call, is_correction=True, has_price=False)
+        key = _key(call, signed[0][0], before, month, per_call=per_call, is_correction=True, has_price=False)
         charge = found.by_key.setdefault(key, Charge())
         for part, sign in signed:
             charge.add(part, sign=sign, counts=False)
@@ -178,6 +178,7 @@ def _effective(call: StoredCall, before: datetime) -> StoredRating | None:
 def _key(
     call: StoredCall,
     part: CallPart,
+    rating: StoredRating | None,
     month: datetime,
     *,
     per_call: bool,
@@ -185,7 +186,8 @@ def _key(
     has_price: bool = True,
 ) -> ChargeKey:
     labels = call.labels
-    context: Any = next((rating.context for rating in reversed(call.ratings) if rating.context is not None), None)
+    # Of the rating that is charged, or corrected: a later one names no charge of an earlier month anew.
+    context = None if rating is None else rating.context
     start, end = _day(call.started_at), _day(call.started_at) + _DAY
     if per_call:
         start = call.started_at.replace(microsecond=0)
