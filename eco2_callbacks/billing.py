@@ -231,7 +231,8 @@ class CallBiller:
             reason: UnpricedReason = "self_hosted" if served.is_self_hosted else "unknown_model"
             if is_first("price", call.provider, answer.model):
                 _logger.warning("%s Its calls count as unpriced.", error)
-            return _Bill(answer, whole, unpriced_reason=reason)
+            # The provider can state what it charges.
+            return _Bill(answer, whole, unpriced_reason=reason, margin=self._margin(call, exchange))
         if quotes:
             quote = Quote(
                 cost=Cost.sum(part.cost for part in quotes),
@@ -300,6 +301,16 @@ class CallBiller:
             else:
                 return quote, name
         raise unknown or UnknownModelError(call.provider, exchange.answer.model, call.started_at.date().isoformat())
+
+    def _margin(self, call: OpenLLMCall, exchange: Exchange) -> Adjustment | None:
+        """Return the margin on a call without a price."""
+        for name in dict.fromkeys(call.served.rules.price_models(exchange)):
+            margin = self._prices.margin(
+                provider=call.provider, model=name, at=call.started_at, tenant_id=call.tenant_id
+            )
+            if margin is not None:
+                return margin
+        return None
 
     def _warn_no_usage(self, call: OpenLLMCall) -> None:
         if call.operation != "embeddings" and is_first("usage", call.provider, call.request_model):

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from eco2_callbacks.errors import ConfigError, UnknownModelError, UsageError
 from eco2_callbacks.ledger import StoredCall, StoredRating
-from eco2_callbacks.pricing import Context, PriceBook, Quote, RatesUsed, public_models, sellers_of
+from eco2_callbacks.pricing import Adjustment, Context, PriceBook, Quote, RatesUsed, public_models, sellers_of
 from eco2_callbacks.usage import Answer, Exchange, rules_for
 
 __all__ = ["OtherPrices"]
@@ -79,6 +79,14 @@ class OtherPrices:
             return self._first(call, _names(call), *samplings, day=self.day)
         return self._first(call, (self.model,), *samplings, provider=self.provider, day=self.day)
 
+    def margin(self, call: StoredCall) -> Adjustment | None:
+        """Return the margin on a call, which needs no price."""
+        found = (
+            self.book.margin(provider=call.provider, model=name, at=call.started_at, tenant_id=call.tenant_id)
+            for name in _names(call)
+        )
+        return next((margin for margin in found if margin is not None), None)
+
     def _samplings(self, call: StoredCall) -> tuple[int, int | None] | None:
         """Return the number of samplings of a call and its window, None where they are unknown and change the price."""
         own = call.own
@@ -123,7 +131,7 @@ class OtherPrices:
                 )
             except (UnknownModelError, UsageError):
                 continue
-            if quote.is_custom:
+            if quote.has_custom_rate:
                 return quote
             found = found or quote
         return found

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from msgspec.structs import replace
+
 from eco2_callbacks.errors import LedgerError
 from eco2_callbacks.finance.other_prices import OtherPrices
 from eco2_callbacks.ledger import Backend, Period, Rating, StoredCall, StoredRating, append_ratings, read_calls
-from eco2_callbacks.pricing import EXACT, Cost, Quote, billed_counts
+from eco2_callbacks.pricing import EXACT, Adjustment, Cost, Quote, billed_counts
 
 __all__ = ["RepricedGroup", "Repricing", "reprice"]
 
@@ -148,14 +150,18 @@ def _reprice(call: StoredCall, prices: OtherPrices, group: RepricedGroup) -> Rat
         group.compared_calls += 1
         return None
     quote = prices.quote(call)
-    kept = None if quote is None else _kept_rating(call, quote, prices)
+    kept = _kept_rating(call, quote, prices)
     is_whole = before_usd is not None and not call.is_unpriced(before)
-    if quote is None or (quote.unpriced and kept is None and is_whole):
+    if kept is not None:
+        margin = prices.margin(call) if quote is None else quote.margin
+        rating = _rating_again(call, kept, margin, quote)
+    elif quote is not None and not (quote.unpriced and is_whole):
+        rating = _rating_of(call, quote)
+    else:
         # A part of the usage would look like all of it.
         group.unpriced_calls += 1
         group.unpriced_usd = EXACT.add(group.unpriced_usd, before_usd or _ZERO)
         return None
-    rating = _new_rating(call, quote, kept)
     after_usd = rating.cost.total_usd
     group.partly_priced_calls += rating.is_unpriced
     if before_usd is None:
@@ -171,33 +177,49 @@ def _reprice(call: StoredCall, prices: OtherPrices, group: RepricedGroup) -> Rat
     return rating
 
 
-def _kept_rating(call: StoredCall, quote: Quote, prices: OtherPrices) -> StoredRating | None:
+def _kept_rating(call: StoredCall, quote: Quote | None, prices: OtherPrices) -> StoredRating | None:
     """Return the call's own rating where its cost holds at the other prices too; None where the quote does.
 
-    A price list does not change what the provider said it charged. The usage of a call of several models is their sum:
-    at the prices that were used it costs what it did.
+    Neither a price list nor a discount changes what the provider said it charged. The usage of a call of several models
+    is their sum: at the prices that were used it costs what it did.
     """
     own = call.own
     if own is None or own.contracted_cost is None or prices.model or prices.day is not None:
         return None
     if call.labels["cost_source"] == "provider":
-        return None if quote.is_custom else own
-    has_same_prices = quote.rates is not None and quote.rates.usd == own.usd
+        return None if quote is not None and quote.has_custom_rate else own
+    has_same_prices = quote is not None and quote.rates is not None and quote.rates.usd == own.usd
     return own if own.other_models and has_same_prices else None
 
 
-def _new_rating(call: StoredCall, quote: Quote, kept: StoredRating | None) -> Rating:
-    cost, list_cost = quote.cost, quote.list_cost
-    list_usd = None if list_cost is None else list_cost.total_usd
-    savings, surcharge = quote.cache_savings_usd, quote.cache_surcharge_usd
-    is_unpriced = bool(quote.unpriced)
-    if kept is not None and kept.contracted_cost is not None:
-        usd = kept.contracted_cost
-        cost = Cost(output_usd=usd, parts={"unsplit": usd} if usd else {})
-        list_usd, savings, surcharge = kept.list_cost, kept.cache_savings, kept.cache_surcharge
-        is_unpriced = call.is_unpriced(kept)
-    margin = _ZERO if quote.margin is None else quote.margin.usd_on(cost.total_usd)
-    return Rating(call.started_at, call.run_id, cost, quote.rates, list_usd, savings, surcharge, margin, is_unpriced)
+def _rating_of(call: StoredCall, quote: Quote) -> Rating:
+    return Rating(
+        call.started_at,
+        call.run_id,
+        quote.cost,
+        quote.rates,
+        None if quote.list_cost is None else quote.list_cost.total_usd,
+        quote.cache_savings_usd,
+        quote.cache_surcharge_usd,
+        _ZERO if quote.margin is None else quote.margin.usd_on(quote.cost.total_usd),
+        bool(quote.unpriced),
+    )
+
+
+def _rating_again(call: StoredCall, kept: StoredRating, margin: Adjustment | None, quote: Quote | None) -> Rating:
+    """Return a rating with the same prices and cost, and another margin on it."""
+    usd, rates = kept.contracted_cost or _ZERO, None if quote is None else quote.rates
+    return Rating(
+        call.started_at,
+        call.run_id,
+        Cost(output_usd=usd, parts={"unsplit": usd} if usd else {}),
+        None if rates is None else replace(rates, usd=kept.usd, list_usd=kept.list_usd),
+        kept.list_cost,
+        kept.cache_savings,
+        kept.cache_surcharge,
+        _ZERO if margin is None else margin.usd_on(usd),
+        call.is_unpriced(kept),
+    )
 
 
 def _is_reproduced(call: StoredCall, rating: StoredRating) -> bool:

@@ -62,7 +62,7 @@ class Quote(NamedTuple):
 
     Attributes:
         cost: What the units with a known rate cost.
-        is_custom: Whether a custom rate sets a price.
+        is_custom: Whether a custom rate or a discount sets a price.
         unpriced: The counts above 0 that have no rate, and the service tier if it has none.
         is_certain: False where it is unknown which of two rates applies.
         cache_savings_usd: What prompt-cache reads saved.
@@ -71,6 +71,7 @@ class Quote(NamedTuple):
         list_cost: What the public prices give; the same as ``cost`` without custom rates and discounts, None where no
             public price is known.
         margin: The margin that is charged on top; None where there is none.
+        has_custom_rate: Whether a custom rate sets a price or a factor, rather than a discount alone.
     """
 
     cost: Cost
@@ -82,6 +83,7 @@ class Quote(NamedTuple):
     rates: RatesUsed | None = None
     list_cost: Cost | None = None
     margin: Adjustment | None = None
+    has_custom_rate: bool = False
 
 
 class PriceBook:
@@ -115,7 +117,7 @@ class PriceBook:
             raise ConfigError(f"A custom rate is in {foreign[0]}; pass exchange_rates=ExchangeRates.from_csv(...).")
         self._snapshot: DataSnapshot | None = None
         self._updated_at: tuple[DataSnapshot, datetime] | None = None
-        self._models: dict[tuple[str, str], PricedModel | None] = {}
+        self._models: dict[tuple[str, str], PricedModel] = {}
         if self._custom_rates:
             self._warn_of_unknown_providers()
 
@@ -250,21 +252,13 @@ class PriceBook:
             UnknownModelError: If no price is known.
             UsageError: If counts inside another one exceed it.
         """
-        at = datetime.now(UTC) if at is None else at
-        if at.tzinfo is not UTC:
-            at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-        snapshot = self._current_snapshot()
-        try:
-            priced = self._models[provider, model]
-        except KeyError:
-            if len(self._models) >= _MAX_CACHED:
-                self._models.clear()
-            priced = self._models[provider, model] = self._find(snapshot, provider, model)
+        at = _in_utc(at)
+        priced = self._priced(provider, model)
         discount = margin = None
-        if self._adjustments and priced is not None:
+        if self._adjustments:
             discount, margin = priced.adjustments(tenant_id, at.date())
-        sheet = None if priced is None else priced.sheet(context, at, discount)
-        if priced is None or sheet is None or not sheet.lines:
+        sheet = priced.sheet(context, at, discount)
+        if not sheet.lines:
             raise UnknownModelError(provider, model, at.date().isoformat())
         prompt_tokens, is_certain = usage.input_tokens, True
         if samplings > 1 and sheet.long_prompt is not None and prompt_tokens > sheet.long_prompt:
@@ -291,8 +285,26 @@ class PriceBook:
             unpriced += shape.unpriced
         if usage.cache_read_tokens or usage.cache_creation_tokens:
             saved, extra = cache_effect(sheet, usage, prompt_tokens)
-            return Quote(cost, sheet.is_custom, unpriced, is_certain, saved, extra, rates, list_cost, margin)
-        return Quote(cost, sheet.is_custom, unpriced, is_certain, rates=rates, list_cost=list_cost, margin=margin)
+        else:
+            saved = extra = _ZERO
+        return Quote(
+            cost, sheet.is_custom, unpriced, is_certain, saved, extra, rates, list_cost, margin, sheet.has_custom_rate
+        )
+
+    def margin(
+        self, *, provider: str, model: str, at: datetime | None = None, tenant_id: str = ""
+    ) -> Adjustment | None:
+        """Return the margin on a call, also of a model without a price: its provider can state what it charges.
+
+        Args:
+            provider: As for ``price``.
+            model: As for ``price``.
+            at: As for ``price``.
+            tenant_id: Whose call it is.
+        """
+        if not self._adjustments:
+            return None
+        return self._priced(provider, model).adjustments(tenant_id, _in_utc(at).date())[1]
 
     @property
     def custom_rates(self) -> tuple[Rate, ...]:
@@ -304,7 +316,17 @@ class PriceBook:
         """The discounts and margins."""
         return self._adjustments
 
-    def _find(self, snapshot: DataSnapshot, provider: str, model: str) -> PricedModel | None:
+    def _priced(self, provider: str, model: str) -> PricedModel:
+        snapshot = self._current_snapshot()
+        try:
+            return self._models[provider, model]
+        except KeyError:
+            if len(self._models) >= _MAX_CACHED:
+                self._models.clear()
+            found = self._models[provider, model] = self._find(snapshot, provider, model)
+            return found
+
+    def _find(self, snapshot: DataSnapshot, provider: str, model: str) -> PricedModel:
         from genai_prices.data_snapshot import find_provider_by_id  # noqa: PLC0415
 
         seller = find_provider_by_id(snapshot.providers, _PROVIDER_IDS.get(provider, provider)) if provider else None
@@ -322,8 +344,6 @@ class PriceBook:
             return tuple(rate for rate in rates if any(rate.is_for(p, m) for p in providers for m in names))
 
         builtin, custom = applicable(_builtin_fees()), applicable(self._custom_rates)
-        if info is None and not custom and not any("input_mtok" in rate.prices for rate in builtin):
-            return None
         # As in genai-prices: a provider that sells another one's model does not sell the other's tiers.
         has_tiers = info is not None and seller is not None and any(info is sold for sold in seller.models)
         adjustments = tuple(each for each in self._adjustments if each.is_for_model(providers, names))
@@ -347,9 +367,15 @@ def _builtin_fees() -> tuple[Rate, ...]:
 
 def standard_sheet(book: PriceBook, *, provider: str, model: str, at: datetime) -> PriceSheet | None:
     """Return the standard price sheet of a model at a time in UTC, None where no price holds then."""
-    priced = book._find(book._current_snapshot(), provider, model)
-    sheet = None if priced is None else priced.sheet(_STANDARD, at)
-    return sheet if sheet is not None and sheet.lines else None
+    sheet = book._find(book._current_snapshot(), provider, model).sheet(_STANDARD, at)
+    return sheet if sheet.lines else None
+
+
+def _in_utc(at: datetime | None) -> datetime:
+    at = datetime.now(UTC) if at is None else at
+    if at.tzinfo is UTC:
+        return at
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def _check_rates(rates: Iterable[Rate]) -> tuple[Rate, ...]:

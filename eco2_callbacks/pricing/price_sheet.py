@@ -121,7 +121,8 @@ class PriceSheet(NamedTuple):
         shapes: Remembers ``shape_of``.
         unpriced: The counts of tools and citations that have no rate.
         long_prompt: Input tokens above which a price rises; None where none does.
-        is_custom: Whether a custom rate sets a price.
+        is_custom: Whether a custom rate or a discount sets a price.
+        has_custom_rate: Whether a custom rate does.
         window: The model's context window in tokens, where it is known.
         token_cost_step: As a rate's.
         cache_differences: What one token read from or written to the cache costs above the plain input rate: read,
@@ -140,6 +141,7 @@ class PriceSheet(NamedTuple):
     unpriced: tuple[str, ...] = ()
     long_prompt: int | None = None
     is_custom: bool = False
+    has_custom_rate: bool = False
     window: int | None = None
     token_cost_step: Decimal | None = None
     cache_differences: tuple[Decimal, Decimal, Decimal, Decimal] | None = None
@@ -155,6 +157,7 @@ def compile_sheet(
     sources: Mapping[str, tuple[str, ...]],
     version: str,
     is_custom: bool = False,
+    has_custom_rate: bool = False,
     window: int | None = None,
     token_cost_step: Decimal | None = None,
     unpriced_tier: str = "",
@@ -175,6 +178,7 @@ def compile_sheet(
         unpriced=tuple(name for name in _FEE_COUNTS if name not in priced),
         long_prompt=min(starts) if starts else None,
         is_custom=is_custom,
+        has_custom_rate=has_custom_rate,
         window=window,
         token_cost_step=token_cost_step,
         cache_differences=cache_differences(lines),

@@ -143,6 +143,7 @@ class PricedModel:
             sources=prices.sources,
             version=self._version,
             is_custom=bool(custom) or discount is not None,
+            has_custom_rate=bool(custom),
             window=window,
             token_cost_step=step,
             list_prices=listed,
