@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from functools import partial
 
 from eco2_callbacks.errors import ConfigError, UnknownModelError, UsageError
 from eco2_callbacks.ledger import StoredCall, StoredRating
@@ -110,31 +111,50 @@ class OtherPrices:
         day: date | None = None,
     ) -> Quote | None:
         """Return the quote by a custom rate for one of the names, else by the first name with a price."""
-        found: Quote | None = None
-        if call.usage is None:
-            return None
-        context = _context(call)
-        if provider not in ("", call.provider):
+        quote_of = partial(self._quote, call, provider or call.provider, samplings=samplings, window=window, day=day)
+        context, found = _context(call), None
+        is_foreign = provider not in ("", call.provider)
+        if is_foreign:
             # Another provider's prices know the tiers at most.
             context = tuple(pair for pair in context if pair[0] == "service_tier")
         for name in names:
-            try:
-                quote = self.book.quote(
-                    call.usage,
-                    provider=provider or call.provider,
-                    model=name,
-                    context=context,
-                    at=call.started_at if day is None else datetime.combine(day, call.started_at.timetz()),
-                    samplings=samplings,
-                    window=window,
-                    tenant_id=call.tenant_id,
-                )
-            except (UnknownModelError, UsageError):
-                continue
-            if quote.has_custom_rate:
+            quote = quote_of(name, context)
+            if quote is not None and quote.unpriced and is_foreign and context:
+                # Where the tier is not sold, the standard price is the one that would be paid.
+                plain = quote_of(name, ())
+                if plain is not None and len(plain.unpriced) < len(quote.unpriced):
+                    quote = plain
+            if quote is not None and quote.has_custom_rate:
                 return quote
             found = found or quote
         return found
+
+    def _quote(
+        self,
+        call: StoredCall,
+        provider: str,
+        name: str,
+        context: Context,
+        *,
+        samplings: int,
+        window: int | None,
+        day: date | None,
+    ) -> Quote | None:
+        if call.usage is None:
+            return None
+        try:
+            return self.book.quote(
+                call.usage,
+                provider=provider,
+                model=name,
+                context=context,
+                at=call.started_at if day is None else datetime.combine(day, call.started_at.timetz()),
+                samplings=samplings,
+                window=window,
+                tenant_id=call.tenant_id,
+            )
+        except (UnknownModelError, UsageError):
+            return None
 
 
 def _names(call: StoredCall) -> Iterable[str]:

@@ -136,6 +136,22 @@ def test_another_model_answers_what_it_would_have_cost(run: Run, filled: str) ->
     assert found["model"] == "gemini-3-flash-preview"
 
 
+def test_another_provider_without_the_tier_has_its_standard_price(run: Run, tmp_path: Path) -> None:
+    """A tier that the other provider does not sell is no price that is missing there."""
+    path = tmp_path / "eco2.db"
+    usage = TokenUsage(input_tokens=1000, output_tokens=100)
+    quote = PriceBook().quote(usage, provider="openai", model="gpt-5.2", context=(("service_tier", "flex"),), at=AT)
+    with LedgerSink(path) as sink:
+        sink.emit(call(usage=usage, cost=quote.cost, rates=quote.rates, service_tier="flex"))
+
+    found = _reprice(run, str(path), "--model", "anthropic/claude-sonnet-4-5", "--write")
+
+    # 1,000 at 3 and 100 at 15 USD per million.
+    total = found["total"]
+    assert (total["compared_calls"], total["after_usd"], total["partly_priced_calls"]) == (1, Decimal("0.0045"), 0)
+    assert found["written_ratings"] == 1
+
+
 def test_the_prices_of_another_day(run: Run, filled: str, tmp_path: Path) -> None:
     """``--date`` takes the prices in force on that day for every call."""
     path = tmp_path / "half.toml"

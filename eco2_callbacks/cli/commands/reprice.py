@@ -111,7 +111,10 @@ def _print(found: Repricing, console: Console) -> None:
     for count, text in (
         (total.newly_priced_calls, f"calls had no price before; they cost {usd(total.newly_priced_usd)} USD"),
         (total.partly_priced_calls, "calls have a cost that leaves out a unit without a price there"),
-        (total.unpriced_calls, f"calls have no price there and are left out, with {usd(total.unpriced_usd)} USD"),
+        (
+            total.unpriced_calls,
+            f"calls have no price there, or lack that of a unit, and are left out, with {usd(total.unpriced_usd)} USD",
+        ),
         (total.inexact_calls, "calls have a cost that is not their usage times one price list"),
     ):
         if count:
