@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -20,6 +21,8 @@ from eco2_callbacks.pricing import EXACT
 __all__ = ["BusinessFigures", "BusinessReport", "IntentFigures", "read_business"]
 
 _ZERO = Decimal(0)
+# A request can have begun before the period in which its calls are.
+_MAX_REQUEST = timedelta(days=1)
 
 
 @dataclass(slots=True)
@@ -46,12 +49,13 @@ class BusinessFigures:
 
 @dataclass(slots=True)
 class IntentFigures:
-    """Questions of one intent.
+    """Questions of one intent, none where only calls of no request have it.
 
     Attributes:
         by_day: Questions by day.
         before: Questions in the period of the same length before; None where the ledger began later.
-        usd: What the calls with this intent cost.
+        usd: What the calls of the questions cost, those before the intent was known included. A call whose request has
+            not ended, or that has none, counts for its own intent: the dollars of all intents are those of the period.
     """
 
     intent: str
@@ -110,9 +114,10 @@ def read_business(backend: Backend, period: Period) -> BusinessReport:
         before = _figures(connection, earlier, by_day=False).get("")
         if before is not None and not (before.calls or before.requests):
             before = None
-        intents = _intents(connection, period)
+        intents = _questions(connection, period)
+        _add_dollars(connection, period, intents)
         if before is not None:
-            counts = _intents(connection, earlier)
+            counts = _questions(connection, earlier)
             for intent in intents.values():
                 intent.before = counts[intent.intent].requests if intent.intent in counts else 0
     ordered = sorted(intents.values(), key=lambda intent: (-intent.requests, EXACT.minus(intent.usd), intent.intent))
@@ -158,7 +163,7 @@ def _figures(connection: Any, period: Period, *, by_day: bool) -> dict[str, Busi
     return found
 
 
-def _intents(connection: Any, period: Period) -> dict[str, IntentFigures]:
+def _questions(connection: Any, period: Period) -> dict[str, IntentFigures]:
     found: dict[str, IntentFigures] = {}
     request = table("requests")
     day = period_of(request.c.started_at, sa.literal("day"), sa.literal(period.timezone)).label("of_day")
@@ -173,14 +178,25 @@ def _intents(connection: Any, period: Period) -> dict[str, IntentFigures]:
     users = sa.select(request.c.intent, sa.func.count(sa.distinct(request.c.user_id)))
     for intent, number in connection.execute(_inside(users, request, period).group_by(request.c.intent)):
         found[intent].users = int(number)
+    return found
+
+
+def _add_dollars(connection: Any, period: Period, found: dict[str, IntentFigures]) -> None:
+    """Add what each intent cost, with the intents that no question of the period has."""
     called, rated, joined = rated_calls(period.since, period.until)
     usd = next(column for column in sums_of(called, rated) if column.name == "sum_cost")
-    for intent, amount in connection.execute(
-        sa.select(called.c.intent, usd).select_from(joined).group_by(called.c.intent)
-    ):
-        if intent in found:
-            found[intent].usd = Decimal(str(amount or 0))
-    return found
+    request = table("requests")
+    ended = (
+        sa.select(request.c.trace_id, sa.func.max(request.c.intent).label("of_request"))
+        .where(request.c.started_at >= period.since - _MAX_REQUEST, request.c.started_at < period.until)
+        .group_by(request.c.trace_id)
+        .subquery("ended")
+    )
+    # In ClickHouse a call without a request gets an empty text, not NULL.
+    intent = sa.func.coalesce(sa.func.nullif(ended.c.of_request, ""), called.c.intent).label("of_intent")
+    source = joined.outerjoin(ended, ended.c.trace_id == called.c.trace_id)
+    for name, amount in connection.execute(sa.select(intent, usd).select_from(source).group_by(intent)):
+        found.setdefault(name, IntentFigures(name)).usd = Decimal(str(amount or 0))
 
 
 def _inside(query: Any, source: Any, period: Period) -> Any:

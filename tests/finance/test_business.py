@@ -65,6 +65,37 @@ def test_intents_have_a_trend(run: Run, filled: str) -> None:
     assert news["cost_usd"] == 2 * USD
 
 
+def test_a_question_costs_all_its_calls(run: Run, ledger_url: str) -> None:
+    """Calls that ran before the intent was known count for the intent that their request ended with."""
+    with LedgerSink(ledger_url) as sink:
+        for started_at in (AT, AT - timedelta(hours=10)):
+            request = one_request(started_at=started_at, intent="waste")
+            for record in request:
+                sink.emit(record)
+            # The classifier runs first; at that moment the intent is unknown.
+            trace_id = request[0].trace_id
+            sink.emit(call(trace_id=trace_id, intent="unclassified", started_at=started_at))
+        # A call of no request keeps its own intent, and so does that of a request that has not ended.
+        sink.emit(call(intent="batch"))
+        sink.emit(call(intent="unclassified"))
+        # The request began before midnight, and its answer came after it.
+        late = one_request(started_at=AT.replace(hour=23, minute=59), intent="news")
+        sink.emit(late[-1])
+        sink.emit(call(trace_id=late[0].trace_id, intent="unclassified", started_at=AT + timedelta(days=1)))
+        sink.flush(60)
+
+    _, out, _ = run("report", "--business", "--json", "--ledger", ledger_url, *_PERIOD)
+    third = ("--since", "2026-11-03", "--until", "2026-11-03")
+    _, next_day, _ = run("report", "--business", "--json", "--ledger", ledger_url, *third)
+
+    found = json.loads(out, parse_float=Decimal)
+    intents = {intent["intent"]: (intent["requests"], intent["cost_usd"]) for intent in found["intents"]}
+    assert intents == {"waste": (2, 4 * USD), "batch": (0, USD), "unclassified": (0, USD), "news": (1, USD)}
+    assert sum(cost for _, cost in intents.values()) == found["total"]["cost_usd"]
+    (news,) = json.loads(next_day, parse_float=Decimal)["intents"]
+    assert (news["intent"], news["requests"], news["cost_usd"]) == ("news", 0, USD)
+
+
 @pytest.fixture
 def ledger(tmp_path: Path) -> Path:
     """Return a ledger with one request."""
