@@ -37,6 +37,9 @@ _LOG_BASE = math.log(BUCKET_BASE)
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_CHARACTERS = 1000
+# All but the end of a line: a terminal or a database can take them for something else. Spaces and joiners of any script
+# tell names apart, and stay.
+_CONTROLS = dict.fromkeys((*range(0x0A), *range(0x0B, 0x20), *range(0x7F, 0xA0)))
 # Combinations of labels, and price sheets, that are remembered.
 _MAX_REMEMBERED = 20_000
 
@@ -70,11 +73,10 @@ def bucket_of(amount: float) -> int:
 
 
 def cleaned(value: str | None) -> str | None:
-    """Return a text that every backend can store; almost all are fine as they are."""
+    """Return a text that every backend can store: without control characters, and with ``?`` for half a character."""
     if value is None or (len(value) <= _MAX_CHARACTERS and value.isprintable()):
         return value
-    text = value[:_MAX_CHARACTERS].encode("utf-8", "replace").decode()
-    return "".join(character for character in text if character.isprintable() or character == "\n")
+    return value[:_MAX_CHARACTERS].encode("utf-8", "replace").decode().translate(_CONTROLS)
 
 
 def cleaned_all(texts: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -107,8 +107,8 @@ def test_a_rule_matches_by_all_its_keys(rule: dict[str, Any], attributes: dict[s
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ("an\u200dn", "ann"),
-        ("Team\u00a0A", "TeamA"),
+        ("an\u200dn", "an\u200dn"),
+        ("Team\u00a0A", "Team\u00a0A"),
         ("tab\tid", "tabid"),
         ("a\ud800b", "a?b"),
         ("a\0b", "ab"),
@@ -118,7 +118,7 @@ def test_a_rule_matches_by_all_its_keys(rule: dict[str, Any], attributes: dict[s
     ids=["joiner", "hard space", "tab", "surrogate", "NUL", "long", "number"],
 )
 def test_values_count_as_a_ledger_keeps_them(value: object, expected: str) -> None:
-    """A value that no store could keep is cleaned, in a rule and in a call, so that its window is found again."""
+    """What no store could keep is left out, in rules and calls alike, so that a window is found again."""
     text = value if isinstance(value, str) else str(value)
     per = BudgetRule(name="r", limit_usd=Decimal(1), per="tenant_id")
     matched = BudgetRule(name="r", limit_usd=Decimal(1), match={"tenant_id": text})
@@ -171,7 +171,7 @@ BAD_RULES: list[tuple[dict[str, Any], str]] = [
     ({"name": "a\0b"}, "no NUL"),
     ({"name": "a\ud800b"}, "no half of a surrogate pair"),
     ({"per": ["a\0b"]}, "wanted keys"),
-    ({"match": {"tenant_id": "\u200d"}}, "matches nothing"),
+    ({"match": {"tenant_id": "\x07"}}, "matches nothing"),
 ]
 
 

@@ -285,7 +285,7 @@ def test_a_budget_that_is_free_again_warns_again(change: str, store_url: str, st
     assert events() == ["exceeded"] * 3 + ["reset"] * 2 + ["warn"] * 3
 
 
-@pytest.mark.parametrize("user", ["an\u200dn", "tab\tid"])
+@pytest.mark.parametrize("user", ["an\x07n", "tab\tid"])
 def test_an_id_that_a_ledger_cleans_keeps_its_window(user: str, tmp_path: Path) -> None:
     """After a restart the window goes on from what the ledger holds under the cleaned id."""
     rule = BudgetRule(name="each", limit_usd=Decimal(1), per="user_id", warn_at=())

@@ -116,6 +116,22 @@ def test_a_text_that_a_database_refuses_is_cleaned() -> None:
     assert row["user_id"] == "u" * 1000
 
 
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        *((name, name) for name in ("株式会社\u3000東", "Société\u00a0A", "نمی\u200cشود", "👩\u200d💻", "a\nb")),
+        ("a\tb\r\x7f\x85c", "abc"),
+    ],
+    ids=["ideographic space", "no-break space", "non-joiner", "joiner", "line", "controls"],
+)
+def test_names_that_differ_stay_apart(name: str, kept: str) -> None:
+    """A tenant keeps every character but control characters, so that no two names become one."""
+    batch = Batch([call(tenant_id=name, tags=(name,))])
+
+    assert _row(batch, "calls")["tenant_id"] == _row(batch, "series")["tenant_id"] == kept
+    assert msgspec.json.decode(str(_row(batch, "calls")["tags"])) == [kept]
+
+
 def test_calls_with_the_same_labels_share_a_series() -> None:
     """A batch names each series once, and its id depends on the labels alone."""
     batch = Batch([call(tenant_id="a"), call(tenant_id="a"), call(tenant_id="b")])
