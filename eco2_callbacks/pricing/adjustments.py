@@ -35,7 +35,7 @@ class Adjustment:
         fixed_usd: Dollars for each call. A discount never makes a cost negative.
         provider: As a rate's: a name or a pattern; ``*`` is any.
         model: Likewise.
-        tenant: Likewise.
+        tenant: Likewise, but brackets stand for themselves: names of tenants have them.
 
     Raises:
         ConfigError: If a value cannot be used.
@@ -77,6 +77,10 @@ class Adjustment:
         """Return whether it is for this provider and model name."""
         return self.is_for_model((provider,), (model,))
 
+    def is_for_tenant(self, tenant: str) -> bool:
+        """Return whether it is for this tenant."""
+        return fnmatchcase(tenant, self.tenant.replace("[", "[[]"))
+
     @property
     def factor(self) -> Decimal:
         """What a discount leaves of each price."""
@@ -99,9 +103,7 @@ def adjustment_for(
     It is the one that names the tenant, else the model, else the provider; of several equally specific ones the
     latest.
     """
-    found = [
-        each for each in adjustments if each.kind == kind and each.start <= day and fnmatchcase(tenant, each.tenant)
-    ]
+    found = [each for each in adjustments if each.kind == kind and each.start <= day and each.is_for_tenant(tenant)]
     return max(found, key=lambda each: each._rank, default=None)
 
 

@@ -194,3 +194,19 @@ def test_an_adjustment_that_applies_to_nothing_is_named(tmp_path: Path) -> None:
     found = [(each.rate.source, each.reason) for each in unused_rates(book(tmp_path, text), at=AT)]
 
     assert found == [("contract 3", "starts later"), ("contract 9", "matches nothing")]
+
+
+@pytest.mark.parametrize(
+    ("tenant", "holds"),
+    [("acme [prod]", True), ("acme p", False), ("acme [x]", False), ("zoo [eu] 7", True), ("zoo e 7", False)],
+)
+def test_brackets_belong_to_a_tenants_name(tmp_path: Path, tenant: str, holds: bool) -> None:
+    """A discount for ``acme [prod]`` is that tenant's, and nobody else's; ``*`` stands for any text beside brackets."""
+    text = "\n".join(
+        f'[[discounts]]\ntenant = "{pattern}"\nstart = 2026-01-01\npercent = 50\nsource = "contract"'
+        for pattern in ("acme [prod]", "zoo [eu]*")
+    )
+
+    found = quote(book(tmp_path, text), tenant_id=tenant)
+
+    assert found.cost.total_usd == (LIST / 2 if holds else LIST)
