@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from prometheus_client import CollectorRegistry
 
-from eco2_callbacks import Eco2CallbackHandler
+from eco2_callbacks import Eco2CallbackHandler, LedgerSink
 from tests.cli.conftest import Run
 from tests.support.fake_model import DETAILED_USAGE, FakeModel
+from tests.support.ledger_records import call
 
 _PERIOD = ("--since", "2026-11-01", "--until", "2026-11-30")
 
@@ -130,6 +131,36 @@ def test_csv_can_be_read_back(run: Run, ledger: Path) -> None:
         ("2026-11-01", "acme", Decimal("0.0063")),
         ("2026-11-01", "zoo", Decimal(0)),
     ]
+
+
+@pytest.mark.parametrize(
+    ("tenant", "cell"),
+    [
+        ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("+A1", "'+A1"),
+        ("-2+3", "'-2+3"),
+        ("\u3000=A1", "'\u3000=A1"),
+        ("＝A1", "'＝A1"),
+        ("-2", "-2"),
+        ("a=b", "a=b"),
+    ],
+)
+def test_a_spreadsheet_runs_no_name(run: Run, tmp_path: Path, tenant: str, cell: str) -> None:
+    """CSV shows a name that begins a formula as text; numbers, negative ones too, stay numbers."""
+    path = tmp_path / "eco2.db"
+    cache_write = {"cache_savings_usd": Decimal("-0.000001")}
+    with LedgerSink(path) as sink:
+        sink.emit(call(tenant_id=tenant, **cache_write))
+
+    _, out, _ = run("report", "--by", "tenant", "--format", "csv", "--ledger", path, *_PERIOD)
+    _, document, _ = run("report", "--by", "tenant", "--json", "--ledger", path, *_PERIOD)
+    _, charges, _ = run("focus", "--month", "2026-11", "--ledger", path)
+
+    (row,) = csv.DictReader(io.StringIO(out))
+    assert (row["tenant"], row["cache_savings_usd"]) == (cell, "-0.000001")
+    assert json.loads(document)["groups"][0]["tenant"] == tenant
+    assert {charge["SubAccountId"] for charge in csv.DictReader(io.StringIO(charges))} == {tenant}
 
 
 def test_parquet_keeps_exact_dollars(run: Run, ledger: Path, tmp_path: Path) -> None:
