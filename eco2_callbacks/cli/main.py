@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -10,6 +11,9 @@ from collections.abc import Sequence
 from eco2_callbacks.errors import ConfigError, Eco2CallbacksError
 
 __all__ = ["main"]
+
+# The disk behind the output is full, or broken.
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,20 +33,31 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # for terminals that cannot write every name
     try:
         status = build_app()(list(argv) if argv is not None else None, standalone_mode=False)
+        sys.stdout.flush()
     except Eco2CallbacksError as error:
         sys.stderr.write(f"eco2: {error}\n")
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader closed the pipe. Without this, the interpreter's flush at exit would fail too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader closed the pipe
+        return 1
+    except OSError as error:
+        if error.errno not in _UNWRITABLE or error.filename is not None:
+            raise
+        _drop_output()
+        sys.stderr.write(f"eco2: The output cannot be written: {error.strerror}; write it to another disk.\n")
         return 1
     except Exception as error:
         if (shown := _usage_error(error)) is not None:
             return shown
         raise
     return status if isinstance(status, int) else 0
+
+
+def _drop_output() -> None:
+    """Write what is left of the output nowhere: the interpreter's own flush at exit would fail like ours."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage_error(error: Exception) -> int | None:

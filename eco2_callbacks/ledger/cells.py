@@ -16,6 +16,8 @@ from eco2_callbacks.pricing import EXACT
 
 __all__ = [
     "BUCKET_BASE",
+    "FIRST_TIME",
+    "LAST_TIME",
     "MAX_INTEGER",
     "ZERO_BUCKET",
     "bucket_of",
@@ -33,6 +35,9 @@ __all__ = [
 BUCKET_BASE = 1.05
 ZERO_BUCKET = -32768
 MAX_INTEGER = 2**63 - 1
+# Rows have times from the first to before the last one: a DateTime64(6) of ClickHouse begins with 1900, one of
+# nanoseconds ends with 2261.
+FIRST_TIME, LAST_TIME = datetime(1900, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC)
 _LOG_BASE = math.log(BUCKET_BASE)
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

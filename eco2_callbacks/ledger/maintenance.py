@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from eco2_callbacks.errors import ConfigError
 from eco2_callbacks.ledger.backends import Backend
 from eco2_callbacks.ledger.backends.sqlite import erased
+from eco2_callbacks.ledger.cells import FIRST_TIME
 from eco2_callbacks.ledger.columns import TABLES
 from eco2_callbacks.ledger.migrations import Schema
 from eco2_callbacks.ledger.refused_rows import RefusedRows
@@ -122,13 +123,18 @@ def prune(backend: Backend, older_than: timedelta, *, now: datetime | None = Non
     The moment is rounded down to an hour, so that each roll-up stays whole.
 
     Raises:
-        ConfigError: If the duration is not above 0.
+        ConfigError: If the duration is not above 0, or reaches back before all rows.
         LedgerError: If there is no ledger.
     """
     if older_than <= timedelta():
         raise ConfigError(f"--older-than is {older_than}, wanted a duration above 0, such as 400d.")
+    now = now or datetime.now(UTC)
+    if older_than > now - FIRST_TIME:
+        raise ConfigError(
+            f"--older-than is {older_than.days} days, wanted a duration back to {FIRST_TIME.year} or later, as in 400d."
+        )
     Schema(backend).require()
-    before = ((now or datetime.now(UTC)) - older_than).replace(minute=0, second=0, microsecond=0)
+    before = (now - older_than).replace(minute=0, second=0, microsecond=0)
     return before, backend.delete_before(before)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from eco2_callbacks.errors import ConfigError
+from eco2_callbacks.ledger.cells import FIRST_TIME, LAST_TIME
 
 __all__ = ["DEFAULT_DAYS", "Period", "parse_duration"]
 
@@ -17,6 +19,7 @@ _DURATION = re.compile(r"(\d{1,6})([hdw])")
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 _DAYS = {"today": timedelta(), "yesterday": timedelta(days=1)}
 _WANTED = "a day (2026-11-30, today, yesterday), a time (2026-11-30T14:00) or a duration back from now (24h, 7d, 4w)"
+_RANGE = f"from {FIRST_TIME.year} to {LAST_TIME.year - 1}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Period:
             now: The present time.
 
         Raises:
-            ConfigError: If a text names no time, the zone is unknown, or the period is empty.
+            ConfigError: If a text names no time that a row can have, the zone is unknown, or the period is empty.
         """
         zone = _zone(timezone)
         now = datetime.now(UTC) if now is None else now
@@ -62,8 +65,9 @@ class Period:
         return cls(begin, end, timezone, ahead)
 
     def before(self) -> Period:
-        """Return the period of the same length before this one."""
-        return Period(self.since - (self.until - self.ahead - self.since), self.since, self.timezone)
+        """Return the period of the same length before this one, as far as rows can go back."""
+        length = self.until - self.ahead - self.since
+        return Period(max(self.since - length, FIRST_TIME), self.since, self.timezone)
 
     def has_whole_hours(self) -> bool:
         """Return whether all local days in it begin with an hour of UTC, so that hourly sums can be used."""
@@ -107,18 +111,26 @@ def _zone(name: str) -> ZoneInfo:
 
 
 def _moment(text: str, option: str, zone: ZoneInfo, now: datetime, *, is_end: bool) -> datetime:
-    text = text.strip()
+    try:
+        found = _read(text.strip(), zone, now, is_end=is_end)
+        # An end is the moment after the last one.
+        is_possible = FIRST_TIME <= found <= LAST_TIME
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(f"--{option} is {text.strip()!r}, wanted {_WANTED}, {_RANGE}.") from error
+    if not is_possible:
+        raise ConfigError(f"--{option} is {text.strip()!r}, wanted {_WANTED}, {_RANGE}.")
+    return found
+
+
+def _read(text: str, zone: ZoneInfo, now: datetime, *, is_end: bool) -> datetime:
     if _DURATION.fullmatch(text):
         return now - parse_duration(text)
     if text in _DAYS:
         text = (now.astimezone(zone).date() - _DAYS[text]).isoformat()
-    try:
-        if len(text) == 10:
-            day = date.fromisoformat(text)
-            return _midnight(day + timedelta(days=1) if is_end else day, zone)
-        found = datetime.fromisoformat(text)
-    except (ValueError, OverflowError) as error:
-        raise ConfigError(f"--{option} is {text!r}, wanted {_WANTED}.") from error
+    with suppress(ValueError):
+        day = date.fromisoformat(text)
+        return _midnight(day + timedelta(days=1) if is_end else day, zone)
+    found = datetime.fromisoformat(text)
     return found if found.tzinfo is not None else found.replace(tzinfo=zone)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable
-from datetime import UTC, datetime
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from eco2_callbacks.ledger.cells import (
+    FIRST_TIME,
+    LAST_TIME,
     MAX_INTEGER,
     bucket_of,
     cleaned,
@@ -37,8 +38,7 @@ __all__ = [
 ]
 
 Row = tuple[Any, ...]
-# A DateTime64(6) of ClickHouse begins with 1900, one of nanoseconds ends with 2261.
-_FIRST_TIME, _LAST_TIME = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000 for year in (1900, 2262))
+_FIRST_TIME, _LAST_TIME = microseconds(FIRST_TIME), microseconds(LAST_TIME)
 # Tables with one row for each record of a kind.
 RECORD_TABLES = frozenset({"calls", "node_runs", "tool_calls", "retriever_calls", "requests"})
 

@@ -69,7 +69,7 @@ class ExchangeRates:
                     by_day = found.setdefault((row["currency"] or "").strip().upper(), {})
                     if by_day.setdefault(day, rate) != rate:
                         raise ConfigError(f"{str(path)!r}, line {reader.line_num}: a second rate for {day}; keep one.")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise ConfigError(
                 f"The exchange rates {str(path)!r} cannot be read: {error}; name an existing CSV."
             ) from error

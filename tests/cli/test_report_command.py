@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from prometheus_client import CollectorRegistry
 
-from eco2_callbacks import Eco2CallbackHandler, LedgerSink
+from eco2_callbacks import Cost, Eco2CallbackHandler, LedgerSink
 from tests.cli.conftest import Run
 from tests.support.fake_model import DETAILED_USAGE, FakeModel
 from tests.support.ledger_records import call
@@ -199,6 +201,41 @@ def test_the_environment_names_the_ledger(run: Run, ledger: Path, monkeypatch: p
     assert json.loads(out)["by"] == ["day"]
 
 
+def test_an_output_that_is_full_ends_with_a_clear_error(ledger: Path) -> None:
+    """A full disk behind the output is named, in place of a traceback."""
+    command = [sys.executable, "-c", "import sys; from eco2_callbacks.cli import main; sys.exit(main())"]
+    arguments = ["report", "--format", "csv", "--ledger", str(ledger), *_PERIOD]
+
+    with open("/dev/full", "w") as full:
+        found = subprocess.run([*command, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+
+    assert (found.returncode, found.stderr) == (
+        1,
+        "eco2: The output cannot be written: No space left on device; write it to another disk.\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("report",), ("report", "--by", "user"), ("report", "--business"), ("compare", "tenant")],
+    ids=["hourly sums", "calls", "business", "compare"],
+)
+def test_more_dollars_than_sqlite_adds_up_are_a_clear_error(run: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
+    """Each call fits in a row, and their sum in no integer of SQLite: the message says so."""
+    path = tmp_path / "eco2.db"
+    with LedgerSink(path) as sink:
+        for _ in range(2):
+            sink.emit(call(cost=Cost(input_usd=Decimal(9_000_000))))
+
+    status, out, err = run(*command, "--ledger", path, *_PERIOD)
+
+    if command[0] == "compare":  # it takes means of floats
+        assert (status, err) == (0, "")
+        return
+    assert (status, out) == (1, "")
+    assert "cost more than 9.2 million dollars together, more than SQLite can add up; choose a shorter period" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
@@ -208,9 +245,11 @@ def test_the_environment_names_the_ledger(run: Run, ledger: Path, monkeypatch: p
         (("report", "--nope"), 2, "No such option"),
         (("trace", "job-9"), 1, "has no job or trace 'job-9'"),
         (("ledger", "prune", "--older-than", "soon"), 2, "The duration is 'soon', wanted hours, days or weeks"),
+        (("ledger", "prune", "--older-than", "999999d"), 2, "--older-than is 999999 days, wanted a duration back to"),
         (("ledger", "forget", "--user", " "), 2, "--user is empty"),
+        (("report", "--since", "999999d"), 2, "--since is '999999d', wanted a day"),
     ],
-    ids=["format", "zone", "empty period", "option", "job", "duration", "user"],
+    ids=["format", "zone", "empty period", "option", "job", "duration", "long duration", "user", "long ago"],
 )
 def test_bad_input_ends_with_a_clear_error(
     run: Run, ledger: Path, arguments: tuple[str, ...], status: int, message: str, monkeypatch: pytest.MonkeyPatch

@@ -278,6 +278,8 @@ def test_files_can_be_checked(run: Run, tmp_path: Path, ledger: Path, format_: s
     ("arguments", "status", "message"),
     [
         (("--month", "2026-13"), 2, "--month is '2026-13', wanted a month such as 2026-11"),
+        (("--month", "9999-12"), 2, "--month is '9999-12', wanted a month such as 2026-11"),
+        (("--month", "0000-01"), 2, "--month is '0000-01', wanted a month such as 2026-11"),
         (("--month", "2020-01"), 1, "has no charges from 2020-01-01"),
         (("--currency", "EUR"), 2, "--currency EUR needs --exchange-rates FILE"),
         (("--currency", "EUX"), 2, "--currency is 'EUX', wanted a code of ISO 4217"),
@@ -293,6 +295,17 @@ def test_bad_input_is_a_clear_error(
     found, _, err = run("focus", "--ledger", ledger, *arguments)
 
     assert (found, message in err) == (status, True), err
+
+
+def test_a_cell_that_is_too_long_is_a_clear_error(run: Run, tmp_path: Path) -> None:
+    """Python's reader takes cells of 131,072 characters; the file with a longer one is named."""
+    path = tmp_path / "focus.csv"
+    path.write_text(f"BilledCost\n{'1' * 140_000}\n")
+
+    status, _, err = run("focus", "--check", path)
+
+    assert status == 2
+    assert f"{str(path)!r} cannot be read: field larger than field limit (131072)" in err
 
 
 def test_a_missing_exchange_rate_is_an_error(run: Run, tmp_path: Path, ledger: Path) -> None:

@@ -374,6 +374,16 @@ def test_prometheus_is_asked_by_a_range_query(run: Run, tmp_path: Path) -> None:
             "start_time is 'x', wanted a time",
         ),
         (("--openai", "FILE"), "{", "it is no JSON"),
+        (
+            ("--openai", "FILE"),
+            _usage(AT, "gpt-5.2", 1, 10, 10).replace('"input_tokens": 10', '"input_tokens": null'),
+            "input_tokens is None, wanted a number",
+        ),
+        (
+            ("--openai", "FILE"),
+            f"start_time,amount_value,amount_currency,line_item\n1,2,usd,{'x' * 140_000}\n",
+            "line 2 cannot be read (field larger than field limit (131072)); export JSON",
+        ),
         (("--openai", "FILE"), '{"data": [], "has_more": true}', "it is not the last page"),
         (("--anthropic", "FILE"), "a,b\n", "it is no JSON; export the usage report"),
         (("--anthropic", "FILE"), '{"data": [{"starting_at": "x", "results": [], "z": 1}]}', "unknown columns ['z']"),

@@ -106,13 +106,30 @@ def test_an_empty_period_says_what_the_ledger_has(tmp_path: Path) -> None:
         ("someday", "UTC", "--since is 'someday', wanted a day"),
         (None, "Mars/Olympus", "The time zone is 'Mars/Olympus', wanted a name of the IANA database"),
         ("9999999999d", "UTC", "--since is '9999999999d'"),
+        ("999999d", "UTC", r"--since is '999999d', wanted a day .*, from 1900 to 2261"),
+        ("1000-01-01", "UTC", "--since is '1000-01-01', wanted a day"),
+        ("0001-01-01", "Asia/Seoul", "--since is '0001-01-01', wanted a day"),
+        ("9999-12-31T23:59-10:00", "UTC", "--since is '9999-12-31T23:59-10:00', wanted a day"),
     ],
-    ids=["word", "zone", "duration"],
+    ids=["word", "zone", "duration", "long ago", "before rows", "first day", "last hour"],
 )
 def test_an_unknown_time_is_refused(since: str | None, zone: str, message: str) -> None:
     """A time or zone that does not exist raises, and the message shows the forms."""
     with pytest.raises(ConfigError, match=message):
         Period.parse(since, None, zone)
+
+
+def test_a_report_can_begin_with_the_first_day_of_all(ledger_url: str) -> None:
+    """Every backend takes the first day that a row can have, and what comes before it."""
+    with LedgerSink(ledger_url) as sink:
+        sink.emit(call())
+        sink.flush(60)
+    backend = backend_of(ledger_url)
+
+    report = make_report(backend, ["model"], Period.parse("1900-01-01", "2261-12-31", "UTC"))
+
+    assert report.total.calls == 1
+    backend.close()
 
 
 @pytest.mark.parametrize("by", [["nope"], ["day", "week"], ["tenant", "tenant"]], ids=["unknown", "two dates", "twice"])

@@ -152,8 +152,9 @@ def test_prices_in_another_currency_take_the_exchange_rate_of_the_day(tmp_path: 
         ("date,currency,usd_per_unit\n2026-11-02,EURO,1.1\n", "The currency is 'EURO', wanted a code of ISO 4217"),
         ("date,currency,usd_per_unit\n2026-11-02,EUR,0\n", "wanted a Decimal above 0"),
         ("date,currency,usd_per_unit\n2026-11-02,EUR,1\n2026-11-02,EUR,2\n", "a second rate for 2026-11-02"),
+        (f"date,currency,usd_per_unit\n2026-11-02,EUR,{'1' * 140_000}\n", "field larger than field limit"),
     ],
-    ids=["columns", "number", "currency", "zero", "twice"],
+    ids=["columns", "number", "currency", "zero", "twice", "long"],
 )
 def test_a_bad_file_of_exchange_rates_is_refused(tmp_path: Path, text: str, message: str) -> None:
     """Each mistake ends with a message that names the place and what was wanted."""

@@ -189,7 +189,7 @@ def _check(path: Path, *, as_json: bool) -> int:
 
 
 def _month(text: str) -> Period:
-    if re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", text.strip()) is None:
+    if re.fullmatch(r"(19|20|21)\d\d-(0[1-9]|1[0-2])", text.strip()) is None:
         raise ConfigError(f"--month is {text!r}, wanted a month such as 2026-11.")
     first = datetime.fromisoformat(f"{text.strip()}-01").replace(tzinfo=UTC)
     return Period(first, (first + timedelta(days=32)).replace(day=1), "UTC")

@@ -68,7 +68,7 @@ def read_focus(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
             reader = csv.DictReader(file)
             rows = list(reader)
             return list(reader.fieldnames or ()), rows
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
         raise ConfigError(f"{str(path)!r} cannot be read: {error}; name a FOCUS file, CSV or Parquet.") from error
 
 

@@ -59,10 +59,12 @@ def read_anthropic(export: Export, zone: ZoneInfo) -> Book:
                 export.check(result, _USAGE, {"uncached_input_tokens", "output_tokens"})
                 written = result.get("cache_creation") or {}
                 export.check(written, {"ephemeral_1h_input_tokens", "ephemeral_5m_input_tokens"})
-                read = int(result["uncached_input_tokens"]) + int(result.get("cache_read_input_tokens") or 0)
+                read = export.count(result["uncached_input_tokens"], "uncached_input_tokens") + export.count(
+                    result.get("cache_read_input_tokens") or 0, "cache_read_input_tokens"
+                )
                 book.at(day, result.get("model") or "").add(
                     # As in the ledger: input tokens hold the cached ones too.
-                    input_tokens=read + sum(int(count or 0) for count in written.values()),
-                    output_tokens=int(result["output_tokens"]),
+                    input_tokens=read + sum(export.count(count or 0, name) for name, count in written.items()),
+                    output_tokens=export.count(result["output_tokens"], "output_tokens"),
                 )
     return book

@@ -59,12 +59,17 @@ class Export:
         """Yield the lines of a CSV file by column.
 
         Raises:
-            ConfigError: If a column is unknown or missing.
+            ConfigError: If a column is unknown or missing, or a cell is too long for Python's reader.
         """
         reader = csv.DictReader(io.StringIO(self._text))
-        self.check(reader.fieldnames or (), known, needed)
-        for row in reader:
-            yield {key: value or "" for key, value in row.items() if key is not None}
+        try:
+            self.check(reader.fieldnames or (), known, needed)
+            for row in reader:
+                yield {key: value or "" for key, value in row.items() if key is not None}
+        except csv.Error as error:
+            raise self.error(
+                f"line {reader.reader.line_num} cannot be read ({error}); export JSON, or without long texts"
+            ) from error
 
     def check(self, names: Collection[str], known: Collection[str], needed: Collection[str] = ()) -> None:
         """Check the columns of a line, or the fields of an object.
@@ -95,6 +100,14 @@ class Export:
             raise self.error(f"{name} is {value!r}, wanted a number")
         return found
 
+    def count(self, value: Any, name: str) -> int:
+        """Return a number of tokens or calls.
+
+        Raises:
+            ConfigError: If it is none.
+        """
+        return int(self.decimal(value, name))
+
     def moment(self, value: Any, name: str) -> datetime:
         """Return a time in UTC.
 
@@ -122,15 +135,15 @@ def moment_of(value: Any) -> datetime | None:
     """Return a time from seconds since 1970 or a text; without a zone it is UTC. None if it is none."""
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-    if isinstance(value, int | Decimal) and not isinstance(value, bool):
-        return datetime.fromtimestamp(float(value), UTC)
-    if not isinstance(value, str) or not value.strip():
-        return None
-    text = value.strip().removesuffix(" UTC")
-    if text.isdigit() and len(text) >= 9:
-        return datetime.fromtimestamp(int(text), UTC)
     try:
+        if isinstance(value, int | Decimal) and not isinstance(value, bool):
+            return datetime.fromtimestamp(float(value), UTC)
+        if not isinstance(value, str) or not value.strip():
+            return None
+        text = value.strip().removesuffix(" UTC")
+        if text.isdigit() and len(text) >= 9:
+            return datetime.fromtimestamp(int(text), UTC)
         found = datetime.fromisoformat(text)
-    except ValueError:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
         return None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)

@@ -57,9 +57,9 @@ def read_openai(export: Export, zone: ZoneInfo) -> Book:
                 export.check(result, _USAGE, {"input_tokens", "output_tokens"})
                 day = local_day(export.moment(bucket["start_time"], "start_time"), zone)
                 book.at(day, result.get("model") or "").add(
-                    calls=int(result.get("num_model_requests") or 0),
-                    input_tokens=int(result["input_tokens"]),
-                    output_tokens=int(result["output_tokens"]),
+                    calls=export.count(result.get("num_model_requests") or 0, "num_model_requests"),
+                    input_tokens=export.count(result["input_tokens"], "input_tokens"),
+                    output_tokens=export.count(result["output_tokens"], "output_tokens"),
                 )
             else:
                 raise export.error(

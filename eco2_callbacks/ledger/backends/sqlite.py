@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from eco2_callbacks.errors import LedgerError
 from eco2_callbacks.ledger.backends.protocol import Rows
 from eco2_callbacks.ledger.cells import microseconds
 from eco2_callbacks.ledger.columns import MARKING, TABLES
@@ -63,7 +64,15 @@ class SQLiteBackend:
                 f"sqlite:///{self.local_path}", poolclass=NullPool, connect_args={"timeout": 30.0}
             )
             sa.event.listen(self._engine, "connect", _prepare)
+            sa.event.listen(self._engine, "handle_error", self._explain)
         return self._engine
+
+    def _explain(self, context: Any) -> None:
+        if "integer overflow" in str(context.original_exception):
+            raise LedgerError(
+                f"Calls of the ledger {self.shown_url} cost more than 9.2 million dollars together, more than SQLite "
+                "can add up; choose a shorter period, or keep this ledger in PostgreSQL."
+            ) from context.original_exception
 
     def store(self, batches: Sequence[Rows]) -> None:
         """Add rows in one transaction."""
