@@ -69,6 +69,12 @@ class Period:
         length = self.until - self.ahead - self.since
         return Period(max(self.since - length, FIRST_TIME), self.since, self.timezone)
 
+    def whole_days(self) -> Period:
+        """Return the same period with its first and its last day as whole days of the zone."""
+        zone = _zone(self.timezone)
+        first, last = (at.astimezone(zone).date() for at in (self.since, self.until - timedelta(microseconds=1)))
+        return Period(_midnight(first, zone), _midnight(last + timedelta(days=1), zone), self.timezone)
+
     def has_whole_hours(self) -> bool:
         """Return whether all local days in it begin with an hour of UTC, so that hourly sums can be used."""
         zone = _zone(self.timezone)

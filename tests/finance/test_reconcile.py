@@ -6,75 +6,34 @@ import csv
 import io
 import json
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from eco2_callbacks import LedgerSink, LLMCall, TokenUsage
+from eco2_callbacks import LLMCall, TokenUsage
 from tests.cli.conftest import Run
 from tests.support.ledger_records import AT, call
 from tests.support.observability_servers import prometheus
+from tests.support.other_books import DAY, PERIOD, USD, costs, fill, reconcile, usage
 from tests.support.programs import program
-
-_PERIOD = ("--since", "2026-11-01", "--until", "2026-11-30")
-USD = Decimal("0.00315")
-DAY = timedelta(days=1)
-
-
-def _fill(url: str | Path, calls: Iterable[LLMCall]) -> None:
-    with LedgerSink(url) as sink:
-        for each in calls:
-            sink.emit(each)
-        sink.flush(60)
-
-
-def _reconcile(run: Run, url: str | Path, *arguments: object, period: tuple[str, ...] = _PERIOD) -> dict[str, Any]:
-    status, out, err = run("reconcile", "--json", "--ledger", url, *period, *arguments)
-    assert status == 0, err
-    (book,) = json.loads(out, parse_float=Decimal)["books"]
-    found: dict[str, Any] = book
-    return found
-
-
-def _costs(*days: tuple[datetime, str, object]) -> str:
-    """Return a page of OpenAI's costs API: one bucket for each day, line item and amount."""
-    data = []
-    for at, item, usd in days:
-        start = int(at.replace(hour=0, minute=0, second=0).timestamp())
-        result = {"object": "organization.costs.result", "amount": {"value": float(str(usd)), "currency": "usd"}}
-        result |= {"line_item": item, "project_id": None, "api_key_id": None, "quantity": None}
-        data.append({"object": "bucket", "start_time": start, "end_time": start + 86400, "results": [result]})
-    return json.dumps({"object": "page", "data": data, "has_more": False, "next_page": None})
-
-
-def _usage(at: datetime, model: str, requests: int, read: int, written: int) -> str:
-    """Return a page of OpenAI's usage API."""
-    start = int(at.replace(hour=0, minute=0, second=0).timestamp())
-    result = {"object": "organization.usage.completions.result", "model": model, "num_model_requests": requests}
-    result |= {"input_tokens": read, "output_tokens": written, "input_cached_tokens": 0}
-    bucket = {"object": "bucket", "start_time": start, "end_time": start + 86400, "results": [result]}
-    return json.dumps({"object": "page", "data": [bucket], "has_more": False, "next_page": None})
 
 
 def test_books_that_agree_have_no_difference(run: Run, ledger_url: str, tmp_path: Path) -> None:
     """The dated name in the bill is the model of the ledger, and the capture rate is whole."""
-    _fill(
-        ledger_url, [call(), call(), call(started_at=AT + DAY), call(provider="anthropic", model="claude-sonnet-4-5")]
-    )
+    fill(ledger_url, [call(), call(), call(started_at=AT + DAY), call(provider="anthropic", model="claude-sonnet-4-5")])
     path = tmp_path / "costs.json"
     path.write_text(
-        _costs(
+        costs(
             (AT, "gpt-5.2-2025-12-11, input", "0.0035"),
             (AT, "gpt-5.2-2025-12-11, output", "0.0028"),
             (AT + DAY, "gpt-5.2-2025-12-11, input", USD),
         )
     )
 
-    book = _reconcile(run, ledger_url, "--openai", path)
+    book = reconcile(run, ledger_url, "--openai", path)
 
     assert (book["book"], book["compared"], book["differences"]) == ("openai", 2, [])
     assert book["capture_rate_usd"] == pytest.approx(1.0)
@@ -82,49 +41,49 @@ def test_books_that_agree_have_no_difference(run: Run, ledger_url: str, tmp_path
 
 
 def _more_calls(days: int = 1) -> str:
-    return _usage(AT, "gpt-5.2", 4, 4000, 400)
+    return usage(AT, "gpt-5.2", 4, 4000, 400)
 
 
 @pytest.mark.parametrize(
     ("calls", "files", "causes"),
     [
-        (lambda: [call(), call()], lambda: [_usage(AT, "gpt-5.2", 4, 4000, 400)], ["calls_past_the_handler"]),
+        (lambda: [call(), call()], lambda: [usage(AT, "gpt-5.2", 4, 4000, 400)], ["calls_past_the_handler"]),
         (
             lambda: [call(), call()],
-            lambda: [_usage(AT, "gpt-4.1", 1, 10, 10), _usage(AT, "gpt-5.2", 2, 2000, 200)],
+            lambda: [usage(AT, "gpt-4.1", 1, 10, 10), usage(AT, "gpt-5.2", 2, 2000, 200)],
             ["calls_past_the_handler"],
         ),
         (
             lambda: [call(sdk_retries=1), call(sdk_retries=1)],
-            lambda: [_usage(AT, "gpt-5.2", 4, 4000, 400)],
+            lambda: [usage(AT, "gpt-5.2", 4, 4000, 400)],
             ["retries_inside_sdks"],
         ),
         (
             lambda: [call(), call()],
-            lambda: [_usage(AT, "gpt-5.2", 2, 2000, 200), _costs((AT, "gpt-5.2, input", "0.00504"))],
+            lambda: [usage(AT, "gpt-5.2", 2, 2000, 200), costs((AT, "gpt-5.2, input", "0.00504"))],
             ["price_change"],
         ),
         (
             lambda: [call(started_at=AT + n * DAY) for n in range(3)],
-            lambda: [_costs(*((AT + n * DAY, "gpt-5.2, all", "0.0063") for n in range(3)))],
+            lambda: [costs(*((AT + n * DAY, "gpt-5.2, all", "0.0063") for n in range(3)))],
             ["price_change"] * 3,
         ),
         (
             lambda: [call(cost=None, rates=None, unpriced_reason="unknown_model")],
-            lambda: [_usage(AT, "gpt-5.2", 1, 1000, 100), _costs((AT, "gpt-5.2", USD))],
+            lambda: [usage(AT, "gpt-5.2", 1, 1000, 100), costs((AT, "gpt-5.2", USD))],
             ["unpriced_calls"],
         ),
         (
             lambda: [call(started_at=AT), call(started_at=AT), call(started_at=AT + DAY)],
-            lambda: [_costs((AT, "gpt-5.2", USD), (AT + DAY, "gpt-5.2", 2 * USD))],
+            lambda: [costs((AT, "gpt-5.2", USD), (AT + DAY, "gpt-5.2", 2 * USD))],
             ["time_zone"] * 2,
         ),
         (
             lambda: [call(), call(estimated=True, estimate_reason="cancelled")],
-            lambda: [_costs((AT, "gpt-5.2", USD))],
+            lambda: [costs((AT, "gpt-5.2", USD))],
             ["estimates"],
         ),
-        (lambda: [call(), call()], lambda: [_costs((AT, "gpt-5.2", USD))], ["missing_there"]),
+        (lambda: [call(), call()], lambda: [costs((AT, "gpt-5.2", USD))], ["missing_there"]),
     ],
     ids=[
         *("past the handler", "unknown model", "sdk retries", "price, by tokens", "price, by ratio", "unpriced"),
@@ -140,13 +99,13 @@ def test_each_difference_has_its_likely_cause(
 ) -> None:
     """The cause follows from what differs: tokens, dollars, one day or all."""
     path = tmp_path / "eco2.db"
-    _fill(path, calls())
+    fill(path, calls())
     arguments: list[object] = []
     for number, text in enumerate(files()):
         (tmp_path / f"{number}.json").write_text(text)
         arguments += ["--openai", tmp_path / f"{number}.json"]
 
-    book = _reconcile(run, path, *arguments)
+    book = reconcile(run, path, *arguments)
 
     assert [each["cause"] for each in book["differences"]] == causes
     assert all(each["explanation"] for each in book["differences"])
@@ -155,11 +114,11 @@ def test_each_difference_has_its_likely_cause(
 def test_the_capture_rate_is_the_share_that_the_ledger_has(run: Run, tmp_path: Path) -> None:
     """Of a bill over four calls the ledger with three has three quarters."""
     path = tmp_path / "eco2.db"
-    _fill(path, [call(), call(), call()])
-    (tmp_path / "usage.json").write_text(_usage(AT, "gpt-5.2", 4, 4000, 400))
-    (tmp_path / "costs.json").write_text(_costs((AT, "gpt-5.2", 4 * USD)))
+    fill(path, [call(), call(), call()])
+    (tmp_path / "usage.json").write_text(usage(AT, "gpt-5.2", 4, 4000, 400))
+    (tmp_path / "costs.json").write_text(costs((AT, "gpt-5.2", 4 * USD)))
 
-    book = _reconcile(run, path, "--openai", tmp_path / "usage.json", "--openai", tmp_path / "costs.json")
+    book = reconcile(run, path, "--openai", tmp_path / "usage.json", "--openai", tmp_path / "costs.json")
 
     assert (book["capture_rate_usd"], book["capture_rate_tokens"]) == (pytest.approx(0.75), pytest.approx(0.75))
 
@@ -167,10 +126,10 @@ def test_the_capture_rate_is_the_share_that_the_ledger_has(run: Run, tmp_path: P
 def test_a_bill_without_models_is_compared_by_day(run: Run, tmp_path: Path) -> None:
     """Costs that are not grouped by line item still add up with the day's calls."""
     path = tmp_path / "eco2.db"
-    _fill(path, [call(), call(model="gpt-4.1")])
-    (tmp_path / "costs.json").write_text(_costs((AT, "", 2 * USD)).replace('"line_item": ""', '"line_item": null'))
+    fill(path, [call(), call(model="gpt-4.1")])
+    (tmp_path / "costs.json").write_text(costs((AT, "", 2 * USD)).replace('"line_item": ""', '"line_item": null'))
 
-    book = _reconcile(run, path, "--openai", tmp_path / "costs.json")
+    book = reconcile(run, path, "--openai", tmp_path / "costs.json")
 
     assert (book["compared"], book["differences"]) == (1, [])
 
@@ -178,7 +137,7 @@ def test_a_bill_without_models_is_compared_by_day(run: Run, tmp_path: Path) -> N
 def test_openai_s_csv_is_read(run: Run, tmp_path: Path) -> None:
     """The dashboard's CSV has the same amounts."""
     path = tmp_path / "eco2.db"
-    _fill(path, [call()])
+    fill(path, [call()])
     start = int(AT.replace(hour=0, minute=0).timestamp())
     text = io.StringIO()
     writer = csv.writer(text)
@@ -186,14 +145,14 @@ def test_openai_s_csv_is_read(run: Run, tmp_path: Path) -> None:
     writer.writerow([start, start + 86400, "2026-11-02T00:00:00+00:00", "0.00315", "usd", "gpt-5.2-2025-12-11, input"])
     (tmp_path / "costs.csv").write_text(text.getvalue())
 
-    assert _reconcile(run, path, "--openai", tmp_path / "costs.csv")["differences"] == []
+    assert reconcile(run, path, "--openai", tmp_path / "costs.csv")["differences"] == []
 
 
 def test_anthropic_s_reports_are_read(run: Run, tmp_path: Path) -> None:
     """Amounts are in cents, and input tokens hold the cached ones."""
     path = tmp_path / "eco2.db"
     usage = TokenUsage(input_tokens=1000, output_tokens=100, cache_read_tokens=300, cache_creation_tokens=200)
-    _fill(path, [call(provider="anthropic", model="claude-sonnet-4-5-20250929", usage=usage), call()])
+    fill(path, [call(provider="anthropic", model="claude-sonnet-4-5-20250929", usage=usage), call()])
     day = {"starting_at": "2026-11-02T00:00:00Z", "ending_at": "2026-11-03T00:00:00Z"}
     used = {
         "uncached_input_tokens": 500,
@@ -210,7 +169,7 @@ def test_anthropic_s_reports_are_read(run: Run, tmp_path: Path) -> None:
     pages = [{"data": [{**day, "results": [row]}], "has_more": False, "next_page": None} for row in (used, paid)]
     (tmp_path / "report.jsonl").write_text("\n".join(json.dumps(page) for page in pages))
 
-    book = _reconcile(run, path, "--anthropic", tmp_path / "report.jsonl")
+    book = reconcile(run, path, "--anthropic", tmp_path / "report.jsonl")
 
     assert (book["compared"], book["differences"]) == (1, [])
     assert book["ledger"]["input_tokens"] == 1000
@@ -220,7 +179,7 @@ def test_anthropic_s_reports_are_read(run: Run, tmp_path: Path) -> None:
 def test_google_s_billing_export_is_read(run: Run, tmp_path: Path, is_csv: bool) -> None:
     """Costs are net of credits, in dollars at the export's own rate, and SKUs name the model."""
     path = tmp_path / "eco2.db"
-    _fill(path, [call(provider="google_genai", model="gemini-2.5-flash"), call()])
+    fill(path, [call(provider="google_genai", model="gemini-2.5-flash"), call()])
 
     def row(sku: str, tokens: int, cost: float, credit: float = 0.0) -> dict[str, Any]:
         return {
@@ -259,7 +218,7 @@ def test_google_s_billing_export_is_read(run: Run, tmp_path: Path, is_csv: bool)
     else:
         export.write_text("\n".join(json.dumps(each) for each in rows))
 
-    book = _reconcile(run, path, "--google", export)
+    book = reconcile(run, path, "--google", export)
 
     assert (book["compared"], book["differences"]) == (1, [])
     assert book["other"]["usd"] == USD
@@ -268,7 +227,7 @@ def test_google_s_billing_export_is_read(run: Run, tmp_path: Path, is_csv: bool)
 def test_langsmith_s_export_is_read(run: Run, tmp_path: Path) -> None:
     """Only model runs count; what was sampled out there is missing there."""
     path = tmp_path / "eco2.db"
-    _fill(path, [call(), call()])
+    fill(path, [call(), call()])
     runs = [
         {
             "id": "1",
@@ -283,7 +242,7 @@ def test_langsmith_s_export_is_read(run: Run, tmp_path: Path) -> None:
     ]
     (tmp_path / "runs.jsonl").write_text("\n".join(json.dumps(each) for each in runs))
 
-    book = _reconcile(run, path, "--langsmith", tmp_path / "runs.jsonl")
+    book = reconcile(run, path, "--langsmith", tmp_path / "runs.jsonl")
 
     (difference,) = book["differences"]
     assert (difference["cause"], difference["other"]["calls"]) == ("missing_there", 1)
@@ -298,12 +257,12 @@ def test_langsmith_s_bulk_export_is_read(run: Run, tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     path = tmp_path / "eco2.db"
-    _fill(path, [call()])
+    fill(path, [call()])
     row = {"run_type": "llm", "start_time": AT, "prompt_tokens": 1000, "completion_tokens": 100, "total_cost": 0.00315}
     row["extra"] = json.dumps({"metadata": {"ls_model_name": "gpt-5.2"}})
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "runs.parquet")
 
-    assert _reconcile(run, path, "--langsmith", tmp_path / "runs.parquet")["differences"] == []
+    assert reconcile(run, path, "--langsmith", tmp_path / "runs.parquet")["differences"] == []
 
 
 @pytest.mark.slow
@@ -313,7 +272,7 @@ def test_prometheus_is_asked_by_a_range_query(run: Run, tmp_path: Path) -> None:
     start = today - 2 * DAY
     path = tmp_path / "eco2.db"
     # One call each hour of two days, in its middle.
-    _fill(path, [call(started_at=start + timedelta(hours=n, minutes=30)) for n in range(48)])
+    fill(path, [call(started_at=start + timedelta(hours=n, minutes=30)) for n in range(48)])
     lines = []
     labels = 'provider="openai",model="gpt-5.2"'
     for name, each, extra in (
@@ -341,7 +300,7 @@ def test_prometheus_is_asked_by_a_range_query(run: Run, tmp_path: Path) -> None:
     )
 
     with prometheus(folder, {"global": {}}) as url:
-        book = _reconcile(
+        book = reconcile(
             run,
             path,
             *("--prometheus", url, "--tolerance", "0.05"),
@@ -376,7 +335,7 @@ def test_prometheus_is_asked_by_a_range_query(run: Run, tmp_path: Path) -> None:
         (("--openai", "FILE"), "{", "it is no JSON"),
         (
             ("--openai", "FILE"),
-            _usage(AT, "gpt-5.2", 1, 10, 10).replace('"input_tokens": 10', '"input_tokens": null'),
+            usage(AT, "gpt-5.2", 1, 10, 10).replace('"input_tokens": 10', '"input_tokens": null'),
             "input_tokens is None, wanted a number",
         ),
         (
@@ -400,12 +359,12 @@ def test_bad_input_is_a_clear_error(
 ) -> None:
     """Unknown columns and what else is wrong with a file end with its name and what to do."""
     path = tmp_path / "eco2.db"
-    _fill(path, [call()])
+    fill(path, [call()])
     export = tmp_path / "export"
     export.write_text(text)
 
     named = [str(export) if each == "FILE" else each for each in arguments]
-    status, _, err = run("reconcile", "--ledger", path, *_PERIOD, *named)
+    status, _, err = run("reconcile", "--ledger", path, *PERIOD, *named)
 
     assert (status in (1, 2), message in err) == (True, True), err
 
@@ -413,12 +372,12 @@ def test_bad_input_is_a_clear_error(
 def test_a_column_can_be_left_out_by_name(run: Run, tmp_path: Path) -> None:
     """Who knows that a new column changes no amount says so."""
     path = tmp_path / "eco2.db"
-    _fill(path, [call()])
+    fill(path, [call()])
     start = int(AT.timestamp())
     (tmp_path / "x.csv").write_text(
         f"start_time,amount_value,amount_currency,line_item,colour\n{start},0.00315,usd,gpt-5.2,red\n"
     )
 
-    book = _reconcile(run, path, "--openai", tmp_path / "x.csv", "--ignore-columns", "colour")
+    book = reconcile(run, path, "--openai", tmp_path / "x.csv", "--ignore-columns", "colour")
 
     assert book["differences"] == []

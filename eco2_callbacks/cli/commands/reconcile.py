@@ -58,7 +58,8 @@ def reconcile(
         {name: tuple(paths) for name, paths in files.items() if paths},
         tuple(name.strip() for each in ignore_columns or () for name in each.split(",")),
     )
-    period, share = Period.parse(since, until, timezone), _share(tolerance)
+    # Books are compared day by day: a part of a day would be compared with a whole one.
+    period, share = Period.parse(since, until, timezone).whole_days(), _share(tolerance)
     backend = open_ledger(ledger)
     found = []
     try:

@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo
 from eco2_callbacks.ledger import Backend, Period, read_calls
 from eco2_callbacks.pricing import EXACT
 
-__all__ = ["Amounts", "Book", "Key", "base_model", "ledger_book", "local_day"]
+__all__ = ["AMOUNTS", "Amounts", "Book", "Key", "base_model", "ledger_book", "local_day"]
 
+AMOUNTS = ("calls", "input_tokens", "output_tokens", "usd")
 _ZERO = Decimal(0)
 # Dates, versions and stages at the end of a model's name, and paths before it.
 _SUFFIX = re.compile(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 
-from eco2_callbacks.finance.reconcile.books import Amounts, Book, Key
+from eco2_callbacks.finance.reconcile.books import AMOUNTS, Amounts, Book, Key
 
 __all__ = ["CAUSES", "Comparison", "Difference", "compare_books"]
 
@@ -53,7 +54,7 @@ class Comparison:
     Attributes:
         compared: Number of days and models.
         differences: Those that differ by more than the tolerance.
-        ledger: Sums of the ledger, over what the other book covers.
+        ledger: Sums of the ledger, over what the other book covers: its models, from its first day to its last.
         other: Sums of the other book.
         capture_usd: The share of the other book's dollars that the ledger has; None without dollars there.
         capture_tokens: The share of its tokens; None without tokens there.
@@ -79,8 +80,6 @@ def compare_books(ledger: Book, other: Book, *, tolerance: Decimal = Decimal("0.
     for key in keys:
         mine, theirs = ledger.amounts.get(key, Amounts()), other.amounts.get(key, Amounts())
         found.compared += 1
-        found.ledger.add_all(mine)
-        found.other.add_all(theirs)
         if _is_alike(mine, theirs, other, tolerance):
             continue
         cause = _cause(key, mine, theirs, ledger, other, shifted, tolerance)
@@ -90,10 +89,34 @@ def compare_books(ledger: Book, other: Book, *, tolerance: Decimal = Decimal("0.
                 other.name, "calls of another project or account, or an export that is not complete"
             )
         found.differences.append(Difference(*key, mine, theirs, cause, words))
+    found.ledger, found.other = _covered_sums(ledger, other), _sum(other.amounts.values())
     if found.other.usd:
         found.capture_usd = float((found.ledger.usd or _ZERO) / found.other.usd)
     if tokens := _tokens(found.other):
         found.capture_tokens = (_tokens(found.ledger) or 0) / tokens
+    return found
+
+
+def _covered_sums(ledger: Book, other: Book) -> Amounts:
+    """Return the sums of the ledger over the days and models for which the other book states the same amount."""
+    found = Amounts()
+    for name in AMOUNTS:
+        stated = [key for key, amounts in other.amounts.items() if getattr(amounts, name) is not None]
+        stated = stated or list(other.amounts)
+        days, models = [day for day, _ in stated], {model for _, model in stated}
+        covered = [
+            amounts
+            for (day, model), amounts in ledger.amounts.items()
+            if model in models and min(days) <= day <= max(days)
+        ]
+        setattr(found, name, getattr(_sum(covered), name))
+    return found
+
+
+def _sum(amounts: Iterable[Amounts]) -> Amounts:
+    found = Amounts()
+    for each in amounts:
+        found.add_all(each)
     return found
 
 
@@ -110,11 +133,7 @@ def _is_near(mine: Decimal | int | None, theirs: Decimal | int | None, tolerance
 
 def _is_alike(mine: Amounts, theirs: Amounts, other: Book, tolerance: Decimal) -> bool:
     """Return whether the amounts that the other book states are the ledger's."""
-    states = [
-        name
-        for name in ("calls", "input_tokens", "output_tokens", "usd")
-        if any(getattr(amounts, name) is not None for amounts in other.amounts.values())
-    ]
+    states = [name for name in AMOUNTS if any(getattr(amounts, name) is not None for amounts in other.amounts.values())]
     return all(_is_near(getattr(mine, name), getattr(theirs, name), tolerance) for name in states)
 
 

@@ -34,6 +34,7 @@ _NEEDED = {"service.description", "sku.description", "usage_start_time", "cost",
 _MODEL = re.compile(
     r"\b(gemini|gemma|imagen|veo)[ -]?(\d+(?:\.\d+)?)[ -]?(flash[ -]lite|flash|pro|ultra|nano)?", re.IGNORECASE
 )
+_MAX_SHOWN = 20
 _SERVICES = ("gemini api", "vertex ai", "generative language api", "cloud ai")
 
 
@@ -43,11 +44,15 @@ def read_google(export: Export, zone: ZoneInfo) -> Book:
     Costs are net of credits, in dollars by the export's own conversion rate.
 
     Raises:
-        ConfigError: If a column is unknown or missing, a value is none, or a currency has no conversion rate.
+        ConfigError: If a column is unknown or missing, a value is none, a currency has no conversion rate, or no row is
+            of a service with models.
     """
     book = Book("google", providers=("google", "gemini", "vertex"), is_bill=True)
+    others = set()
     for row in _rows(export):
-        if not str(row["service.description"]).lower().startswith(_SERVICES):
+        service = str(row["service.description"])
+        if not service.lower().startswith(_SERVICES):
+            others.add(service)
             continue
         sku = str(row["sku.description"])
         day = local_day(export.moment(row["usage_start_time"], "usage_start_time"), zone)
@@ -65,6 +70,9 @@ def read_google(export: Export, zone: ZoneInfo) -> Book:
                 entry.add(output_tokens=count)
             else:
                 entry.add(input_tokens=count)
+    if others and not book.amounts:
+        shown = ", ".join(repr(name) for name in sorted(others)[:_MAX_SHOWN])
+        raise export.error(f"its services are {shown}, wanted one that begins with {', '.join(_SERVICES)}")
     return book
 
 

@@ -8,9 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from eco2_callbacks.errors import ConfigError
+from eco2_callbacks.errors import ConfigError, LedgerError
 from eco2_callbacks.finance.reconcile.anthropic import read_anthropic
-from eco2_callbacks.finance.reconcile.books import Book
+from eco2_callbacks.finance.reconcile.books import AMOUNTS, Book
 from eco2_callbacks.finance.reconcile.files import Export
 from eco2_callbacks.finance.reconcile.google import read_google
 from eco2_callbacks.finance.reconcile.langsmith import read_langsmith, read_langsmith_parquet
@@ -48,7 +48,7 @@ def read_books(sources: Sources, period: Period) -> Iterator[Book]:
 
     Raises:
         ConfigError: If none is named, or a file cannot be used.
-        LedgerError: If Prometheus cannot be read.
+        LedgerError: If Prometheus cannot be read, or a book states no amount in the period: nothing can be compared.
     """
     files = dict(sources.files)
     if not sources.prometheus and not any(files.values()):
@@ -92,5 +92,12 @@ def _inside(book: Book, period: Period, zone: ZoneInfo) -> Book:
         period.since.astimezone(zone).date(),
         (period.until - timedelta(microseconds=1)).astimezone(zone).date(),
     )
+    days = sorted({day for day, _ in book.amounts})
     book.amounts = {key: amounts for key, amounts in book.amounts.items() if first <= key[0] <= last}
+    if not any(getattr(amounts, name) is not None for amounts in book.amounts.values() for name in AMOUNTS):
+        known = f"it has some from {days[0]} to {days[-1]}" if days else "and none of other days"
+        raise LedgerError(
+            f"The book of {book.name} states no amounts of model calls from {first} to {last}, {known}: nothing can be "
+            "compared. Name the right file, or choose --since and --until to match."
+        )
     return book
