@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from eco2_callbacks import Cost, LedgerSink, PriceBook, Rate, TokenUsage
@@ -251,6 +252,97 @@ def test_a_stated_cost_is_shared_by_the_parts(run: Run, tmp_path: Path) -> None:
         ("Output Tokens", "0.0028", "0.0014"),
         ("Model Calls", "0.0063", "0.0063"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("model", "usage", "custom", "rows"),
+    [
+        (
+            "openai/gpt-5.2",
+            TokenUsage(input_tokens=1000, output_tokens=100),
+            {"requests_kcount": Decimal(5)},
+            # Meter, list cost and list price, contracted cost and price: a request has no public price.
+            [
+                ("Input Tokens", "0.00175", "1.75", "0.00175", "1.75"),
+                ("Output Tokens", "0.0014", "14", "0.0014", "14"),
+                ("Requests", "0.005", "5", "0.005", "5"),
+            ],
+        ),
+        (
+            "google/gemini-2.5-flash-image",
+            TokenUsage(input_tokens=1000, output_tokens=1390, output_image_tokens=1290, images=1),
+            {"image_each": Decimal("0.03")},
+            # Publicly an image costs its 1,290 tokens at 30 USD per million: 0.0387.
+            [
+                ("Images", "0.0387", "0.0387", "0.03", "0.03"),
+                ("Image Output Tokens", "0", "0", "0", "0"),
+                ("Input Tokens", "0.0003", "0.3", "0.0003", "0.3"),
+                ("Output Tokens", "0.00025", "2.5", "0.00025", "2.5"),
+            ],
+        ),
+        (
+            "openai/gpt-image-9",
+            TokenUsage(input_tokens=1000, output_tokens=100),
+            {"input_mtok": Decimal(2), "output_mtok": Decimal(8)},
+            # No public price at all: the contracted ones stand for it.
+            [
+                ("Input Tokens", "0.002", "2", "0.002", "2"),
+                ("Output Tokens", "0.0008", "8", "0.0008", "8"),
+            ],
+        ),
+        (
+            "openai/gpt-4",
+            TokenUsage(input_tokens=1000, output_tokens=100, cache_read_tokens=400),
+            {"cache_read_mtok": Decimal(1)},
+            # Publicly cached tokens are input like any other.
+            [
+                ("Cached Input Tokens", "0.012", "30", "0.0004", "1"),
+                ("Input Tokens", "0.018", "30", "0.018", "30"),
+                ("Output Tokens", "0.006", "60", "0.006", "60"),
+            ],
+        ),
+    ],
+    ids=["request", "image", "unknown model", "cached tokens"],
+)
+def test_each_unit_has_its_public_price(
+    run: Run,
+    tmp_path: Path,
+    model: str,
+    usage: TokenUsage,
+    custom: dict[str, Decimal],
+    rows: list[tuple[str, ...]],
+) -> None:
+    """A unit without a public price stands at the contracted one, and changes the list price of no other unit."""
+    provider, _, name = model.partition("/")
+    book = PriceBook([Rate(provider, name, AT.date(), "contract", custom)])
+    quote = book.quote(usage, provider=provider, model=name, at=AT)
+    path = tmp_path / "eco2.db"
+    about = {"provider": provider, "model": name, "usage": usage, "cost": quote.cost, "rates": quote.rates}
+    with LedgerSink(path) as sink:
+        sink.emit(call(**about, list_cost=quote.list_cost, cost_source="custom"))
+
+    found = _focus(run, path, "--month", "2026-11")
+
+    columns = ("SkuMeter", "ListCost", "ListUnitPrice", "ContractedCost", "ContractedUnitPrice")
+    assert sorted(tuple(row[column] for column in columns) for row in found) == sorted(rows)
+
+
+def test_a_call_that_costs_nothing_lacks_no_price(run: Run, ledger_url: str) -> None:
+    """Refused calls, and calls that the provider says were free, count as unpriced neither here nor in the report."""
+    with LedgerSink(ledger_url) as sink:
+        sink.emit(call())
+        for _ in range(2):
+            refused = call(status="error", error_type="RateLimitError", rate_limited=True, cost=None, rates=None)
+            sink.emit(msgspec.structs.replace(refused, usage=None))
+        sink.emit(call(cost=Cost(), rates=None, cost_source="provider", model="free"))
+        sink.flush(60)
+
+    status, out, err = run("focus", "--ledger", ledger_url, "--month", "2026-11", "--json")
+    _, report, _ = run("report", "--ledger", ledger_url, "--since", "2026-11-01", "--until", "2026-11-30", "--json")
+
+    assert (status, err) == (0, "")
+    assert json.loads(out)["unpriced_calls"] == json.loads(report)["total"]["unpriced_calls"] == 0
+    assert json.loads(out)["calls"] == 4
 
 
 @pytest.mark.parametrize("format_", ["csv", pytest.param("parquet", marks=pytest.mark.slow)])

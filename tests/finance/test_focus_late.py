@@ -186,6 +186,64 @@ def test_bad_input_is_a_clear_error(
     assert (status, message in " ".join(err.split())) == (2, True), err
 
 
+def _unpriced(month: int) -> LLMCall:
+    at = AT.replace(month=month)
+    return call(started_at=at, cost=None, rates=None, usage=None, unpriced_reason="no_usage")
+
+
+@pytest.mark.parametrize("names", [("2026-10", "2026-11"), ("2026-10",)], ids=["with its file", "without"])
+def test_a_month_without_a_price_keeps_the_chain(
+    run: Run, ledger_url: str, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    """Its file has no row, may be named or not, and a call of that month that comes later is charged."""
+    _emit(ledger_url, call(started_at=AT.replace(month=10)), _unpriced(11), call(started_at=AT.replace(month=12)))
+    exports = Exports(run, ledger_url, tmp_path)
+    october, _, _ = exports.write("2026-10")
+    november, shown, err = exports.write("2026-11", october)
+    assert (shown["rows"], shown["calls"], exports.rows(november)) == (0, 1, [])
+    assert "1 calls have no price" in err
+    closed = [path for path in (october, november) if path.stem in names]
+    _, december, _ = exports.write("2026-12", *closed)
+    assert december["totals"]["BilledCost"] == USD
+
+    _emit(ledger_url, call(started_at=AT))
+
+    arguments = [argument for path in closed for argument in ("--closed", path)]
+    status, out, err = run("focus", "--ledger", ledger_url, "--month", "2026-12", "--json", *arguments)
+    if len(names) == 1:
+        assert (status, "--closed has no file of 2026-11" in err) == (2, True)
+        return
+    late = json.loads(out, parse_float=Decimal)
+    assert (late["late_rows"], late["totals"]["BilledCost"]) == (2, 2 * USD)
+
+
+def test_a_first_month_without_a_price_is_part_of_the_chain(run: Run, ledger_url: str, tmp_path: Path) -> None:
+    """Files without rows stand for the months right before the others."""
+    _emit(ledger_url, _unpriced(10), _unpriced(11))
+    exports = Exports(run, ledger_url, tmp_path)
+    october, _, _ = exports.write("2026-10")
+    november, _, _ = exports.write("2026-11", october)
+
+    _emit(ledger_url, call(started_at=AT.replace(month=10)))
+
+    _, december, _ = exports.write("2026-12", october, november)
+    assert (december["late_rows"], december["totals"]["BilledCost"]) == (2, USD)
+
+
+def test_a_forgotten_file_is_not_taken_for_an_empty_one(run: Run, ledger_url: str, tmp_path: Path) -> None:
+    """A file without rows stands for one month, not for another one whose file is missing."""
+    calls = [call(started_at=AT.replace(month=month)) for month in (9, 10, 12)]
+    _emit(ledger_url, *calls, _unpriced(11))
+    exports = Exports(run, ledger_url, tmp_path)
+    september, _, _ = exports.write("2026-09")
+    november, _, _ = exports.write("2026-11")
+
+    arguments = ("--closed", september, "--closed", november)
+    status, _, err = run("focus", "--ledger", ledger_url, "--month", "2026-12", *arguments)
+
+    assert (status, "--closed has no file of 2026-10" in err) == (2, True), err
+
+
 def test_a_file_of_another_program_is_a_clear_error(
     exports: Exports, run: Run, ledger_url: str, tmp_path: Path
 ) -> None:

@@ -94,13 +94,14 @@ def focus(
             charges = read_charges(backend, period, per_call=per_call, on_progress=progress)
             late = handed_over.late_rows(backend, period, on_progress=progress)
             rows = _checked_rows(charges, late, account, totals)
-            if (first := next(rows, None)) is None:
+            if (first := next(rows, None)) is None and not totals.calls:
                 raise LedgerError(
                     f"The ledger {backend.shown_url} has no charges from {period.since.isoformat(timespec='seconds')} "
                     f"to {period.until.isoformat(timespec='seconds')}. Choose --month, or --since and --until, to "
                     "match."
                 )
-            rows = chain([first], rows)
+            # A month whose calls have no price gets a file without rows, which --closed takes.
+            rows = rows if first is None else chain([first], rows)
             shown: dict[str, Any] = {}
             if path is not None:
                 _write(path, rows, format_)

@@ -50,6 +50,8 @@ class ClosedMonths:
     missing_charges: int = 0
     # First moment of a month -> charge -> its amounts.
     _handed_over: dict[datetime, dict[_Key, list[Decimal]]] = field(default_factory=dict)
+    # Files without rows: each is that of a month, but does not say of which one.
+    _empty_files: int = 0
 
     @classmethod
     def read(cls, files: Sequence[Path], account: Account, *, per_call: bool) -> ClosedMonths:
@@ -60,16 +62,21 @@ class ClosedMonths:
         """
         found = cls(account, per_call)
         for path in files:
-            for row in read_focus(path)[1]:
+            columns, rows = read_focus(path)
+            if not rows and "BillingPeriodStart" not in columns:
+                raise ConfigError(f"--closed {path} has no row and no column of FOCUS; name a file of eco2 focus.")
+            found._empty_files += not rows
+            for row in rows:
                 found._add(path, row)
         return found
 
     def _add(self, path: Path, row: _Row) -> None:
         try:
+            billed = _first_of_month(datetime.fromisoformat(row["BillingPeriodStart"]))
+            self._handed_over.setdefault(billed, {})
             if row["ChargeClass"] and not _is_late(row):
                 return  # a later price, which the ledger's ratings give again
-            start = datetime.fromisoformat(row["ChargePeriodStart" if _is_late(row) else "BillingPeriodStart"])
-            month = start.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0)
+            month = _first_of_month(datetime.fromisoformat(row["ChargePeriodStart"])) if _is_late(row) else billed
             currency, is_per_call = row["BillingCurrency"], bool(row["ResourceId"])
             _add_amounts(self._handed_over.setdefault(month, {}), row)
         except (KeyError, TypeError, ValueError, ArithmeticError) as error:
@@ -93,14 +100,34 @@ class ClosedMonths:
         Raises:
             ConfigError: If a file is missing between the first one and the period.
         """
-        months = _months(min(self._handed_over), period.since) if self._handed_over else []
-        for month in months:
-            if month not in self._handed_over and any(read_calls(backend, month, _next(month))):
-                raise ConfigError(
-                    f"--closed has no file of {month:%Y-%m}; name those of all months from the first one on."
-                )
+        months = self._months(backend, period)
         for month in months:
             yield from self._late_rows(backend, month, period, on_progress)
+
+    def _months(self, backend: Backend, period: Period) -> list[datetime]:
+        """Return the months whose files were handed over, those of files without rows included."""
+        first = min(self._handed_over, default=period.since)
+        months = _months(first, period.since)
+        others = [
+            month
+            for month in months
+            if month not in self._handed_over and any(calls for _, calls in read_calls(backend, month, _next(month)))
+        ]
+        if len(others) > self._empty_files:
+            for month in others:
+                if self._has_charges(backend, month):
+                    raise ConfigError(
+                        f"--closed has no file of {month:%Y-%m}; name those of all months from the first one on."
+                    )
+        for _ in range(self._empty_files - len(others)):
+            first = _first_of_month(first - timedelta(days=1))
+            months.insert(0, first)
+        return months
+
+    def _has_charges(self, backend: Backend, month: datetime) -> bool:
+        """Return whether a file of this month has rows; one of calls without a price has none."""
+        charges = read_charges(backend, Period(month, _next(month), "UTC"), per_call=self.per_call)
+        return any(not key.is_correction for part in charges for key in part.by_key)
 
     def _late_rows(
         self, backend: Backend, month: datetime, period: Period, on_progress: Callable[[float], None] | None
@@ -162,6 +189,10 @@ def _months(first: datetime, until: datetime) -> list[datetime]:
         found.append(first)
         first = _next(first)
     return found
+
+
+def _first_of_month(at: datetime) -> datetime:
+    return at.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0)
 
 
 def _next(month: datetime) -> datetime:

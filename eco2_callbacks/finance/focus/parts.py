@@ -11,7 +11,9 @@ from eco2_callbacks.pricing import EXACT, billed_counts
 
 __all__ = ["METERS", "CallPart", "Meter", "parts_of"]
 
-_ZERO, _ONE = Decimal(0), Decimal(1)
+_ZERO = Decimal(0)
+# Less than one token of any price: what rounding leaves.
+_ONE_UNIT = Decimal("1e-9")
 
 
 class Meter(NamedTuple):
@@ -88,7 +90,8 @@ def parts_of(call: StoredCall, rating: StoredRating | None) -> list[CallPart]:
     """Return the parts of a call by one of its ratings; their sums are the rating's dollars. Empty without a cost.
 
     Where the cost is not the usage times the prices (a cost that the provider stated, several models in one call, a
-    fixed discount), every part bears its share. Without a public price the list price is the contracted one.
+    fixed discount), every part bears its share. Without a public price the list price is the contracted one: what such
+    a unit costs stands beside the rating's list cost.
     """
     if rating is None or rating.contracted_cost is None:
         return []
@@ -100,15 +103,36 @@ def parts_of(call: StoredCall, rating: StoredRating | None) -> list[CallPart]:
     has_list = rating.list_cost is not None
     keys = list(counts)
     prices = {key: rating.usd[key] for key in keys}
-    # Where there is no public price at all, the contracted one stands for it.
+    # Where there is no public price, the contracted one stands for it.
     list_prices = {key: rating.list_usd.get(key, prices[key]) if has_list else prices[key] for key in keys}
+    others = {key for key in keys if rating.list_usd and key not in rating.list_usd} if has_list else set()
+    if "image_each" in others:
+        others.add("output_image_mtok")  # priced by the piece, an image has paid for its tokens
     costs = _shares({key: _cost(counts[key], prices[key]) for key in keys}, paid)
-    list_costs = _shares({key: _cost(counts[key], list_prices[key]) for key in keys}, listed)
+    public_costs = {key: _cost(counts[key], list_prices[key]) for key in keys if key not in others}
+    list_costs = _list_costs(public_costs, {key: _cost(counts[key], prices[key]) for key in others}, listed)
     margins = _shares(costs, margin)
     return [
         CallPart(key, counts[key][0], list_prices[key], prices[key], list_costs[key], costs[key], margins[key])
         for key in keys
     ]
+
+
+def _list_costs(public: Mapping[str, Decimal], others: Mapping[str, Decimal], listed: Decimal) -> Mapping[str, Decimal]:
+    """Return the list costs of a call's parts.
+
+    Args:
+        public: Cost at public prices of the units that have one.
+        others: Cost at contracted prices of the units that only a contract prices.
+        listed: The public cost of the whole call.
+    """
+    if not others:
+        return _shares(public, listed)
+    rest = EXACT.subtract(listed, sum(public.values(), _ZERO))
+    if rest > _ONE_UNIT:
+        # Publicly they are priced as something else: cached tokens as input, images by their tokens.
+        return {**public, **_shares(others, rest)}
+    return {**_shares(public, listed), **others} if public else others
 
 
 def _cost(counted: tuple[int, int], price: Decimal) -> Decimal:
