@@ -38,6 +38,7 @@ class RepricedGroup:
         unpriced_usd: What these cost by their present ratings.
         inexact_calls: Compared calls whose present cost is not their usage times one price list: several models or
             samplings in one call, or a cost that the provider stated.
+        estimated_usd: What of ``after_usd`` and ``newly_priced_usd`` rests on an estimate of the usage.
     """
 
     tenant_id: str
@@ -53,11 +54,17 @@ class RepricedGroup:
     unpriced_calls: int = 0
     unpriced_usd: Decimal = _ZERO
     inexact_calls: int = 0
+    estimated_usd: Decimal = _ZERO
 
     @property
     def change_usd(self) -> Decimal:
         """After minus before, of the compared calls."""
         return EXACT.subtract(self.after_usd, self.before_usd)
+
+    @property
+    def priced_usd(self) -> Decimal:
+        """What all calls with a price cost at the other prices."""
+        return EXACT.add(self.after_usd, self.newly_priced_usd)
 
     def add(self, other: RepricedGroup) -> None:
         """Add the figures of another group."""
@@ -117,7 +124,11 @@ def reprice(
         for call in calls:
             key = call.tenant_id, call.provider, call.model
             group = groups.setdefault(key, RepricedGroup(*key))
+            priced_before = group.priced_usd
             rating = _reprice(call, prices, group)
+            if call.labels["estimated"]:
+                added_usd = EXACT.subtract(group.priced_usd, priced_before)
+                group.estimated_usd = EXACT.add(group.estimated_usd, added_usd)
             if writes and rating is not None and _differs(call, rating):
                 ratings.append(rating)
         for start in range(0, len(ratings), _RATINGS_AT_ONCE):

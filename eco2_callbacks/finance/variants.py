@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
 from eco2_callbacks.errors import ConfigError, LedgerError
@@ -47,6 +48,8 @@ class ComparedVariant:
     """One variant.
 
     Attributes:
+        unpriced_calls: Calls that ``dollars`` leave out.
+        estimated_usd: What of the sum of its dollars rests on an estimate.
         estimates: ``tokens``, ``dollars``, ``seconds`` (means of a call), ``errors`` (share of the calls),
             ``seconds_p50``, ``seconds_p95``, and ``feedback:<key>``.
     """
@@ -54,6 +57,7 @@ class ComparedVariant:
     value: str
     calls: int
     unpriced_calls: int
+    estimated_usd: Decimal
     is_baseline: bool
     estimates: dict[str, Estimate] = field(default_factory=dict)
 
@@ -100,6 +104,7 @@ def compare_variants(
             variant.value,
             variant.calls,
             variant.unpriced_calls,
+            variant.estimated_usd,
             variant is first,
             judge.estimates(variant, None if variant is first else first),
         )

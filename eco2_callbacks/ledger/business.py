@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 
 from eco2_callbacks.errors import LedgerError
 from eco2_callbacks.ledger.backends import Backend
+from eco2_callbacks.ledger.coverage import read_coverage
 from eco2_callbacks.ledger.migrations import Schema
 from eco2_callbacks.ledger.periods import Period
 from eco2_callbacks.ledger.rollups import rated_calls, successful_requests, sums_of
@@ -21,6 +23,7 @@ from eco2_callbacks.pricing import EXACT
 __all__ = ["BusinessFigures", "BusinessReport", "IntentFigures", "read_business"]
 
 _ZERO = Decimal(0)
+_DOLLARS = ("sum_cost", "sum_unpriced_calls", "sum_estimated_cost")
 # A request can have begun before the period in which its calls are.
 _MAX_REQUEST = timedelta(days=1)
 
@@ -32,6 +35,7 @@ class BusinessFigures:
     Attributes:
         active_users: Users with a request or a model call, each counted once.
         usd: Newest ratings; leaves out ``unpriced_calls``.
+        estimated_usd: The part of ``usd`` that rests on an estimate.
     """
 
     active_users: int = 0
@@ -40,6 +44,7 @@ class BusinessFigures:
     calls: int = 0
     usd: Decimal = _ZERO
     unpriced_calls: int = 0
+    estimated_usd: Decimal = _ZERO
 
     @property
     def usd_per_active_user(self) -> Decimal | None:
@@ -53,9 +58,11 @@ class IntentFigures:
 
     Attributes:
         by_day: Questions by day.
-        before: Questions in the period of the same length before; None where the ledger began later.
+        before: Questions in the period of the same length before; None where the ledger covers less than half of it.
         usd: What the calls of the questions cost, those before the intent was known included. A call whose request has
             not ended, or that has none, counts for its own intent: the dollars of all intents are those of the period.
+        unpriced_calls: Calls that these dollars leave out.
+        estimated_usd: The part of them that rests on an estimate.
     """
 
     intent: str
@@ -63,6 +70,8 @@ class IntentFigures:
     successful_requests: int = 0
     users: int = 0
     usd: Decimal = _ZERO
+    unpriced_calls: int = 0
+    estimated_usd: Decimal = _ZERO
     by_day: dict[str, int] = field(default_factory=dict)
     before: int | None = None
 
@@ -80,7 +89,8 @@ class BusinessReport:
         days: By day (YYYY-MM-DD), in order; days without any call or request are left out.
         intents: Those with the most questions first.
         mean_daily_users: Mean of the days' active users.
-        before: The period before; None where the ledger began later.
+        before: The period before; None where the ledger covers less than half of it.
+        began: When the ledger began, if that is inside the period before; else None.
     """
 
     period: Period
@@ -88,6 +98,7 @@ class BusinessReport:
     total: BusinessFigures
     intents: list[IntentFigures]
     before: BusinessFigures | None
+    began: datetime | None
 
     @property
     def mean_daily_users(self) -> float:
@@ -111,9 +122,8 @@ def read_business(backend: Backend, period: Period) -> BusinessReport:
             )
         total = _figures(connection, period, by_day=False)[""]
         earlier = period.before()
-        before = _figures(connection, earlier, by_day=False).get("")
-        if before is not None and not (before.calls or before.requests):
-            before = None
+        coverage = read_coverage(connection, earlier)
+        before = _figures(connection, earlier, by_day=False).get("", BusinessFigures()) if coverage.suffices else None
         intents = _questions(connection, period)
         _add_dollars(connection, period, intents)
         if before is not None:
@@ -121,7 +131,7 @@ def read_business(backend: Backend, period: Period) -> BusinessReport:
             for intent in intents.values():
                 intent.before = counts[intent.intent].requests if intent.intent in counts else 0
     ordered = sorted(intents.values(), key=lambda intent: (-intent.requests, EXACT.minus(intent.usd), intent.intent))
-    return BusinessReport(period, dict(sorted(days.items())), total, ordered, before)
+    return BusinessReport(period, dict(sorted(days.items())), total, ordered, before, coverage.began)
 
 
 def _figures(connection: Any, period: Period, *, by_day: bool) -> dict[str, BusinessFigures]:
@@ -141,10 +151,11 @@ def _figures(connection: Any, period: Period, *, by_day: bool) -> dict[str, Busi
         return [(str(row[0]), row[1:]) if by_day else ("", tuple(row)) for row in rows]
 
     sums = {column.name: column for column in sums_of(called, rated)}
-    chosen = [sums["sum_calls"], sums["sum_cost"], sums["sum_unpriced_calls"]]
-    for day, (calls, usd, unpriced) in grouped(sa.select(*keys(called), *chosen).select_from(joined), called):
+    chosen = [sums[name] for name in ("sum_calls", *_DOLLARS)]
+    for day, (calls, *dollars) in grouped(sa.select(*keys(called), *chosen).select_from(joined), called):
         figures = found.setdefault(day, BusinessFigures())
-        figures.calls, figures.usd, figures.unpriced_calls = int(calls), Decimal(str(usd or 0)), int(unpriced or 0)
+        figures.calls = int(calls)
+        _set_dollars(figures, dollars)
     counted = sa.select(*keys(asked), sa.func.count(), successful_requests(asked)).select_from(asked)
     for day, (requests, successful) in grouped(counted, asked):
         figures = found.setdefault(day, BusinessFigures())
@@ -184,7 +195,7 @@ def _questions(connection: Any, period: Period) -> dict[str, IntentFigures]:
 def _add_dollars(connection: Any, period: Period, found: dict[str, IntentFigures]) -> None:
     """Add what each intent cost, with the intents that no question of the period has."""
     called, rated, joined = rated_calls(period.since, period.until)
-    usd = next(column for column in sums_of(called, rated) if column.name == "sum_cost")
+    sums = {column.name: column for column in sums_of(called, rated)}
     request = table("requests")
     ended = (
         sa.select(request.c.trace_id, sa.func.max(request.c.intent).label("of_request"))
@@ -195,8 +206,15 @@ def _add_dollars(connection: Any, period: Period, found: dict[str, IntentFigures
     # In ClickHouse a call without a request gets an empty text, not NULL.
     intent = sa.func.coalesce(sa.func.nullif(ended.c.of_request, ""), called.c.intent).label("of_intent")
     source = joined.outerjoin(ended, ended.c.trace_id == called.c.trace_id)
-    for name, amount in connection.execute(sa.select(intent, usd).select_from(source).group_by(intent)):
-        found.setdefault(name, IntentFigures(name)).usd = Decimal(str(amount or 0))
+    chosen = sa.select(intent, *(sums[name] for name in _DOLLARS)).select_from(source)
+    for name, *dollars in connection.execute(chosen.group_by(intent)):
+        _set_dollars(found.setdefault(name, IntentFigures(name)), dollars)
+
+
+def _set_dollars(figures: BusinessFigures | IntentFigures, dollars: Sequence[Any]) -> None:
+    usd, unpriced, estimated = dollars
+    figures.usd, figures.estimated_usd = Decimal(str(usd or 0)), Decimal(str(estimated or 0))
+    figures.unpriced_calls = int(unpriced or 0)
 
 
 def _inside(query: Any, source: Any, period: Period) -> Any:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from eco2_callbacks.errors import ConfigError, LedgerError
 from eco2_callbacks.ledger.backends import Backend
+from eco2_callbacks.ledger.coverage import read_coverage
 from eco2_callbacks.ledger.figures import Figures
 from eco2_callbacks.ledger.groups import DIMENSIONS, PERIODS, GroupReader, Key
 from eco2_callbacks.ledger.migrations import Schema
@@ -55,7 +56,8 @@ class Report:
         groups: The dearest first; by date, if the first dimension is one. A call with several tags is in several.
         total: All calls once.
         movers_by: The dimensions of the movers.
-        movers: The greatest changes of cost first.
+        movers: The greatest changes of cost first; none where the ledger covers less than half of the period before.
+        began: When the ledger began, if that is inside the period before; else None.
     """
 
     by: tuple[str, ...]
@@ -64,6 +66,7 @@ class Report:
     total: Figures
     movers_by: tuple[str, ...]
     movers: tuple[Mover, ...]
+    began: datetime | None = None
 
 
 def make_report(
@@ -104,6 +107,8 @@ def make_report(
         raise LedgerError(_empty(backend, period))
     now = groups if movers_by == by else reader.groups(movers_by, period)
     before = reader.groups(movers_by, earlier)
+    with backend.engine().connect() as connection:
+        coverage = read_coverage(connection, earlier)
     is_dated = bool(by) and by[0] in PERIODS
     ordered = sorted(
         groups.items(),
@@ -118,7 +123,8 @@ def make_report(
         tuple(Group(key, figures) for key, figures in ordered),
         total,
         movers_by,
-        tuple(movers[:_MAX_MOVERS]) if before else (),
+        tuple(movers[:_MAX_MOVERS]) if coverage.suffices else (),
+        coverage.began,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
@@ -14,7 +15,7 @@ from eco2_callbacks.errors import ConfigError, LedgerError
 from eco2_callbacks.ledger.backends import Backend
 from eco2_callbacks.ledger.migrations import Schema
 from eco2_callbacks.ledger.periods import Period
-from eco2_callbacks.ledger.rollups import rated_calls
+from eco2_callbacks.ledger.rollups import rated_calls, sums_of
 from eco2_callbacks.ledger.schema import table
 from eco2_callbacks.ledger.sql_types import as_float
 from eco2_callbacks.ledger.unpriced import is_unpriced_in_sql
@@ -57,6 +58,7 @@ class Variant:
     Attributes:
         tokens: Input and output of a call; calls without usage are left out.
         dollars: Newest ratings; calls without a price are left out.
+        estimated_usd: What of their sum rests on an estimate.
         seconds: Of a call that ended well.
         seconds_buckets: Their number by bucket.
         feedback: Scores by key, where they have this column.
@@ -66,6 +68,7 @@ class Variant:
     calls: int = 0
     errors: int = 0
     unpriced_calls: int = 0
+    estimated_usd: Decimal = Decimal(0)
     tokens: Moments = field(default_factory=Moments)
     dollars: Moments = field(default_factory=Moments)
     seconds: Moments = field(default_factory=Moments)
@@ -100,6 +103,7 @@ def read_variants(backend: Backend, key: str, period: Period) -> list[Variant]:
                 sa.func.count().label("n_calls"),
                 _count(called.c.status == "error").label("n_errors"),
                 _count(is_unpriced_in_sql(called, rated)).label("n_unpriced"),
+                next(column for column in sums_of(called, rated) if column.name == "sum_estimated_cost"),
                 *_moments(tokens, "tokens"),
                 *_moments(usd, "usd"),
                 *_moments(seconds, "seconds"),
@@ -108,13 +112,14 @@ def read_variants(backend: Backend, key: str, period: Period) -> list[Variant]:
             .where(asked)
             .group_by(value)
         )
-        for label, calls, errors, unpriced, *sums in connection.execute(query):
+        for label, calls, errors, unpriced, estimated, *sums in connection.execute(query):
             text = "" if label is None else str(label)
             # NULL and "" are one variant.
             variant = found.setdefault(text, Variant(text))
             variant.calls += int(calls)
             variant.errors += int(errors)
             variant.unpriced_calls += int(unpriced)
+            variant.estimated_usd += Decimal(str(estimated or 0))
             for moments, at in ((variant.tokens, 0), (variant.dollars, 3), (variant.seconds, 6)):
                 _add(moments, sums[at : at + 3])
         buckets = sa.select(value.label("of_value"), called.c.seconds_bucket, sa.func.count().label("n_calls"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
@@ -11,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from eco2_callbacks.cli.options import AsJson, LedgerUrl, Since, TimeZone, Until, open_ledger, wide_console
-from eco2_callbacks.cli.reporters import print_json
-from eco2_callbacks.finance import MIN_SAMPLE, Estimate, VariantComparison, compare_variants
+from eco2_callbacks.cli.reporters import estimate_remark, plain, print_json
+from eco2_callbacks.finance import MIN_SAMPLE, ComparedVariant, Estimate, VariantComparison, compare_variants
 from eco2_callbacks.ledger import Period
 
 __all__ = ["compare"]
@@ -60,6 +61,7 @@ def _document(found: VariantComparison) -> dict[str, Any]:
                 "is_baseline": variant.is_baseline,
                 "calls": variant.calls,
                 "unpriced_calls": variant.unpriced_calls,
+                "estimated_usd": plain(variant.estimated_usd),
                 "figures": {name: asdict(estimate) for name, estimate in variant.estimates.items()},
             }
             for variant in found.variants
@@ -78,10 +80,16 @@ def _print(found: VariantComparison, console: Console) -> None:
             if (estimate := variant.estimates.get(name)) is not None:
                 verdict = "baseline" if variant.is_baseline else estimate.verdict
                 table.add_row(
-                    Text(variant.value or "(none)"), *_cells(estimate), Text(verdict, style=_STYLES.get(verdict, "dim"))
+                    Text(variant.value or "(none)"),
+                    *_cells(estimate, mark=_mark(variant) if name == "dollars" else ""),
+                    Text(verdict, style=_STYLES.get(verdict, "dim")),
                 )
         console.print(table)
         console.print()
+    if unpriced := sum(variant.unpriced_calls for variant in found.variants):
+        console.print(Text(f"? leaves out {unpriced:,} calls without a price.", style="dim"))
+    if estimated := sum((variant.estimated_usd for variant in found.variants), Decimal(0)):
+        console.print(Text(f"{estimate_remark(estimated)}.", style="dim"))
     console.print(
         Text(
             f"tokens, dollars, seconds: mean of a call; errors: share of the calls. Below {MIN_SAMPLE} calls the "
@@ -91,10 +99,14 @@ def _print(found: VariantComparison, console: Console) -> None:
     )
 
 
-def _cells(estimate: Estimate) -> tuple[str, ...]:
+def _mark(variant: ComparedVariant) -> str:
+    return ("?" if variant.unpriced_calls else "") + ("~" if variant.estimated_usd else "")
+
+
+def _cells(estimate: Estimate, *, mark: str = "") -> tuple[str, ...]:
     return (
         f"{estimate.number:,}",
-        _number(estimate.value),
+        f"{mark if estimate.value is not None else ''}{_number(estimate.value)}",
         _interval(estimate.low, estimate.high),
         _number(estimate.difference, sign=True),
         _interval(estimate.difference_low, estimate.difference_high),

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from eco2_callbacks.cli.options import AsJson, LedgerUrl, Since, Until, open_ledger, share_progress
-from eco2_callbacks.cli.reporters import plain, print_json
+from eco2_callbacks.cli.reporters import estimate_remark, plain, print_json
 from eco2_callbacks.errors import ConfigError, LedgerError
 from eco2_callbacks.finance import (
     FOCUS_COLUMNS,
@@ -121,6 +121,7 @@ def focus(
                 "rows": totals.rows,
                 "calls": totals.calls,
                 "unpriced_calls": totals.unpriced_calls,
+                "estimated_cost": plain(totals.estimated),
                 "late_rows": totals.late_rows,
                 "missing_charges": handed_over.missing_charges,
                 "totals": {name: plain(usd) for name, usd in totals.costs.items()},
@@ -132,6 +133,8 @@ def focus(
             f"{totals.unpriced_calls:,} calls have no price, or lack that of a unit, and are left out as far as it is "
             "missing; see eco2 prices and eco2 reprice.\n"
         )
+    if totals.estimated:
+        sys.stderr.write(f"{estimate_remark(totals.estimated, currency)}: see x_EstimatedCost.\n")
     if totals.late_rows:
         sys.stderr.write(f"{totals.late_rows:,} rows correct earlier months: calls that came after their files.\n")
     if handed_over.missing_charges:
@@ -150,6 +153,7 @@ class _Totals:
     calls: int = 0
     unpriced_calls: int = 0
     late_rows: int = 0
+    estimated: Decimal = Decimal(0)
     costs: dict[str, Decimal] = field(default_factory=lambda: dict.fromkeys(_COSTS, Decimal(0)))
 
 
@@ -173,6 +177,7 @@ def _checked_rows(
         totals.rows += 1
         for name in _COSTS:
             totals.costs[name] = EXACT.add(totals.costs[name], Decimal(row[name] or 0))
+        totals.estimated = EXACT.add(totals.estimated, Decimal(row["x_EstimatedCost"] or 0))
         yield row
 
 

@@ -23,7 +23,7 @@ from eco2_callbacks.cli.options import (
     share_progress,
     wide_console,
 )
-from eco2_callbacks.cli.reporters import plain, print_json, usd
+from eco2_callbacks.cli.reporters import estimate_remark, marked_usd, plain, print_json, usd
 from eco2_callbacks.finance import OtherPrices, RepricedGroup, Repricing
 from eco2_callbacks.finance import reprice as price_again
 from eco2_callbacks.ledger import Period
@@ -119,6 +119,8 @@ def _print(found: Repricing, console: Console) -> None:
     ):
         if count:
             console.print(Text(f"{count:,} {text}.", style="dim"))
+    if total.estimated_usd:
+        console.print(Text(f"{estimate_remark(total.estimated_usd)}.", style="dim"))
     if found.written_ratings:
         console.print(Text(f"{found.written_ratings:,} ratings appended."))
     if found.skipped_ratings:
@@ -133,4 +135,7 @@ def _print(found: Repricing, console: Console) -> None:
 def _cells(group: RepricedGroup) -> tuple[str, ...]:
     share = f"{group.change_usd / group.before_usd:+.1%}" if group.before_usd else ""
     change = f"{'+' if group.change_usd > 0 else ''}{usd(group.change_usd)}"
-    return f"{group.compared_calls:,}", usd(group.before_usd), usd(group.after_usd), change, share
+    before, after = (
+        marked_usd(amount, estimated_usd=group.estimated_usd) for amount in (group.before_usd, group.after_usd)
+    )
+    return f"{group.compared_calls:,}", before, after, change, share

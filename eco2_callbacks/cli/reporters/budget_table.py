@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eco2_callbacks.budgets import BudgetState
-from eco2_callbacks.cli.reporters.report_table import usd
+from eco2_callbacks.cli.reporters.marks import usd
 
 __all__ = ["budget_document", "print_budgets"]
 

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from eco2_callbacks.cli.reporters.marks import began_remark, estimate_remark, marked_usd, usd
 from eco2_callbacks.cli.reporters.report_rows import plain
-from eco2_callbacks.cli.reporters.report_table import usd
 from eco2_callbacks.ledger import BusinessFigures, BusinessReport, IntentFigures
 
 __all__ = ["business_document", "print_business", "write_business_csv"]
@@ -31,6 +31,7 @@ def business_document(found: BusinessReport) -> dict[str, Any]:
         "currency": "USD",
         "days": [{"day": day, **_row(figures)} for day, figures in found.days.items()],
         "total": {**_row(found.total), "mean_daily_users": round(found.mean_daily_users, 6)},
+        "ledger_began": None if found.began is None else found.began.isoformat(),
         "before": None if found.before is None else _row(found.before),
         "intents": [
             {
@@ -39,6 +40,8 @@ def business_document(found: BusinessReport) -> dict[str, Any]:
                 "successful_requests": intent.successful_requests,
                 "users": intent.users,
                 "cost_usd": plain(intent.usd),
+                "estimated_cost_usd": plain(intent.estimated_usd),
+                "unpriced_calls": intent.unpriced_calls,
                 "requests_before": intent.before,
                 "change": None if intent.change is None else round(intent.change, 6),
                 "by_day": intent.by_day,
@@ -73,7 +76,11 @@ def print_business(found: BusinessReport, console: Console) -> None:
     console.print(table)
     console.print(Text(f"{found.mean_daily_users:,.1f} active users on a day.", style="dim"))
     if total.unpriced_calls:
-        console.print(Text(f"USD leave out {total.unpriced_calls:,} calls without a price.", style="dim"))
+        console.print(Text(f"? leaves out {total.unpriced_calls:,} calls without a price.", style="dim"))
+    if total.estimated_usd:
+        console.print(Text(f"{estimate_remark(total.estimated_usd)}.", style="dim"))
+    if found.began is not None:
+        console.print(Text(began_remark(found.began), style="dim"))
     console.print(_intents(found.intents, list(found.days)))
 
 
@@ -91,7 +98,7 @@ def _intents(intents: Sequence[IntentFigures], days: Sequence[str]) -> Table:
             f"{intent.requests:,}",
             f"{intent.requests / whole:.0%}",
             f"{intent.users:,}",
-            usd(intent.usd),
+            _marked(intent),
             change,
             _sparkline([intent.by_day.get(day, 0) for day in days]),
         )
@@ -106,6 +113,7 @@ def _row(figures: BusinessFigures) -> dict[str, Any]:
         "successful_requests": figures.successful_requests,
         "calls": figures.calls,
         "cost_usd": plain(figures.usd),
+        "estimated_cost_usd": plain(figures.estimated_usd),
         "unpriced_calls": figures.unpriced_calls,
         "cost_per_active_user_usd": None if per_user is None else plain(per_user.quantize(_STEP)),
     }
@@ -116,9 +124,13 @@ def _cells(figures: BusinessFigures) -> tuple[str, ...]:
     return (
         f"{figures.requests:,}",
         f"{figures.successful_requests:,}",
-        usd(figures.usd),
+        _marked(figures),
         "" if per_user is None else usd(per_user),
     )
+
+
+def _marked(figures: BusinessFigures | IntentFigures) -> str:
+    return marked_usd(figures.usd, unpriced_calls=figures.unpriced_calls, estimated_usd=figures.estimated_usd)
 
 
 def _sparkline(counts: Sequence[int]) -> str:

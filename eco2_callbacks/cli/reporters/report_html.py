@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from eco2_callbacks.cli.reporters.html_page import chart_text, page, table_html
-from eco2_callbacks.cli.reporters.report_table import usd
+from eco2_callbacks.cli.reporters.marks import marked_usd, usd
 from eco2_callbacks.ledger import Figures, Report, percentile
 
 __all__ = ["report_page"]
@@ -53,7 +53,7 @@ def report_page(report: Report) -> str:
 def _tiles(total: Figures) -> str:
     share, per_request = total.cached_share, total.cost_per_successful_request
     tiles = [
-        ("cost", f"{usd(total.cost)} USD"),
+        ("cost", f"{_marked(total)} USD"),
         ("model calls", f"{total.calls:,}"),
         ("tokens", f"{total.input_tokens + total.output_tokens:,}"),
         ("input from cache", "-" if share is None else f"{share:.0%}"),
@@ -153,6 +153,10 @@ _HEAD = (
 )
 
 
+def _marked(figures: Figures) -> str:
+    return marked_usd(figures.cost, unpriced_calls=figures.unpriced_calls, estimated_usd=figures.estimated_cost)
+
+
 def _cells(figures: Figures) -> list[str]:
     share, per_request = figures.cached_share, figures.cost_per_successful_request
     buckets = ((figures.cost_buckets, ".2g"), (figures.seconds_buckets, ".2f"))
@@ -161,9 +165,8 @@ def _cells(figures: Figures) -> list[str]:
         for counts, form in buckets
         for part in (0.5, 0.95)
     ]
-    marks = ("? " if figures.unpriced_calls else "") + ("~ " if figures.estimated_cost else "")
     return [
-        f"{marks}{usd(figures.cost)}",
+        _marked(figures),
         f"{figures.calls:,}",
         f"{figures.errors:,}",
         f"{figures.input_tokens:,}",

@@ -49,6 +49,7 @@ def document(report: Report) -> dict[str, Any]:
         "until": report.period.until.isoformat(),
         "timezone": report.period.timezone,
         "currency": "USD",
+        "ledger_began": None if report.began is None else report.began.isoformat(),
         "groups": group_rows(report),
         "total": row_of(report.total),
         "movers": [

@@ -10,9 +10,10 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from eco2_callbacks.cli.reporters.marks import began_remark, estimate_remark, marked_usd, usd
 from eco2_callbacks.ledger import Figures, Report, percentile
 
-__all__ = ["print_report", "usd"]
+__all__ = ["print_report"]
 
 _BAR_CHARACTERS = 16
 _MAX_ROWS = 50
@@ -68,7 +69,7 @@ def _cells(figures: Figures) -> tuple[str, ...]:
     dollars = [percentile(figures.cost_buckets, share) for share in (0.5, 0.95)]
     seconds = [percentile(figures.seconds_buckets, share) for share in (0.5, 0.95)]
     return (
-        f"{'?' if figures.unpriced_calls else ''}{'~' if figures.estimated_cost else ''}{usd(figures.cost)}",
+        marked_usd(figures.cost, unpriced_calls=figures.unpriced_calls, estimated_usd=figures.estimated_cost),
         f"{figures.calls:,}",
         f"{figures.input_tokens:,}",
         f"{figures.output_tokens:,}",
@@ -80,12 +81,6 @@ def _cells(figures: Figures) -> tuple[str, ...]:
     )
 
 
-def usd(amount: Decimal) -> str:
-    """Return dollars with two to six decimal places, as many as show something."""
-    places = 2 if abs(amount) >= 100 else 4 if abs(amount) >= 1 else 6
-    return f"{amount:,.{places}f}"
-
-
 def _remarks(report: Report) -> Iterator[Text]:
     total = report.total
     if (hidden := len(report.groups) - _MAX_ROWS) > 0:
@@ -95,9 +90,11 @@ def _remarks(report: Report) -> Iterator[Text]:
             f"? leaves out {total.unpriced_calls:,} calls without a price; eco2 prices MODEL says why", style="dim"
         )
     if total.estimated_cost:
-        yield Text(f"~ {usd(total.estimated_cost)} USD rest on an estimate", style="dim")
+        yield Text(estimate_remark(total.estimated_cost), style="dim")
     if "tag" in report.by:
         yield Text("A call with several tags stands in several rows; the total counts it once.", style="dim")
+    if report.began is not None:
+        yield Text(began_remark(report.began), style="dim")
     if report.movers:
         yield Text(f"\nTop movers by {', '.join(report.movers_by)}, against the period before", style="bold")
         for mover in report.movers:

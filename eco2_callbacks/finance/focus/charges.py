@@ -59,6 +59,7 @@ class Charge:
     list_usd: Decimal = _ZERO
     usd: Decimal = _ZERO
     margin_usd: Decimal = _ZERO
+    estimated_usd: Decimal = _ZERO
 
     def add(self, part: CallPart, *, sign: int = 1, counts: bool = True) -> None:
         """Add a part of a call, or take it away."""
@@ -69,6 +70,7 @@ class Charge:
         self.list_usd = EXACT.add(self.list_usd, sign * part.list_usd)
         self.usd = EXACT.add(self.usd, sign * part.usd)
         self.margin_usd = EXACT.add(self.margin_usd, sign * part.margin_usd)
+        self.estimated_usd = EXACT.add(self.estimated_usd, sign * part.estimated_usd)
 
 
 @dataclass(slots=True)

@@ -8,11 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
-__all__ = ["COLUMNS", "CURRENCIES", "SUBCATEGORIES", "FocusColumn"]
+__all__ = ["COLUMNS", "CURRENCIES", "CUSTOM_COLUMNS", "SUBCATEGORIES", "FocusColumn"]
 
 Level: TypeAlias = Literal["mandatory", "recommended", "conditional"]
 DataType: TypeAlias = Literal["text", "decimal", "time", "json"]
 Format: TypeAlias = Literal["", "number", "currency", "time", "unit", "key_values"]
+
+
+# Columns of our own, and the kind of their values.
+CUSTOM_COLUMNS: Mapping[str, DataType] = {"x_EstimatedCost": "decimal"}
 
 
 class FocusColumn(NamedTuple):

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from eco2_callbacks.errors import ConfigError, LedgerError
-from eco2_callbacks.finance.focus.columns import COLUMNS
+from eco2_callbacks.finance.focus.columns import COLUMNS, CUSTOM_COLUMNS
 
 __all__ = ["read_focus", "write_focus_csv", "write_focus_parquet"]
 
 # Rows of a Parquet file that are in memory at once.
 _GROUP = 20_000
-_TYPES = {column.name: column.data_type for column in COLUMNS}
+_TYPES = {**{column.name: column.data_type for column in COLUMNS}, **CUSTOM_COLUMNS}
 
 
 def write_focus_csv(columns: Sequence[str], rows: Iterable[Mapping[str, str | None]], file: TextIO) -> None:

@@ -33,6 +33,9 @@ _IDENTITY = (
 _QUANTITIES = ("ConsumedQuantity", "PricingQuantity")
 _COSTS = ("ListCost", "ContractedCost", "EffectiveCost", "BilledCost", "PricingCurrencyEffectiveCost")
 
+# The last one only tells what the others are made of; a file of an older version lacks it.
+_AMOUNTS = (*_QUANTITIES, *_COSTS, "x_EstimatedCost")
+
 _Row = Mapping[str, Any]
 _Key = tuple[str, ...]
 
@@ -149,7 +152,7 @@ class ClosedMonths:
             change = [EXACT.subtract(amount, old) for amount, old in zip(amounts, before, strict=True)]
             if change[0] < 0:
                 self.missing_charges += 1
-            elif any(abs(amount) > _STEP for amount in change):
+            elif any(abs(amount) > _STEP for amount in change[:-1]):
                 yield _late_row(rows[key], change, period)
 
 
@@ -159,15 +162,16 @@ def _is_late(row: _Row) -> bool:
 
 def _add_amounts(sums: dict[_Key, list[Decimal]], row: _Row) -> _Key:
     key = tuple(str(row[name] or "") for name in _IDENTITY)
-    present = sums.setdefault(key, [_ZERO] * len((*_QUANTITIES, *_COSTS)))
-    for place, name in enumerate((*_QUANTITIES, *_COSTS)):
-        present[place] = EXACT.add(present[place], Decimal(str(row[name] or 0)))
+    present = sums.setdefault(key, [_ZERO] * len(_AMOUNTS))
+    for place, name in enumerate(_AMOUNTS):
+        stated = row.get(name) if name == _AMOUNTS[-1] else row[name]
+        present[place] = EXACT.add(present[place], Decimal(str(stated or 0)))
     return key
 
 
 def _late_row(row: Mapping[str, str | None], change: Sequence[Decimal], period: Period) -> dict[str, str | None]:
     """Return a row with the amounts that were not handed over; without quantities where only dollars changed."""
-    late = {**row, **dict(zip((*_QUANTITIES, *_COSTS), map(_text, change), strict=True))}
+    late = {**row, **dict(zip(_AMOUNTS, map(_text, change), strict=True))}
     late["BillingPeriodStart"], late["BillingPeriodEnd"] = _time(period.since), _time(_next(period.since))
     late["ChargeClass"] = "Correction"
     late["ChargeDescription"] = f"{_LATE}{row['ChargeDescription']}"

@@ -75,6 +75,7 @@ class CallPart(NamedTuple):
         list_usd: What the units cost at the public price.
         usd: What they cost at the contracted one.
         margin_usd: What is charged on top.
+        estimated_usd: The part of both that rests on an estimate of the usage.
     """
 
     key: str
@@ -84,6 +85,7 @@ class CallPart(NamedTuple):
     list_usd: Decimal
     usd: Decimal
     margin_usd: Decimal
+    estimated_usd: Decimal
 
 
 def parts_of(call: StoredCall, rating: StoredRating | None) -> list[CallPart]:
@@ -99,7 +101,8 @@ def parts_of(call: StoredCall, rating: StoredRating | None) -> list[CallPart]:
     listed = paid if rating.list_cost is None else rating.list_cost
     counts = {} if call.usage is None else billed_counts(call.usage, rating.usd)
     if not counts:
-        return [CallPart("", 1, listed, paid, listed, paid, margin)] if paid or listed or margin else []
+        estimated = _estimated(call, paid, margin)
+        return [CallPart("", 1, listed, paid, listed, paid, margin, estimated)] if paid or listed or margin else []
     has_list = rating.list_cost is not None
     keys = list(counts)
     prices = {key: rating.usd[key] for key in keys}
@@ -113,9 +116,16 @@ def parts_of(call: StoredCall, rating: StoredRating | None) -> list[CallPart]:
     list_costs = _list_costs(public_costs, {key: _cost(counts[key], prices[key]) for key in others}, listed)
     margins = _shares(costs, margin)
     return [
-        CallPart(key, counts[key][0], list_prices[key], prices[key], list_costs[key], costs[key], margins[key])
+        CallPart(
+            *(key, counts[key][0], list_prices[key], prices[key], list_costs[key], costs[key], margins[key]),
+            _estimated(call, costs[key], margins[key]),
+        )
         for key in keys
     ]
+
+
+def _estimated(call: StoredCall, usd: Decimal, margin_usd: Decimal) -> Decimal:
+    return EXACT.add(usd, margin_usd) if call.labels["estimated"] else _ZERO
 
 
 def _list_costs(public: Mapping[str, Decimal], others: Mapping[str, Decimal], listed: Decimal) -> Mapping[str, Decimal]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from eco2_callbacks.errors import ConfigError
 from eco2_callbacks.finance.focus.charges import Charge, ChargeKey, Charges
-from eco2_callbacks.finance.focus.columns import CURRENCIES
+from eco2_callbacks.finance.focus.columns import CURRENCIES, CUSTOM_COLUMNS
 from eco2_callbacks.finance.focus.parts import METERS
 from eco2_callbacks.pricing import EXACT, ExchangeRates
 
@@ -43,6 +43,7 @@ FOCUS_COLUMNS = (
     *("ProviderName", "PublisherName", "RegionId", "RegionName", "ResourceId", "ResourceName", "ResourceType"),
     *("ServiceCategory", "ServiceName", "ServiceSubcategory", "SkuId", "SkuMeter", "SkuPriceDetails", "SkuPriceId"),
     *("SubAccountId", "SubAccountName", "SubAccountType", "Tags"),
+    *CUSTOM_COLUMNS,
 )
 
 
@@ -179,6 +180,7 @@ def _row(key: ChargeKey, charge: Charge, account: Account) -> dict[str, str | No
         "SubAccountName": key.tenant_id or None,
         "SubAccountType": "Tenant" if key.tenant_id else None,
         "Tags": _json(tags),
+        "x_EstimatedCost": billed(charge.estimated_usd),
     }
     return {name: values[name] for name in FOCUS_COLUMNS}
 
