@@ -65,7 +65,7 @@ def reconcile(
     try:
         for book in read_books(sources, period):
             with share_progress(f"Reading calls for {book.name}") as progress:
-                mine = ledger_book(backend, period, book.providers, on_progress=progress)
+                mine = ledger_book(backend, period, book, on_progress=progress)
             found.append(compare_books(mine, book, tolerance=share))
     finally:
         backend.close()

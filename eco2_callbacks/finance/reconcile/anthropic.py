@@ -5,7 +5,9 @@ Source: https://platform.claude.com/docs/en/api/admin/cost_report, read 2026-11-
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from eco2_callbacks.finance.reconcile.books import Book, local_day
@@ -37,12 +39,11 @@ def read_anthropic(export: Export, zone: ZoneInfo) -> Book:
         raise export.error("it is no JSON; export the usage report and the cost report of the Admin API")
     book = Book("anthropic", providers=("anthropic",), is_bill=True)
     pages = export.documents()
+    export.check_last_pages(pages, _kind)
     for page in pages:
         if not isinstance(page, dict):
             raise export.error(f"found {type(page).__name__}, wanted the pages of the usage or cost report")
         export.check(page, _PAGE, {"data"})
-        if page.get("has_more") and len(pages) == 1:
-            raise export.error("has_more is true: it is not the last page; export all pages, one JSON a line")
         for bucket in page["data"]:
             export.check(bucket, _BUCKET, {"starting_at", "results"})
             day = local_day(export.moment(bucket["starting_at"], "starting_at"), zone)
@@ -53,7 +54,7 @@ def read_anthropic(export: Export, zone: ZoneInfo) -> Book:
                         raise export.error(f"the currency is {result['currency']!r}, wanted USD")
                     model = result.get("model") or ""
                     if not model and result.get("cost_type") not in (None, "tokens"):
-                        model = f"({result['cost_type']})"
+                        model = f"({str(result['cost_type']).replace('_', ' ')})"
                     book.at(day, model).add(usd=export.decimal(result["amount"], "amount") * _CENTS)
                     continue
                 export.check(result, _USAGE, {"uncached_input_tokens", "output_tokens"})
@@ -68,3 +69,9 @@ def read_anthropic(export: Export, zone: ZoneInfo) -> Book:
                     output_tokens=export.count(result["output_tokens"], "output_tokens"),
                 )
     return book
+
+
+def _kind(page: Mapping[str, Any]) -> str:
+    """Return what a page holds; ``""`` where it is empty."""
+    results = (each for bucket in page.get("data") or () for each in bucket.get("results") or ())
+    return next(("costs" if "amount" in each else "usage" for each in results), "")

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Literal
 from zoneinfo import ZoneInfo
 
+from eco2_callbacks.finance.focus.parts import parts_of
 from eco2_callbacks.ledger import Backend, Period, read_calls
 from eco2_callbacks.pricing import EXACT
 
@@ -20,6 +22,14 @@ _ZERO = Decimal(0)
 _SUFFIX = re.compile(
     r"(?:[-@](?:20\d{2}-?\d{2}-?\d{2}|latest|preview(?:-\d{2}-20\d{2}|-\d{2}-\d{2})?|exp|\d{3}))+$", re.IGNORECASE
 )
+# The fees of tools by price key, and the line that a bill has for each.
+_FEES = {
+    "web_searches_kcount": "(web search)",
+    "web_fetches_kcount": "(web fetch)",
+    "storage_searches_kcount": "(file search)",
+    "code_interpreter_each": "(code interpreter)",
+    "code_executions_kcount": "(code execution)",
+}
 # A day, and a model without its date; "" for all models of a source that does not tell them apart.
 Key = tuple[date, str]
 
@@ -67,8 +77,9 @@ class Book:
     Attributes:
         name: ``ledger``, ``prometheus``, ``langsmith``, ``openai``, ``anthropic`` or ``google``.
         amounts: By day and model.
-        providers: How the names of the ledger's providers begin that this source bills; empty for all.
+        providers: The names of the ledger's providers that this source bills; empty for all.
         is_bill: Whether the source is the provider's own.
+        counts_cached: What of an answer from LangChain's cache is in it: the ``call``, its ``tokens`` too, or nothing.
         sdk_retries: Retries inside SDKs by key, where they are counted.
         estimated_usd: Dollars that rest on an estimate.
         unpriced_calls: Calls without a price.
@@ -78,6 +89,7 @@ class Book:
     amounts: dict[Key, Amounts] = field(default_factory=dict)
     providers: tuple[str, ...] = ()
     is_bill: bool = False
+    counts_cached: Literal["", "call", "tokens"] = ""
     sdk_retries: dict[Key, int] = field(default_factory=dict)
     estimated_usd: dict[Key, Decimal] = field(default_factory=dict)
     unpriced_calls: dict[Key, int] = field(default_factory=dict)
@@ -88,7 +100,7 @@ class Book:
 
     def by_day_alone(self) -> Book:
         """Return the same book without models."""
-        merged = Book(self.name, providers=self.providers, is_bill=self.is_bill)
+        merged = Book(self.name, providers=self.providers, is_bill=self.is_bill, counts_cached=self.counts_cached)
         for (day, _), amounts in self.amounts.items():
             merged.at(day, "").add_all(amounts)
         for mine, theirs in (
@@ -111,22 +123,26 @@ def base_model(model: str) -> str:
 def ledger_book(
     backend: Backend,
     period: Period,
-    providers: tuple[str, ...],
+    other: Book,
     *,
     on_progress: Callable[[float], None] | None = None,
 ) -> Book:
-    """Return the ledger's book of a period, of the providers whose names begin so.
+    """Return the ledger's book of a period, as another book counts: of its providers, with the lines that it has.
 
     Raises:
         LedgerError: If there is no ledger.
     """
-    book, zone = Book("ledger", providers=providers), ZoneInfo(period.timezone)
+    book, zone = Book("ledger", providers=other.providers), ZoneInfo(period.timezone)
+    fees = {key: line for key, line in _FEES.items() if any(model == line for _, model in other.amounts)}
     for share, calls in read_calls(backend, period.since, period.until):
         for call in calls:
-            if call.labels["from_cache"] or (providers and not call.provider.lower().startswith(providers)):
+            is_cached = bool(call.labels["from_cache"])
+            if (is_cached and not other.counts_cached) or (
+                other.providers and call.provider.lower() not in other.providers
+            ):
                 continue
             key = local_day(call.started_at, zone), base_model(call.model)
-            rating, usage = call.newest, call.usage
+            rating, usage = call.newest, None if is_cached and other.counts_cached == "call" else call.usage
             usd = None if rating is None else rating.contracted_cost
             book.amounts.setdefault(key, Amounts()).add(
                 calls=1,
@@ -134,6 +150,8 @@ def ledger_book(
                 output_tokens=0 if usage is None else usage.output_tokens,
                 usd=usd or _ZERO,
             )
+            if fees:
+                _move_fees(book, key, [(fees.get(part.key), part.usd) for part in parts_of(call, rating)])
             if retries := int(call.labels["sdk_retries"] or 0) + int(call.labels["retry"] == "sdk"):
                 book.sdk_retries[key] = book.sdk_retries.get(key, 0) + retries
             if call.labels["estimated"] and usd:
@@ -143,6 +161,14 @@ def ledger_book(
         if on_progress is not None:
             on_progress(share)
     return book
+
+
+def _move_fees(book: Book, key: Key, parts: list[tuple[str | None, Decimal]]) -> None:
+    """Take what a call's tools cost from its model to the lines that the other book has for them."""
+    for line, usd in parts:
+        if line is not None:
+            book.amounts[key].add(usd=EXACT.minus(usd))
+            book.at(key[0], line).add(usd=usd)
 
 
 def local_day(at: datetime, zone: ZoneInfo) -> date:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -54,6 +54,23 @@ class Export:
             except json.JSONDecodeError as error:
                 raise self.error(f"it is no JSON ({error})") from error
         return found if isinstance(found, list) else [found]
+
+    def check_last_pages(self, pages: Sequence[Any], kind_of: Callable[[Mapping[str, Any]], str]) -> None:
+        """Check that no page is missing after one that says that there are more.
+
+        Args:
+            pages: In their order.
+            kind_of: Returns what a page holds; ``""`` where it is empty.
+
+        Raises:
+            ConfigError: If one is missing.
+        """
+        for page, following in zip(pages, [*pages[1:], None], strict=True):
+            if not isinstance(page, dict) or not page.get("has_more"):
+                continue
+            kinds = {kind_of(each) for each in (page, following) if isinstance(each, dict)} - {""}
+            if following is None or len(kinds) > 1:
+                raise self.error("has_more is true: it is not the last page; export all pages, one JSON a line")
 
     def rows(self, known: Collection[str], needed: Collection[str]) -> Iterator[Mapping[str, str]]:
         """Yield the lines of a CSV file by column.

@@ -5,6 +5,7 @@ Source: https://cloud.google.com/billing/docs/how-to/export-data-bigquery-tables
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -34,6 +35,11 @@ _NEEDED = {"service.description", "sku.description", "usage_start_time", "cost",
 _MODEL = re.compile(
     r"\b(gemini|gemma|imagen|veo)[ -]?(\d+(?:\.\d+)?)[ -]?(flash[ -]lite|flash|pro|ultra|nano)?", re.IGNORECASE
 )
+# Claude on Vertex AI is on Google's bill too.
+_PROVIDERS = (
+    *("google", "google_genai", "google-genai", "gemini", "google_vertexai", "vertexai", "vertex_ai", "google-vertex"),
+    *("anthropicvertex", "google_anthropic_vertex"),
+)
 _MAX_SHOWN = 20
 _SERVICES = ("gemini api", "vertex ai", "generative language api", "cloud ai")
 
@@ -47,7 +53,7 @@ def read_google(export: Export, zone: ZoneInfo) -> Book:
         ConfigError: If a column is unknown or missing, a value is none, a currency has no conversion rate, or no row is
             of a service with models.
     """
-    book = Book("google", providers=("google", "gemini", "vertex"), is_bill=True)
+    book = Book("google", providers=_PROVIDERS, is_bill=True)
     others = set()
     for row in _rows(export):
         service = str(row["service.description"])
@@ -97,8 +103,16 @@ def _rows(export: Export) -> Iterator[Mapping[str, Any]]:
 
 
 def _credits(export: Export, credits_: Any) -> Decimal:
-    if not isinstance(credits_, list):
+    if isinstance(credits_, str) and credits_.strip():
+        # A CSV holds the list as JSON.
+        try:
+            credits_ = json.loads(credits_, parse_float=Decimal)
+        except ValueError:
+            raise export.error(f"credits is {credits_!r}, wanted a list of credits as JSON") from None
+    if not credits_:
         return Decimal(0)
+    if not isinstance(credits_, list) or not all(isinstance(each, dict) for each in credits_):
+        raise export.error(f"credits is {credits_!r}, wanted a list of credits with their amount")
     return sum((export.decimal(each.get("amount"), "credits.amount") for each in credits_), Decimal(0))
 
 

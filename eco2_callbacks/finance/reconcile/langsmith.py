@@ -68,7 +68,7 @@ def _checked(export: Export, rows: list[Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _book(export: Export, zone: ZoneInfo, rows: Iterator[Mapping[str, Any]]) -> Book:
-    book = Book("langsmith")
+    book = Book("langsmith", counts_cached="tokens")
     for row in rows:
         if row["run_type"] != "llm":
             continue

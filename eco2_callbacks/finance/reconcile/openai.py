@@ -5,6 +5,7 @@ Source: https://platform.openai.com/docs/api-reference/usage, read 2026-11-30.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -31,6 +32,8 @@ _COLUMNS = {
     *("project_id", "project_name", "organization_id", "organization_name", "api_key_id", "quantity"),
 }
 # What a line item names before its comma, where that is no model.
+_TOOLS = ("web search", "file search", "code interpreter")
+_CALLS = ("", " tool calls", " tool call", " calls", " sessions", " preview", " preview tool calls")
 _FEES = ("web search", "file search", "code interpreter", "image models", "assistants api", "evals", "containers")
 
 
@@ -40,7 +43,7 @@ def read_openai(export: Export, zone: ZoneInfo) -> Book:
     Raises:
         ConfigError: If a column is unknown or missing, a value is none, or the currency is not USD.
     """
-    book = Book("openai", providers=("openai",), is_bill=True)
+    book = Book("openai", providers=("openai", "openai-codex"), is_bill=True)
     if export.is_csv:
         for row in export.rows(_COLUMNS, {"start_time", "amount_value", "amount_currency"}):
             _add_cost(export, book, zone, row["start_time"], row["amount_value"], row["amount_currency"], row)
@@ -69,18 +72,24 @@ def read_openai(export: Export, zone: ZoneInfo) -> Book:
 
 
 def _buckets(export: Export) -> Iterator[Mapping[str, Any]]:
-    for page in export.documents():
+    pages = export.documents()
+    export.check_last_pages(pages, _kind)
+    for page in pages:
         if not isinstance(page, dict):
             raise export.error(f"found {type(page).__name__}, wanted the pages of the costs or usage API")
         buckets = [page]
         if "data" in page:
             export.check(page, _PAGE)
-            if page.get("has_more"):
-                raise export.error("has_more is true: it is not the last page; export all pages, one JSON a line")
             buckets = page["data"]
         for bucket in buckets:
             export.check(bucket, _BUCKET, {"start_time"})
             yield bucket
+
+
+def _kind(page: Mapping[str, Any]) -> str:
+    """Return what a page holds; ``""`` where it is empty."""
+    results = (each for bucket in page.get("data") or () for each in bucket.get("results", bucket.get("result")) or ())
+    return next((str(each.get("object", "")) for each in results), "")
 
 
 def _add_cost(
@@ -96,6 +105,7 @@ def _model(line_item: object) -> str:
     """Return the model of a line item such as ``gpt-5.2-2025-12-11, cached input``; ``""`` without one."""
     text = str(line_item or "").strip()
     name = text.partition(",")[0].strip()
-    if name.lower().startswith(_FEES):
-        return f"({name.lower()})"
-    return name
+    for tool, suffix in itertools.product(_TOOLS, _CALLS):
+        if name.lower() == f"{tool}{suffix}":
+            return f"({tool})"
+    return f"({name.lower()})" if name.lower().startswith(_FEES) else name

@@ -33,7 +33,7 @@ def read_prometheus(url: str, period: Period) -> Book:
     """
     if not url.startswith(("http://", "https://")):
         raise ConfigError(f"--prometheus is {url!r}, wanted a URL such as http://prometheus:9090.")
-    zone, book = ZoneInfo(period.timezone), Book("prometheus")
+    zone, book = ZoneInfo(period.timezone), Book("prometheus", counts_cached="call")
     # Days of zones with half hours begin inside an hour.
     step = timedelta(hours=1) if period.has_whole_hours() else timedelta(minutes=15)
     window = f"{int(step.total_seconds() // 60)}m"
