@@ -27,6 +27,8 @@ from graph.state import Intent, State
 __all__ = ["AGENT_NAME", "FEATURES", "FEEDBACK", "SUBAGENTS", "checkpoints", "make_graph", "make_handler", "open_graph"]
 
 AGENT_NAME = "eco2"
+# Of one series of attempts, whose pauses double: after a long outage none lasts minutes.
+_RECONNECT_SECONDS = 30.0
 _utc_now = partial(datetime.now, UTC)
 SUBAGENTS: tuple[str, ...] = tuple(sorted({node for nodes in BRANCHES.values() for node in nodes}))
 FEEDBACK: Mapping[str, Mapping[str, str]] = MappingProxyType({"feedback": {"rag_quality": "scores.rag_quality"}})
@@ -127,9 +129,22 @@ async def checkpoints() -> AsyncIterator[BaseCheckpointSaver[str]]:
     elif setting.startswith(("postgresql://", "postgres://")):
         try:
             from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver  # noqa: PLC0415 - an extra
+            from psycopg import AsyncConnection  # noqa: PLC0415
+            from psycopg.rows import DictRow, dict_row  # noqa: PLC0415
+            from psycopg_pool import AsyncConnectionPool  # noqa: PLC0415
         except ImportError as error:
             raise _not_installed("postgres") from error
-        async with AsyncPostgresSaver.from_conn_string(setting) as postgres:
+        async with AsyncConnectionPool(
+            setting,
+            connection_class=AsyncConnection[DictRow],
+            min_size=1,
+            max_size=2,  # the saver uses one at a time
+            open=False,
+            check=AsyncConnectionPool.check_connection,  # the server may have closed it meanwhile
+            reconnect_timeout=_RECONNECT_SECONDS,
+            kwargs={"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row},  # as the saver needs them
+        ) as pool:
+            postgres = AsyncPostgresSaver(pool)
             await postgres.setup()
             yield postgres
     else:

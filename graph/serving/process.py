@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, nullco
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langsmith import Client
 from prometheus_client import REGISTRY, CollectorRegistry
 from taskiq import AsyncBroker, InMemoryBroker
@@ -151,7 +152,7 @@ class _Server:
         queue = JobQueue(_make_broker(self._queue_settings, prefetch=self._worker_settings.concurrency))
         runs_jobs = self._options.role != "api"
         metrics = JobMetrics(self._registry, slots=self._worker_settings.concurrency if runs_jobs else 0)
-        worker = None
+        worker, checkpointer = None, None
         if runs_jobs:
             graph = await stack.enter_async_context(self._runtime.open_graph())
             worker = Worker(
@@ -168,7 +169,8 @@ class _Server:
                 max_wait_seconds=self._queue_settings.max_wait_seconds,
                 makes_spans=not (self._telemetry.tracing and self._telemetry.otel != "off"),  # LangSmith's SDK does
             )
-        watch = ProcessWatch(store, queue, metrics, self._stopped)
+            checkpointer = graph.checkpointer if isinstance(graph.checkpointer, BaseCheckpointSaver) else None
+        watch = ProcessWatch(store, queue, metrics, self._stopped, checkpointer=checkpointer)
         stack.enter_context(serve_ops(ops, self._registry, alive=watch.stuck, ready=watch.ready))
         _logger.info("Started; /metrics, /healthz and /readyz are on port %d.", ops.getsockname()[1])
         watching = asyncio.create_task(watch.run(lambda: worker.waiting if worker is not None else 0))

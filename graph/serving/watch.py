@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
+from langgraph.checkpoint.base import BaseCheckpointSaver
+
 from graph.jobs import JobMetrics, JobQueue, QueueUnavailableError
 from graph.streams import JobStore, StoreUnavailableError
 
@@ -15,6 +17,7 @@ __all__ = ["ProcessWatch"]
 _STUCK_SECONDS = 60.0
 _BEAT_SECONDS = 1.0
 _CHECK_SECONDS = 2.0
+_CHECKPOINTS_SECONDS = 1.5  # a pool waits longer for a connection
 _COUNT_EVERY_SECONDS = 5.0
 
 
@@ -26,10 +29,20 @@ class ProcessWatch:
         queue: The same.
         metrics: Receives the number of waiting jobs.
         stopped: Set when the process stops.
+        checkpointer: Must answer too, where jobs run; None in a process without a worker.
     """
 
-    def __init__(self, store: JobStore, queue: JobQueue, metrics: JobMetrics, stopped: asyncio.Event) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        queue: JobQueue,
+        metrics: JobMetrics,
+        stopped: asyncio.Event,
+        *,
+        checkpointer: BaseCheckpointSaver[str] | None = None,
+    ) -> None:
         self._store, self._queue, self._metrics, self._stopped = store, queue, metrics, stopped
+        self._checkpointer = checkpointer
         self._loop = asyncio.get_running_loop()
         self._last_beat = time.monotonic()
         self.connected = False
@@ -77,4 +90,10 @@ class ProcessWatch:
             await self._queue.waiting()
         except QueueUnavailableError as error:
             return f"RabbitMQ does not answer: {type(error.__cause__).__name__}"
+        if self._checkpointer is not None:
+            try:
+                async with asyncio.timeout(_CHECKPOINTS_SECONDS):
+                    await self._checkpointer.aget_tuple({"configurable": {"thread_id": "readyz"}})
+            except Exception as error:  # each store's client has its own
+                return f"ECO2_CHECKPOINTS does not answer: {type(error).__name__}"
         return ""

@@ -9,15 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from langgraph.checkpoint.base import empty_checkpoint
+from prometheus_client import CollectorRegistry
+from taskiq import InMemoryBroker
 
 from graph.app import checkpoints
-from graph.jobs import Delivery, Job
+from graph.jobs import Delivery, Job, JobMetrics, JobQueue
 from graph.runtime import Graph, Runtime
+from graph.serving.watch import ProcessWatch
 from graph.streams import MemoryJobStore
 from tests.support import fake_runtime
-from tests.support.database_servers import postgres_server
+from tests.support.database_servers import PostgresServer, postgres_server
 from tests.support.record_sink import Records
 from tests.support.worker_runs import joined_tokens, read, running_worker
 
@@ -26,16 +30,21 @@ ANSWER = "강남역 11번 출구 앞에 페트병 수거함이 있습니다."
 
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
+def postgres() -> Iterator[PostgresServer]:
     with postgres_server() as server:
-        yield server.new_database()
+        yield server
+
+
+@pytest.fixture(scope="module")
+def database(postgres: PostgresServer) -> str:
+    return postgres.new_database()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def saver(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Set ECO2_CHECKPOINTS to a saver of each kind."""
     kind = request.param
-    url = f"sqlite:///{tmp_path}/checkpoints.db" if kind == "sqlite" else request.getfixturevalue("postgres")
+    url = f"sqlite:///{tmp_path}/checkpoints.db" if kind == "sqlite" else request.getfixturevalue("database")
     monkeypatch.setenv("ECO2_CHECKPOINTS", url)
 
 
@@ -101,6 +110,47 @@ async def test_finished_nodes_are_not_paid_again(saver: None, tmp_path: Path, re
     assert len(records.calls) == {"location": 3, "answer": 1}[hanging]
     assert joined_tokens(events) == events[-1].data["answer"] == ANSWER
     assert (await store.state("1")).run == 2
+
+
+async def test_a_dropped_connection_to_postgres_fails_no_later_job(
+    postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL closes the connections of an idle worker, as its restart does: the next job has another one."""
+    url = postgres.new_database()
+    monkeypatch.setenv("ECO2_CHECKPOINTS", url)
+    nodes, store = CountedNodes(""), MemoryJobStore()
+    async with running_worker(store, runtime=nodes.runtime(tmp_path)) as (worker, _):
+        await worker.run_job(Job(job_id="before", message="안녕!"), Delivery())
+        with psycopg.connect(url, autocommit=True) as connection:
+            dropped = connection.execute(
+                "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "  # waits until it has ended
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            ).fetchall()
+        await worker.run_job(Job(job_id="after", message="안녕!"), Delivery())
+
+    assert dropped == [(True,)] * len(dropped) != []
+    assert [(await store.state(job_id)).status for job_id in ("before", "after")] == ["done", "done"]
+
+
+@pytest.mark.slow
+async def test_a_worker_without_its_checkpoints_is_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry: CollectorRegistry
+) -> None:
+    """Each job would fail: the probe says what is missing, and nothing once PostgreSQL answers again."""
+    with postgres_server() as server:
+        monkeypatch.setenv("ECO2_CHECKPOINTS", server.new_database())
+        async with checkpoints() as checkpointer:
+            queue, metrics = JobQueue(InMemoryBroker()), JobMetrics(registry)
+            watch = ProcessWatch(MemoryJobStore(), queue, metrics, asyncio.Event(), checkpointer=checkpointer)
+            watch.connected = True
+            while await asyncio.to_thread(watch.ready):
+                await asyncio.sleep(0.05)
+            await asyncio.to_thread(server.stop)
+            while not (await asyncio.to_thread(watch.ready)).startswith("ECO2_CHECKPOINTS does not answer: "):
+                await asyncio.sleep(0.05)
+            await asyncio.to_thread(server.start)
+            while await asyncio.to_thread(watch.ready):
+                await asyncio.sleep(0.05)
 
 
 async def test_an_answer_whose_outcome_was_lost_is_not_paid_again(
