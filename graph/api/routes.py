@@ -17,7 +17,7 @@ from graph.api.problems import ProblemError, problem_responses
 from graph.api.schemas import Accepted, ChatRequest, FeedbackRequest, FeedbackSent, JobAnswer
 from graph.api.streaming import event_stream
 from graph.jobs import Job, QueueUnavailableError
-from graph.streams import CANCELLED, START, JobState, Position, figures_of
+from graph.streams import CANCELLED, START, JobState, Position, StreamEvent, figures_of
 
 __all__ = ["PREFIX", "router"]
 
@@ -69,7 +69,8 @@ async def ask(
         first = await context.store.state(accepted.job_id)
         job = job.model_copy(update={"job_id": first.job_id, "session_id": first.session_id})
     if not accepted.published:
-        await _publish(context, job)
+        is_new = accepted.outcome == "accepted"
+        await _publish(context, job, is_new=is_new, can_repeat=idempotency_key is not None)
     url = f"{PREFIX}/chat/{job.job_id}"
     response.headers["Location"] = url
     return Accepted(
@@ -139,11 +140,16 @@ async def send_feedback(context: ContextOfApp, job: JobOfCaller, feedback: Feedb
     return FeedbackSent(job_id=job.job_id, reached=reached)
 
 
-async def _publish(context: ApiContext, job: Job) -> None:
+async def _publish(context: ApiContext, job: Job, *, is_new: bool, can_repeat: bool) -> None:
+    """Hand a job to the queue. A job that the queue may have all the same keeps its state, so that it is paid once."""
     try:
         await context.queue.publish(job)
-    except QueueUnavailableError:
-        await context.store.withdraw(job.job_id)
+    except QueueUnavailableError as error:
+        if is_new and error.is_refused:
+            await context.store.withdraw(job.job_id)
+        elif not can_repeat:
+            data = {"type": "unavailable", "title": "The queue did not answer"}
+            await context.store.cancel(job.job_id, StreamEvent(START, "error", data))
         raise
     await context.store.mark_published(job.job_id)
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
+from aio_pika.exceptions import DeliveryError
 from opentelemetry import trace
 from opentelemetry.context import Context as OtelContext
 from opentelemetry.propagate import extract, inject
@@ -31,7 +32,16 @@ _logger = logging.getLogger(__name__)
 
 
 class QueueUnavailableError(RuntimeError):
-    """The queue did not take a job: it does not answer, or it is full."""
+    """The queue did not take a job: it does not answer, or it is full.
+
+    Args:
+        reason: Why.
+        is_refused: Whether the queue cannot have the job. Without an answer it may have it all the same.
+    """
+
+    def __init__(self, reason: str, *, is_refused: bool = False) -> None:
+        super().__init__(reason)
+        self.is_refused = is_refused
 
 
 class JobQueue:
@@ -87,13 +97,21 @@ class JobQueue:
         with self._span("send", SpanKind.PRODUCER, job.job_id):
             headers: dict[str, str] = {}
             inject(headers)
+            was_connected = self._is_connected
             try:
                 async with asyncio.timeout(_PUBLISH_SECONDS):
                     kicker = self._task.kicker().with_task_id(job.job_id).with_labels(**headers)
                     await kicker.kiq(job=job.model_dump(mode="json"))
             except Exception as error:  # taskiq wraps what its broker raises
                 reason = error.__cause__ or error
-                raise QueueUnavailableError(f"{type(reason).__name__}: {reason}") from error
+                is_unsent = not (was_connected or self._is_connected)
+                raise QueueUnavailableError(
+                    f"{type(reason).__name__}: {reason}", is_refused=is_unsent or isinstance(reason, DeliveryError)
+                ) from error
+
+    @property
+    def _is_connected(self) -> bool:
+        return isinstance(self._broker, RabbitBroker) and self._broker.is_connected
 
     async def waiting(self) -> int:
         """Return how many jobs wait in the queue.

@@ -96,6 +96,11 @@ class RabbitBroker(AioPikaBroker):
         self._numbers = itertools.count(1)
         self._deliveries: dict[str, Delivery] = {}
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether a message can be sent now."""
+        return self.write_conn is not None and self.write_conn.connected.is_set()
+
     def delivery(self, labels: Mapping[str, Any]) -> Delivery:
         """Return the delivery that a task's labels belong to."""
         return self._deliveries.get(str(labels.get(_LABEL)), Delivery())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -89,15 +90,27 @@ class RabbitProcess:
 
         return _listens(self.port) and asyncio.run(connect())
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the server during the block: its connections stay open, and nothing answers."""
+        self._signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGCONT)
+
     def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+
+    def _signal(self, number: int) -> None:
         children = ["pgrep", "-P", str(self._process.pid)]
         pids = subprocess.run(children, capture_output=True, check=False, text=True).stdout.split()
         for pid in (*map(int, pids), self._process.pid):  # the program is a script that starts Erlang
             try:
-                os.kill(pid, 9)
+                os.kill(pid, number)
             except ProcessLookupError:
                 continue
-        self._process.wait()
 
     def close(self) -> None:
         self.kill()

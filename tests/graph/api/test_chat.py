@@ -14,7 +14,7 @@ import pytest
 from langsmith import Client
 
 from graph.api import ApiSettings, FeedbackSender
-from graph.jobs import QueueUnavailableError
+from graph.jobs import Job, QueueUnavailableError
 from graph.streams import RedisJobStore, connect_redis
 from tests.support import fake_runtime
 from tests.support.api_server import api_server
@@ -212,6 +212,46 @@ async def test_a_question_that_the_queue_refuses_can_be_repeated(
     assert (refused.status_code, refused.json()["title"]) == (503, "Service Unavailable")
     assert int(refused.headers["retry-after"]) > 0
     assert answer["status"] == "done"
+
+
+async def test_a_question_without_an_answer_of_the_queue_is_paid_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue has it after all: with a key the repetition gets the same job; without one nobody pays for it."""
+    sent: list[Job] = []
+    ran: list[str] = []
+
+    async def router(state: fake_runtime.State) -> fake_runtime.State:
+        ran.append(state["message"])
+        return {}
+
+    async def lose_answer(job: Job) -> None:
+        sent.append(job)
+        raise QueueUnavailableError("TimeoutError: ")
+
+    async with api_server(tmp_path, router=router) as server:
+        key = {"Idempotency-Key": "k"}
+        with monkeypatch.context() as patch:
+            patch.setattr(server.queue, "publish", lose_answer)
+            lost = [await server.client.post("/api/v1/chat", json={"message": "keyed"}, headers=key)]
+            lost.append(await server.client.post("/api/v1/chat", json={"message": "without"}))
+
+            async def refuse(job: Job) -> None:
+                raise QueueUnavailableError("full", is_refused=True)
+
+            patch.setattr(server.queue, "publish", refuse)
+            lost.append(await server.client.post("/api/v1/chat", json={"message": "keyed"}, headers=key))
+        repeated = await server.ask("keyed", headers=key)
+        await server.until_ended(repeated)
+        for job in sent:  # both messages arrive late
+            await server.queue.publish(job)
+            await server.until_ended(job.job_id)
+        cancelled = await server.store.state(sent[1].job_id)
+
+    assert [answer.status_code for answer in lost] == [503] * 3
+    assert repeated == sent[0].job_id
+    assert ran == ["keyed"]
+    assert (cancelled.status, cancelled.result["type"], cancelled.result["usd"]) == ("cancelled", "unavailable", "0")
 
 
 async def test_without_redis_the_api_says_503(tmp_path: Path) -> None:

@@ -345,18 +345,19 @@ async def test_a_full_queue_refuses_jobs(rabbit: RabbitProcess, store: RedisJobS
     try:
         policy = ["set_policy", "full", "^chat.process$", json.dumps({"max-length": 2}), "--apply-to", "queues"]
         await asyncio.to_thread(rabbit.ctl, *policy)
-        refused = 0
+        refused: list[bool] = []
         for number in range(50):
             try:
                 await queue.publish(Job(job_id=str(number), message="안녕!"))
-            except QueueUnavailableError:
-                refused += 1
+            except QueueUnavailableError as error:
+                refused.append(error.is_refused)
     finally:
         await asyncio.to_thread(rabbit.ctl, "clear_policy", "full")
         await queue.shutdown()
 
-    assert refused > 0
-    assert await rabbit.length(QUEUE) == 50 - refused >= 2
+    assert refused
+    assert all(refused)
+    assert await rabbit.length(QUEUE) == 50 - len(refused) >= 2
 
 
 async def test_without_rabbitmq_a_producer_gets_an_error() -> None:
@@ -365,5 +366,22 @@ async def test_without_rabbitmq_a_producer_gets_an_error() -> None:
 
     with pytest.raises(QueueUnavailableError):
         await queue.startup()
-    with pytest.raises(QueueUnavailableError):
+    with pytest.raises(QueueUnavailableError) as error:
         await queue.publish(Job(job_id="1", message="안녕!"))
+
+    assert error.value.is_refused
+
+
+@pytest.mark.slow
+async def test_a_rabbitmq_that_pauses_may_have_the_job(rabbit: RabbitProcess) -> None:
+    """No answer is no refusal: the message that got none is in the queue afterwards."""
+    queue = JobQueue(RabbitBroker(rabbit.url.partition("?")[0]))  # the connection outlasts the pause
+    await queue.startup()
+    try:
+        with rabbit.paused(), pytest.raises(QueueUnavailableError) as error:
+            await queue.publish(Job(job_id="1", message="안녕!"))
+        await rabbit.until_length(1, QUEUE)
+    finally:
+        await queue.shutdown()
+
+    assert not error.value.is_refused
