@@ -73,6 +73,7 @@ class _CountedResponse(EventSourceResponse):
 async def _until(events: AsyncIterator[StreamEvent], stopping: asyncio.Event) -> AsyncIterator[StreamEvent]:
     """Yield events until the server stops: the client connects again, to another process."""
     stopped = asyncio.create_task(stopping.wait())
+    coming: asyncio.Future[StreamEvent] | None = None
     try:
         while True:
             coming = asyncio.ensure_future(anext(events))
@@ -87,3 +88,5 @@ async def _until(events: AsyncIterator[StreamEvent], stopping: asyncio.Event) ->
                 return
     finally:
         stopped.cancel()
+        if coming is not None:  # a reader that has left would hold its connection to the store until the next event
+            coming.cancel()

@@ -24,6 +24,7 @@ from graph.api.routes import read_events
 from graph.errors import GraphConfigError
 from graph.jobs import MAX_BODY_BYTES
 from graph.serving.http import BoundedProtocol
+from graph.streams import START, Position, StreamEvent
 from tests.support import fake_runtime
 from tests.support.api_server import ApiServer, api_server
 
@@ -252,6 +253,31 @@ async def test_a_burst_of_streams_is_counted_as_a_whole(tmp_path: Path) -> None:
         allowed = await _until_status(server, f"/api/v1/chat/{job.job_id}/events", 200)
 
     assert (statuses.count(200), statuses.count(429), allowed) == (5, 25, 200)
+
+
+async def test_a_reader_that_leaves_ends_its_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the job says nothing, no reader that has gone holds a connection to the store."""
+    begun, ended, next_event = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def read(job_id: str, after: Position, *, wait_seconds: float) -> list[StreamEvent]:
+        if after == START:
+            return [StreamEvent(Position(0, 1), "queued")]
+        begun.set()
+        try:
+            await next_event.wait()
+        finally:
+            ended.set()
+        return []
+
+    async with api_server(tmp_path, router=hang) as server:
+        job_id = await server.ask()
+        monkeypatch.setattr(server.store, "read", read)
+        async with server.client.stream("GET", f"/api/v1/chat/{job_id}/events"):
+            await begun.wait()
+        async with asyncio.timeout(60):
+            await ended.wait()
+
+    assert not next_event.is_set()
 
 
 async def _until_status(server: ApiServer, url: str, status: int) -> int:
