@@ -127,7 +127,7 @@ class RabbitBroker(AioPikaBroker):
             count = incoming.headers.get("x-delivery-count")
             delivery = Delivery(count=count if isinstance(count, int) else int(bool(incoming.redelivered)))
             self._deliveries[number] = delivery
-            content["labels"] = {**_trace_headers(incoming), **content.get("labels", {}), _LABEL: number}
+            content["labels"] = {**_trace_headers(incoming), **content["labels"], _LABEL: number}
 
             async def settle(number: str = number, incoming: AbstractIncomingMessage = incoming) -> None:
                 await _settle(incoming, self._deliveries.pop(number).verdict)
@@ -151,7 +151,7 @@ class _MalformedError(ValueError):
 
 
 def _content(body: bytes) -> dict[str, Any]:
-    """Return a message's content if it is a job as TaskIQ sends it."""
+    """Return what TaskIQ gets of a message, if it is a job as TaskIQ sends it."""
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -167,7 +167,9 @@ def _content(body: bytes) -> dict[str, Any]:
         Job.model_validate(job)
     except ValidationError as error:
         raise _MalformedError(describe_invalid(error), job_id) from error
-    return {**content, "args": [], "kwargs": {"job": job}}
+    # Nothing else: TaskIQ obeys a message's labels (timeout, ack_type), and drops or never settles what it cannot use.
+    labels = {name: value for name, value in content.get("labels", {}).items() if name in _TRACE_HEADERS}
+    return {"task_id": content["task_id"], "task_name": QUEUE, "labels": labels, "args": [], "kwargs": {"job": job}}
 
 
 def _trace_headers(incoming: AbstractIncomingMessage) -> dict[str, str]:

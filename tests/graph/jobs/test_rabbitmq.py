@@ -126,6 +126,32 @@ async def test_a_malformed_job_becomes_a_dead_letter(
         assert reason in event.data["detail"]
 
 
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        pytest.param({"labels": {"ack_type": "x"}}, id="ack_type"),
+        pytest.param({"labels": {"timeout": 0.001}}, id="timeout"),
+        pytest.param({"labels_types": "x"}, id="types"),
+    ],
+)
+async def test_a_producer_s_labels_say_nothing_to_taskiq(
+    rabbit: RabbitProcess, store: RedisJobStore, tmp_path: Path, envelope: dict[str, Any]
+) -> None:
+    """Valid jobs are answered whatever stands beside them, and the worker goes on with the next one."""
+    runtime = fake_runtime.runtime(tmp_path)
+    async with running_worker(store, queue_of(rabbit, prefetch=2), runtime=runtime, concurrency=2) as (_, queue):
+        for job_id in ("a", "b"):
+            message = {"task_id": job_id, "task_name": QUEUE, "labels": {}, "args": []}
+            kwargs = {"job": {"job_id": job_id, "message": "안녕!"}}
+            await rabbit.send(json.dumps({**message, "kwargs": kwargs, **envelope}).encode())
+        await submit(store, queue, job_id="good")
+        async with asyncio.timeout(_RECOVERY_SECONDS):
+            answers = [joined_tokens(await read(store, job_id)) for job_id in ("a", "b", "good")]
+
+    assert answers == [ANSWER] * 3
+    assert await rabbit.length(DEAD_QUEUE) == 0
+
+
 async def test_a_job_sent_twice_runs_once(
     rabbit: RabbitProcess, store: RedisJobStore, tmp_path: Path, records: Records, caplog: pytest.LogCaptureFixture
 ) -> None:
