@@ -27,6 +27,7 @@ RunJob: TypeAlias = Callable[[Job, Delivery], Awaitable[Verdict]]
 
 _PUBLISH_SECONDS = 5.0
 _RECONNECT_SECONDS = 0.5
+_STOP_SECONDS = 5.0  # for RabbitMQ's answers, after the last job has ended
 
 _logger = logging.getLogger(__name__)
 
@@ -54,6 +55,9 @@ class JobQueue:
     def __init__(self, broker: AsyncBroker) -> None:
         self._broker = broker
         self._run_job: RunJob | None = None
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
         async def process(job: dict[str, Any], context: Context = TaskiqDepends()) -> None:  # noqa: B008 - TaskIQ's way
             await self._process(job, context)
@@ -127,7 +131,10 @@ class JobQueue:
             raise QueueUnavailableError(f"{type(error).__name__}: {error}") from error
 
     async def listen(self, stop: asyncio.Event, *, concurrency: int) -> None:
-        """Run jobs until ``stop`` is set and the running ones have ended; reconnect meanwhile."""
+        """Run jobs until ``stop`` is set and the running ones have ended; reconnect meanwhile.
+
+        A broker that does not answer then is left to :meth:`shutdown`.
+        """
         if not self.is_durable:  # an in-memory broker runs a job when it is published
             await stop.wait()
             await self._broker.wait_all()  # type: ignore[attr-defined]
@@ -135,14 +142,39 @@ class JobQueue:
         while True:
             receiver = Receiver(self._broker, max_async_tasks=concurrency, run_startup=False, validate_params=False)
             try:
-                await receiver.listen(stop)
+                await self._listen(receiver, stop)
             except Exception as error:
                 _logger.warning("The queue cannot be read, it is tried again: %s: %s.", type(error).__name__, error)
             if stop.is_set():
                 return
             await asyncio.sleep(_RECONNECT_SECONDS)
 
+    async def _listen(self, receiver: Receiver, stop: asyncio.Event) -> None:
+        listening, stopped = asyncio.create_task(receiver.listen(stop)), asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({listening, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            while not listening.done():
+                await self._idle.wait()
+                await asyncio.wait({listening}, timeout=_STOP_SECONDS)
+                if self._idle.is_set() and not listening.done():
+                    _logger.warning("The queue does not answer; its consumer is left to it.")
+                    return
+            listening.result()
+        finally:
+            stopped.cancel()
+            listening.cancel()
+
     async def _process(self, job: dict[str, Any], context: Context) -> None:
+        self._running += 1
+        self._idle.clear()
+        try:
+            await self._run(job, context)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+    async def _run(self, job: dict[str, Any], context: Context) -> None:
         delivery = Delivery()
         if isinstance(self._broker, RabbitBroker):
             delivery = self._broker.delivery(context.message.labels)

@@ -6,6 +6,7 @@ verdicts that a job needs: hand it back, and move it to the dead-letter queue. T
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import logging
@@ -13,7 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from aio_pika import ExchangeType
+from aio_pika import ExchangeType, RobustConnection
 from aio_pika.abc import AbstractIncomingMessage
 from pydantic import ValidationError
 from taskiq import AckableMessage
@@ -31,6 +32,7 @@ OnMalformed: TypeAlias = Callable[[str | None, str], Awaitable[None]]
 MAX_DELIVERIES = 20
 """How often a worker accepts a job, hand-backs included. The queue's own limit lies above, as the last resort."""
 _RECONNECT_SECONDS = 1
+_CLOSE_SECONDS = 5.0
 _LABEL = "eco2_delivery"
 _TRACE_HEADERS = ("traceparent", "tracestate")  # https://www.w3.org/TR/trace-context/
 
@@ -91,7 +93,9 @@ class RabbitBroker(AioPikaBroker):
             ],
             dead_letter_queue=Queue(name=DEAD_QUEUE, type=QueueType.QUORUM),
             reconnect_interval=_RECONNECT_SECONDS,
+            connection_class=self._make_connection,
         )
+        self._connections: list[RobustConnection] = []
         self.on_malformed: OnMalformed | None = None
         self._numbers = itertools.count(1)
         self._deliveries: dict[str, Delivery] = {}
@@ -104,6 +108,34 @@ class RabbitBroker(AioPikaBroker):
     def delivery(self, labels: Mapping[str, Any]) -> Delivery:
         """Return the delivery that a task's labels belong to."""
         return self._deliveries.get(str(labels.get(_LABEL)), Delivery())
+
+    async def startup(self) -> None:
+        """Connect, and declare exchange and queues. A failed start leaves no connection."""
+        try:
+            await super().startup()
+        except BaseException:
+            await self._close_connections()
+            raise
+
+    async def shutdown(self) -> None:
+        """Close the connections, within seconds also where RabbitMQ does not answer."""
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await super().shutdown()
+        except TimeoutError:
+            _logger.warning("RabbitMQ does not answer; its connections are closed without it.")
+        await self._close_connections()
+
+    def _make_connection(self, *args: Any, **options: Any) -> RobustConnection:
+        # Kept from the start: one that is still connecting goes on, and holds up the process's end, until it is closed.
+        self._connections.append(RobustConnection(*args, **options))
+        return self._connections[-1]
+
+    async def _close_connections(self) -> None:
+        closing = [asyncio.create_task(connection.close()) for connection in self._connections]
+        self._connections.clear()
+        if closing:
+            await asyncio.wait(closing, timeout=_CLOSE_SECONDS)
 
     async def waiting(self) -> int:
         """Return how many messages are ready in the queue."""
