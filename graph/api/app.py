@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from graph.api.body_limit import BodyLimit
-from graph.api.context import ApiContext
+from graph.api.context import ApiContext, authenticate
 from graph.api.page import add_page
 from graph.api.problems import Problem, add_problem_handlers, problem_responses
 from graph.api.routes import PREFIX, router
@@ -27,7 +27,7 @@ def create_app(context: ApiContext) -> FastAPI:
     )
     app.state.context = context
     add_problem_handlers(app)
-    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    app.add_middleware(BodyLimit, authenticate=authenticate, max_bytes=MAX_BODY_BYTES)
     app.include_router(router)
     add_page(app)
     return app

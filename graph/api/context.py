@@ -17,7 +17,7 @@ from graph.api.settings import ApiSettings
 from graph.jobs import JobQueue
 from graph.streams import JobNotFoundError, JobState, JobStore, OnRecovery
 
-__all__ = ["ApiContext", "CallerOfRequest", "ContextOfApp", "JobOfCaller"]
+__all__ = ["ApiContext", "CallerOfRequest", "ContextOfApp", "JobOfCaller", "authenticate"]
 
 _JOB_ID = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$"
 _bearer = HTTPBearer(auto_error=False, description="A token of the token file, or a JWT.")
@@ -58,10 +58,24 @@ async def _context(request: Request) -> ApiContext:
 ContextOfApp = Annotated[ApiContext, Depends(_context)]
 
 
+async def authenticate(request: Request) -> Caller:
+    """Return who asks, by the request's headers alone; checked once a request.
+
+    Raises:
+        ProblemError: 401 if the credential is missing or invalid.
+    """
+    if not hasattr(request.state, "caller"):
+        context, credential = await _context(request), await _bearer(request)
+        request.state.caller = await context.authenticator.caller(credential.credentials if credential else None)
+    caller: Caller = request.state.caller
+    return caller
+
+
 async def _caller(
-    context: ContextOfApp, credential: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)] = None
+    request: Request,
+    _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)] = None,  # for the description
 ) -> Caller:
-    return await context.authenticator.caller(credential.credentials if credential else None)
+    return await authenticate(request)
 
 
 CallerOfRequest = Annotated[Caller, Depends(_caller)]

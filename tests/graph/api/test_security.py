@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
 from graph.api import ApiSettings, make_authenticator
+from graph.api.body_limit import BodyLimit
 from graph.api.problems import ProblemError
 from graph.api.routes import read_events
 from graph.errors import GraphConfigError
@@ -93,10 +94,11 @@ async def test_a_question_needs_a_token(tmp_path: Path) -> None:
     async with api_server(tmp_path, token_file(tmp_path, alice=("acme", "alice"))) as server:
         without = await server.client.post("/api/v1/chat", json={"message": "안녕!"})
         wrong = await server.client.post("/api/v1/chat", json={"message": "안녕!"}, headers=bearer("mallory"))
+        invalid = await server.client.post("/api/v1/chat", content=b"no JSON")
         job_id = await server.ask(headers=bearer("alice"))
         state = await server.store.state(job_id)
 
-    for answer in (without, wrong):
+    for answer in (without, wrong, invalid):
         assert (answer.status_code, answer.headers["content-type"]) == (401, "application/problem+json")
         assert answer.headers["www-authenticate"].startswith("Bearer")
     assert (state.tenant_id, state.user_id) == ("acme", "alice")
@@ -302,6 +304,84 @@ async def test_a_body_is_bounded(tmp_path: Path) -> None:
 
     for answer in (declared, streamed):
         assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")
+
+
+async def test_nothing_of_a_stranger_s_body_is_awaited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """401 comes by the headers alone, and 413 to those who may ask."""
+    monkeypatch.setattr("graph.api.body_limit._DISCARD_SECONDS", 0.05)
+    settings = token_file(tmp_path, alice=("acme", "alice"))
+    head = b"POST /api/v1/chat HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n"
+    lines = []
+    async with api_server(tmp_path, settings) as server:
+        for credential in (b"", b"Authorization: Bearer alice\r\n"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+            writer.write(head + credential + b"\r\n")
+            lines.append(await reader.readline())
+            writer.close()
+
+    assert [line.split()[1] for line in lines] == [b"401", b"413"]
+
+
+class LargeBodies:
+    """Requests to a bounded app that answers none until it is released; counts the bodies that were begun."""
+
+    def __init__(self, *, max_large: int, max_seconds: float = 60.0) -> None:
+        self.begun = self.served = 0
+        self.released = asyncio.Event()
+        self.statuses: list[int] = []
+        self._limit = BodyLimit(
+            self._app, authenticate=self._authenticate, max_bytes=100_000, max_large=max_large, max_seconds=max_seconds
+        )
+
+    async def _authenticate(self, request: Any) -> None:
+        pass
+
+    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        self.served += 1
+        await self.released.wait()
+
+    async def send(self, *headers: tuple[bytes, bytes]) -> None:
+        async def receive() -> dict[str, Any]:
+            self.begun += 1
+            return {"type": "http.request", "body": b"x" * 10, "more_body": False}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                self.statuses.append(message["status"])
+
+        await self._limit({"type": "http", "method": "POST", "headers": list(headers)}, receive, send)
+
+
+@pytest.mark.parametrize("large", [(b"content-length", b"64001"), (b"transfer-encoding", b"chunked")])
+async def test_large_bodies_at_once_are_bounded(large: tuple[bytes, bytes]) -> None:
+    """Of five that come at once two are read, while a small one is served; the others follow when there is room."""
+    bodies = LargeBodies(max_large=2)
+    requests = [asyncio.create_task(bodies.send(large)) for _ in range(5)]
+    requests.append(asyncio.create_task(bodies.send((b"content-length", b"64000"))))
+    while bodies.served < 3:
+        await asyncio.sleep(0)
+    for _ in range(100):  # time for a third one to begin
+        await asyncio.sleep(0)
+    begun = bodies.begun
+
+    bodies.released.set()
+    await asyncio.gather(*requests)
+
+    assert (begun, bodies.served, bodies.statuses) == (3, 6, [])
+
+
+async def test_a_large_body_waits_for_its_turn_so_long() -> None:
+    """503 then, and the one before it is served."""
+    bodies = LargeBodies(max_large=1, max_seconds=0.05)
+    first = asyncio.create_task(bodies.send((b"content-length", b"70000")))
+    while not bodies.served:
+        await asyncio.sleep(0)
+    await bodies.send((b"content-length", b"70000"))
+    bodies.released.set()
+    await first
+
+    assert (bodies.statuses, bodies.served) == ([503], 1)
 
 
 async def test_other_origins_get_no_access(tmp_path: Path) -> None:
