@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from graph.streams.encoding import encodable
 from graph.streams.events import EventKind, Position, StreamEvent
 from graph.streams.port import JobNotFoundError, JobStatus, JobStore, NewJob, StoreUnavailableError
 from graph.streams.spending import RunSpending, figures_of
@@ -18,6 +19,7 @@ __all__ = ["Publisher"]
 
 _MAX_BATCH = 200
 _MERGE_ABOVE = 50  # unsent events; beyond, pieces of the answer are joined
+_CONTENT = frozenset({"answer", "images", "intent", "detail"})  # of the last event; the rest are figures
 _RETRY_SECONDS = (0.05, 0.5)  # the first and the longest wait
 
 _logger = logging.getLogger(__name__)
@@ -45,7 +47,7 @@ class Publisher:
     Attributes:
         run: The run's number.
         fenced: Set when a newer run owns the job: nothing more is written.
-        cancelled: Set when the user has cancelled the job.
+        cancelled: Set when the user has cancelled the job, or an event cannot be written: the run shall end.
     """
 
     def __init__(
@@ -72,12 +74,16 @@ class Publisher:
         self._stored: RunSpending | None = None  # what the store has of it
         self._wake = asyncio.Event()
         self._failing = False
+        self._broken: dict[str, str] = {}  # the outcome of a run with an event that cannot be written
         self.fenced = asyncio.Event()
         self.cancelled = asyncio.Event()
         self._task = asyncio.create_task(self._write_all())
 
     def put(self, kind: EventKind, **data: Any) -> None:
         """Add an event. Only for the event loop's thread."""
+        if self._broken and kind not in {"done", "error"}:
+            return
+        data = encodable(data)  # a model may stream half of a character
         last = self._events[-1] if self._events else None
         if (
             kind == "token"
@@ -122,6 +128,8 @@ class Publisher:
             with suppress(StoreUnavailableError, JobNotFoundError):
                 runs = (await self._store.state(self._job.job_id)).runs
                 self._earlier = [run for run in runs if run.trace_id not in {one.trace_id for one in own}]
+        if self._broken:
+            kind, status, data = "error", "error", self._broken_data(data)
         self.put(kind, **data, **figures_of([*self._earlier, *own]))
         self._status = status
         self._wake.set()
@@ -161,8 +169,28 @@ class Publisher:
                     _logger.warning("Job %s cannot be written, it is tried again: %s.", self._job.job_id, error)
                 await asyncio.sleep(wait_seconds)
                 wait_seconds = min(2 * wait_seconds, _RETRY_SECONDS[1])
+            except Exception as error:
+                if self._broken:
+                    raise
+                self._give_up(error)
             else:
                 self._failing, wait_seconds = False, _RETRY_SECONDS[0]
+
+    def _give_up(self, error: Exception) -> None:
+        """End the run with an error, once: without an outcome another worker would run it, and pay for it, again."""
+        _logger.error("Job %s has an event that cannot be written.", self._job.job_id, exc_info=error)
+        self._broken = {"type": type(error).__name__, "title": "The answer cannot be written"}
+        last = self._events[-1] if self._events else None
+        del self._events[self._sent :]
+        self._frozen = self._sent
+        if last is not None and last.is_last:
+            position = Position(last.position.run, self._sent + 1)
+            self._events.append(StreamEvent(position, "error", self._broken_data(last.data)))
+            self._status = "error"
+        self.cancelled.set()
+
+    def _broken_data(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in data.items() if name not in _CONTENT} | self._broken
 
     async def _write_batch(self) -> bool:
         """Write the next events and return whether nothing follows."""

@@ -7,11 +7,13 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from graph.jobs import Delivery, Job
 from graph.streams import (
     JobStore,
     MemoryJobStore,
@@ -23,7 +25,11 @@ from graph.streams import (
     connect_redis,
     follow,
 )
+from tests.support import fake_runtime
+from tests.support.fake_model import FakeModel
+from tests.support.record_sink import Records
 from tests.support.redis_process import RedisProcess, redis_process
+from tests.support.worker_runs import joined_tokens, read, running_worker
 
 JOB = NewJob(job_id="j", accepted_at=datetime(2026, 11, 29, tzinfo=UTC))
 WORDS = [f"{number} " for number in range(200)]
@@ -286,3 +292,43 @@ async def test_a_reader_gives_up_without_a_store(server: RedisProcess, redis_sto
 
     assert [event async for event in events] == []
     assert counted == [("catch_up", "error")]
+
+
+async def test_half_a_character_ends_no_run(redis_store: RedisJobStore, tmp_path: Path) -> None:
+    """A model streams the halves of a surrogate pair apart, and a lone one: the answer has the character."""
+
+    async def answer(state: fake_runtime.State) -> fake_runtime.State:
+        model = FakeModel(words=["ok ", "\ud83d", "\ude00", " \ud83d!"])
+        return {"answer": "".join([chunk.text async for chunk in model.astream("?")])}
+
+    runtime = fake_runtime.runtime(tmp_path, answer=answer)
+    async with running_worker(redis_store, runtime=runtime) as (worker, _):
+        verdict = await worker.run_job(Job(job_id="j", message="?"), Delivery())
+        events = await read(redis_store, "j")
+
+    assert (verdict, events[-1].kind) == ("ack", "done")
+    assert events[-1].data["answer"] == "ok \N{GRINNING FACE} \ufffd!"
+    assert joined_tokens(events) == "ok \ufffd\ufffd \ufffd!"
+
+
+@pytest.mark.parametrize("kind", ["token", "done"])
+async def test_an_event_that_cannot_be_written_ends_the_job_once(
+    redis_store: RedisJobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, records: Records, kind: str
+) -> None:
+    """In the midst of the answer or at its end: the reader gets an error and the cost, and no worker repeats it."""
+    append = redis_store.append
+
+    async def fail(job: NewJob, run: int, events: Any, **options: Any) -> Any:
+        if any(event.kind == kind for event in events):
+            raise TypeError("secret")
+        return await append(job, run, events, **options)
+
+    monkeypatch.setattr(redis_store, "append", fail)
+    async with running_worker(redis_store, runtime=fake_runtime.runtime(tmp_path), records=records) as (worker, _):
+        verdict = await worker.run_job(Job(job_id="j", message="?"), Delivery())
+        *_, last = await read(redis_store, "j")
+
+    assert (verdict, last.kind, last.data["type"]) == ("ack", "error", "TypeError")
+    assert Decimal(last.data["usd"]) == records.request.cost.total_usd > 0
+    assert (await redis_store.state("j")).status == "error"
+    assert "secret" not in str(last.data)
