@@ -51,13 +51,19 @@ class JobMetrics(Collector):
             ["queue"],
             registry=None,
         )
+        mismatches = Counter(
+            "chat_queue_mismatches_total",
+            "Starts that found the queue with another maximum length than the setting's.",
+            ["queue"],
+            registry=None,
+        )
         self.busy = Gauge("chat_worker_slots_busy", "Jobs that this worker runs now.", registry=None)
         self.slots = Gauge("chat_worker_slots", "Jobs that this worker can run at once.", registry=None)
         self.slots.set(slots)
         self._waiting, self._wait = waiting.labels(QUEUE), wait.labels(QUEUE)
-        self._redeliveries = redeliveries.labels(QUEUE)
+        self._redeliveries, self._mismatches = redeliveries.labels(QUEUE), mismatches.labels(QUEUE)
         self._dead = {reason: dead.labels(QUEUE, reason) for reason in _DEAD_REASONS}
-        self._families = (waiting, wait, self._turnaround, dead, redeliveries, self.busy, self.slots)
+        self._families = (waiting, wait, self._turnaround, dead, redeliveries, mismatches, self.busy, self.slots)
         registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
@@ -78,6 +84,10 @@ class JobMetrics(Collector):
     def redelivered(self) -> None:
         """Count a start after another worker's start."""
         self._redeliveries.inc()
+
+    def mismatched(self) -> None:
+        """Count a start that found the queue with another maximum length."""
+        self._mismatches.inc()
 
     def dead(self, reason: DeadReason) -> None:
         """Count a job moved to the dead-letter queue."""

@@ -114,6 +114,11 @@ class JobQueue:
                 ) from error
 
     @property
+    def has_other_length(self) -> bool:
+        """Whether the queue was made with another maximum length than this process has."""
+        return isinstance(self._broker, RabbitBroker) and self._broker.has_other_length
+
+    @property
     def _is_connected(self) -> bool:
         return isinstance(self._broker, RabbitBroker) and self._broker.is_connected
 

@@ -11,11 +11,12 @@ import itertools
 import json
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from aio_pika import ExchangeType, RobustConnection
 from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.exceptions import ChannelPreconditionFailed
 from pydantic import ValidationError
 from taskiq import AckableMessage
 from taskiq_aio_pika import AioPikaBroker, Exchange, Queue, QueueType
@@ -67,6 +68,7 @@ class RabbitBroker(AioPikaBroker):
 
     Attributes:
         on_malformed: Called for a message that is no job, before it becomes a dead letter.
+        has_other_length: Whether the queue was made with another maximum length.
     """
 
     def __init__(
@@ -76,27 +78,27 @@ class RabbitBroker(AioPikaBroker):
         prefetch: int = 1,
         max_waiting: int = 10_000,
     ) -> None:
+        self._queue = Queue(
+            name=QUEUE,
+            type=QueueType.QUORUM,
+            arguments={
+                "x-delivery-limit": MAX_DELIVERIES + 5,
+                "x-max-length": max_waiting,
+                "x-overflow": "reject-publish",
+            },
+        )
         super().__init__(
             url,
             qos=prefetch,
             exchange=Exchange(name=EXCHANGE, type=ExchangeType.DIRECT),
-            task_queues=[
-                Queue(
-                    name=QUEUE,
-                    type=QueueType.QUORUM,
-                    arguments={
-                        "x-delivery-limit": MAX_DELIVERIES + 5,
-                        "x-max-length": max_waiting,
-                        "x-overflow": "reject-publish",
-                    },
-                )
-            ],
+            task_queues=[self._queue],
             dead_letter_queue=Queue(name=DEAD_QUEUE, type=QueueType.QUORUM),
             reconnect_interval=_RECONNECT_SECONDS,
             connection_class=self._make_connection,
         )
         self._connections: list[RobustConnection] = []
         self.on_malformed: OnMalformed | None = None
+        self.has_other_length = False
         self._numbers = itertools.count(1)
         self._deliveries: dict[str, Delivery] = {}
 
@@ -110,7 +112,26 @@ class RabbitBroker(AioPikaBroker):
         return self._deliveries.get(str(labels.get(_LABEL)), Delivery())
 
     async def startup(self) -> None:
-        """Connect, and declare exchange and queues. A failed start leaves no connection."""
+        """Connect, and declare exchange and queues. A failed start leaves no connection.
+
+        A queue with another maximum length is used as it is: RabbitMQ changes no argument of a queue.
+        """
+        try:
+            await self._start()
+        except ChannelPreconditionFailed as error:
+            if "'x-max-length'" not in str(error):
+                raise
+            _logger.error(
+                "The queue %r keeps the maximum length that it was made with; ECO2_MAX_WAITING_JOBS is another (%s). "
+                "Set the queue's own for every process, or delete the queue while it is empty and no process runs.",
+                QUEUE,
+                error,
+            )
+            self.has_other_length = True
+            self.with_queues(replace(self._queue, declare=False))
+            await self._start()
+
+    async def _start(self) -> None:
         try:
             await super().startup()
         except BaseException:

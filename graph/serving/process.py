@@ -179,6 +179,8 @@ class _Server:
             return
         stack.push_async_callback(queue.shutdown)
         watch.connected = True
+        if queue.has_other_length:
+            metrics.mismatched()
         context = None
         if api is not None:
             context = self._api_context(handler, ledger, store, queue)

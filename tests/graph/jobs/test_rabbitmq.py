@@ -386,6 +386,25 @@ async def test_a_full_queue_refuses_jobs(rabbit: RabbitProcess, store: RedisJobS
     assert await rabbit.length(QUEUE) == 50 - len(refused) >= 2
 
 
+async def test_a_queue_of_another_length_is_used_as_it_is(
+    rabbit: RabbitProcess, store: RedisJobStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One error names the setting and the queue's own length, and jobs are answered."""
+    first = queue_of(rabbit)
+    await first.startup()
+    await first.shutdown()
+    other = queue_of(rabbit, max_waiting=20_000)
+    async with running_worker(store, other, runtime=fake_runtime.runtime(tmp_path)) as (_, queue):
+        await submit(store, queue)
+        answer = joined_tokens(await read(store))
+
+    assert (first.has_other_length, other.has_other_length, answer) == (False, True, ANSWER)
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+    assert line.startswith("The queue 'chat.process' keeps the maximum length that it was made with")
+    assert "ECO2_MAX_WAITING_JOBS" in line
+    assert "10000" in line
+
+
 async def test_without_rabbitmq_a_producer_gets_an_error() -> None:
     """Neither start nor publishing hangs."""
     queue = JobQueue(RabbitBroker("amqp://127.0.0.1:1/"))
