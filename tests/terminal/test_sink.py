@@ -104,7 +104,8 @@ def test_a_terminal_is_redrawn_in_place(monkeypatch: pytest.MonkeyPatch, no_colo
 
     assert "\x1b[?25l" in text  # the cursor is hidden while it redraws
     assert text.rstrip().endswith("\x1b[?25h")  # and comes back
-    assert bool(re.search(r"\x1b\[[0-9;]*3[0-9]m", text)) is not no_color
+    # A bar has a foreground colour and, where it is wide, a background after it.
+    assert bool(re.search(r"\x1b\[(?:[0-9;]*;)?3[0-7][;m]", text)) is not no_color
     assert "0.00253750" in text
 
 
