@@ -202,7 +202,7 @@ def test_an_adjustment_that_applies_to_nothing_is_named(tmp_path: Path) -> None:
     [("acme [prod]", True), ("acme p", False), ("acme [x]", False), ("zoo [eu] 7", True), ("zoo e 7", False)],
 )
 def test_brackets_belong_to_a_tenants_name(tmp_path: Path, tenant: str, holds: bool) -> None:
-    """A discount for ``acme [prod]`` is that tenant's, and nobody else's; ``*`` stands for any text beside brackets."""
+    """A discount for ``acme [prod]`` is that tenant's alone; ``*`` stands for any text beside brackets."""
     text = "\n".join(
         f'[[discounts]]\ntenant = "{pattern}"\nstart = 2026-01-01\npercent = 50\nsource = "contract"'
         for pattern in ("acme [prod]", "zoo [eu]*")

@@ -53,7 +53,7 @@ class ClosedMonths:
     missing_charges: int = 0
     # First moment of a month -> charge -> its amounts.
     _handed_over: dict[datetime, dict[_Key, list[Decimal]]] = field(default_factory=dict)
-    # Files without rows: each is that of a month, but does not say of which one.
+    # Files without rows: each stands for a month that it does not name.
     _empty_files: int = 0
 
     @classmethod

@@ -217,7 +217,7 @@ async def test_a_question_that_the_queue_refuses_can_be_repeated(
 async def test_a_question_without_an_answer_of_the_queue_is_paid_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The queue has it after all: with a key the repetition gets the same job; without one nobody pays for it."""
+    """The queue has it after all: with a key the repetition gets the same job; without one no worker runs it."""
     sent: list[Job] = []
     ran: list[str] = []
 
