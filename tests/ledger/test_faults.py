@@ -428,3 +428,13 @@ def test_a_record_that_no_row_can_hold_is_counted_and_holds_nothing_back(tmp_pat
 
     assert losses.lost == {"failure": 1, "corrupt": 1}
     assert count(tmp_path / "ledger.db", "calls") == count(tmp_path / "ledger.db", "ratings") == 1
+
+
+@pytest.mark.slow
+def test_processes_that_begin_at_once_make_one_ledger(server_url: str) -> None:
+    """ClickHouse has no lock: a process that meets another one's half-made schema waits for it."""
+    program = "import sys\nfrom eco2_callbacks import LedgerSink\nLedgerSink(sys.argv[1]).close()"
+    starts = [subprocess.Popen([sys.executable, "-c", program, server_url], cwd=ROOT) for _ in range(4)]
+
+    assert [each.wait() for each in starts] == [0] * 4
+    assert count(server_url, "calls") == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -23,6 +24,9 @@ _logger = logging.getLogger(__name__)
 _VERSION_TABLE = "schema_version"
 _FOLDER = Path(__file__).parent
 _LOCK_SECONDS = 60.0
+# The longest step of a migration by another process.
+_STEP_SECONDS = 5.0
+_POLL_SECONDS = 0.1
 _POSTGRES_LOCK = 0x65636F33
 
 
@@ -72,8 +76,8 @@ class Schema:
         self._refuse_newer(current)
         if current is None or self._backend.local_path is not None:
             self.migrate()
-            return
-        raise self._too_old(current, newest)
+        elif not self._becomes(newest):
+            raise self._too_old(current, newest)
 
     def require(self) -> None:
         """Check that there is a ledger to read.
@@ -98,29 +102,53 @@ class Schema:
         Raises:
             LedgerError: If the backend cannot be reached, or its schema is newer than this package.
         """
-        from alembic import command  # noqa: PLC0415
-
         with self._locked():
             before = self.current()
             self._refuse_newer(before)
             if before != (newest := self.newest()):
-                self._prepare()
-                if isinstance(self._backend, ClickHouseBackend) and before is not None:
-                    self._backend.client().command(
-                        f"ALTER TABLE {_VERSION_TABLE} DELETE WHERE version_num < {{before:String}}",
-                        {"before": before},
-                        settings={"mutations_sync": 2},
-                    )
-                with self._connect() as connection:
-                    config = self._config()
-                    config.attributes["connection"] = connection
-                    if self._backend.local_path is not None:
-                        # All or nothing, as Alembic does it for PostgreSQL: a killed process leaves the old schema.
-                        connection.exec_driver_sql("BEGIN IMMEDIATE")
-                    command.upgrade(config, "head")
-                    connection.commit()
+                try:
+                    self._upgrade(before)
+                except Exception:
+                    # Of two processes that begin together one meets what the other has made.
+                    if not self._becomes(newest):
+                        raise
                 _logger.info("The ledger %s was migrated from %s to %s.", self._backend.shown_url, before, newest)
         return before, newest
+
+    def _upgrade(self, before: str | None) -> None:
+        from alembic import command  # noqa: PLC0415
+
+        self._prepare()
+        if isinstance(self._backend, ClickHouseBackend) and before is not None:
+            self._backend.client().command(
+                f"ALTER TABLE {_VERSION_TABLE} DELETE WHERE version_num < {{before:String}}",
+                {"before": before},
+                settings={"mutations_sync": 2},
+            )
+        with self._connect() as connection:
+            config = self._config()
+            config.attributes["connection"] = connection
+            if self._backend.local_path is not None:
+                # All or nothing, as Alembic does it for PostgreSQL: a killed process leaves the old schema.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            command.upgrade(config, "head")
+            connection.commit()
+
+    def _becomes(self, newest: str) -> bool:
+        """Return whether another process brings ClickHouse's schema to the newest revision; wait while it goes on.
+
+        ClickHouse has neither a lock nor a transaction: other processes see each step.
+        """
+        if not isinstance(self._backend, ClickHouseBackend):
+            return False
+        seen, until = self.current(), time.monotonic() + _STEP_SECONDS
+        while (current := self.current()) != newest:
+            if current != seen:
+                seen, until = current, time.monotonic() + _STEP_SECONDS
+            elif time.monotonic() >= until:
+                return False
+            time.sleep(_POLL_SECONDS)
+        return True
 
     def _too_old(self, current: str, newest: str) -> LedgerError:
         return LedgerError(
@@ -186,6 +214,9 @@ class Schema:
 
         if isinstance(self._backend, ClickHouseBackend):
             self._guarded(self._backend.create_database)
+            # Alembic looks whether its table is there and then makes it: another process can come between.
+            columns = "(version_num String) ENGINE MergeTree ORDER BY version_num"
+            self._backend.client().command(f"CREATE TABLE IF NOT EXISTS {_VERSION_TABLE} {columns}")
         elif isinstance(self._backend, PostgresBackend) and self._backend.has_own_schema:
             with self._connect() as connection:
                 connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
