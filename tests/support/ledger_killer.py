@@ -3,11 +3,12 @@
     python -m tests.support.ledger_killer URL ROUNDS FILE [at-once]
 
 FILE gets one line for each call whose ``emit`` returned: round, run id, picodollars, seconds until the kill, and the
-longest that the machine had stalled the child by then.
+longest that the machine stalled the child in these seconds.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from eco2_callbacks import LedgerSink, TokenUsage
@@ -25,29 +26,24 @@ from tests.support.ledger_records import call
 __all__ = ["main"]
 
 _SEED = 20261129
+_TICK_SECONDS = 0.005
+_PIPE_BYTES = 1_000_000
 
 
-@dataclass
-class _Stall:
-    """The longest time that the child lost: its threads did not run, or the disk did not write."""
-
-    seconds: float = 0.0
-
-    def watch(self, folder: str) -> None:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            while True:
-                started = time.monotonic()
-                time.sleep(0.005)
-                file.write(b"x")
-                file.flush()
-                os.fsync(file.fileno())
-                self.seconds = max(self.seconds, time.monotonic() - started - 0.005)
+def _watch(folder: str, writer: int) -> None:
+    """Report each moment at which a thread of the child runs and the disk writes."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        while True:
+            time.sleep(_TICK_SECONDS)
+            file.write(b"x")
+            file.flush()
+            os.fsync(file.fileno())
+            os.write(writer, f"tick {time.monotonic()}\n".encode())
 
 
 def _child(url: str, writer: int, at_once: bool, folder: str) -> None:
     sink = LedgerSink(url, durable_at_once=at_once)
-    stall = _Stall()
-    threading.Thread(target=stall.watch, args=(folder,), daemon=True).start()
+    threading.Thread(target=_watch, args=(folder, writer), daemon=True).start()
 
     def work(number: int) -> None:
         while True:
@@ -55,7 +51,7 @@ def _child(url: str, writer: int, at_once: bool, folder: str) -> None:
             assert made.cost is not None
             sink.emit(made)
             picos = picodollars(made.cost.total_usd)
-            os.write(writer, f"{made.run_id} {picos} {time.monotonic()} {stall.seconds}\n".encode())
+            os.write(writer, f"call {time.monotonic()} {made.run_id} {picos}\n".encode())
             if not at_once:
                 time.sleep(0.002)
 
@@ -70,6 +66,8 @@ def main(url: str, rounds: int, path: Path, at_once: bool) -> None:
     with path.open("w") as file:
         for number in range(rounds):
             reader, writer = os.pipe()
+            # A full pipe would stall the child.
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
             pid = os.fork()
             if pid == 0:
                 os.close(reader)
@@ -80,16 +78,22 @@ def main(url: str, rounds: int, path: Path, at_once: bool) -> None:
                     os._exit(1)
             os.close(writer)
             with os.fdopen(reader) as lines:
-                first = lines.readline()
+                found = [lines.readline()]
+                while found[-1].startswith("tick"):
+                    found.append(lines.readline())
                 time.sleep(rng.uniform(0.05, 0.7))
                 os.kill(pid, signal.SIGKILL)
                 killed_at = time.monotonic()
                 os.waitpid(pid, 0)
-                found = [first, *lines.readlines()]
-            for line in found:
-                if line.endswith("\n"):
-                    run_id, picos, returned_at, stall = line.split()
-                    file.write(f"{number} {run_id} {picos} {killed_at - float(returned_at)} {stall}\n")
+                found += lines.readlines()
+            events = [line.split() for line in found if line.endswith("\n")]
+            ticks = [float(at) for kind, at, *_ in events if kind == "tick"]
+            pauses = list(pairwise([*ticks, killed_at]))
+            for kind, at, *call_fields in events:
+                if kind == "call":
+                    returned_at = float(at)
+                    stall = max((after - before for before, after in pauses if after > returned_at), default=0.0)
+                    file.write(f"{number} {' '.join(call_fields)} {killed_at - returned_at} {stall}\n")
 
 
 if __name__ == "__main__":
