@@ -35,6 +35,7 @@ class _Entry:
     events: list[StreamEvent] = field(default_factory=list)
     answer: str = ""
     owner: str = ""
+    claim: Claim | None = None
     alone: bool = False
     leased_until: float = 0.0
     cancelled: bool = False
@@ -119,6 +120,9 @@ class MemoryJobStore:
         if state.finished:
             return Claim(outcome="finished", run=state.run, runs=state.runs)
         died = state.status == "running"
+        if died and entry.owner == owner and entry.claim is not None:
+            entry.leased_until = now + lease_seconds
+            return entry.claim
         if entry.is_live:
             return Claim(outcome="held", run=state.run, held_seconds=entry.leased_until - now)
         if entry.cancelled:
@@ -134,15 +138,17 @@ class MemoryJobStore:
         entry.answer = ""
         entry.events = [event for event in entry.events if event.position.run == 0]
         self._write(entry, [StreamEvent(Position(run, 0), "started")])
-        return Claim(
+        entry.claim = Claim(
             outcome="started",
             run=run,
+            owner=owner,
             crashes=crashes,
             crashes_alone=crashes_alone,
             dead_run=state.run if died else 0,
             runs=state.runs,
             accepted_at=state.accepted_at,
         )
+        return entry.claim
 
     async def append(
         self,

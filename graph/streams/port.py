@@ -83,6 +83,7 @@ class Claim:
         outcome: ``started``; ``finished``, it has its outcome; ``held`` by a run that is alive; ``suspect``, it was
             running when its workers died and must run alone.
         run: The number of the run, which every write needs.
+        owner: The run's owner, which every write needs too; for ``started``.
         crashes: How many runs have ended with the death of their worker.
         crashes_alone: How many of these ran alone, so that no other job can be the reason.
         dead_run: The run that died just before this one; 0 if none did.
@@ -93,6 +94,7 @@ class Claim:
 
     outcome: Literal["started", "finished", "held", "suspect"]
     run: int = 0
+    owner: str = ""
     crashes: int = 0
     crashes_alone: int = 0
     dead_run: int = 0
@@ -192,7 +194,8 @@ class JobStore(Protocol):
 
         Args:
             job: The job, as its message describes it.
-            owner: The worker that claims it.
+            owner: A name for this one claim. If it is repeated under this name, since its reply was lost, it gets the
+                run that it began.
             alone: Whether it will run without other jobs beside it.
             lease_seconds: How long the run counts as alive without a renewal.
             max_shared_crashes: After more crashes than this, the job is a ``suspect`` unless it runs alone.
@@ -217,7 +220,7 @@ class JobStore(Protocol):
             job: The job.
             run: The run that writes.
             events: Consecutive events; may be empty, to renew the lease only.
-            owner: The worker of the run.
+            owner: The owner of the run.
             lease_seconds: How long the run counts as alive from now on.
             status: The job's status after these events.
             spending: What this run costs so far; None leaves it.
@@ -231,7 +234,7 @@ class JobStore(Protocol):
         Args:
             job: The job.
             run: The run that writes.
-            owner: The worker of the run.
+            owner: The owner of the run.
             lease_seconds: How long the run counts as alive from now on.
             runs: What the earlier runs cost.
         """

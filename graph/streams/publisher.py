@@ -38,7 +38,7 @@ class Publisher:
         store: The store.
         job: The job.
         run: The run's number.
-        owner: The worker.
+        owner: The owner of the run.
         lease_seconds: How long the run counts as alive without a write. It is renewed at a third of that.
         earlier: What the job's earlier runs cost.
         on_written: Receives the node of each written token, and the seconds that its write took.

@@ -156,6 +156,7 @@ class RedisJobStore:
         return Claim(
             outcome=outcome,
             run=run,
+            owner=owner if outcome == "started" else "",
             crashes=crashes,
             crashes_alone=crashes_alone,
             dead_run=dead_run,

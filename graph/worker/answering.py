@@ -52,7 +52,6 @@ class Answering:
         telemetry: Makes the configs of requests.
         store: Job state and streams.
         metrics: The metrics of jobs.
-        owner: This worker's name.
         lease_seconds: How long a run counts as alive without a write.
         out_of_grace: Set when running jobs must end.
         makes_spans: Whether each run becomes OpenTelemetry spans; False where LangSmith's SDK makes them.
@@ -65,7 +64,6 @@ class Answering:
     telemetry: TelemetryConfig
     store: JobStore
     metrics: JobMetrics
-    owner: str
     lease_seconds: float
     out_of_grace: asyncio.Event
     makes_spans: bool = True
@@ -76,7 +74,7 @@ class Answering:
             self.store,
             job,
             claim.run,
-            owner=self.owner,
+            owner=claim.owner,
             lease_seconds=self.lease_seconds,
             earlier=claim.runs,
             on_written=self.handler.stream_metrics.published,
@@ -190,7 +188,7 @@ class Answering:
     async def _hand_back(self, job: Job, claim: Claim, publisher: Publisher) -> Ending:
         try:
             async with asyncio.timeout(_LAST_WRITE_SECONDS):
-                await self.store.hand_back(job.job_id, claim.run, owner=self.owner, spending=publisher.spending)
+                await self.store.hand_back(job.job_id, claim.run, owner=claim.owner, spending=publisher.spending)
         except (StoreUnavailableError, TimeoutError) as error:
             _logger.warning("Job %s is handed back without its cost so far: %s.", job.job_id, error)
         return "handed_back"

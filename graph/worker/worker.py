@@ -64,7 +64,6 @@ class Worker:
         self._slots = JobSlots(settings.concurrency)
         self._stop, self._out_of_grace = asyncio.Event(), asyncio.Event()
         self._running: dict[str, asyncio.Event] = {}
-        self._owner = f"{socket.gethostname()}-{uuid4().hex[:8]}"
         self._answering = Answering(
             runtime=runtime,
             graph=graph,
@@ -73,7 +72,6 @@ class Worker:
             telemetry=LangSmithTelemetry(handler, environment=environment),
             store=store,
             metrics=metrics,
-            owner=self._owner,
             lease_seconds=settings.lease_seconds,
             out_of_grace=self._out_of_grace,
             makes_spans=makes_spans,
@@ -112,7 +110,7 @@ class Worker:
                 claim = await self._claim(described, alone=alone)
                 if claim is None or self.stopping:
                     if claim is not None and claim.outcome == "started":
-                        await self._store.hand_back(job.job_id, claim.run, owner=self._owner)
+                        await self._store.hand_back(job.job_id, claim.run, owner=claim.owner)
                     break
                 if claim.outcome == "finished":
                     self._mark_dead_runs(job, claim)
@@ -140,11 +138,12 @@ class Worker:
 
     async def _claim(self, job: NewJob, *, alone: bool) -> Claim | None:
         """Claim a job as soon as the store answers; None when the worker stops before."""
+        owner = f"{socket.gethostname()}-{uuid4().hex}"
         while True:
             try:
                 return await self._store.claim(
                     job,
-                    owner=self._owner,
+                    owner=owner,
                     alone=alone,
                     lease_seconds=self._settings.lease_seconds,
                     max_shared_crashes=self._settings.max_shared_crashes,

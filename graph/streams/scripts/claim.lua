@@ -3,7 +3,8 @@
 local a = cjson.decode(ARGV[1])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local s = redis.call('HMGET', KEYS[1], 'status', 'run', 'lease_ms', 'crashes', 'crashes_alone', 'alone', 'accepted_at', 'cancelled')
+local s = redis.call('HMGET', KEYS[1], 'status', 'run', 'lease_ms', 'crashes', 'crashes_alone', 'alone', 'accepted_at', 'cancelled',
+  'owner', 'dead_run')
 local fields, runs = redis.call('HGETALL', KEYS[1]), {}
 for i = 1, #fields, 2 do
   if string.sub(fields[i], 1, 4) == 'run:' then runs[#runs + 1] = fields[i + 1] end
@@ -13,6 +14,11 @@ if status ~= 'queued' and status ~= 'running' then
   return {'finished', old_run, 0, 0, 0, runs, 0, ''}
 end
 local died = status == 'running'
+if died and s[9] == a.owner then
+  -- The reply to this claim was lost: its run goes on.
+  redis.call('HSET', KEYS[1], 'lease_ms', now + a.lease_ms)
+  return {'started', old_run, tonumber(s[4]), tonumber(s[5]), tonumber(s[10]), runs, 0, s[7]}
+end
 local lease = tonumber(s[3] or '0')
 if died and lease > now then
   return {'held', old_run, 0, 0, 0, {}, lease - now, ''}
@@ -28,9 +34,10 @@ end
 if crashes > a.max_shared_crashes and a.alone == 0 then
   return {'suspect', old_run, crashes, crashes_alone, 0, {}, 0, ''}
 end
-local run = old_run + 1
+local run, dead_run = old_run + 1, died and old_run or 0
 redis.call('HSET', KEYS[1], 'status', 'running', 'run', run, 'seq', 0, 'owner', a.owner, 'alone', a.alone,
-  'lease_ms', now + a.lease_ms, 'crashes', crashes, 'crashes_alone', crashes_alone, 'published', '1')
+  'lease_ms', now + a.lease_ms, 'crashes', crashes, 'crashes_alone', crashes_alone,
+  'dead_run', dead_run, 'published', '1')
 if not s[1] then
   redis.call('HSET', KEYS[1], 'tenant_id', a.tenant_id, 'user_id', a.user_id, 'session_id', a.session_id,
     'accepted_at', a.accepted_at, 'key', '')
@@ -44,4 +51,4 @@ end
 redis.call('DEL', KEYS[3])
 redis.call('PEXPIRE', KEYS[1], a.keep_ms)
 redis.call('PEXPIRE', KEYS[2], a.keep_ms)
-return {'started', run, crashes, crashes_alone, died and old_run or 0, runs, 0, s[7] or a.accepted_at}
+return {'started', run, crashes, crashes_alone, dead_run, runs, 0, s[7] or a.accepted_at}

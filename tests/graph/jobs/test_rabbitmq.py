@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -187,7 +188,7 @@ async def test_a_poison_job_can_be_run_again(
     """It lies in the dead-letter queue; the command lists it and puts it back, and it is answered."""
     job = Job(job_id="p", message="안녕!")
     for alone in (False, False, True, True, True):
-        await store.claim(job.described(), owner="dead", alone=alone, lease_seconds=0, max_shared_crashes=1)
+        await store.claim(job.described(), owner=uuid4().hex, alone=alone, lease_seconds=0, max_shared_crashes=1)
     runtime = fake_runtime.runtime(tmp_path)
     async with running_worker(store, queue_of(rabbit), runtime=runtime) as (_, queue):
         await queue.publish(job)

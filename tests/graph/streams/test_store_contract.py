@@ -145,6 +145,25 @@ async def test_one_run_at_a_time(store: JobStore) -> None:
     assert finished.outcome == "finished"
 
 
+async def test_a_claim_that_comes_twice_begins_one_run(store: JobStore) -> None:
+    """A worker that got no reply claims again: it gets the same run, whose lease begins anew."""
+    await store.accept(new_job())
+    await claim(store, new_job(), "w1", lease_seconds=0, alone=True)
+    await append(store, 1, owner="w1", lease_seconds=0, spending=spending(1, "0.5"))
+    first = await claim(store, new_job(), "w2", lease_seconds=0, alone=True)
+
+    again = await claim(store, new_job(), "w2", alone=True)
+    other = await claim(store, new_job(), "w3")
+    await finish(store, 2, done(2, 1, "one"), owner="w2")
+    late = await claim(store, new_job(), "w2")
+
+    assert (first.outcome, first.run, first.crashes, first.crashes_alone, first.dead_run) == ("started", 2, 1, 1, 1)
+    assert again == first
+    assert (other.outcome, other.run) == ("held", 2)
+    assert late.outcome == "finished"
+    assert [str(event.position) for event in await read_all(store)] == ["0-1", "2-0", "2-1"]
+
+
 async def test_a_new_run_fences_the_old_one(store: JobStore) -> None:
     """Writes of the old run are refused, its tokens are gone, and its crash is counted."""
     await store.accept(new_job())
@@ -203,12 +222,12 @@ async def test_a_suspect_runs_alone(store: JobStore) -> None:
     """After two crashes beside others a job must run alone, and crashes alone are counted."""
     await store.accept(new_job())
     for run, crashes in ((1, 0), (2, 1)):
-        started = await claim(store, new_job(), lease_seconds=0)
+        started = await claim(store, new_job(), f"w{run}", lease_seconds=0)
         assert (started.outcome, started.run, started.crashes) == ("started", run, crashes)
 
-    suspect = await claim(store, new_job(), lease_seconds=0)
-    alone = await claim(store, new_job(), lease_seconds=0, alone=True)
-    after = await claim(store, new_job(), lease_seconds=0, alone=True)
+    suspect = await claim(store, new_job(), "w3", lease_seconds=0)
+    alone = await claim(store, new_job(), "w3", lease_seconds=0, alone=True)
+    after = await claim(store, new_job(), "w4", lease_seconds=0, alone=True)
 
     assert (suspect.outcome, suspect.crashes) == ("suspect", 2)
     assert (alone.outcome, alone.run, alone.crashes, alone.crashes_alone) == ("started", 3, 2, 0)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -16,7 +17,7 @@ from graph.cli import QUESTIONS
 from graph.jobs import Delivery, Job
 from graph.replay import replay
 from graph.runtime import CASSETTES
-from graph.streams import START, MemoryJobStore, StreamEvent, figures_of
+from graph.streams import START, Claim, MemoryJobStore, StoreUnavailableError, StreamEvent, figures_of
 from tests.support import fake_runtime
 from tests.support.cassette_bills import bills_of_cassette
 from tests.support.fake_model import COST
@@ -243,7 +244,7 @@ async def test_a_job_that_waited_too_long_is_not_run(
 
 async def crash(store: MemoryJobStore, job: Job, *, alone: bool) -> None:
     """Leave what a worker leaves that dies while it runs the job."""
-    await store.claim(job.described(), owner="dead", alone=alone, lease_seconds=0, max_shared_crashes=1)
+    await store.claim(job.described(), owner=uuid4().hex, alone=alone, lease_seconds=0, max_shared_crashes=1)
 
 
 async def test_only_the_poison_job_becomes_a_dead_letter(
@@ -300,6 +301,32 @@ async def test_a_job_delivered_too_often_is_poison(store: MemoryJobStore, tmp_pa
     async with running_worker(store, runtime=fake_runtime.runtime(tmp_path)) as (worker, _):
         assert await worker.run_job(Job(job_id="a", message="안녕!"), Delivery(count=19)) == "ack"
         assert await worker.run_job(Job(job_id="b", message="안녕!"), Delivery(count=20)) == "dead"
+
+
+class LosingStore(MemoryJobStore):
+    """A store whose first claims take effect, but whose replies are lost."""
+
+    def __init__(self, *, lost_replies: int) -> None:
+        super().__init__()
+        self.lost_replies = lost_replies
+
+    async def claim(self, *args: Any, **options: Any) -> Claim:
+        claim = await super().claim(*args, **options)
+        self.lost_replies -= 1
+        if self.lost_replies >= 0:
+            raise StoreUnavailableError("The connection was reset")
+        return claim
+
+
+async def test_a_claim_without_a_reply_is_no_duplicate(tmp_path: Path, registry: CollectorRegistry) -> None:
+    """The worker claims again and gets its own run, so that the job is answered once, in its first run."""
+    store = LosingStore(lost_replies=2)
+    async with running_worker(store, registry=registry, runtime=fake_runtime.runtime(tmp_path)) as (worker, _):
+        verdict = await worker.run_job(Job(job_id="1", message="안녕!"), Delivery())
+
+    state = await store.state("1")
+    assert (verdict, state.status, state.run, state.crashes) == ("ack", "done", 1, 0)
+    assert exposed(registry, "chat_job_redeliveries_total") == 0
 
 
 async def test_while_stopping_no_job_starts(store: MemoryJobStore, tmp_path: Path, records: Records) -> None:

@@ -119,10 +119,10 @@ async def test_dead_runs_are_in_the_cost(tmp_path: Path, records: Records, crash
     """What killed workers had paid counts in the answer and in the dead letter; their open calls are marked."""
     store, runs = MemoryJobStore(), 2 + crashes_alone
     for run in range(1, runs + 1):
-        described = JOB.described()
-        await store.claim(described, owner="dead", alone=run > 2, lease_seconds=0, max_shared_crashes=1)
+        described, owner = JOB.described(), f"dead-{run}"
+        await store.claim(described, owner=owner, alone=run > 2, lease_seconds=0, max_shared_crashes=1)
         cost = spending(run, "0.5", open_calls=1)
-        await store.append(described, run, (), owner="dead", lease_seconds=0, spending=cost)
+        await store.append(described, run, (), owner=owner, lease_seconds=0, spending=cost)
 
     async with running_worker(store, runtime=fake_runtime.runtime(tmp_path), records=records) as (worker, _):
         verdict = await worker.run_job(JOB, Delivery(count=1))
