@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from pydantic import ValidationError
 
-from graph.jobs.job import readable_job_id
+from graph.jobs.job import Job, readable_job_id
 from graph.jobs.settings import DEAD_QUEUE, EXCHANGE, QUEUE
 from graph.streams import JobNotFoundError, JobStore
 
 __all__ = ["DeadLetter", "list_dead_letters", "replay_dead_letters"]
+
+_OWNER = "dead letters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +58,13 @@ async def replay_dead_letters(amqp_url: str, store: JobStore, job_ids: Collectio
             if job_id is None or (job_ids is not None and job_id not in job_ids):
                 continue
             accepted_at = datetime.now(UTC)
-            with suppress(JobNotFoundError):  # it has expired: the next run creates it
+            content = _accepted_again(message.body, accepted_at)
+            try:
                 await store.reopen(job_id, accepted_at=accepted_at)
+            except JobNotFoundError:
+                await _create_again(store, content["kwargs"]["job"])
             await exchange.publish(
-                aio_pika.Message(
-                    _accepted_again(message.body, accepted_at), delivery_mode=aio_pika.DeliveryMode.PERSISTENT
-                ),
+                aio_pika.Message(json.dumps(content).encode(), delivery_mode=aio_pika.DeliveryMode.PERSISTENT),
                 routing_key=QUEUE,
             )
             await message.ack()
@@ -79,11 +84,19 @@ async def _messages(amqp_url: str) -> AsyncIterator[tuple[AbstractChannel, list[
         yield channel, messages
 
 
-def _accepted_again(body: bytes, accepted_at: datetime) -> bytes:
-    """Return a message whose job can be read, with the job accepted now."""
-    content = json.loads(body)
+async def _create_again(store: JobStore, content: Mapping[str, Any]) -> None:
+    """Create an expired job as one that has run, so that its next run goes on at its checkpoint."""
+    with suppress(ValidationError):  # it is no job, and becomes a dead letter again
+        job = Job.model_validate(content).described()
+        await store.restore(job, 1, owner=_OWNER, lease_seconds=0)
+        await store.hand_back(job.job_id, 1, owner=_OWNER)
+
+
+def _accepted_again(body: bytes, accepted_at: datetime) -> dict[str, Any]:
+    """Return a message whose job's id can be read, with the job accepted now."""
+    content: dict[str, Any] = json.loads(body)
     content["kwargs"]["job"]["accepted_at"] = accepted_at.isoformat()
-    return json.dumps(content).encode()
+    return content
 
 
 def _describe(message: AbstractIncomingMessage) -> DeadLetter:

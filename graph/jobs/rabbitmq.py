@@ -32,6 +32,7 @@ OnMalformed: TypeAlias = Callable[[str | None, str], Awaitable[None]]
 
 MAX_DELIVERIES = 20
 """How often a worker accepts a job, hand-backs included. The queue's own limit lies above, as the last resort."""
+_MAX_LOOKS = 1_000_000  # at a dead letter, which goes back each time: RabbitMQ 4 drops it after 20 by default
 _RECONNECT_SECONDS = 1
 _CLOSE_SECONDS = 5.0
 _LABEL = "eco2_delivery"
@@ -92,7 +93,7 @@ class RabbitBroker(AioPikaBroker):
             qos=prefetch,
             exchange=Exchange(name=EXCHANGE, type=ExchangeType.DIRECT),
             task_queues=[self._queue],
-            dead_letter_queue=Queue(name=DEAD_QUEUE, type=QueueType.QUORUM),
+            dead_letter_queue=Queue(name=DEAD_QUEUE, type=QueueType.QUORUM, arguments={"x-delivery-limit": _MAX_LOOKS}),
             reconnect_interval=_RECONNECT_SECONDS,
             connection_class=self._make_connection,
         )
@@ -101,11 +102,6 @@ class RabbitBroker(AioPikaBroker):
         self.has_other_length = False
         self._numbers = itertools.count(1)
         self._deliveries: dict[str, Delivery] = {}
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether a message can be sent now."""
-        return self.write_conn is not None and self.write_conn.connected.is_set()
 
     def delivery(self, labels: Mapping[str, Any]) -> Delivery:
         """Return the delivery that a task's labels belong to."""

@@ -80,8 +80,11 @@ class Answering:
             on_written=self.handler.stream_metrics.published,
         )
 
-    async def run(self, job: Job, claim: Claim) -> Ending:
-        """Run a claimed job to its outcome, unless a newer run owns it or the grace period ends."""
+    async def run(self, job: Job, claim: Claim, *, is_repeated: bool) -> Ending:
+        """Run a claimed job to its outcome, unless a newer run owns it or the grace period ends.
+
+        ``is_repeated`` says that the job's message was delivered before: it may have run, though the store has no run.
+        """
         described = job.described()
         publisher = self.publisher(described, claim)
         spans = None
@@ -96,7 +99,7 @@ class Answering:
         root = uuid7()
         config = self._config(job, claim)
         config["run_id"], config["callbacks"] = root, [self.handler, events]
-        running = asyncio.create_task(self._answer(job, claim, config))
+        running = asyncio.create_task(self._answer(job, config, resumes=claim.run > 1 or is_repeated))
         watched = {
             asyncio.create_task(event.wait()): ending
             for event, ending in (
@@ -204,10 +207,10 @@ class Answering:
         config["configurable"] = {"thread_id": job.thread_id}
         return config
 
-    async def _answer(self, job: Job, claim: Claim, config: RunnableConfig) -> Mapping[str, Any]:
+    async def _answer(self, job: Job, config: RunnableConfig, *, resumes: bool) -> Mapping[str, Any]:
         """Return the graph's final state. A later run goes on where the last one stopped."""
         turn: Any = self.runtime.make_turn(job.message, image=job.image)
-        if claim.run > 1 and self.graph.checkpointer:
+        if resumes and self.graph.checkpointer:
             saved = await self.graph.aget_state({"configurable": {"thread_id": job.thread_id}})
             metadata: Mapping[str, Any] = saved.metadata or {}
             if metadata.get("job_id") == job.job_id and metadata.get("source") == "loop":

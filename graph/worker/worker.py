@@ -114,7 +114,8 @@ class Worker:
                     break
                 if claim.outcome == "finished":
                     self._mark_dead_runs(job, claim)
-                    return "ack"
+                    # A dead letter that comes back did not reach the dead-letter queue.
+                    return "dead" if claim.is_dead and delivery.is_repeated else "ack"
                 if claim.outcome == "started":
                     return await self._run_claimed(job, claim, delivery)
             if claim.outcome == "suspect":
@@ -170,7 +171,7 @@ class Worker:
         done = self._running[job.job_id] = asyncio.Event()
         self._metrics.busy.set(self._slots.busy)
         try:
-            ending = await self._answering.run(job, claim)
+            ending = await self._answering.run(job, claim, is_repeated=delivery.is_repeated)
         finally:
             del self._running[job.job_id]
             done.set()

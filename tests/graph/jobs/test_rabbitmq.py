@@ -8,6 +8,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -63,10 +64,11 @@ async def test_a_job_of_another_program(rabbit: RabbitProcess, store: RedisJobSt
     assert joined_tokens(events) == events[-1].data["answer"] == ANSWER
     assert (await store.state("7")).tenant_id == "acme"
     assert (await rabbit.length(QUEUE), await rabbit.length(DEAD_QUEUE)) == (0, 0)
-    arguments = rabbit.ctl("-q", "list_queues", "name", "type", "arguments")
-    assert f"{QUEUE}\tquorum" in arguments
-    assert "x-delivery-limit" in arguments
-    assert DEAD_QUEUE in arguments
+    queues = rabbit.ctl("-q", "list_queues", "name", "type", "arguments").splitlines()
+    for name, limit in ((QUEUE, 25), (DEAD_QUEUE, 1_000_000)):
+        (queue,) = [line for line in queues if line.startswith(f"{name}\t")]
+        assert queue.startswith(f"{name}\tquorum\t")
+        assert f'"x-delivery-limit",{limit}' in queue.replace(" ", "")
 
 
 @pytest.mark.parametrize(
@@ -234,6 +236,7 @@ async def test_an_old_dead_letter_is_answered(
     assert joined_tokens(events) == ANSWER
     assert state.accepted_at is not None
     assert state.accepted_at >= before
+    assert (state.run, state.crashes) == (2, 0)  # so that it goes on at its checkpoint
     assert await rabbit.length(DEAD_QUEUE) == 0
 
 
@@ -404,6 +407,26 @@ async def test_a_queue_of_another_length_is_used_as_it_is(
     assert line.startswith("The queue 'chat.process' keeps the maximum length that it was made with")
     assert "ECO2_MAX_WAITING_JOBS" in line
     assert "10000" in line
+
+
+async def test_a_connection_that_was_there_for_a_moment_may_have_taken_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the job is not refused: its state stays, and a worker that gets it is paid once."""
+    broker, connected = RabbitBroker("amqp://127.0.0.1:1/"), asyncio.Event()
+    monkeypatch.setattr(broker, "write_conn", SimpleNamespace(connected=connected))
+
+    async def kick(message: Any) -> None:
+        await asyncio.sleep(0)
+        connected.set()
+        connected.clear()
+        await asyncio.sleep(0)
+        raise ConnectionResetError
+
+    monkeypatch.setattr(broker, "kick", kick)
+
+    with pytest.raises(QueueUnavailableError) as error:
+        await JobQueue(broker).publish(Job(job_id="1", message="안녕!"))
+
+    assert not error.value.is_refused
 
 
 async def test_without_rabbitmq_a_producer_gets_an_error() -> None:

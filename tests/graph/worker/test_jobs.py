@@ -296,6 +296,16 @@ async def test_a_job_is_poison_after_three_crashes_alone(
         assert await worker.run_job(job, Delivery(count=1)) == verdict
 
 
+async def test_a_dead_letter_that_comes_back_goes_there_again(store: MemoryJobStore, tmp_path: Path) -> None:
+    """Its verdict did not reach the queue. A second message of the job is none: it was answered with the first."""
+    job = Job(job_id="1", message="안녕!", accepted_at=datetime.now(UTC) - timedelta(hours=2))
+    async with running_worker(store, runtime=fake_runtime.runtime(tmp_path)) as (worker, _):
+        deliveries = [Delivery(), Delivery(count=1), Delivery()]
+        verdicts = [await worker.run_job(job, delivery) for delivery in deliveries]
+
+    assert verdicts == ["dead", "dead", "ack"]
+
+
 async def test_a_job_delivered_too_often_is_poison(store: MemoryJobStore, tmp_path: Path) -> None:
     """The last resort, before the queue would drop the job without a word to its reader."""
     async with running_worker(store, runtime=fake_runtime.runtime(tmp_path)) as (worker, _):

@@ -172,6 +172,26 @@ async def test_an_answer_whose_outcome_was_lost_is_not_paid_again(
     assert joined_tokens(events) == events[-1].data["answer"] == ANSWER
 
 
+async def test_a_job_that_the_store_has_forgotten_is_not_paid_again(saver: None, tmp_path: Path) -> None:
+    """Its message comes again, so it goes on at its checkpoint, in what is its first run again."""
+    nodes, job = CountedNodes("answer"), Job(job_id="forgotten", message="안녕!")
+    runtime = nodes.runtime(tmp_path)
+    async with running_worker(MemoryJobStore(), runtime=runtime) as (worker, _):
+        dying = asyncio.create_task(worker.run_job(job, Delivery()))
+        while "answer" not in nodes.ran:
+            await asyncio.sleep(0.01)
+        dying.cancel()
+        await asyncio.gather(dying, return_exceptions=True)
+    nodes.ran, nodes.hanging, store = [], None, MemoryJobStore()
+
+    async with running_worker(store, runtime=runtime) as (worker, _):
+        await worker.run_job(job, Delivery(count=1))
+        events = await read(store, "forgotten")
+
+    assert nodes.ran == ["answer"]
+    assert joined_tokens(events) == ANSWER
+
+
 async def test_another_job_of_the_session_starts_a_new_turn(saver: None, tmp_path: Path) -> None:
     """Only a job's own checkpoint is taken up: the next question of the session is answered as a whole."""
     nodes, store = CountedNodes(""), MemoryJobStore()
