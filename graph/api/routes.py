@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -17,13 +18,15 @@ from graph.api.problems import ProblemError, problem_responses
 from graph.api.schemas import Accepted, ChatRequest, FeedbackRequest, FeedbackSent, JobAnswer
 from graph.api.streaming import event_stream
 from graph.jobs import Job, QueueUnavailableError
-from graph.streams import CANCELLED, START, JobState, Position, StreamEvent, figures_of
+from graph.streams import CANCELLED, START, JobState, Position, StoreUnavailableError, StreamEvent, figures_of
 
 __all__ = ["PREFIX", "router"]
 
 PREFIX = "/api/v1"
 _KEY = r"^[\x21-\x7e]{1,200}$"
 _EVENT_ID = r"^[0-9]{1,12}-[0-9]{1,12}$"
+
+_logger = logging.getLogger(__name__)
 
 router = APIRouter(prefix=f"{PREFIX}/chat")
 
@@ -69,7 +72,7 @@ async def ask(
         first = await context.store.state(accepted.job_id)
         job = job.model_copy(update={"job_id": first.job_id, "session_id": first.session_id})
     if not accepted.published:
-        is_new = accepted.outcome == "accepted"
+        is_new = accepted.job_id == job_id
         await _publish(context, job, is_new=is_new, can_repeat=idempotency_key is not None)
     url = f"{PREFIX}/chat/{job.job_id}"
     response.headers["Location"] = url
@@ -146,12 +149,15 @@ async def _publish(context: ApiContext, job: Job, *, is_new: bool, can_repeat: b
         await context.queue.publish(job)
     except QueueUnavailableError as error:
         if is_new and error.is_refused:
-            await context.store.withdraw(job.job_id)
+            await context.store.withdraw(job.described())
         elif not can_repeat:
             data = {"type": "unavailable", "title": "The queue did not answer"}
             await context.store.cancel(job.job_id, StreamEvent(START, "error", data))
         raise
-    await context.store.mark_published(job.job_id)
+    try:
+        await context.store.mark_published(job.job_id)
+    except StoreUnavailableError as error:  # the worker's claim says it too
+        _logger.warning("Job %s is in the queue, which the store does not know yet: %s.", job.job_id, error)
 
 
 def _answer(job: JobState) -> JobAnswer:

@@ -101,26 +101,27 @@ class JobQueue:
         with self._span("send", SpanKind.PRODUCER, job.job_id):
             headers: dict[str, str] = {}
             inject(headers)
-            was_connected = self._is_connected
+            connecting = asyncio.create_task(self._until_connected())  # from then on, it may have been sent
             try:
                 async with asyncio.timeout(_PUBLISH_SECONDS):
                     kicker = self._task.kicker().with_task_id(job.job_id).with_labels(**headers)
                     await kicker.kiq(job=job.model_dump(mode="json"))
             except Exception as error:  # taskiq wraps what its broker raises
                 reason = error.__cause__ or error
-                is_unsent = not (was_connected or self._is_connected)
-                raise QueueUnavailableError(
-                    f"{type(reason).__name__}: {reason}", is_refused=is_unsent or isinstance(reason, DeliveryError)
-                ) from error
+                is_refused = not connecting.done() or isinstance(reason, DeliveryError)
+                raise QueueUnavailableError(f"{type(reason).__name__}: {reason}", is_refused=is_refused) from error
+            finally:
+                connecting.cancel()
 
     @property
     def has_other_length(self) -> bool:
         """Whether the queue was made with another maximum length than this process has."""
         return isinstance(self._broker, RabbitBroker) and self._broker.has_other_length
 
-    @property
-    def _is_connected(self) -> bool:
-        return isinstance(self._broker, RabbitBroker) and self._broker.is_connected
+    async def _until_connected(self) -> None:
+        """Wait until RabbitMQ is connected, be it for a moment; for ever where it is not used or not started."""
+        connection = self._broker.write_conn if isinstance(self._broker, RabbitBroker) else None
+        await (connection.connected if connection is not None else asyncio.Event()).wait()
 
     async def waiting(self) -> int:
         """Return how many jobs wait in the queue.

@@ -39,6 +39,7 @@ class _Entry:
     alone: bool = False
     leased_until: float = 0.0
     cancelled: bool = False
+    is_repeated: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -80,10 +81,11 @@ class MemoryJobStore:
         key = (job.tenant_id, job.user_id, job.idempotency_key or "")
         if job.idempotency_key is not None and (first := self._keys.get(key)) is not None and first[0] in self._jobs:
             job_id, digest = first
-            published = self._jobs[job_id].state.published
-            return Acceptance(
-                outcome="repeated" if digest == job.digest else "conflict", job_id=job_id, published=published
-            )
+            entry = self._jobs[job_id]
+            if digest != job.digest:
+                return Acceptance(outcome="conflict", job_id=job_id, published=entry.state.published)
+            entry.is_repeated = entry.is_repeated or job_id != job.job_id
+            return Acceptance(outcome="repeated", job_id=job_id, published=entry.state.published)
         if job.job_id in self._jobs:
             return Acceptance(outcome="repeated", job_id=job.job_id, published=self._jobs[job.job_id].state.published)
         if job.max_active is not None and job.max_active <= sum(
@@ -101,11 +103,14 @@ class MemoryJobStore:
         if (entry := self._jobs.get(job_id)) is not None:
             entry.state = replace(entry.state, published=True)
 
-    async def withdraw(self, job_id: str) -> None:
+    async def withdraw(self, job: NewJob) -> None:
         """Forget a job that could not be handed to the queue, with its idempotency key."""
-        if (entry := self._jobs.pop(job_id, None)) is not None:
-            entry.changed.set()
-            self._keys.pop((entry.job.tenant_id, entry.job.user_id, entry.job.idempotency_key or ""), None)
+        entry = self._jobs.get(job.job_id)
+        if entry is None or entry.state.run or entry.state.published or entry.is_repeated:
+            return
+        del self._jobs[job.job_id]
+        entry.changed.set()
+        self._keys.pop((entry.job.tenant_id, entry.job.user_id, entry.job.idempotency_key or ""), None)
 
     async def state(self, job_id: str) -> JobState:
         """Return a job's state."""
@@ -118,7 +123,7 @@ class MemoryJobStore:
         entry = self._jobs.get(job.job_id) or self._create(job)
         state, now = entry.state, time.monotonic()
         if state.finished:
-            return Claim(outcome="finished", run=state.run, runs=state.runs)
+            return Claim(outcome="finished", is_dead=state.status == "dead", run=state.run, runs=state.runs)
         died = state.status == "running"
         if died and entry.owner == owner and entry.claim is not None:
             entry.leased_until = now + lease_seconds
@@ -133,11 +138,8 @@ class MemoryJobStore:
             return Claim(outcome="suspect", run=state.run, crashes=crashes)
         crashes_alone = state.crashes_alone + (died and entry.alone)
         run = state.run + 1
-        entry.state = replace(state, status="running", run=run, crashes=crashes, crashes_alone=crashes_alone)
-        entry.owner, entry.alone, entry.leased_until = owner, alone, now + lease_seconds
-        entry.answer = ""
-        entry.events = [event for event in entry.events if event.position.run == 0]
-        self._write(entry, [StreamEvent(Position(run, 0), "started")])
+        entry.state = replace(state, published=True, crashes=crashes, crashes_alone=crashes_alone)
+        self._begin(entry, run, owner=owner, alone=alone, lease_seconds=lease_seconds)
         entry.claim = Claim(
             outcome="started",
             run=run,
@@ -167,6 +169,8 @@ class MemoryJobStore:
             return Appended(outcome="missing")
         if spending is not None:
             entry.spend(spending)
+        if entry.state.run < run and not entry.state.finished:
+            return Appended(outcome="missing")  # it has lost this run's claim
         if entry.state.run != run or entry.owner != owner or entry.state.status == "queued":
             return Appended(outcome="fenced")
         last = entry.last.seq
@@ -186,13 +190,14 @@ class MemoryJobStore:
     async def restore(
         self, job: NewJob, run: int, *, owner: str, lease_seconds: float, runs: Sequence[RunSpending] = ()
     ) -> None:
-        """Create a running job again that the store has lost."""
-        if job.job_id in self._jobs:
+        """Create a running job again that the store has lost, or its run if only that is lost."""
+        entry = self._jobs.get(job.job_id) or self._create(job)
+        if entry.state.finished or entry.state.run >= run:
             return
-        entry = self._create(job)
-        entry.state = replace(entry.state, status="running", run=run, published=True, runs=tuple(runs))
-        entry.owner, entry.leased_until = owner, time.monotonic() + lease_seconds
-        self._write(entry, [StreamEvent(Position(run, 0), "started")])
+        entry.state = replace(entry.state, published=True)
+        for spending in runs:
+            entry.spend(spending)
+        self._begin(entry, run, owner=owner, alone=False, lease_seconds=lease_seconds)
 
     async def hand_back(self, job_id: str, run: int, *, owner: str, spending: RunSpending | None = None) -> None:
         """End a run without an outcome."""
@@ -274,6 +279,14 @@ class MemoryJobStore:
             _, dropped = self._jobs.popitem(last=False)
             dropped.changed.set()
         return entry
+
+    def _begin(self, entry: _Entry, run: int, *, owner: str, alone: bool, lease_seconds: float) -> None:
+        """Begin a run of a job. The tokens of an older one are of no use."""
+        entry.state = replace(entry.state, status="running", run=run)
+        entry.owner, entry.alone, entry.leased_until = owner, alone, time.monotonic() + lease_seconds
+        entry.answer = ""
+        entry.events = [event for event in entry.events if event.position.run == 0]
+        self._write(entry, [StreamEvent(Position(run, 0), "started")])
 
     def _find(self, job_id: str) -> _Entry:
         self._drop_expired()

@@ -84,6 +84,7 @@ class Claim:
             running when its workers died and must run alone.
         run: The number of the run, which every write needs.
         owner: The run's owner, which every write needs too; for ``started``.
+        is_dead: For ``finished``: whether the job became a dead letter.
         crashes: How many runs have ended with the death of their worker.
         crashes_alone: How many of these ran alone, so that no other job can be the reason.
         dead_run: The run that died just before this one; 0 if none did.
@@ -95,6 +96,7 @@ class Claim:
     outcome: Literal["started", "finished", "held", "suspect"]
     run: int = 0
     owner: str = ""
+    is_dead: bool = False
     crashes: int = 0
     crashes_alone: int = 0
     dead_run: int = 0
@@ -109,7 +111,7 @@ class Appended:
 
     Attributes:
         outcome: ``ok``; ``fenced``, a newer run owns the job; ``behind``, the store has lost events after ``last``
-            (``missing`` when it has lost the job), so they must be written again.
+            (``missing`` when it has lost the job or this run), so they must be written again.
         last: The last event of this run in the store.
         cancelled: Whether the user has cancelled the job.
     """
@@ -175,8 +177,11 @@ class JobStore(Protocol):
     async def mark_published(self, job_id: str) -> None:
         """Remember that the queue has the job."""
 
-    async def withdraw(self, job_id: str) -> None:
-        """Forget a job that could not be handed to the queue, with its idempotency key."""
+    async def withdraw(self, job: NewJob) -> None:
+        """Forget a job that could not be handed to the queue, with its idempotency key.
+
+        Nothing happens if the queue has it all the same, or if a repeated request hands it to the queue too.
+        """
 
     async def state(self, job_id: str) -> JobState:
         """Return a job's state.
@@ -229,7 +234,9 @@ class JobStore(Protocol):
     async def restore(
         self, job: NewJob, run: int, *, owner: str, lease_seconds: float, runs: Sequence[RunSpending] = ()
     ) -> None:
-        """Create a running job again that the store has lost. Its events follow by :meth:`append`.
+        """Create a running job again that the store has lost, or its run if only that is lost.
+
+        Its events follow by :meth:`append`. Nothing happens if the job has its outcome, this run or a newer one.
 
         Args:
             job: The job.

@@ -104,15 +104,12 @@ class RedisJobStore:
 
     async def mark_published(self, job_id: str) -> None:
         """Remember that the queue has the job."""
-        async with _available():
-            await cast("Any", self._redis.hset(_key(job_id, "state"), "published", "1"))
+        await self._run("mark_published", _keys(job_id, "state"), {})
 
-    async def withdraw(self, job_id: str) -> None:
+    async def withdraw(self, job: NewJob) -> None:
         """Forget a job that could not be handed to the queue, with its idempotency key."""
-        async with _available():
-            fields = await cast("Any", self._redis.hmget(_key(job_id, "state"), ["key", "tenant_id"]))
-            await self._redis.zrem(_active_key(fields[1] or ""), job_id)
-            await self._redis.delete(*_keys(job_id, "state", "events", "answer"), *filter(None, fields[:1]))
+        keys = [*_keys(job.job_id, "state", "events", "answer"), _active_key(job.tenant_id)]
+        await self._run("withdraw", keys, {"job_id": job.job_id})
 
     async def state(self, job_id: str) -> JobState:
         """Return a job's state."""
@@ -152,9 +149,9 @@ class RedisJobStore:
         )
         if outcome == "cancelled":
             await self.finish(job, "cancelled", CANCELLED)
-            outcome = "finished"
         return Claim(
-            outcome=outcome,
+            outcome="finished" if outcome in {"cancelled", "dead"} else outcome,
+            is_dead=outcome == "dead",
             run=run,
             owner=owner if outcome == "started" else "",
             crashes=crashes,
@@ -197,10 +194,10 @@ class RedisJobStore:
     async def restore(
         self, job: NewJob, run: int, *, owner: str, lease_seconds: float, runs: Sequence[RunSpending] = ()
     ) -> None:
-        """Create a running job again that Redis has lost."""
+        """Create a running job again that Redis has lost, or its run if only that is lost."""
         await self._run(
             "restore",
-            [*_keys(job.job_id, "state", "events"), _active_key(job.tenant_id)],
+            [*_keys(job.job_id, "state", "events", "answer"), _active_key(job.tenant_id)],
             {
                 **self._description(job),
                 "run": run,

@@ -6,9 +6,13 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 if a.key then
   local first = redis.call('HMGET', KEYS[4], 'job_id', 'digest')
   if first[1] then
-    local published = redis.call('HGET', a.prefix .. first[1] .. ':state', 'published')
-    if redis.call('EXISTS', a.prefix .. first[1] .. ':state') == 1 then
-      return {first[2] == a.digest and 'repeated' or 'conflict', first[1], published or '0'}
+    local state = a.prefix .. first[1] .. ':state'
+    local published = redis.call('HGET', state, 'published')
+    if published then
+      if first[2] ~= a.digest then return {'conflict', first[1], published} end
+      -- Two requests hand it to the queue now: the first one may no longer withdraw it.
+      if first[1] ~= a.job_id then redis.call('HSET', state, 'repeated', '1') end
+      return {'repeated', first[1], published}
     end
   end
 end

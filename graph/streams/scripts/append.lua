@@ -6,6 +6,8 @@ local s = redis.call('HMGET', KEYS[1], 'run', 'owner', 'status', 'seq', 'cancell
 if not s[1] then return {'missing', -1, 0} end
 -- What a run costs is true whoever owns the job by now.
 if #a.spending > 0 then redis.call('HSET', KEYS[1], unpack(a.spending)) end
+-- It has lost this run's claim: no newer run owns the job.
+if tonumber(s[1]) < a.run and (s[3] == 'queued' or s[3] == 'running') then return {'missing', -1, 0} end
 if tonumber(s[1]) ~= a.run or s[2] ~= a.owner or s[3] == 'queued' then return {'fenced', -1, 0} end
 local last, finished = tonumber(s[4]), s[3] ~= 'running'
 if #ARGV > 1 and tonumber(ARGV[2]) > last + 1 then return {'behind', last, 0} end

@@ -11,7 +11,7 @@ for i = 1, #fields, 2 do
 end
 local status, old_run = s[1] or 'queued', tonumber(s[2] or '0')
 if status ~= 'queued' and status ~= 'running' then
-  return {'finished', old_run, 0, 0, 0, runs, 0, ''}
+  return {status == 'dead' and 'dead' or 'finished', old_run, 0, 0, 0, runs, 0, ''}
 end
 local died = status == 'running'
 if died and s[9] == a.owner then

@@ -15,7 +15,7 @@ from langsmith import Client
 
 from graph.api import ApiSettings, FeedbackSender
 from graph.jobs import Job, QueueUnavailableError
-from graph.streams import RedisJobStore, connect_redis
+from graph.streams import RedisJobStore, StoreUnavailableError, connect_redis
 from tests.support import fake_runtime
 from tests.support.api_server import api_server
 from tests.support.fake_model import COST, FakeModel
@@ -252,6 +252,47 @@ async def test_a_question_without_an_answer_of_the_queue_is_paid_once(
     assert repeated == sent[0].job_id
     assert ran == ["keyed"]
     assert (cancelled.status, cancelled.result["type"], cancelled.result["usd"]) == ("cancelled", "unavailable", "0")
+
+
+async def test_a_question_that_is_sent_twice_stays_when_the_first_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second request has handed the job to the queue: it is answered, and a third request gets the same job."""
+    key = {"Idempotency-Key": "k"}
+    waiting, refused = asyncio.Event(), asyncio.Event()
+    async with api_server(tmp_path) as server:
+
+        async def refuse_late(job: Job) -> None:
+            waiting.set()
+            await refused.wait()
+            raise QueueUnavailableError("not connected", is_refused=True)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(server.queue, "publish", refuse_late)
+            first = asyncio.create_task(server.client.post("/api/v1/chat", json={"message": "안녕!"}, headers=key))
+            await waiting.wait()
+        second = await server.ask(headers=key)
+        refused.set()
+        assert (await first).status_code == 503
+        answer = await server.until_ended(second)
+        third = await server.ask(headers=key)
+
+    assert (answer["status"], third) == ("done", second)
+
+
+async def test_a_question_in_the_queue_is_accepted_though_the_store_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs and is paid, so its sender learns where to read the answer."""
+    async with api_server(tmp_path) as server:
+
+        async def fail(job_id: str) -> None:
+            raise StoreUnavailableError("The connection was reset")
+
+        monkeypatch.setattr(server.store, "mark_published", fail)
+        answer = await server.until_ended(await server.ask())
+
+    assert answer["status"] == "done"
 
 
 async def test_without_redis_the_api_says_503(tmp_path: Path) -> None:

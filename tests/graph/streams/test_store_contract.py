@@ -112,10 +112,45 @@ async def test_a_withdrawn_job_leaves_no_trace(store: JobStore) -> None:
     job = new_job("a", idempotency_key="k", digest="1", max_active=1)
     await store.accept(job)
 
-    await store.withdraw("a")
+    await store.withdraw(job)
+    await store.withdraw(job)
+    await store.mark_published("a")
 
     again = new_job("b", idempotency_key="k", digest="2", max_active=1)
     assert (await store.accept(again)).outcome == "accepted"
+    with pytest.raises(JobNotFoundError):
+        await store.state("a")
+
+
+async def test_a_job_that_another_has_taken_up_is_not_withdrawn(store: JobStore) -> None:
+    """A repeated request hands it to the queue too, the queue has it all the same, or a worker runs it."""
+    first = [new_job(name, idempotency_key=name, digest="1") for name in "abc"]
+    for job in first:
+        await store.accept(job)
+    await store.accept(new_job("d", idempotency_key="a", digest="1"))
+    await store.mark_published("b")
+    await claim(store, first[2])
+
+    for job in first:
+        await store.withdraw(job)
+    again = [await store.accept(new_job("e", idempotency_key=name, digest="1")) for name in "abc"]
+
+    assert [(one.outcome, one.job_id, one.published) for one in again] == [
+        ("repeated", "a", False),
+        ("repeated", "b", True),
+        ("repeated", "c", True),
+    ]
+
+
+async def test_a_question_that_is_accepted_twice_can_be_withdrawn(store: JobStore) -> None:
+    """A request that got no reply from the store sends it again: it is still the only one."""
+    job = new_job("a", idempotency_key="k", digest="1")
+    await store.accept(job)
+    await store.accept(job)
+
+    await store.withdraw(job)
+
+    assert (await store.accept(new_job("b", idempotency_key="k", digest="2"))).outcome == "accepted"
 
 
 async def test_a_tenant_has_a_bounded_number_of_unfinished_jobs(store: JobStore) -> None:
@@ -262,6 +297,33 @@ async def test_a_write_that_comes_twice_is_stored_once(store: JobStore) -> None:
     assert (again.outcome, again.last, last.outcome) == ("ok", 3, "ok")
     assert [event.position.seq for event in await read_all(store)] == [1, 0, 1, 2, 3, 4]
     assert (await store.snapshot("j")).answer == "abc"
+
+
+@pytest.mark.parametrize("older_run", [False, True], ids=["queued", "older_run"])
+async def test_a_store_that_lost_a_claim_gets_its_run_again(store: JobStore, older_run: bool) -> None:
+    """It has gone back to the time before the claim: no newer run owns the job, so its worker goes on with it."""
+    job, run = new_job(idempotency_key="k", digest="1"), 2 if older_run else 1
+    await store.accept(job)
+    if older_run:
+        await claim(store, job, "w0", lease_seconds=0)
+        await append(store, 1, token(1, 1, "old"), owner="w0", spending=spending(1, "0.5"))
+
+    lost = await append(store, run, token(run, 1, "new"), spending=spending(run, "0.25"))
+    for _ in range(2):
+        await store.restore(job, run, owner="w1", lease_seconds=60)
+    await append(store, run, token(run, 1, "new"))
+    older = await append(store, 1, token(1, 2, "ghost"), owner="w0")
+    await finish(store, run, done(run, 2, "new"))
+    await store.restore(job, run + 1, owner="w2", lease_seconds=60)
+    ended = await append(store, run + 1, token(run + 1, 1, "ghost"), owner="w2")
+
+    assert (lost.outcome, older.outcome, ended.outcome) == ("missing", "fenced", "fenced")
+    state = await store.state("j")
+    assert (state.status, state.run, state.accepted_at) == ("done", run, ACCEPTED_AT)
+    assert [one.run for one in sorted(state.runs, key=lambda one: one.run)] == list(range(1, run + 1))
+    assert (await store.snapshot("j")).answer == "new"
+    assert [str(event.position) for event in await read_all(store)] == ["0-1", f"{run}-0", f"{run}-1", f"{run}-2"]
+    assert (await store.accept(new_job("again", idempotency_key="k", digest="1"))).job_id == "j"
 
 
 async def test_a_store_that_lost_events_says_where_to_go_on(store: JobStore) -> None:
