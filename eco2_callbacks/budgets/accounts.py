@@ -47,7 +47,7 @@ class Account:
         held: The slice, less what was reported from it.
         unreported: What was spent here and not yet sent to the store.
         sent: What was sent and is not yet acknowledged, under ``sequence``.
-        sequence: Number of the last report.
+        sequence: Number of the last report; later reports of this process have higher ones, of any account.
         is_known: Whether ``settled`` and ``limit`` come from the store.
         is_pressed: Whether another process lacks what this one holds.
         touched: Seconds of the monotonic clock at which a call last used it; 0.0 is never.
@@ -191,13 +191,13 @@ class AccountTable:
         self.open_run: Callable[[int], object | None] = _no_run
         # A request inside a request can have a limit of its own.
         self._runs: RequestTable[tuple[str, str, int], Account] = RequestTable(_MAX_RUNS, self._is_run_in_use)
-        # Past accounts that still have open calls, or something to report.
-        self._past: list[Account] = []
+        # By their keys: past accounts that still have open calls, or something to report.
+        self._past: dict[str, Account] = {}
         self._sweep_at = _FIRST_SWEEP
 
     def __iter__(self) -> Iterator[Account]:
         yield from list(self._current.values())
-        yield from self._past
+        yield from list(self._past.values())
 
     def current(self) -> list[Account]:
         """Return the accounts whose period holds now, those of single runs excepted."""
@@ -221,7 +221,12 @@ class AccountTable:
         elif len(self._current) >= self._sweep_at:
             self.roll(now)
             self._sweep_at = max(_FIRST_SWEEP, 2 * len(self._current))
-        account = self._current[key] = Account(rule, scope, rule.span.period(now), is_shared=self._is_shared)
+        account = Account(rule, scope, rule.span.period(now), is_shared=self._is_shared)
+        past = self._past.pop(account.key, None)
+        if past is not None:  # its period holds again: the clock was set back
+            self._current[key] = past
+            return past
+        self._current[key] = account
         self._on_new(account)
         return account
 
@@ -242,7 +247,7 @@ class AccountTable:
                     continue
             self._retire(account)
             del self._current[key]
-        self._past = [account for account in self._past if not account.is_idle()]
+        self._past = {key: account for key, account in self._past.items() if not account.is_idle()}
 
     def _find_run(self, rule: BudgetRule, run_id: str, now: datetime) -> Account:
         key = rule.name, run_id, rule.limit_nano
@@ -258,7 +263,7 @@ class AccountTable:
     def _retire(self, account: Account) -> None:
         self._on_past(account)
         if not account.is_idle():
-            self._past.append(account)
+            self._past[account.key] = account
 
 
 def first_blocked(accounts: Sequence[Account], amount: int) -> Account | None:

@@ -60,11 +60,12 @@ class AccountFinder:
         )
         self._known: dict[tuple[str | None, ...], _Found] = {}
         self._now = now
+        self._announcer = announcer
         self._run_rules: dict[Decimal, BudgetRule] = {}
         # Rule, scope and period -> nanodollars by bucket.
         self._restored: dict[tuple[str, str, str], dict[int, int]] = {}
         self.table = AccountTable(
-            is_shared=is_shared, on_new=self._on_new, on_past=announcer.on_past, on_moved=announcer.on_moved
+            is_shared=is_shared, on_new=self._on_new, on_past=self._on_past, on_moved=announcer.on_moved
         )
 
     def since(self) -> datetime | None:
@@ -148,3 +149,8 @@ class AccountFinder:
         elif self.history is not None and self.leaser is not None:
             # On the leaser's thread: a store that knows the account needs no query.
             self.leaser.restore(account, partial(self.history.read_account, account.rule, account.scope, self._now()))
+
+    def _on_past(self, account: Account) -> None:
+        # The table has it no longer, also where a clock is set back into its period.
+        self._known.clear()
+        self._announcer.on_past(account)

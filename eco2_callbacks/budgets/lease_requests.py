@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from itertools import count
 
 from eco2_callbacks.budgets.accounts import Account
 from eco2_callbacks.budgets.stores import Lease, LeaseRequest
@@ -17,6 +18,9 @@ NEVER = -(2**63)
 _IDLE_SECONDS = 1.0
 # An account is kept beyond its window, for late reports.
 _KEEP = timedelta(days=2)
+# Numbers of the reports, of all accounts of this process: the store remembers an account's last one for longer than the
+# process keeps an idle account.
+_numbers = count(1)
 
 
 def describe(account: Account, now: datetime) -> LeaseRequest:
@@ -52,7 +56,7 @@ def make_request(account: Account, amount: int, slice_amount: int, now: datetime
         is_last: Whether everything is given back.
     """
     if not account.sent:
-        account.sequence += 1
+        account.sequence = next(_numbers)
         account.sent, account.unreported = account.unreported, 0
     used = account.reserved
     is_used = time.monotonic() - account.touched < _IDLE_SECONDS

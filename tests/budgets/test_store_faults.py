@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import BudgetRule, Budgets, Eco2CallbackHandler
 from eco2_callbacks.budgets import grant_raise, read_states
+from eco2_callbacks.budgets.accounts import AccountTable
 from eco2_callbacks.budgets.rules import account_key
 from tests.support.budget_process import MAX_WAIT_SECONDS, BudgetProcess, wait_until
 from tests.support.fake_model import COST, FakeModel
@@ -229,6 +230,56 @@ def test_an_idle_process_sees_a_raise(redis_server: RedisProcess, start: Any, mo
     grant_raise(Budgets(rules=[rule], store=redis_server.url), "idle", "1", timedelta(hours=1))
 
     wait_until(process.passes)
+
+
+@pytest.mark.parametrize(
+    ("window", "away", "back", "expected"),
+    [
+        ("rolling 1h", timedelta(hours=2), timedelta(0), CALL_USD),
+        ("day", timedelta(days=1), timedelta(days=-1), 4 * CALL_USD),
+    ],
+    ids=["idle for a window", "a clock that jumps"],
+)
+def test_an_account_that_a_process_has_forgotten_goes_on_counting(
+    store_url: str,
+    start: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    window: str,
+    away: timedelta,
+    back: timedelta,
+    expected: Decimal,
+) -> None:
+    """A user who returns after an idle window, or whose window holds again, is counted from the first call on."""
+    monkeypatch.setattr("eco2_callbacks.budgets.lease_requests._IDLE_SECONDS", 0.0)
+    now = datetime(2036, 3, 5, 12, tzinfo=UTC)
+    rule = BudgetRule(name="each", limit_usd=Decimal(1), per="user_id", window=window, warn_at=())
+    process = start(store_url, rule, options={"now": lambda: now})
+    for _ in range(3):
+        process.ask(user_id="ann")
+        assert process.handler.flush(MAX_WAIT_SECONDS)
+    now += away
+    wait_until(lambda: process.handler.flush(5) and not list(process.handler._budgets._enforcer._table))
+    now += back
+
+    process.ask(user_id="ann")
+    assert process.handler.flush(MAX_WAIT_SECONDS)
+
+    assert [state.spent_usd for state in process.handler._budgets._enforcer.all_states()] == [expected]
+
+
+def test_an_account_whose_window_holds_again_keeps_what_is_not_reported() -> None:
+    """A clock that jumps to the next day and back leaves one account of the day, not two with half of it each."""
+    now = datetime(2036, 3, 5, 12, tzinfo=UTC)
+    table = AccountTable(is_shared=True, on_new=lambda _: None, on_past=lambda _: None, on_moved=lambda _: None)
+    rule = BudgetRule(name="each", limit_usd=Decimal(1), per="user_id", window="day")
+    account = table.find(rule, "user_id=ann", now)
+    account.spend(7)
+    table.roll(now + timedelta(days=1))
+
+    again = table.find(rule, "user_id=ann", now)
+
+    assert again is account
+    assert list(table) == [account]
 
 
 def test_refused_calls_do_not_flood_the_store(
