@@ -44,6 +44,7 @@ class Account:
         settled: What was spent, by all processes as far as known.
         reserved: What the open calls of this process have reserved.
         open_calls: Their number: a call whose price is unknown reserves nothing, and can cost something.
+        waiting_calls: Number of the calls that wait for the store, and will then reserve.
         held: The slice, less what was reported from it.
         unreported: What was spent here and not yet sent to the store.
         sent: What was sent and is not yet acknowledged, under ``sequence``.
@@ -83,6 +84,7 @@ class Account:
         "settled",
         "touched",
         "unreported",
+        "waiting_calls",
     )
 
     limit: int
@@ -99,6 +101,7 @@ class Account:
         self.settled = 0
         self.reserved = 0
         self.open_calls = 0
+        self.waiting_calls = 0
         self.held = 0
         self.unreported = 0
         self.sent = 0
@@ -158,8 +161,8 @@ class Account:
                 self.buckets[bucket] = self.buckets.get(bucket, 0) + cost
 
     def is_idle(self) -> bool:
-        """Return whether nothing of it is open, held or unreported."""
-        return not (self.open_calls or self.held or self.unreported or self.sent)
+        """Return whether nothing of it is open, held or unreported, and no call waits for it."""
+        return not (self.open_calls or self.waiting_calls or self.held or self.unreported or self.sent)
 
 
 class AccountTable:

@@ -178,7 +178,21 @@ class BudgetEnforcer(forks.ForkAware):
 
     def _attempts(self, run_id: UUID, caller: Caller, call: PlannedCall) -> Iterator[Future[None] | float]:
         """Reserve, or yield a future or seconds to wait for and try again; raise where the call is refused."""
-        accounts = self._accounts_of(caller)
+        with self._lock:
+            accounts = self._accounts_of(caller)
+            # Until the call has reserved, its accounts stay in the table, whose accounts are reported.
+            for account in accounts:
+                account.waiting_calls += 1
+        try:
+            yield from self._waits(run_id, caller, call, accounts)
+        finally:
+            with self._lock:
+                for account in accounts:
+                    account.waiting_calls -= 1
+
+    def _waits(
+        self, run_id: UUID, caller: Caller, call: PlannedCall, accounts: Sequence[Account]
+    ) -> Iterator[Future[None] | float]:
         if not accounts:
             return
         amount = self._amount(accounts, caller, call)
@@ -188,6 +202,7 @@ class BudgetEnforcer(forks.ForkAware):
                 give_up_at = time.monotonic() + self._budgets.wait_seconds
             yield future
             if not future.done() or future.cancelled() or future.exception() is not None:
+                future.cancel()  # nobody waits for it any longer
                 self._without_store(run_id, caller, accounts, amount)
                 return
             if first_blocked(accounts, amount) is not None:
@@ -414,7 +429,7 @@ class BudgetEnforcer(forks.ForkAware):
         for account in self._table:
             # The parent reports it.
             account.settled -= account.unreported + account.sent
-            account.held = account.unreported = account.sent = 0
+            account.held = account.unreported = account.sent = account.waiting_calls = 0
         if self._leaser is not None:
             self._leaser.use_lock(self._lock)
 

@@ -267,6 +267,33 @@ def test_an_account_that_a_process_has_forgotten_goes_on_counting(
     assert [state.spent_usd for state in process.handler._budgets._enforcer.all_states()] == [expected]
 
 
+@pytest.mark.parametrize("window", ["rolling 1h", "day"])
+def test_a_window_that_ends_while_a_call_waits_loses_nothing(
+    redis_server: RedisProcess, start: Any, monkeypatch: pytest.MonkeyPatch, window: str
+) -> None:
+    """The call counts where it began, although nothing else uses that account any longer."""
+    redis_server.client.flushall()
+    began = now = datetime(2036, 3, 5, 12, tzinfo=UTC)
+    rule = BudgetRule(name="each", limit_usd=Decimal(1), per="user_id", window=window, warn_at=())
+    process = start(redis_server.url, rule, options={"now": lambda: now})
+    leaser = process.handler._budgets._enforcer._leaser
+    ask = leaser.ask
+
+    def ask_late(account: Any, amount: int) -> Any:
+        nonlocal now
+        now = began + timedelta(days=1)
+        return ask(account, amount)
+
+    monkeypatch.setattr(leaser, "ask", ask_late)
+
+    process.ask(user_id="ann")
+
+    process.handler.close()
+    at = began if window == "day" else now
+    (state,) = read_states(Budgets(rules=[rule], store=redis_server.url), now=at)
+    assert state.spent_usd == CALL_USD
+
+
 def test_an_account_whose_window_holds_again_keeps_what_is_not_reported() -> None:
     """A clock that jumps to the next day and back leaves one account of the day, not two with half of it each."""
     now = datetime(2036, 3, 5, 12, tzinfo=UTC)
