@@ -28,8 +28,8 @@ _MAX_RAISE = timedelta(days=366)
 def read_states(budgets: Budgets, *, now: datetime | None = None) -> list[BudgetState]:
     """Return the state of every shared budget in its current window, in the order of the rules.
 
-    Of a rule with ``per`` every scope is returned that has spent something, the highest spender first. Budgets of one
-    run are left out: they live in their process alone. ``spent_usd`` includes what processes hold.
+    Of a rule with ``per`` every scope is returned that has spent or holds something, the highest spender first. Budgets
+    of one run are left out: they live in their process alone. ``spent_usd`` includes what processes hold.
 
     Raises:
         ConfigError: If the budgets have no store.
@@ -115,7 +115,7 @@ def _open(budgets: Budgets) -> BudgetStore:
 def _states(store: BudgetStore, rule: BudgetRule, now: datetime) -> list[BudgetState]:
     limit = rule.limit_nano + sum(granted.amount for granted in store.raises(rule.name))
     period = rule.span.period(now)
-    readings = {reading.account: reading for reading in store.read(rule.name)}
+    readings = {reading.account: reading for reading in store.read(rule.name, period.oldest)}
     scopes = [""] if not rule.per else sorted({reading.scope for reading in readings.values()})
     accounts = []
     for scope in scopes:
@@ -124,7 +124,7 @@ def _states(store: BudgetStore, rule: BudgetRule, now: datetime) -> list[BudgetS
         reading = readings.get(account.key)
         if reading is not None:
             account.settled, account.reserved = reading.settled, reading.leased
-        if reading is not None or not rule.per:
+        if account.settled or account.reserved or not rule.per:
             accounts.append(account)
     accounts.sort(key=lambda account: account.settled, reverse=True)
     return [state_of(account) for account in accounts]

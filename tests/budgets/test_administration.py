@@ -44,6 +44,25 @@ def test_the_state_of_a_store_shows_every_scope(store_url: str) -> None:
     assert states[0].remaining_usd == 1 - 3 * COST
 
 
+def test_the_state_of_a_rolling_window_that_is_over_is_nothing(store_url: str) -> None:
+    """What was spent leaves the report with its window, although no process has used the budget since."""
+    rules = [
+        BudgetRule(name=name, limit_usd=Decimal(1), window="rolling 1h", per=per)
+        for name, per in (("all", ()), ("each", "user_id"))
+    ]
+    budgets = Budgets(rules=rules, store=store_url, wait_seconds=20)
+    now = datetime(2036, 3, 5, 12, tzinfo=UTC)
+    with Eco2CallbackHandler(registry=CollectorRegistry(), budgets=budgets, now=lambda: now) as handler:
+        spend(handler, "ann")
+
+    states = [read_states(budgets, now=now + timedelta(minutes=minutes)) for minutes in (59, 62)]
+
+    assert [[(state.scope, state.spent_usd) for state in each] for each in states] == [
+        [("", COST), ("user_id=ann", COST)],
+        [("", 0)],
+    ]
+
+
 def test_a_raise_ends_by_itself(store_url: str) -> None:
     """A raise adds to the limit until its time is over."""
     budgets = Budgets(rules=RULES, store=store_url)

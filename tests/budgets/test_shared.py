@@ -183,7 +183,7 @@ def test_the_policy_decides_while_the_store_is_away(policy: str, tmp_path: Path)
         sent = float((1 + sum(passed)) * CALL_USD)
         wait_until(lambda: process.handler.flush(5))
         store = open_store(server.url)
-        wait_until(lambda: sum(reading.settled for reading in store.read("shared")) / 1e9 == pytest.approx(sent))
+        wait_until(lambda: sum(reading.settled for reading in store.read("shared", 0)) / 1e9 == pytest.approx(sent))
         process.handler.close()
         store.close()
 
@@ -290,7 +290,7 @@ def test_killed_processes_exceed_the_limit_by_their_slices_at_most(store_url: st
     # And nearly all of it could be spent.
     assert spent >= limit_usd - 4 * slice_usd
     store = open_store(store_url)
-    reported = sum(reading.settled for reading in store.read("shared"))
+    reported = sum(reading.settled for reading in store.read("shared", 0))
     assert reported <= limit_usd * 10**9
     store.close()
 

@@ -281,10 +281,20 @@ def test_a_report_names_every_account(store: BudgetStore) -> None:
     """Accounts are read with their scope, what is spent and what is held."""
     store.lease("a", [request(spent=10, want=20), request(spent=5, account="acct2", scope="user_id=ann")], 60)
 
-    readings = {reading.account: reading for reading in store.read("rule")}
+    readings = {reading.account: reading for reading in store.read("rule", 0)}
 
     assert (readings["acct"].settled, readings["acct"].leased) == (10, 20)
     assert (readings["acct2"].scope, readings["acct2"].settled) == ("user_id=ann", 5)
+
+
+def test_a_report_leaves_out_what_a_rolling_window_no_longer_counts(store: BudgetStore) -> None:
+    """Old buckets stay until the next lease, and count no longer."""
+    store.lease("a", [request(spent=40, bucket=1)], 60)
+    store.lease("a", [request(spent=50, sequence=2, bucket=2)], 60)
+
+    settled = [store.read("rule", oldest)[0].settled for oldest in (1, 2, 3)]
+
+    assert settled == [90, 50, 0]
 
 
 def test_parallel_processes_never_hold_more_than_the_limit(store_url: str) -> None:
@@ -310,7 +320,7 @@ def test_parallel_processes_never_hold_more_than_the_limit(store_url: str) -> No
 
     assert problems == []
     store = open_store(store_url)
-    assert store.read("rule")[0].settled <= LIMIT
+    assert store.read("rule", 0)[0].settled <= LIMIT
     store.close()
 
 

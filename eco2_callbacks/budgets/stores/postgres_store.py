@@ -105,7 +105,8 @@ UPDATE eco2_budget_accounts SET pressed_until = clock_timestamp() + make_interva
 """
 _READ = """
 SELECT account, scope,
-    (SELECT coalesce(sum(settled), 0) FROM eco2_budget_buckets b WHERE b.account = a.account),
+    (SELECT coalesce(sum(settled), 0) FROM eco2_budget_buckets b WHERE b.account = a.account
+        AND b.bucket >= %s),
     (SELECT coalesce(sum(amount), 0) FROM eco2_budget_leases l WHERE l.account = a.account
         AND expires_at > clock_timestamp())
 FROM eco2_budget_accounts a WHERE rule = %s AND keep_until > clock_timestamp() ORDER BY account
@@ -206,12 +207,13 @@ class PostgresStore:
 
         return self._guarded(run)
 
-    def read(self, rule: str) -> list[AccountReading]:
+    def read(self, rule: str, oldest: int) -> list[AccountReading]:
         """As the protocol says."""
 
         def run(connection: psycopg.Connection[Any]) -> list[AccountReading]:
             return [
-                AccountReading(row[0], row[1], int(row[2]), int(row[3])) for row in connection.execute(_READ, (rule,))
+                AccountReading(account, scope, int(settled), int(leased))
+                for account, scope, settled, leased in connection.execute(_READ, (oldest, rule))
             ]
 
         return self._guarded(run)

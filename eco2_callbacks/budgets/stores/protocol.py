@@ -141,8 +141,8 @@ class BudgetStore(Protocol):
             known: What all processes had spent, by bucket.
         """
 
-    def read(self, rule: str) -> list[AccountReading]:
-        """Return all accounts of a rule that are not forgotten."""
+    def read(self, rule: str, oldest: int) -> list[AccountReading]:
+        """Return all accounts of a rule that are not forgotten; only buckets from the oldest one on count."""
 
     def add_raise(self, rule: str, granted: Raise) -> None:
         """Raise a rule's limit for a time."""

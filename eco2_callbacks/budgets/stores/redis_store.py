@@ -119,7 +119,7 @@ class RedisStore:
         account, _ = _keys(request.rule, request.account)
         return _guarded(lambda: bool(script(keys=[account], args=arguments)))
 
-    def read(self, rule: str) -> list[AccountReading]:
+    def read(self, rule: str, oldest: int) -> list[AccountReading]:
         """As the protocol says."""
 
         def run() -> list[AccountReading]:
@@ -132,7 +132,9 @@ class RedisStore:
                 answers = pipeline.execute()
             readings = []
             for account, fields, leases in zip(accounts, answers[::2], answers[1::2], strict=True):
-                settled = sum(int(value) for field, value in fields.items() if field[:1] == "b")
+                settled = sum(
+                    int(value) for field, value in fields.items() if field[:1] == "b" and int(field[1:]) >= oldest
+                )
                 living = [lease.split("|") for lease in leases.values()]
                 leased = sum(int(amount) for amount, expires, _ in living if int(expires) > now)
                 readings.append(AccountReading(account, fields.get("scope", ""), settled, leased))
