@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
+from uuid import uuid4
 
 from eco2_callbacks.budgets.accounts import Account
 from eco2_callbacks.budgets.lease_requests import describe
@@ -21,6 +22,7 @@ _MAX_WAITING = 10_000
 
 
 class _Event(NamedTuple):
+    token: str
     account: Account
     name: str
     send: Callable[[], None]
@@ -52,7 +54,7 @@ class ClaimedEvents:
             send: Sends it.
             is_due: Returns whether it is still due, by what the store knows then; None if it is in any case.
         """
-        self._waiting.append(_Event(account, name, send, is_due))
+        self._waiting.append(_Event(uuid4().hex, account, name, send, is_due))
 
     def clear(self) -> None:
         """Forget all events, as in a forked child: the parent sends them."""
@@ -81,11 +83,11 @@ class ClaimedEvents:
             StoreError: If the store cannot be reached; the events then go on waiting.
         """
         for _ in range(count):
-            account, name, send, is_due = self._waiting[0]
+            token, account, name, send, is_due = self._waiting[0]
             is_ours = is_due is None or is_due()
             if is_ours:
                 try:
-                    is_ours = store.claim(describe(account, now)._replace(limit=account.limit), name)
+                    is_ours = store.claim(describe(account, now)._replace(limit=account.limit), name, token)
                 except AccountRejectedError as error:
                     # Then each process sends it: twice is better than never.
                     rejected.add(account, error)

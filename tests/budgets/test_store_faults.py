@@ -24,6 +24,7 @@ from eco2_callbacks import BudgetRule, Budgets, Eco2CallbackHandler
 from eco2_callbacks.budgets import grant_raise, read_states
 from eco2_callbacks.budgets.accounts import AccountTable
 from eco2_callbacks.budgets.rules import account_key
+from eco2_callbacks.budgets.stores import StoreError
 from tests.support.budget_process import MAX_WAIT_SECONDS, BudgetProcess, wait_until
 from tests.support.fake_model import COST, FakeModel
 from tests.support.programs import free_port
@@ -361,6 +362,33 @@ def test_a_budget_that_is_free_again_warns_again(change: str, store_url: str, st
         wait_until(lambda cycle=cycle: events().count("warn") == cycle + 1)
 
     assert events() == ["exceeded"] * 3 + ["reset"] * 2 + ["warn"] * 3
+
+
+def test_an_event_whose_claim_got_no_answer_is_sent(
+    store_url: str, start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store has the claim, the process learns nothing of it: it sends the event once it can ask again."""
+    rule = BudgetRule(name="all", limit_usd=Decimal(1), warn_at=(Decimal("0.001"),))
+    process, other = start(store_url, rule), start(store_url, rule)
+    store = process.handler._budgets._enforcer._leaser._store
+    claim, claimed = store.claim, []
+
+    def claim_without_answer(*arguments: Any) -> bool:
+        claimed.append(claim(*arguments))
+        if len(claimed) == 1:
+            raise StoreError("the answer was lost")
+        return claimed[-1]
+
+    monkeypatch.setattr(store, "claim", claim_without_answer)
+
+    process.ask()
+    wait_until(lambda: process.handler.flush(5) and len(claimed) == 2)
+    other.ask()
+    for each in (other, other, process):  # the first report brings what is spent, the second one claims events
+        wait_until(lambda each=each: each.handler.flush(5))
+
+    assert claimed == [True, True]
+    assert process.events + other.events == ["warn"]
 
 
 @pytest.mark.parametrize("user", ["an\x07n", "tab\tid"])

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -37,6 +38,10 @@ def store(store_url: str) -> Iterator[BudgetStore]:
 def request(spent: int = 0, sequence: int = 1, want: int = 0, need: int = 0, **changed: object) -> LeaseRequest:
     made = LeaseRequest("acct", "rule", "scope", LIMIT, 0, 0, spent, sequence, want, need, 0, int(time.time()) + 60)
     return made._replace(**changed)
+
+
+def claim(store: BudgetStore, made: LeaseRequest, event: str, token: str = "") -> bool:
+    return store.claim(made, event, token or uuid4().hex)
 
 
 def test_a_slice_is_what_is_wanted_but_at_most_a_quarter_of_the_room(store: BudgetStore) -> None:
@@ -125,17 +130,26 @@ def test_a_raise_counts_until_it_ends(store: BudgetStore) -> None:
 
 def test_an_event_is_claimed_by_one_process(store: BudgetStore) -> None:
     """Of all claims of one event the first one wins."""
-    claims = [store.claim(request(), "warn 0.8") for _ in range(3)]
+    claims = [claim(store, request(), "warn 0.8") for _ in range(3)]
 
     assert claims == [True, False, False]
-    assert store.claim(request(), "exceeded")
+    assert claim(store, request(), "exceeded")
+
+
+def test_a_claim_whose_answer_was_lost_holds_when_it_is_made_again(store: BudgetStore) -> None:
+    """The claimant gets its own claim again, and no other one does; after a reset it is free for all."""
+    claims = [claim(store, request(), "exceeded", token) for token in ("one", "one", "two", "one")]
+    claim(store, request(), "reset")
+    claims += [claim(store, request(), "exceeded", token) for token in ("two", "one")]
+
+    assert claims == [True, True, False, True, True, False]
 
 
 def test_a_reset_lets_the_events_be_claimed_again(store: BudgetStore) -> None:
     """After a reset each level is announced again, and after that the next reset."""
-    claims = [store.claim(request(), event) for event in ("warn 0.8", "exceeded", "reset", "reset")]
+    claims = [claim(store, request(), event) for event in ("warn 0.8", "exceeded", "reset", "reset")]
 
-    again = [store.claim(request(), event) for event in ("warn 0.8", "warn 0.8", "exceeded", "reset")]
+    again = [claim(store, request(), event) for event in ("warn 0.8", "warn 0.8", "exceeded", "reset")]
 
     assert claims == [True, True, True, False]
     assert again == [True, False, True, True]
@@ -144,10 +158,10 @@ def test_a_reset_lets_the_events_be_claimed_again(store: BudgetStore) -> None:
 def test_a_claim_ends_without_a_reset_too(store: BudgetStore) -> None:
     """The process that would have claimed the reset may have ended: a raised limit and a new window end claims too."""
     rolling = request(bucket=70, oldest=10)
-    store.claim(rolling, "exceeded")
+    claim(store, rolling, "exceeded")
 
     claims = [
-        store.claim(changed, "exceeded")
+        claim(store, changed, "exceeded")
         for changed in (
             rolling._replace(bucket=130, oldest=70),
             rolling._replace(bucket=131, oldest=71),
@@ -164,7 +178,7 @@ def test_a_claim_on_a_forgotten_account_is_forgotten_too(redis_server: Any) -> N
     redis_server.client.flushall()
     store = open_store(redis_server.url)
 
-    store.claim(request(keep_until=int(time.time()) - 10), "reset")
+    claim(store, request(keep_until=int(time.time()) - 10), "reset")
 
     assert [0 < redis_server.client.ttl(key) <= 60 for key in redis_server.client.keys("*")] == [True]
     store.close()

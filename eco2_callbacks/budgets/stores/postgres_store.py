@@ -52,10 +52,11 @@ ALTER TABLE eco2_budget_accounts ADD COLUMN IF NOT EXISTS generation text NOT NU
 ALTER TABLE eco2_budget_buckets ADD COLUMN IF NOT EXISTS restored bigint NOT NULL DEFAULT 0;
 ALTER TABLE eco2_budget_events ADD COLUMN IF NOT EXISTS limit_nano bigint NOT NULL DEFAULT 9223372036854775807;
 ALTER TABLE eco2_budget_events ADD COLUMN IF NOT EXISTS bucket bigint NOT NULL DEFAULT 0;
+ALTER TABLE eco2_budget_events ADD COLUMN IF NOT EXISTS token text NOT NULL DEFAULT '';
 """
 # Whether the tables are there, as they are made now: to make them again would wait for everyone who uses them.
 _HAS_TABLES = """
-SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('eco2_budget_events') AND attname = 'bucket')
+SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('eco2_budget_events') AND attname = 'token')
 """
 # Rows that another process uses at this moment are left to the next time.
 _CLEAN = """
@@ -68,9 +69,10 @@ DELETE FROM eco2_budget_raises WHERE raise_id IN
     (SELECT raise_id FROM eco2_budget_raises WHERE until < clock_timestamp() FOR UPDATE SKIP LOCKED);
 """
 _CLAIM = """
-INSERT INTO eco2_budget_events AS e (account, event, limit_nano, bucket) VALUES (%s, %s, %s, %s)
-ON CONFLICT (account, event) DO UPDATE SET limit_nano = excluded.limit_nano, bucket = excluded.bucket
-    WHERE e.limit_nano < excluded.limit_nano OR e.bucket < %s
+INSERT INTO eco2_budget_events AS e (account, event, limit_nano, bucket, token) VALUES (%s, %s, %s, %s, %s)
+ON CONFLICT (account, event) DO UPDATE
+    SET limit_nano = excluded.limit_nano, bucket = excluded.bucket, token = excluded.token
+    WHERE e.limit_nano < excluded.limit_nano OR e.bucket < %s OR e.token = excluded.token
 RETURNING 1
 """
 _ACCOUNT = """
@@ -147,12 +149,12 @@ class PostgresStore:
         connection.execute(_CLEAN)
         self._cleaned_at = time.monotonic()
 
-    def claim(self, request: LeaseRequest, event: str) -> bool:
+    def claim(self, request: LeaseRequest, event: str, token: str) -> bool:
         """As the protocol says."""
 
         def run(connection: psycopg.Connection[Any]) -> bool:
             _open_account(connection, request)
-            values = (request.account, event, request.limit, request.bucket, request.oldest)
+            values = (request.account, event, request.limit, request.bucket, token, request.oldest)
             row = connection.execute(_CLAIM, values).fetchone()
             if row is not None:
                 connection.execute(

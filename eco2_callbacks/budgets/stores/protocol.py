@@ -114,8 +114,10 @@ class BudgetStore(Protocol):
     def lease(self, owner: str, requests: Sequence[LeaseRequest], lease_seconds: float) -> list[Lease]:
         """Report what was spent and change the slices of one process, each account at one moment."""
 
-    def claim(self, request: LeaseRequest, event: str) -> bool:
+    def claim(self, request: LeaseRequest, event: str, token: str) -> bool:
         """Return whether this process sends an event of an account: only one does.
+
+        A claim whose answer was lost may be made again, with the same token: it still holds.
 
         A claim holds until ``reset`` is claimed, or a claim comes with a higher limit or from a rolling window that has
         moved on as a whole. Any other event ends the claim of ``reset``.
@@ -123,6 +125,7 @@ class BudgetStore(Protocol):
         Args:
             request: Names the account, with the limit in force and the current bucket.
             event: ``reset``, or any other name.
+            token: Names this claim; no other one has it.
         """
 
     def knows(self, request: LeaseRequest) -> bool:

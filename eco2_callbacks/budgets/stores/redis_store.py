@@ -87,9 +87,9 @@ class RedisStore:
 
         return _guarded(run)
 
-    def claim(self, request: LeaseRequest, event: str) -> bool:
+    def claim(self, request: LeaseRequest, event: str, token: str) -> bool:
         """As the protocol says."""
-        arguments = [event, request.limit, request.bucket, request.oldest, request.keep_until]
+        arguments = [event, request.limit, request.bucket, request.oldest, request.keep_until, token]
         return self._changes(self._claim, request, arguments)
 
     def knows(self, request: LeaseRequest) -> bool:
