@@ -411,6 +411,8 @@ class BudgetEnforcer(forks.ForkAware):
             for future in futures:
                 future.result(max(0.0, until - time.monotonic()))
         except Exception:
+            for future in futures:
+                future.cancel()
             return False
         return True
 

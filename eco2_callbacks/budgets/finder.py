@@ -147,7 +147,7 @@ class AccountFinder:
             past = tuple(found.items())
             self.leaser.restore(account, lambda: past)
         elif self.history is not None and self.leaser is not None:
-            # On the leaser's thread: a store that knows the account needs no query.
+            # Read later, on a thread of its own: a store that knows the account needs no query.
             self.leaser.restore(account, partial(self.history.read_account, account.rule, account.scope, self._now()))
 
     def _on_past(self, account: Account) -> None:

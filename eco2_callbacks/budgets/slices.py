@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Future
 from datetime import datetime
 from uuid import uuid4
@@ -19,8 +19,9 @@ from uuid import uuid4
 from eco2_callbacks import forks
 from eco2_callbacks.budgets.accounts import Account, AccountTable
 from eco2_callbacks.budgets.claimed_events import ClaimedEvents
-from eco2_callbacks.budgets.lease_requests import NEVER, apply_lease, describe, has_lost, make_request
+from eco2_callbacks.budgets.lease_requests import NEVER, apply_lease, has_lost, make_request
 from eco2_callbacks.budgets.rejected_accounts import RejectedAccounts
+from eco2_callbacks.budgets.restorer import AccountRestorer
 from eco2_callbacks.budgets.settings import Budgets
 from eco2_callbacks.budgets.stores import AccountRejectedError, BudgetStore, Lease, LeaseRequest, StoreError
 from eco2_callbacks.sinks import BatchWorker
@@ -70,8 +71,7 @@ class SliceLeaser(forks.ForkAware):
         self._quiet_until = 0.0
         self._policy = "pass and are reported later" if budgets.store_unreachable == "open" else "are refused"
         self._events = ClaimedEvents(on_failure)
-        # By the account's key. A forked child has them too: it may be the first to report the account.
-        self._restores: dict[str, tuple[Account, Callable[[], Sequence[tuple[int, int]]]]] = {}
+        self._restorer = AccountRestorer(store, on_read=self._on_past_read, on_failure=on_failure)
         self._worker = BatchWorker(
             "eco2-budgets",
             on_failure=self._on_failure,
@@ -114,7 +114,7 @@ class SliceLeaser(forks.ForkAware):
 
     def restore(self, account: Account, spent: Callable[[], Sequence[tuple[int, int]]]) -> None:
         """Have the store take what was spent, by bucket, if it does not know the account; before its next report."""
-        self._restores[account.key] = account, spent
+        self._restorer.add(account, spent)
         self.wake()
 
     def send_once(
@@ -159,8 +159,13 @@ class SliceLeaser(forks.ForkAware):
         for _, _, future in self._waiting:
             future.cancel()
         self._worker.reset()
+        self._restorer.after_fork_in_child()
         self._store.after_fork_in_child()
         self._reset()
+
+    def _on_past_read(self) -> None:
+        with self._lock:
+            self.wake()
 
     # --- on the thread ---
 
@@ -178,6 +183,7 @@ class SliceLeaser(forks.ForkAware):
 
     def _end(self) -> None:
         self._sync(is_last=True)
+        self._restorer.close()
         self._store.close()
 
     def _is_watched(self, account: Account) -> bool:
@@ -198,7 +204,7 @@ class SliceLeaser(forks.ForkAware):
             now = self._now()
             self._synced_at = time.monotonic()
             self._table.roll(now)
-            self._forget_restores(now)
+            self._restorer.forget(now)
             self._rejected.begin(self._table)
             self._events.limit()
             waiting, self._waiting = self._waiting, []
@@ -210,40 +216,55 @@ class SliceLeaser(forks.ForkAware):
             watched = [account for account in watched if is_last or not self._rejected.is_waiting(account)]
             # What decides on an event must be as fresh as in the store.
             accounts = list(dict.fromkeys([*needs, *self._events.checked_accounts(), *watched]))
-            requests = [
-                make_request(account, needs.get(account, 0), self._slice(account), now, is_last=is_last)
-                for account in accounts
-            ]
         try:
-            self._restore_accounts()
-            for first in range(0, len(accounts), _MAX_BATCH):
-                last = first + _MAX_BATCH
-                self._sync_batch(accounts[first:last], requests[first:last])
+            unread = self._report(accounts, needs, now, is_last=is_last)
             self._events.send(events, self._store, now, self._rejected)
         except Exception as error:
             for _, _, future in waiting:
                 if future.set_running_or_notify_cancel():
                     future.set_exception(error)
             raise
+        self._answer(waiting, unread)
+        self._on_synced([account for account in accounts if account.key not in unread])
+
+    def _answer(self, waiting: Sequence[tuple[Account, int, Future[None]]], unread: Set[str]) -> None:
+        """Let the calls go on whose accounts were reported."""
+        with self._lock:
+            self._waiting[:0] = [each for each in waiting if each[0].key in unread and not each[2].cancelled()]
         for account, _, future in waiting:
-            if future.set_running_or_notify_cancel():
+            if account.key not in unread and future.set_running_or_notify_cancel():
                 if (rejection := self._rejected.error_of(account)) is None:
                     future.set_result(None)
                 else:
                     future.set_exception(rejection)
-        self._on_synced(accounts)
 
-    def _restore_accounts(self) -> None:
-        for key, (account, spent) in list(self._restores.items()):
-            request = describe(account, self._now())
-            try:
-                if not self._store.knows(request):
-                    # Nothing too: no other process shall restore what this one spends from now on.
-                    self._store.restore(request, spent())
-            except AccountRejectedError as error:
-                self._rejected.add(account, error)
-            if self._restores[key] == (account, spent):
-                del self._restores[key]
+    def _report(
+        self, accounts: Sequence[Account], needs: Mapping[Account, int], now: datetime, *, is_last: bool
+    ) -> Set[str]:
+        """Report accounts; return the keys of those that wait until the ledger was read."""
+        unread = self._restorer.restore(now, self._rejected)
+        self._report_ready([each for each in accounts if each.key not in unread], needs, now, is_last=is_last)
+        if not is_last:
+            return unread
+        late = [each for each in accounts if each.key in unread and (each.unreported or each.sent)]
+        if late:
+            self._restorer.finish(self._budgets.wait_seconds)
+            self._restorer.restore(now, self._rejected)
+            # Whether their past was read or not: what they have spent here must not be lost.
+            self._report_ready(late, needs, now, is_last=True)
+        return frozenset()
+
+    def _report_ready(
+        self, accounts: Sequence[Account], needs: Mapping[Account, int], now: datetime, *, is_last: bool
+    ) -> None:
+        with self._lock:
+            requests = [
+                make_request(account, needs.get(account, 0), self._slice(account), now, is_last=is_last)
+                for account in accounts
+            ]
+        for first in range(0, len(accounts), _MAX_BATCH):
+            last = first + _MAX_BATCH
+            self._sync_batch(accounts[first:last], requests[first:last])
 
     def _sync_batch(self, accounts: Sequence[Account], requests: Sequence[LeaseRequest]) -> None:
         """Report accounts. Of a batch that the store rejects, all are reported but those that it cannot keep."""
@@ -278,13 +299,6 @@ class SliceLeaser(forks.ForkAware):
         # The same report again, which counts once: its slice must fit what is restored.
         (restored,) = self._store.lease(self._owner, [request], self._budgets.lease_seconds)
         return restored
-
-    def _forget_restores(self, now: datetime) -> None:
-        """Forget what waits for accounts that are over and have spent nothing here."""
-        for key, (account, _) in list(self._restores.items()):
-            end = account.period.end
-            if account.rule.span.kind != "rolling" and account.is_idle() and end is not None and end <= now:
-                del self._restores[key]
 
     def _slice(self, account: Account) -> int:
         return max(int(account.limit * self._budgets.slice_share), account.latest)
