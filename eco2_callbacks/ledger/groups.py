@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from eco2_callbacks.ledger.backends import Backend
+from eco2_callbacks.ledger.builds import read_builds, rows_that_hold
 from eco2_callbacks.ledger.columns import SERIES_DIMENSIONS
 from eco2_callbacks.ledger.figures import SUMS, Figures
 from eco2_callbacks.ledger.periods import Period
@@ -43,6 +44,10 @@ DIMENSIONS = (*PERIODS, *_COLUMNS)
 # A request has these too, with the same meaning as its calls; the others do not narrow the number of requests.
 _OF_REQUESTS = frozenset({*PERIODS, "tenant", "user", "session", "intent", "tag", "prompt_version", "feature"})
 Key = tuple[str, ...]
+# A part of a period, and whether it is read from the roll-ups.
+_Part = tuple[Period, bool]
+_T = TypeVar("_T")
+_MAX_READINGS = 5
 
 
 class GroupReader:
@@ -59,12 +64,16 @@ class GroupReader:
 
     def groups(self, by: tuple[str, ...], period: Period) -> dict[Key, Figures]:
         """Return the figures by the values of the dimensions."""
-        found: dict[Key, Figures] = {}
-        # Over all parts: a group can have its calls in one part, and its requests in another.
-        requests: dict[Key, list[int]] = {}
-        with self._backend.engine().connect() as connection:
-            for part, is_rolled in self._parts(by, period):
+
+        def read(connection: Any, parts: Sequence[_Part]) -> tuple[dict[Key, Figures], dict[Key, list[int]]]:
+            found: dict[Key, Figures] = {}
+            # Over all parts: a group can have its calls in one part, and its requests in another.
+            requests: dict[Key, list[int]] = {}
+            for part, is_rolled in parts:
                 self._read(connection, by, part, found, requests, is_rolled=is_rolled)
+            return found, requests
+
+        found, requests = self._read_steadily(read, by, period)
         for key, figures in found.items():
             of_requests = tuple(value for value, name in zip(key, by, strict=True) if name in _OF_REQUESTS)
             figures.requests, figures.successful_requests = requests.get(of_requests, (0, 0))
@@ -79,16 +88,39 @@ class GroupReader:
             total.add_group(figures)
         if not total.calls:
             return total
-        # Read anew: a request without calls is in no group, one with calls of two models in two.
-        with self._backend.engine().connect() as connection:
-            for part, is_rolled in self._parts((), period):
+
+        def read(connection: Any, parts: Sequence[_Part]) -> tuple[int, int]:
+            all_requests = all_successful = 0
+            for part, is_rolled in parts:
                 _, _, requests = self._rolled((), part) if is_rolled else self._raw((), part)
                 for count, successful in connection.execute(requests):
-                    total.requests += int(count)
-                    total.successful_requests += int(successful)
+                    all_requests += int(count)
+                    all_successful += int(successful)
+            return all_requests, all_successful
+
+        # Read anew: a request without calls is in no group, one with calls of two models in two.
+        total.requests, total.successful_requests = self._read_steadily(read, (), period)
         return total
 
-    def _parts(self, by: tuple[str, ...], period: Period) -> list[tuple[Period, bool]]:
+    def _read_steadily(self, read: Callable[[Any, Sequence[_Part]], _T], by: tuple[str, ...], period: Period) -> _T:
+        """Return what ``read`` reads of a period's parts, each hour of it once.
+
+        ClickHouse's queries see each other's changes: where another report has replaced an hour's build meanwhile, all
+        is read again.
+        """
+        parts = self._parts(by, period)
+        with self._backend.engine().connect() as connection:
+            if self._backend.name != "clickhouse" or not any(is_rolled for _, is_rolled in parts):
+                return read(connection, parts)
+            for _ in range(_MAX_READINGS):
+                builds = read_builds(connection, period.since, period.until)
+                found = read(connection, parts)
+                if read_builds(connection, period.since, period.until) == builds:
+                    return found
+            # Builds follow one another faster than they are read.
+            return read(connection, [(period, False)])
+
+    def _parts(self, by: tuple[str, ...], period: Period) -> list[_Part]:
         """Return the parts of a period that are read by themselves, and whether from the roll-ups."""
         columns = {_COLUMNS[name] for name in by if name in _COLUMNS}
         rolled_since, rolled_until = period.whole_hours()
@@ -136,7 +168,7 @@ class GroupReader:
     def _rolled(self, by: tuple[str, ...], period: Period) -> tuple[Any, list[Any], Any]:
         series = table("series")
         hourly, histograms, requests = (
-            self._newest_builds(table(name)) for name in ("hourly_calls", "hourly_histograms", "hourly_requests")
+            self._that_hold(table(name)) for name in ("hourly_calls", "hourly_histograms", "hourly_requests")
         )
         needs_series = any(name in _COLUMNS for name in by)
 
@@ -169,17 +201,9 @@ class GroupReader:
         )
         return sums, [buckets], _grouped(counted.select_from(requests), keys, requests.c.hour, period)
 
-    def _newest_builds(self, rolled: Any) -> Any:
-        """Return a roll-up's rows; in ClickHouse those of each hour's newest build."""
-        if self._backend.name != "clickhouse":
-            return rolled
-        built = table("rolled_hours")
-        newest = sa.select(built.c.hour, sa.func.argMax(built.c.build, built.c.built_at)).group_by(built.c.hour)
-        return (
-            sa.select(rolled)
-            .where(sa.tuple_(rolled.c.hour, rolled.c.build).in_(newest))
-            .subquery(f"newest_{rolled.name}")
-        )
+    def _that_hold(self, rolled: Any) -> Any:
+        """Return a roll-up's rows; in ClickHouse those of each hour's build that holds."""
+        return rows_that_hold(rolled) if self._backend.name == "clickhouse" else rolled
 
     def _raw(self, by: tuple[str, ...], period: Period) -> tuple[Any, list[Any], Any]:
         called, rated, joined = rated_calls(period.since, period.until)

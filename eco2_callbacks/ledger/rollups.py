@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
 import sqlalchemy as sa
 
 from eco2_callbacks.ledger.backends import Backend
+from eco2_callbacks.ledger.builds import begin_build
 from eco2_callbacks.ledger.schema import table
 from eco2_callbacks.ledger.sql_types import hour_of
 from eco2_callbacks.ledger.unpriced import is_unpriced_in_sql
@@ -102,21 +102,21 @@ class Rollups:
                     connection.commit()
 
     def _rebuild_clickhouse(self, hours: Sequence[datetime]) -> None:
-        """Insert a new build, make it the one that is read, and delete the old one: there are no transactions."""
+        """Insert a new build, publish it, and delete the older ones; ``builds`` says why in this order."""
         changed, rolled = table("changed_hours"), table("rolled_hours")
-        build = str(uuid.uuid4())
         with self._backend.engine().connect() as connection:
             marks = list(connection.execute(sa.select(changed.c.mark).where(_window(changed.c.hour, hours))).scalars())
-            for statement in _insertions(hours, build):
+            build = begin_build(connection, hours)
+            for statement in _insertions(hours, build.name):
                 connection.execute(statement)
-            now = datetime.now(UTC)
-            connection.execute(sa.insert(rolled), [{"hour": hour, "build": build, "built_at": now} for hour in hours])
+            published = [{"hour": hour, "build": build.name, "built_at": build.begun_at} for hour in hours]
+            connection.execute(sa.insert(rolled), published)
             for start in range(0, len(marks), _MARKS_AT_ONCE):
                 some = marks[start : start + _MARKS_AT_ONCE]
                 connection.execute(sa.delete(changed).where(_window(changed.c.hour, hours), changed.c.mark.in_(some)))
             for name in ("hourly_calls", "hourly_histograms", "hourly_requests", "rolled_hours"):
                 old = table(name)
-                connection.execute(sa.delete(old).where(_window(old.c.hour, hours), old.c.build != build))
+                connection.execute(sa.delete(old).where(_window(old.c.hour, hours), old.c.build < build.name))
 
 
 def rated_calls(since: datetime | None, until: datetime | None) -> tuple[Any, Any, Any]:
