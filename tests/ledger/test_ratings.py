@@ -5,16 +5,19 @@ from __future__ import annotations
 import decimal
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from eco2_callbacks import Cost, LedgerSink, LLMCall
 from eco2_callbacks.errors import LedgerError
 from eco2_callbacks.ledger import (
+    Period,
     Rating,
     SpentQuery,
     append_ratings,
     backend_of,
+    make_report,
     read_calls,
     read_spent,
 )
@@ -97,6 +100,32 @@ def test_a_call_of_a_fast_clock_is_left_out_and_counted(ledger_url: str) -> None
     assert append_ratings(backend, ratings, at=now + _DAY) == 3
     backend.close()
     assert _newest(ledger_url, fast) == Decimal("0.002")
+
+
+@pytest.mark.slow
+def test_ratings_whose_writer_is_killed_reach_the_hourly_sums(clickhouse: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once ratings are stored the next report has them, even if their writer ends before it does anything else."""
+    url = clickhouse.new_database()
+    made = call()
+    _store(url, made)
+    backend = backend_of(url)
+    november = Period.parse("2026-11-01", "2026-11-30", "UTC")
+    assert make_report(backend, ["model"], november).total.cost == Decimal("0.00315")
+    client = backend.client()  # type: ignore[attr-defined]
+    insert = client.insert
+
+    def insert_and_end(name: str, *args: Any, **named: Any) -> None:
+        insert(name, *args, **named)
+        if name == "ratings":
+            raise ConnectionError("killed")
+
+    monkeypatch.setattr(client, "insert", insert_and_end)
+    with pytest.raises(ConnectionError, match="killed"):
+        append_ratings(backend, [_rating(made, "0.002")])
+
+    assert _newest(url, made) == Decimal("0.002")
+    assert make_report(backend, ["model"], november).total.cost == Decimal("0.002")
+    backend.close()
 
 
 def test_many_ratings_are_appended_in_one_go(ledger_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,10 @@ class ClickHouseBackend:
         There is no transaction. If an insert fails all rows are sent again, and replace themselves.
         """
         client = self.client()
+        hours = sorted({row[0] - row[0] % _HOUR for b in batches for t in MARKING for row in b.get(t, ())})
+        if not any(batch.get(name) for batch in batches for name in TABLES if name != "ratings"):
+            # New ratings alone are in no spool: nobody sends them again, and so nobody would mark their hours.
+            self._mark(client, hours)
         for name in TABLES:
             rows = [row for batch in batches for row in batch.get(name, ())]
             if name == "series":
@@ -163,9 +167,12 @@ class ClickHouseBackend:
                 self._insert(client, name, rows)
             if name == "series":
                 self._known_series.update(row[0] for row in rows)
-        hours = {row[0] - row[0] % _HOUR for b in batches for t in MARKING for row in b.get(t, ())}
+        self._mark(client, hours)
+
+    def _mark(self, client: Any, hours: Sequence[int]) -> None:
+        """Mark hours as changed; a refresh that runs now deletes only the marks that it saw."""
         if hours:
-            self._insert(client, "changed_hours", [(hour, str(uuid.uuid4())) for hour in sorted(hours)])
+            self._insert(client, "changed_hours", [(hour, str(uuid.uuid4())) for hour in hours])
 
     def _insert(self, client: Any, name: str, rows: Sequence[Sequence[Any]]) -> None:
         columns = []
