@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from eco2_callbacks import LedgerSink
 from eco2_callbacks.ledger import backend_of, forget_user, read_status
 from tests.ledger.test_faults import Losses
-from tests.support.ledger_records import call, count, query
+from tests.support.ledger_records import call, count, one_request, query
 
 _FLUSH_SECONDS = 120.0
 # More than a signed column of 64 bits holds, and more than a spool's number does.
@@ -68,6 +69,24 @@ def test_a_text_that_only_the_server_refuses_is_set_aside(postgres: Any, spool: 
     assert count(url, "calls") == 2
     assert losses.lost == {"corrupt": 1}
     assert json.loads(refused_file(url, spool).read_text())["values"]["otel_trace_id"] == "a\x00b"
+
+
+def test_a_text_that_no_index_of_the_server_takes_is_set_aside(postgres: Any, spool: Path) -> None:
+    """An id of 4,000 bytes is more than an entry of an index holds: its row alone is refused."""
+    url = postgres.new_database()
+    losses = Losses()
+    # PostgreSQL compresses what repeats.
+    job_id = "".join(random.Random(0).choices([chr(at) for at in range(0x20000, 0x2A6D0)], k=1000))
+    with LedgerSink(url) as sink:
+        sink.watch(losses)
+        for record in (*one_request(), *one_request(job_id=job_id), *one_request()):
+            sink.add(record)
+        assert sink.flush(_FLUSH_SECONDS)
+
+    assert count(url, "requests") == 2
+    assert count(url, "calls") == 3
+    assert losses.lost == {"corrupt": 1}
+    assert json.loads(refused_file(url, spool).read_text())["values"]["job_id"] == job_id
 
 
 def test_a_partition_that_is_gone_is_no_refusal(postgres: Any) -> None:

@@ -25,6 +25,8 @@ _DAY = 86_400_000_000
 _LOCK = 0x65636F32  # any number that is ours: "eco2"
 _CONNECT_SECONDS = 5
 _DEAD_PEER_MILLISECONDS = 30_000
+# The class of SQLSTATE: psycopg takes it for a fault of the server.
+_LIMIT_EXCEEDED = "54"
 # Types of the table that rows are copied into, and how they become those of the ledger's.
 _STAGED = {
     **dict.fromkeys(("time", "int", "money"), "bigint"),
@@ -144,9 +146,14 @@ class PostgresBackend:
             self._partitions.add(month)
 
     def refuses(self, error: Exception) -> bool:
-        """Return whether a row holds what PostgreSQL cannot: a NUL, a number out of range, a text that is no uuid."""
+        """Return whether a row holds what PostgreSQL cannot.
+
+        That is a NUL, a number out of range, a text that is no uuid, or one that is longer than an index takes.
+        """
         import psycopg  # noqa: PLC0415  an extra
 
+        if isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(_LIMIT_EXCEEDED):
+            return True
         return isinstance(error, psycopg.DataError | psycopg.IntegrityError | OverflowError | TypeError | ValueError)
 
     def reset(self) -> None:
