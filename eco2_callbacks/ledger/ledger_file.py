@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import cast
 
-from eco2_callbacks.ledger.backends import Backend
+from eco2_callbacks.ledger.backends import Backend, Rows
 from eco2_callbacks.ledger.backends.sqlite import SQLiteBackend
 from eco2_callbacks.ledger.local_file import is_corrupt
 from eco2_callbacks.ledger.migrations import Schema
@@ -34,30 +33,45 @@ class LedgerFile:
         self._backend = cast("SQLiteBackend", backend)
         self._watchers = watchers
         self.refused = RefusedRows(self._backend.file.path)
+        self._needs_schema = True
         self._backend.file.check()
         try:
-            Schema(backend).open()
+            self._open_schema()
         except Exception as error:
             if not _is_corrupt(error):
                 raise
             self._begin_anew()
 
     def write(self, batch: Batch) -> None:
-        """Store a batch."""
+        """Store a batch; again where another process has moved the file aside meanwhile."""
+        self._store(batch.rows)
+        while self._backend.file.follow():
+            self._needs_schema = True
+            self._store(batch.rows)
+        self._watchers.on_stored(batch.records)
+
+    def _store(self, rows: Rows) -> None:
         try:
-            self._backend.store([batch.rows])
-        except sqlite3.Error as error:
-            if not is_corrupt(error):
+            self._open_schema()
+            self._backend.store([rows])
+        except Exception as error:
+            if not _is_corrupt(error):
                 raise
             self._begin_anew()
-            self._backend.store([batch.rows])
-        self._watchers.on_stored(batch.records)
+            self._backend.store([rows])
+
+    def _open_schema(self) -> None:
+        """Open the schema, once of each file."""
+        if self._needs_schema:
+            Schema(self._backend).open()
+            self._needs_schema = False
 
     def _begin_anew(self) -> None:
         # What the file held is unknown to this process: it counts as one record, so that an alert fires.
         if self._backend.file.move_aside() is not None:
             self._watchers.on_lost(1, "corrupt")
-        Schema(self._backend).open()
+        self._needs_schema = True
+        self._open_schema()
 
     def oldest(self) -> float | None:
         """Return None: what is written is in the ledger."""

@@ -51,6 +51,14 @@ def open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
+def _inode_of(path: Path) -> int | None:
+    """Return what tells a file from others, None where there is none."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
+
+
 def _primary_code(error: BaseException) -> int | None:
     code = getattr(error, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF
@@ -146,6 +154,23 @@ class LocalFile(forks.ForkAware):
             self._connection = connection
         return self._connection
 
+    def follow(self) -> bool:
+        """Open the file anew if the path has another one by now, or none; return whether it had.
+
+        Another process has moved it aside, or someone has deleted it. What was written meanwhile may have gone with it.
+        """
+        with self.lock:
+            if self._inode is None or _inode_of(self.path) == self._inode:
+                return False
+            self.close()
+            # Whoever moves a file aside holds the lock until its side files are gone and a new file is begun.
+            with self._moving():
+                self.connection()
+            return True
+
+    def _moving(self) -> FileLock:
+        return FileLock(self.path.with_name(self.path.name + ".lock"), wait_seconds=_BUSY_SECONDS)
+
     def before_fork(self) -> None:
         """Wait for the transaction of another thread, and close the connection."""
         self._is_held = self.lock.acquire(timeout=_FORK_SECONDS)
@@ -177,10 +202,9 @@ class LocalFile(forks.ForkAware):
         with self.lock:
             seen = self._inode
             self.close()
-            with FileLock(self.path.with_name(self.path.name + ".lock"), wait_seconds=_BUSY_SECONDS):
-                with suppress(OSError):
-                    if seen is not None and self.path.stat().st_ino != seen:
-                        return None
+            with self._moving():
+                if seen is not None and _inode_of(self.path) not in (seen, None):
+                    return None
                 aside = self.path.with_name(f"{self.path.name}.{corrupt_suffix()}")
                 for side in _SIDE_FILES:
                     with suppress(FileNotFoundError):
