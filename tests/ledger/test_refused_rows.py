@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from eco2_callbacks import LedgerSink
-from eco2_callbacks.ledger import backend_of, forget_user, read_status
+from eco2_callbacks.ledger import Period, backend_of, forget_user, make_report, read_status, read_traces
 from tests.ledger.test_faults import Losses
 from tests.support.ledger_records import call, count, one_request, query
 
@@ -71,22 +71,49 @@ def test_a_text_that_only_the_server_refuses_is_set_aside(postgres: Any, spool: 
     assert json.loads(refused_file(url, spool).read_text())["values"]["otel_trace_id"] == "a\x00b"
 
 
+def _long_text(seed: int) -> str:
+    """Return a text of 4,000 bytes that PostgreSQL cannot compress."""
+    return "".join(random.Random(seed).choices([chr(at) for at in range(0x20000, 0x2A6D0)], k=1000))
+
+
 def test_a_text_that_no_index_of_the_server_takes_is_set_aside(postgres: Any, spool: Path) -> None:
-    """An id of 4,000 bytes is more than an entry of an index holds: its row alone is refused."""
+    """The key of a score with 4,000 bytes is more than an entry of an index holds: its row alone is refused."""
     url = postgres.new_database()
     losses = Losses()
-    # PostgreSQL compresses what repeats.
-    job_id = "".join(random.Random(0).choices([chr(at) for at in range(0x20000, 0x2A6D0)], k=1000))
+    key = _long_text(0)
+    records = [*one_request(), *one_request(), *one_request()]
+    records[8] = msgspec.structs.replace(records[8], feedback={key: 0.5, "grounded": 0.75})  # type: ignore[call-arg]
     with LedgerSink(url) as sink:
         sink.watch(losses)
-        for record in (*one_request(), *one_request(job_id=job_id), *one_request()):
+        for record in records:
             sink.add(record)
         assert sink.flush(_FLUSH_SECONDS)
 
-    assert count(url, "requests") == 2
-    assert count(url, "calls") == 3
+    assert count(url, "feedback") == 3
+    assert {count(url, name) for name in ("calls", "node_runs", "requests")} == {3}
     assert losses.lost == {"corrupt": 1}
-    assert json.loads(refused_file(url, spool).read_text())["values"]["job_id"] == job_id
+    assert json.loads(refused_file(url, spool).read_text())["values"]["score_key"] == key
+
+
+def test_labels_and_ids_of_any_script_are_stored_and_summed_up(ledger_url: str) -> None:
+    """Texts of 1,000 characters with four bytes each are in the rows, in the report and found by their job."""
+    names = ("tenant_id", "feature", "prompt_version", "job_id", "user_id", "session_id")
+    owner = {name: _long_text(seed) for seed, name in enumerate(names)}
+    losses = Losses()
+    with LedgerSink(ledger_url) as sink:
+        sink.watch(losses)
+        for record in (*one_request(**owner), *one_request()):
+            sink.add(record)
+        assert sink.flush(_FLUSH_SECONDS)
+    backend = backend_of(ledger_url)
+
+    report = make_report(backend, ["tenant"], Period.parse("2026-11-01", "2026-11-30", "UTC"))
+    traces = read_traces(backend, owner["job_id"])
+
+    backend.close()
+    assert {group.key[0]: group.figures.requests for group in report.groups} == {owner["tenant_id"]: 1, "": 1}
+    assert len(traces) == 1
+    assert losses.lost == {}
 
 
 def test_a_partition_that_is_gone_is_no_refusal(postgres: Any) -> None:
