@@ -21,6 +21,9 @@ _LONG_WINDOW = 1_000_000
 _LONG_WINDOW_BETA = "context-1m"
 _BEDROCK = ("anthropic-bedrock", "anthropic-mantle")
 _SERVER_TOOLS = ("web_search", "web_fetch", "code_execution", "advisor", "mcp_", "tool_search")
+# The sampling of a fallback model that completed the answer; its earlier ones are of the type "message".
+_FALLBACK = "fallback_message"
+_MAIN = ("message", _FALLBACK)
 _CALLS = ("server_tool_use", "server_tool_call", "mcp_tool_use")
 # LangChain's standard blocks (``output_version="v1"``) name the tool in the call only.
 _RESULTS = ("server_tool_result", "web_search_tool_result", "web_fetch_tool_result")
@@ -70,11 +73,28 @@ class AnthropicRules(ProviderRules):
 
         The counts of the answer leave out compaction and advisor samplings. Each is billed, the advisor's at the rates
         of its own model: https://platform.claude.com/docs/en/build-with-claude/compaction
+
+        Of a server-side fallback they hold the serving model's samplings alone. What a model wrote before it declined
+        is billed at its own rates: https://platform.claude.com/docs/en/build-with-claude/refusals-and-fallback
         """
-        iterations = exchange.answer.reported.get("iterations")
-        if not isinstance(iterations, list):
+        listed = exchange.answer.reported.get("iterations")
+        if not isinstance(listed, list):
             return super().samplings(usage, exchange)
-        return [_sampling(iteration, exchange.answer.model) for iteration in iterations if isinstance(iteration, dict)]
+        iterations = [iteration for iteration in listed if isinstance(iteration, dict)]
+        model = exchange.answer.model
+        samplings = [_sampling(iteration, model) for iteration in iterations]
+        served_by = {
+            sampling.model
+            for iteration, sampling in zip(iterations, samplings, strict=True)
+            if iteration.get("type") == _FALLBACK
+        }
+        if not served_by:
+            return samplings
+        return [
+            sampling if sampling.model in served_by else sampling._replace(is_main=False)
+            for sampling in samplings
+            if not sampling.is_main or sampling.model in served_by or sampling.usage.output_tokens
+        ]
 
     def sampling_limit(self, exchange: Exchange) -> tuple[int, int | None]:
         """Return one more than the calls of server tools, and the window that the request's betas allow.
@@ -175,7 +195,7 @@ def _sampling(iteration: Mapping[str, Any], model: str) -> Sampling:
         cache_creation_1h_tokens=one_hour,
     )
     own = iteration.get("model")
-    return Sampling(own if isinstance(own, str) and own else model, usage, iteration.get("type") == "message")
+    return Sampling(own if isinstance(own, str) and own else model, usage, iteration.get("type") in _MAIN)
 
 
 def _header_betas(exchange: Exchange) -> Iterator[str]:
