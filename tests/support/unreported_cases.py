@@ -21,6 +21,7 @@ _CONTAINER = {"type": "container_reference", "container_id": "cntr_1"}
 _SHELL = {"type": "shell_call", "id": "sh_1", "action": {"commands": ["ls"]}}
 
 
+
 class VertexTool:
     """A tool in the shape that ChatVertexAI makes of a dictionary: a protobuf message, readable as text."""
 
@@ -211,6 +212,12 @@ UNREPORTED: tuple[ProviderCase, ...] = (
         metadata={"object": "response"},
     ),
     # 1000 x 0.8 + 100 x 3.2, the standard rates
+    # ChatBedrock drops the headers that name the tier.
+    ProviderCase(
+        *("bedrock_flex_invoked", "amazon_bedrock", "ChatBedrock", "a service tier that the request names"),
+        *("us.amazon.nova-pro-v1:0", tokens(1000, 100), "0.00112", "unpriced_unit"),
+        kwargs={"service_tier": "flex"},
+    ),
     ProviderCase(
         *("bedrock_latency", "amazon_bedrock", "ChatBedrockConverse", "latency-optimized inference"),
         *("us.amazon.nova-pro-v1:0", tokens(1000, 100), "0.00112", "unpriced_unit"),

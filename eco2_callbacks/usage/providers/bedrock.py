@@ -53,13 +53,20 @@ class BedrockRules(AnthropicRules):
     def price_context(self, exchange: Exchange, service_tier: str | None) -> Context:
         """Return the service tier that served the call; latency-optimized inference has rates of its own.
 
-        Without the answer's word the request's counts. Source:
-        https://docs.aws.amazon.com/bedrock/latest/userguide/latency-optimized-inference.html
+        Where the answer names neither, as ChatBedrock's, what the request names counts; boto3's names stand in the
+        parameters alone. Source: https://docs.aws.amazon.com/bedrock/latest/userguide/latency-optimized-inference.html
         """
-        metadata = exchange.answer.metadata
+        metadata, params = exchange.answer.metadata, exchange.params
         config = metadata.get("performanceConfig") or exchange.requested("performance_config")
-        latency = as_mapping(config).get("latency")
-        return ProviderRules.price_context(self, exchange, _OPTIMIZED if latency == _OPTIMIZED else service_tier)
+        config = config or params.get("performanceConfig")
+        latency = as_mapping(config).get("latency") or params.get("performanceConfigLatency")
+        if latency == _OPTIMIZED:
+            service_tier = _OPTIMIZED
+        elif service_tier is None:
+            tier = exchange.requested("service_tier") or params.get("serviceTier")
+            tier = as_mapping(tier).get("type", tier)
+            service_tier = tier if isinstance(tier, str) else None
+        return ProviderRules.price_context(self, exchange, service_tier)
 
     def price_models(self, exchange: Exchange) -> tuple[str, ...]:
         """Return the model, and the base model that an application inference profile was given."""
