@@ -146,6 +146,14 @@ UNREPORTED: tuple[ProviderCase, ...] = (
         requested=_BEDROCK_SONNET,
         kwargs={"anthropic_api_url": "https://api.anthropic.com"},
     ),
+    # The address makes Claude's own class Bedrock's; its answer names the bare model.
+    ProviderCase(
+        *("mantle_global", "amazon_bedrock", "ChatAnthropic", "a global profile by the requested name"),
+        *(f"{_SONNET}-20250929", tokens(1000, 1000), "0.018"),
+        ls_provider="anthropic",
+        requested="global.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        kwargs={"anthropic_api_url": "https://bedrock-mantle.us-east-1.api.aws/anthropic"},
+    ),
     # 1000 x 3 + 1000 x 15
     ProviderCase(
         *("bedrock_global", "anthropic-mantle", "ChatAnthropicMantle", "a global profile by the requested name"),

@@ -69,7 +69,10 @@ class BedrockRules(AnthropicRules):
         return ProviderRules.price_context(self, exchange, service_tier)
 
     def price_models(self, exchange: Exchange) -> tuple[str, ...]:
-        """Return the model, and the base model that an application inference profile was given."""
+        """Return the base model that an application inference profile was given, the request's and the answer's.
+
+        A profile's name has its region, which decides the price. Claude's own API answers with the bare model.
+        """
+        models = exchange.request_model, exchange.answer.model
         base = exchange.model_kwargs.get("base_model_id")
-        models = super().price_models(exchange)
         return (base, *models) if isinstance(base, str) and base else models
