@@ -30,7 +30,8 @@ _LANGCHAIN_NAMES = {"x-ai": "xai", "aws": "amazon_bedrock", "google": "google_ge
 _MORE_HOSTS = (
     (re.compile(r"https?://(?:[a-z0-9-]+\.)?api\.openai\.com(?::|/|$)"), "openai"),
     (re.compile(r"https?://api\.together\.ai(?::|/|$)"), "together"),
-    (re.compile(r"https?://bedrock-(?:mantle|runtime)[.-]"), "amazon_bedrock"),
+    # A private endpoint has a name of its own before the service's.
+    (re.compile(r"https?://(?:vpce-[a-z0-9-]+\.)?bedrock-(?:mantle|runtime)[.-]"), "amazon_bedrock"),
     (re.compile(r"https?://(?:[^/]+[.-])?aiplatform(?:\.[a-z]+\.rep)?\.googleapis\.com"), "google_vertexai"),
     (re.compile(r"https?://(?:[^/]+\.)?ollama\.com(?::|/|$)"), "ollama"),
     (re.compile(r"https?://(?:[^/]+\.)?(?:openai\.azure|services\.ai\.azure|cognitiveservices\.azure)\."), "azure"),
