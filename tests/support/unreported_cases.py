@@ -84,6 +84,15 @@ UNREPORTED: tuple[ProviderCase, ...] = (
         *(_BEDROCK_SONNET, _WRITTEN, "0.00858"),
         prompt=[{"type": "text", "text": "rules"}, {"cachePoint": {"type": "default", "ttl": "1h"}}],
     ),
+    # 1000 x 0.3 + 100 x 2.5
+    ProviderCase(
+        *("vertex_compatible", "google_vertexai", "ChatOpenAI", "the publisher before the model's name"),
+        *("google/gemini-2.5-flash", tokens(1000, 100), "0.00055"),
+        ls_provider="openai",
+        kwargs=at(
+            "https://us-central1-aiplatform.googleapis.com/v1/projects/p/locations/us-central1/endpoints/openapi"
+        ),
+    ),
     # 1000 x 0.3 + 200 x 2.5: the total holds 900 tokens that the tool read.
     ProviderCase(
         *("gemini_tool_prompt", "google_vertexai", "ChatVertexAI", "what Google's own tools read, of the total"),

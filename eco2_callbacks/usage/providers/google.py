@@ -34,6 +34,7 @@ _OUTPUT_IMAGE_TOKENS: Mapping[str, Mapping[str, int]] = {
 # Those that can stand beside functions in one tool of the request.
 _OWN_TOOLS = frozenset({"code_execution", "file_search", "google_maps", "google_search", "url_context"})
 _FIELD_OF_TEXT = re.compile(r"(\w+) \{")
+_PUBLISHER = "google/"
 _ENTERPRISE = "enterprise_web_search"
 _AUDIO_TYPES = ("audio", "input_audio", "video")
 
@@ -73,6 +74,13 @@ class GoogleRules(ProviderRules):
         }
         changes = {name: count for name, count in changes.items() if count}
         return Reading(replace(usage, **changes) if changes else usage, is_certain)
+
+    def price_models(self, exchange: Exchange) -> tuple[str, ...]:
+        """Return the model's names; Vertex AI's OpenAI-compatible endpoint puts the publisher before them."""
+        models = super().price_models(exchange)
+        if "/" not in models[0]:
+            return models
+        return (*models, *(model.removeprefix(_PUBLISHER) for model in models))
 
     def add_unreported_usage(
         self,
