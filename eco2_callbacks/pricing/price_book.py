@@ -63,7 +63,7 @@ class Quote(NamedTuple):
     Attributes:
         cost: What the units with a known rate cost.
         is_custom: Whether a custom rate or a discount sets a price.
-        unpriced: The counts above 0 that have no rate, and the service tier if it has none.
+        unpriced: The counts above 0 that have no rate, and the service tier, processing and speed without one.
         is_certain: False where it is unknown which of two rates applies.
         cache_savings_usd: What prompt-cache reads saved.
         cache_surcharge_usd: What prompt-cache writes cost above the plain input rate.
@@ -280,7 +280,7 @@ class PriceBook:
                 list_cost = bill(priced.list_sheet(context, at).lines, usage, prompt_tokens)[0]
             if discount is not None and discount.fixed_usd:
                 cost = reduced(cost, discount.fixed_usd)
-        unpriced: tuple[str, ...] = (f"service tier {sheet.unpriced_tier!r}",) if sheet.unpriced_tier else ()
+        unpriced = sheet.unpriced_tiers
         if shape.unpriced:
             unpriced += shape.unpriced
         if usage.cache_read_tokens or usage.cache_creation_tokens:

@@ -112,7 +112,7 @@ class PriceSheet(NamedTuple):
     """The prices of one model in one context on one day.
 
     Attributes:
-        unpriced_tier: The service tier, where no rate is known for it and the standard ones stand in; else ``""``.
+        unpriced_tiers: The service tier, processing and speed without a known rate: the standard ones stand in.
         lines: The lines of a bill.
         version: Version of the price data.
         prices: The prices that the lines are compiled from, by price key.
@@ -145,7 +145,7 @@ class PriceSheet(NamedTuple):
     window: int | None = None
     token_cost_step: Decimal | None = None
     cache_differences: tuple[Decimal, Decimal, Decimal, Decimal] | None = None
-    unpriced_tier: str = ""
+    unpriced_tiers: tuple[str, ...] = ()
     list_prices: Mapping[str, Price] | None = None
     context: Mapping[str, str] = {}
     model: str = ""
@@ -160,7 +160,7 @@ def compile_sheet(
     has_custom_rate: bool = False,
     window: int | None = None,
     token_cost_step: Decimal | None = None,
-    unpriced_tier: str = "",
+    unpriced_tiers: tuple[str, ...] = (),
     list_prices: Mapping[str, Price] | None = None,
     context: Mapping[str, str] | None = None,
     model: str = "",
@@ -182,7 +182,7 @@ def compile_sheet(
         window=window,
         token_cost_step=token_cost_step,
         cache_differences=cache_differences(lines),
-        unpriced_tier=unpriced_tier,
+        unpriced_tiers=unpriced_tiers,
         version=version,
         prices=prices,
         sources=sources,

@@ -28,6 +28,8 @@ _MAX_CACHED = 2048
 STANDARD_TIERS = frozenset({None, "", "auto", "default", "standard", "on_demand"})
 # Tiers that cost more or less than the standard one wherever they are sold.
 _PRICED_TIERS = frozenset({"batch", "fast", "flex", "optimized", "priority"})
+# The parts of a context that name one, and how a log line calls them.
+_TIERS = {"service_tier": "service tier", "processing": "processing", "speed": "speed"}
 _ZERO = Decimal(0)
 # How a source is named in RatesUsed.
 _PUBLIC = "genai-prices"
@@ -62,9 +64,9 @@ class PricedModel:
         self._version = version
         self._model = model
         variants = info.price_variants or [] if info is not None else []
-        self._public_keys = {key for variant in variants for key in variant.when} if has_tiers else set()
-        tiers = {variant.when.get("service_tier") for variant in variants} if has_tiers else set()
-        self._public_tiers = tiers - STANDARD_TIERS
+        self._public_pairs = {pair for variant in variants for pair in variant.when.items()} if has_tiers else set()
+        self._public_keys = {key for key, _ in self._public_pairs}
+        self._public_tiers = {value for key, value in self._public_pairs if key == "service_tier"} - STANDARD_TIERS
         dated = [*(info.prices if info is not None and isinstance(info.prices, list) else ()), *variants]
         from genai_prices.types import TimeOfDateConstraint  # noqa: PLC0415
 
@@ -136,8 +138,6 @@ class PricedModel:
         window = None if self._info is None else self._info.context_window
         steps = [row.token_cost_step for row in (custom or rows) if row.token_cost_step is not None]
         step = steps[-1] if steps else None
-        tier = context.get("service_tier", "")
-        is_known = bool(custom) or tier in self._public_tiers or any(row.service_tier == tier for row in rows)
         return compile_sheet(
             prices.usd,
             sources=prices.sources,
@@ -149,7 +149,19 @@ class PricedModel:
             list_prices=listed,
             context=context,
             model=self._model,
-            unpriced_tier=tier if tier in _PRICED_TIERS and not is_known else "",
+            unpriced_tiers=() if custom else self._unpriced_tiers(context, rows),
+        )
+
+    def _unpriced_tiers(self, context: Mapping[str, str], rows: Iterable[Rate]) -> tuple[str, ...]:
+        """Return what the call was served with that costs otherwise, but has neither a public price nor a row."""
+        priced = set(self._public_pairs)
+        for row in rows:
+            priced.update((key, context.get(key, "")) for key in row.context)
+            priced.add(("service_tier", row.service_tier or ""))
+        return tuple(
+            f"{label} {value!r}"
+            for key, label in _TIERS.items()
+            if (value := context.get(key, "")) in _PRICED_TIERS and (key, value) not in priced
         )
 
     def _in_dollars(self, custom: Sequence[Rate], day: date) -> list[Rate] | None:

@@ -174,6 +174,17 @@ UNREPORTED: tuple[ProviderCase, ...] = (
         *(_SONNET, tokens(1000, 1000), None, "unknown_model"),
         requested="arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc",
     ),
+    # 1000 x 5 + 1000 x 25, the standard rates
+    ProviderCase(
+        *("vertex_claude_fast", "anthropicvertex", "ChatAnthropicVertex", "fast mode without a rate"),
+        *("claude-opus-4-8", tokens(1000, 1000), "0.03", "unpriced_unit"),
+        metadata={"usage": {"input_tokens": 1000, "output_tokens": 1000, "speed": "fast"}},
+    ),
+    ProviderCase(
+        *("vertex_claude_batch", "anthropicvertex", "ChatAnthropicVertex", "the batch tier without a rate"),
+        *("claude-opus-4-8", tokens(1000, 1000), "0.03", "unpriced_unit"),
+        metadata={"usage": {"input_tokens": 1000, "output_tokens": 1000, "service_tier": "batch"}},
+    ),
     # 300,000 x 3 + 1000 x 15: the calls alone show that each sampling had at most the window of 200,000.
     ProviderCase(
         *("anthropic_calls_alone", "anthropic", "ChatAnthropic", "server-tool loops whose results are dropped"),
