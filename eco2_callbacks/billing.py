@@ -283,7 +283,8 @@ class CallBiller:
         The answer can name something without a price: a deployment, or a path on the user's own server.
         """
         unknown: UnknownModelError | None = None
-        models = (model,) if model is not None else dict.fromkeys(call.served.rules.price_models(exchange))
+        rules = call.served.rules
+        models = (model,) if model is not None else dict.fromkeys(rules.price_models(exchange))
         for name in models:
             try:
                 quote = self._prices.quote(
@@ -299,7 +300,8 @@ class CallBiller:
             except UnknownModelError as error:
                 unknown = unknown or error
             else:
-                return quote, name
+                if unknown is None or quote.has_custom_rate or rules.is_same_model(exchange, name):
+                    return quote, name
         raise unknown or UnknownModelError(call.provider, exchange.answer.model, call.started_at.date().isoformat())
 
     def _margin(self, call: OpenLLMCall, exchange: Exchange) -> Adjustment | None:

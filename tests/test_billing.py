@@ -8,11 +8,13 @@ from decimal import Decimal, localcontext
 
 import pytest
 from langchain_core.caches import InMemoryCache
+from langchain_core.messages import AIMessage
 from langchain_core.outputs import Generation, LLMResult
 from prometheus_client import CollectorRegistry
 
-from eco2_callbacks import Cost, Eco2CallbackHandler, TokenUsage
+from eco2_callbacks import Cost, Eco2CallbackHandler, PriceBook, TokenUsage
 from tests.support.fake_model import COST, FakeModel
+from tests.support.prices import custom_rate
 from tests.support.record_sink import Records
 from tests.support.small_graphs import sample
 
@@ -75,6 +77,28 @@ async def test_an_unknown_answering_model_costs_what_the_requested_model_costs(
     assert records.call.cost is not None
     assert records.call.cost.total_usd == COST
     assert caplog.messages == []
+
+
+def test_a_deployment_on_azure_has_the_price_of_its_custom_rate(records: Records) -> None:
+    """Its name can be another model's, so public prices of the name do not count; a custom rate for it does."""
+    rate = custom_rate({"input_mtok": Decimal(1), "output_mtok": Decimal(2)}, provider="azure", model="gpt-4")
+    answer = AIMessage(
+        "fine",
+        usage_metadata={"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100},
+        response_metadata={"model_name": "gpt-9-2026-11-20"},
+    )
+    costs = []
+
+    for prices in (None, PriceBook([rate])):
+        handler = Eco2CallbackHandler(registry=CollectorRegistry(), sinks=[records], prices=prices)
+        with handler.call(provider="azure", model="gpt-4") as call:
+            call.answered(answer)
+        handler.flush()
+        costs.append(records.calls[-1].cost)
+
+    assert costs[0] is None
+    assert costs[1] is not None
+    assert costs[1].total_usd == Decimal("0.0012")  # 1000 x 1 + 100 x 2
 
 
 async def test_a_record_names_the_rates_behind_its_cost(handler: Eco2CallbackHandler, records: Records) -> None:

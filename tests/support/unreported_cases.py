@@ -143,6 +143,17 @@ UNREPORTED: tuple[ProviderCase, ...] = (
         *("no_input", "openai", "ChatOpenAI", "an answer that counts no input", "gpt-4o", tokens(0, 200)),
         *("0.0020325", "lost_usage"),
     ),
+    # Never at the rates of the model whose name the deployment has.
+    ProviderCase(
+        *("azure_other_model", "azure", "AzureChatOpenAI", "a deployment with another model's name"),
+        *("gpt-9-2026-11-20", tokens(1000, 1000), None, "unknown_model"),
+        requested="gpt-4",
+    ),
+    ProviderCase(
+        *("azure_tuned_model", "azure", "AzureChatOpenAI", "a tuned model in a deployment with another one's name"),
+        *("gpt-9.1-2026-11-20.ft-abc", tokens(1000, 1000), None, "unknown_model"),
+        requested="gpt-4o",
+    ),
     # An image alone: some models count nothing.
     ProviderCase(
         *("no_text", "openai", "ChatOpenAI", "an answer without text and counts", "gpt-4o", tokens(0, 0), "0"),

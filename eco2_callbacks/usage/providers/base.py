@@ -178,6 +178,10 @@ class ProviderRules:
         """Return the names under which the price is looked up, the best first."""
         return exchange.answer.model, exchange.request_model
 
+    def is_same_model(self, exchange: Exchange, name: str) -> bool:
+        """Return whether the public prices of one of ``price_models`` are those of the model that answered."""
+        return True
+
     def add_unreported_usage(
         self,
         usage: TokenUsage,

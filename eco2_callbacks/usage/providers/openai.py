@@ -17,6 +17,9 @@ from eco2_callbacks.usage.token_usage import TokenUsage
 
 __all__ = ["OpenAIRules"]
 
+_AZURE = "azure"
+# "gpt-4.1-2025-04-14", a tuned one with more behind it.
+_SNAPSHOT = re.compile(r"(.+?)-\d{4}-\d{2}-\d{2}")
 # The tools that run in a container, and the key of its description.
 _CONTAINER_KEYS = {"code_interpreter": "container", "shell": "environment"}
 # Chat Completions models that search on every request without a mark in the answer.
@@ -51,6 +54,15 @@ class OpenAIRules(ProviderRules):
         sizes = {memory for each in containers if isinstance(memory := each.get("memory_limit"), str)}
         memory = max(sizes, key=len) if sizes else None
         return context_of({"service_tier": service_tier, "region": exchange.region, "container_memory": memory})
+
+    def is_same_model(self, exchange: Exchange, name: str) -> bool:
+        """Return whether a name is the answering model's; a deployment on Azure can have any other model's name.
+
+        An answer without a date names no model's snapshot, but a deployment: then the request's name counts.
+        """
+        if self.provider != _AZURE or (snapshot := _SNAPSHOT.match(exchange.answer.model)) is None:
+            return True
+        return name in (exchange.answer.model, snapshot[1])
 
     def is_incomplete(self, usage: TokenUsage, exchange: Exchange) -> bool:
         """Return whether a hosted shell may have opened a container: langchain-openai drops its calls."""
