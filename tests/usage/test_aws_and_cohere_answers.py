@@ -155,6 +155,53 @@ def test_the_headers_of_invoke_model_are_read(handler: Eco2CallbackHandler, reco
     _check(record, Decimal("0.000108"), 100)  # 150 x 0.72
 
 
+_HEADERS = {"x-amzn-bedrock-input-token-count": "100", "x-amzn-bedrock-output-token-count": "50"}
+_INVOKED: dict[str, Any] = {"ResponseMetadata": {"HTTPHeaders": _HEADERS}}
+_FAST = {"latency": "optimized"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "request_fields"),
+    [
+        ({**CONVERSE, "serviceTier": {"type": "flex"}}, {}),
+        (CONVERSE, {"serviceTier": {"type": "flex"}}),
+        ({**CONVERSE, "performanceConfig": _FAST}, {}),
+        (CONVERSE, {"performanceConfig": _FAST}),
+        ({**_INVOKED, "serviceTier": "flex"}, {}),
+        (_INVOKED, {"serviceTier": "flex"}),
+        ({**_INVOKED, "performanceConfigLatency": "optimized"}, {}),
+        (_INVOKED, {"performanceConfigLatency": "optimized"}),
+    ],
+    ids=[f"{api}-{what}" for api in ("converse", "invoke") for what in ("tier", "asked", "latency", "asked_latency")],
+)
+def test_a_tier_of_bedrock_without_a_rate_is_marked(
+    handler: Eco2CallbackHandler, records: Records, answer: dict[str, Any], request_fields: dict[str, Any]
+) -> None:
+    """Tier and latency are the answer's, in boto3's own names, or else the request's."""
+    with handler.call(provider="bedrock", model="us.amazon.nova-pro-v1:0", request=request_fields) as call:
+        call.answered(answer)
+
+    assert records.call.unpriced_reason == "unpriced_unit"
+
+
+def test_the_latency_that_served_the_call_wins(handler: Eco2CallbackHandler, records: Records) -> None:
+    """Optimized inference that was asked for, and not given, costs the standard rates."""
+    with handler.call(provider="bedrock", model=CLAUDE, request={"performanceConfig": _FAST}) as call:
+        call.answered({**CONVERSE, "performanceConfig": {"latency": "standard"}})
+
+    _check(records.call, CONVERSE_USD, 1600)
+    assert records.call.unpriced_reason is None
+
+
+def test_a_stream_of_converse_names_its_latency(handler: Eco2CallbackHandler, records: Records) -> None:
+    """The last event holds the tier and the latency."""
+    last = {"metadata": {**CONVERSE_EVENTS[-1]["metadata"], "performanceConfig": _FAST}}
+
+    record = _streamed(handler, records, [*CONVERSE_EVENTS[:-1], last], "bedrock", "us.amazon.nova-pro-v1:0")
+
+    assert record.unpriced_reason == "unpriced_unit"
+
+
 @of_sdk
 @pytest.mark.parametrize(
     ("answer", "model", "usd"),

@@ -40,6 +40,7 @@ def read_converse(answer: Mapping[str, Any]) -> LLMResult:
                 tool_calls=[tool_call(as_text(call.get("name")), call.get("input")) for call in calls],
                 id=_headers_of(answer).get("x-amzn-requestid"),
                 serviceTier=answer.get("serviceTier"),
+                performanceConfig=answer.get("performanceConfig"),
                 usage=answer.get("usage"),
             )
         ]
@@ -52,10 +53,24 @@ def has_invocation_counts(answer: object) -> bool:
 
 
 def read_invocation(answer: object) -> LLMResult:
-    """Read an answer of ``invoke_model`` by its headers: the body is a stream that belongs to the application."""
-    headers = _headers_of(answer)
+    """Read an answer of ``invoke_model`` by its headers: the body is a stream that belongs to the application.
+
+    boto3 gives the tier and the latency as plain texts, which take the shape of ``converse``.
+    """
+    fields, headers = as_mapping(answer), _headers_of(answer)
+    tier, latency = as_text(fields.get("serviceTier")), as_text(fields.get("performanceConfigLatency"))
     usage = {name: _count_of_text(headers[header]) for header, name in _COUNT_HEADERS.items() if header in headers}
-    return new_result([new_message("", counted=_usage(usage), id=headers.get("x-amzn-requestid"))])
+    return new_result(
+        [
+            new_message(
+                "",
+                counted=_usage(usage),
+                id=headers.get("x-amzn-requestid"),
+                serviceTier={"type": tier} if tier else None,
+                performanceConfig={"latency": latency} if latency else None,
+            )
+        ]
+    )
 
 
 class ConverseStream:
