@@ -20,6 +20,7 @@ _HOSTED_SHELL = {"type": "shell", "environment": {"type": "container_auto"}}
 _CONTAINER = {"type": "container_reference", "container_id": "cntr_1"}
 _SHELL = {"type": "shell_call", "id": "sh_1", "action": {"commands": ["ls"]}}
 
+_SEARCH = {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "q"}}
 
 
 class VertexTool:
@@ -153,6 +154,18 @@ UNREPORTED: tuple[ProviderCase, ...] = (
         *("azure_tuned_model", "azure", "AzureChatOpenAI", "a tuned model in a deployment with another one's name"),
         *("gpt-9.1-2026-11-20.ft-abc", tokens(1000, 1000), None, "unknown_model"),
         requested="gpt-4o",
+    ),
+    # 300,000 x 5 + 1000 x 30; a search $0.01. Of two samplings one may have been longer than 272,000, or none.
+    ProviderCase(
+        *("openai_long_loop", "openai", "ChatOpenAI", "hosted-tool loops that may hold a long prompt", "gpt-5.5"),
+        *(tokens(300_000, 1000), "1.54", "lost_usage"),
+        content=[_SEARCH, {"type": "text", "text": "a"}],
+    ),
+    # 250,000 x 1.25 + 1000 x 2.5; a search $0.005
+    ProviderCase(
+        *("xai_long_loop", "xai", "ChatXAI", "server-tool loops that may hold a long prompt", "grok-4.3"),
+        *(tokens(250_000, 1000), "0.32", "lost_usage"),
+        content=[_SEARCH, {"type": "text", "text": "a"}],
     ),
     # An image alone: some models count nothing.
     ProviderCase(

@@ -64,6 +64,10 @@ class OpenAIRules(ProviderRules):
             return True
         return name in (exchange.answer.model, snapshot[1])
 
+    def sampling_limit(self, exchange: Exchange) -> tuple[int, int | None]:
+        """Return one more than the calls of hosted tools: the input of a Responses answer is the sum over them."""
+        return 1 + len(server_tool_calls(exchange.answer.messages)), None
+
     def is_incomplete(self, usage: TokenUsage, exchange: Exchange) -> bool:
         """Return whether a hosted shell may have opened a container: langchain-openai drops its calls."""
         if not exchange.params.get("tools"):

@@ -72,6 +72,10 @@ class XAIRules(ProviderRules):
                 counts[field] = counts.get(field, 0) + 1
         return (replace(usage, **counts) if counts else usage), True
 
+    def sampling_limit(self, exchange: Exchange) -> tuple[int, int | None]:
+        """Return one more than the calls of xAI's tools: the input is the sum over them."""
+        return 1 + sum(1 for _ in _calls(exchange.answer.messages)), None
+
     def is_incomplete(self, usage: TokenUsage, exchange: Exchange) -> bool:
         """Return whether Live Search read sources, or may have in a stream: each is billed, at no current rate.
 
@@ -94,7 +98,14 @@ class XAIRules(ProviderRules):
 
 
 def _called(answers: Sequence[BaseMessage]) -> Iterator[str]:
-    """Yield the count of each tool call, each once: a streamed block can come twice."""
+    """Yield the count of each tool call that is billed."""
+    for name in _calls(answers):
+        if (field := next((field for start, field in _FIELDS if name.startswith(start)), None)) is not None:
+            yield field
+
+
+def _calls(answers: Sequence[BaseMessage]) -> Iterator[str]:
+    """Yield the tool's name of each call that succeeded, each once: a streamed block can come twice."""
     seen: set[str] = set()
     for number, block in enumerate(blocks_of(answers)):
         inner = block.get("value")
@@ -109,6 +120,4 @@ def _called(answers: Sequence[BaseMessage]) -> Iterator[str]:
         ):
             continue
         seen.add(identity)
-        name = str(call.get("name") or str(kind).removesuffix("_call"))
-        if (field := next((field for start, field in _FIELDS if name.startswith(start)), None)) is not None:
-            yield field
+        yield str(call.get("name") or kind.removesuffix("_call"))
