@@ -144,6 +144,41 @@ UNREPORTED: tuple[ProviderCase, ...] = (
         *("no_input", "openai", "ChatOpenAI", "an answer that counts no input", "gpt-4o", tokens(0, 200)),
         *("0.0020325", "lost_usage"),
     ),
+    # 1000 x 3 + 100 x 15; the answer repeats the requested name.
+    ProviderCase(
+        *("litellm_claude", "anthropic", "ChatLiteLLM", "the provider that the model's prefix names"),
+        *("anthropic/claude-sonnet-4-5", tokens(1000, 100), "0.0045"),
+        ls_provider="litellm",
+    ),
+    # 1000 x 2.5 + 100 x 10
+    ProviderCase(
+        *("litellm_bare", "openai", "ChatLiteLLM", "a name without a prefix that one vendor alone has", "gpt-4o"),
+        *(tokens(1000, 100), "0.0035"),
+        ls_provider="litellm",
+    ),
+    # 1000 x 3 + 100 x 15
+    ProviderCase(
+        *("litellm_bedrock", "amazon_bedrock", "ChatLiteLLM", "a profile's name behind LiteLLM's route"),
+        *("bedrock/converse/global.anthropic.claude-sonnet-4-5-20250929-v1:0", tokens(1000, 100), "0.0045"),
+        ls_provider="litellm",
+    ),
+    # 1000 x 0.3 + 100 x 2.5
+    ProviderCase(
+        *("litellm_gemini", "google_genai", "ChatLiteLLM", "the provider that the model's prefix names"),
+        *("gemini/gemini-2.5-flash", tokens(1000, 100), "0.00055"),
+        ls_provider="litellm",
+    ),
+    ProviderCase(
+        *("litellm_unknown", "litellm", "ChatLiteLLM", "an unknown prefix, and a name that several providers have"),
+        *("gpt-oss-120b", tokens(1000, 100), None, "unknown_model"),
+        ls_provider="litellm",
+    ),
+    ProviderCase(
+        *("litellm_proxy", "self_hosted", "ChatLiteLLM", "a proxy on an unknown host"),
+        *("openai/gpt-4o", tokens(1000, 100), None, "unknown_model"),
+        ls_provider="litellm",
+        text="ChatLiteLLM(client=None, model='openai/gpt-4o', api_base='https://llm.example.org')",
+    ),
     # Never at the rates of the model whose name the deployment has.
     ProviderCase(
         *("azure_other_model", "azure", "AzureChatOpenAI", "a deployment with another model's name"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from eco2_callbacks.usage import served_model
+from eco2_callbacks.usage import request_model, served_model
 
 
 def served(
@@ -123,3 +123,35 @@ def test_bedrocks_anthropic_client_calls_only_its_own_address(monkeypatch: pytes
 
     monkeypatch.setenv("ANTHROPIC_BEDROCK_BASE_URL", "https://gateway.example.org")
     assert served("https://api.anthropic.com", **inherited).provider == "self_hosted"
+
+
+@pytest.mark.parametrize(
+    ("model", "provider", "requested"),
+    [
+        ("anthropic/claude-sonnet-4-5", "anthropic", "claude-sonnet-4-5"),
+        ("vertex_ai/claude-sonnet-4-5", "anthropicvertex", "claude-sonnet-4-5"),
+        ("vertex_ai/gemini-2.5-flash", "google_vertexai", "gemini-2.5-flash"),
+        ("together_ai/meta-llama/Llama-3.3-70B", "together", "meta-llama/Llama-3.3-70B"),
+        ("bedrock/us.amazon.nova-pro-v1:0", "amazon_bedrock", "us.amazon.nova-pro-v1:0"),
+        ("ollama/gemma3:1b", "ollama", "gemma3:1b"),
+        ("claude-sonnet-4-5", "anthropic", "claude-sonnet-4-5"),
+        ("nobody/claude-sonnet-4-5", "litellm", "nobody/claude-sonnet-4-5"),
+        ("our-model", "litellm", "our-model"),
+        ("gpt-oss-120b", "litellm", "gpt-oss-120b"),
+    ],
+)
+def test_a_model_of_litellm_names_who_serves_it(model: str, provider: str, requested: str) -> None:
+    """The prefix is the provider, and a name without one if only one vendor has it; one object can call several."""
+    metadata, serialized = {"ls_provider": "litellm", "ls_model_name": model}, {"kwargs": {}}
+    other = {"ls_provider": "litellm", "ls_model_name": "xai/grok-4.3"}
+
+    assert served_model(metadata, serialized).provider == provider
+    assert served_model(other, serialized).provider == "xai"
+    assert request_model(metadata, {}) == requested
+
+
+def test_a_router_of_litellm_has_names_of_its_own() -> None:
+    """ChatLiteLLMRouter's model is a group of deployments, whatever its name."""
+    metadata = {"ls_provider": "litellm", "ls_model_name": "gpt-4o"}
+
+    assert served_model(metadata, {"id": ["langchain_litellm", "ChatLiteLLMRouter"]}).provider == "litellm"

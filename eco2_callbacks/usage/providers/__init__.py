@@ -15,6 +15,7 @@ from eco2_callbacks.usage.providers.compatible import CompatibleRules
 from eco2_callbacks.usage.providers.endpoints import SELF_HOSTED, Endpoint, base_url_of, endpoint_at, is_sold_by
 from eco2_callbacks.usage.providers.google import GoogleRules
 from eco2_callbacks.usage.providers.groq import GroqRules
+from eco2_callbacks.usage.providers.litellm import LITELLM, seller_of, without_prefix
 from eco2_callbacks.usage.providers.mistral import MistralRules
 from eco2_callbacks.usage.providers.openai import OpenAIRules
 from eco2_callbacks.usage.providers.openrouter import OpenRouterRules
@@ -86,6 +87,8 @@ def served_model(metadata: Mapping[str, Any], serialized: Mapping[str, Any] | No
         serialized: The model as LangChain serialized it, with its constructor arguments under ``kwargs``.
     """
     provider = as_text(metadata.get("ls_provider"))
+    if provider == LITELLM and not _is_router(serialized):
+        provider = seller_of(as_text(metadata.get("ls_model_name")))
     if not isinstance(serialized, dict):
         return _plain_model(provider)
     key = (id(serialized), provider)
@@ -108,7 +111,15 @@ def request_model(metadata: Mapping[str, Any], params: Mapping[str, Any]) -> str
     """Return the model that the request named."""
     model = as_text(metadata.get("ls_model_name"))  # first as text: its truth can be the application's code
     model = model or as_text(params.get("model") or params.get("model_name") or params.get("_type"))
+    if "/" in model and metadata.get("ls_provider") == LITELLM:
+        return without_prefix(model)
     return model.removeprefix("models/")
+
+
+def _is_router(serialized: Mapping[str, Any] | None) -> bool:
+    """Return whether a model is ChatLiteLLMRouter, whose names are the application's own."""
+    names = serialized.get("id") if isinstance(serialized, dict) else None
+    return isinstance(names, list) and "ChatLiteLLMRouter" in names
 
 
 @lru_cache(maxsize=256)
