@@ -170,6 +170,28 @@ def test_an_anthropic_message(handler: Eco2CallbackHandler, records: Records, of
     assert record.response_id == "msg_1"
 
 
+def test_a_stream_that_a_fallback_model_finished(handler: Eco2CallbackHandler, records: Records) -> None:
+    """What the first model wrote costs its own rates; the rest, and the answer, are the fallback model's."""
+    counts = {"cache_read_input_tokens": 0, "cache_creation_input_tokens": 0}
+    first = {"type": "message", "model": "claude-fable-5", "input_tokens": 1000, "output_tokens": 200, **counts}
+    second = {"type": "fallback_message", "model": "claude-opus-4-8", "input_tokens": 1200, "output_tokens": 300}
+    last = {"input_tokens": 1200, "output_tokens": 300, **counts, "iterations": [first, second | counts]}
+    start = {**MESSAGE, "model": "claude-fable-5", "content": [], "usage": {"input_tokens": 1000, "output_tokens": 1}}
+    events = [
+        {"type": "message_start", "message": start},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": last},
+        {"type": "message_stop"},
+    ]
+
+    with handler.call(provider="anthropic", model="claude-fable-5") as call:
+        assert list(call.streamed(events)) == events
+
+    # 1000 x 10 + 200 x 50 = 20000; 1200 x 5 + 300 x 25 = 13500
+    assert records.call.cost is not None
+    assert records.call.cost.total_usd == Decimal("0.0335")
+    assert records.call.model == "claude-opus-4-8"
+
+
 def _gemini(answer: Any) -> Any:
     return GenerateContentResponse.model_validate(answer)
 

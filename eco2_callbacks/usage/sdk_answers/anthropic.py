@@ -34,7 +34,7 @@ def read_message(answer: object) -> LLMResult:
             for block in blocks
             if block.get("type") == "tool_use"
         ],
-        model_name=name_of(answer, "model"),
+        model_name=_fallback_model(usage) or name_of(answer, "model"),
         id=name_of(answer, "id"),
         **({"usage": dict(usage)} if usage else {}),
     )
@@ -105,6 +105,13 @@ class MessageStream:
             block["input"] = (block["input"] if isinstance(block.get("input"), str) else "") + arguments
             return new_chunk("", tool_args=arguments)
         return None
+
+
+def _fallback_model(usage: Mapping[str, Any]) -> str | None:
+    """Return the fallback model that completed the answer: a stream has begun with the name of another one."""
+    iterations = (as_mapping(iteration) for iteration in as_list(usage.get("iterations")))
+    served_by = (each.get("model") for each in iterations if each.get("type") == "fallback_message")
+    return next((model for model in served_by if isinstance(model, str)), None)
 
 
 def _usage(usage: Mapping[str, Any]) -> dict[str, Any] | None:
