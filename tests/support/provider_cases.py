@@ -19,7 +19,19 @@ from prometheus_client import CollectorRegistry
 from eco2_callbacks import Eco2CallbackHandler, LLMCall
 from tests.support.record_sink import Records
 
-__all__ = ["CASES", "INVISIBLE", "SONAR", "ProviderCase", "at", "bill", "play", "tokens"]
+__all__ = [
+    "CASES",
+    "DECLINED",
+    "INVISIBLE",
+    "SERVED",
+    "SONAR",
+    "ProviderCase",
+    "anthropic_usage",
+    "at",
+    "bill",
+    "play",
+    "tokens",
+]
 
 _AT = datetime(2026, 11, 29, 18, tzinfo=UTC)
 
@@ -135,8 +147,8 @@ _PROFILE = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile
 _COMPACTION = {"type": "compaction", "input_tokens": 5000, "output_tokens": 200}
 _MESSAGE = {"type": "message", "input_tokens": 1000, "output_tokens": 100}
 _ADVISOR = {"type": "advisor_message", "model": "claude-opus-4-8", "input_tokens": 2000, "output_tokens": 100}
-_DECLINED = {"type": "message", "model": "claude-fable-5", "input_tokens": 1000, "output_tokens": 0}
-_SERVED = {"type": "fallback_message", "model": "claude-opus-4-8", "input_tokens": 1200, "output_tokens": 300}
+DECLINED = {"type": "message", "model": "claude-fable-5", "input_tokens": 1000, "output_tokens": 0}
+SERVED = {"type": "fallback_message", "model": "claude-opus-4-8", "input_tokens": 1200, "output_tokens": 300}
 _FOUND = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
 _NOT_FOUND = {**_FOUND, "content": {"type": "web_search_tool_result_error", "error_code": "unavailable"}}
 _RAN = {"type": "bash_code_execution_tool_result", "tool_use_id": "srvtoolu_2", "content": {}}
@@ -261,7 +273,7 @@ CASES: tuple[ProviderCase, ...] = (
     claude(
         *("anthropic_fallback", "a fallback's answer, the model that declined unbilled", "claude-opus-4-8"),
         *(tokens(1200, 300), "0.0135"),
-        metadata=anthropic_usage(1200, 300, iterations=[_DECLINED, _SERVED]),
+        metadata=anthropic_usage(1200, 300, iterations=[DECLINED, SERVED]),
         requested="claude-fable-5",
     ),
     # The counts of both can be the same.
@@ -269,7 +281,7 @@ CASES: tuple[ProviderCase, ...] = (
         *("anthropic_fallback_same", "a fallback's answer whose counts are those of the declined request"),
         *("claude-opus-4-8", tokens(1200, 300), "0.0135"),
         metadata=anthropic_usage(
-            1200, 300, iterations=[{**_DECLINED, "model": "claude-opus-5", "input_tokens": 1200}, _SERVED]
+            1200, 300, iterations=[{**DECLINED, "model": "claude-opus-5", "input_tokens": 1200}, SERVED]
         ),
         requested="claude-opus-5",
     ),
@@ -277,21 +289,21 @@ CASES: tuple[ProviderCase, ...] = (
     claude(
         *("anthropic_fallback_kept", "a fallback model that keeps the conversation", "claude-opus-4-8"),
         *(tokens(1200, 300), "0.0135"),
-        metadata=anthropic_usage(1200, 300, iterations=[_SERVED]),
+        metadata=anthropic_usage(1200, 300, iterations=[SERVED]),
         requested="claude-fable-5",
     ),
     # 1200 x 5 + 300 x 25 = 13500; what was declined midway 1000 x 10 + 200 x 50 = 20000
     claude(
         *("anthropic_fallback_midway", "what a model wrote before it declined, at its own rates", "claude-opus-4-8"),
         *(tokens(1200, 300), "0.0335"),
-        metadata=anthropic_usage(1200, 300, iterations=[{**_DECLINED, "output_tokens": 200}, _SERVED]),
+        metadata=anthropic_usage(1200, 300, iterations=[{**DECLINED, "output_tokens": 200}, SERVED]),
         requested="claude-fable-5",
     ),
     # 2200 x 5 + 400 x 25: a server tool had the fallback model sampled twice.
     claude(
         *("anthropic_fallback_loop", "every sampling of a fallback model", "claude-opus-4-8", tokens(2200, 400)),
         *("0.021",),
-        metadata=anthropic_usage(2200, 400, iterations=[_DECLINED, {**_MESSAGE, "model": "claude-opus-4-8"}, _SERVED]),
+        metadata=anthropic_usage(2200, 400, iterations=[DECLINED, {**_MESSAGE, "model": "claude-opus-4-8"}, SERVED]),
         requested="claude-fable-5",
     ),
     # 300,000 x 3 + 1000 x 15: each sampling has at most the window of 200,000, so none is long.

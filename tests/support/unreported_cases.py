@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.provider_cases import SONAR, ProviderCase, at, tokens
+from tests.support.provider_cases import DECLINED, SERVED, SONAR, ProviderCase, anthropic_usage, at, tokens
 
 __all__ = ["UNREPORTED"]
 
@@ -60,6 +60,33 @@ UNREPORTED: tuple[ProviderCase, ...] = (
         *("cache_hour_bound", "anthropic", "ChatAnthropic", "the lifetime that a middleware binds"),
         *(_SONNET, _WRITTEN, "0.0078"),
         params={"cache_control": {"type": "ephemeral", "ttl": "1h"}},
+    ),
+    ProviderCase(
+        *("refused_free", "anthropic", "ChatAnthropic", "a refusal before any output in a category that is not billed"),
+        *("claude-fable-5", tokens(1000, 0), "0"),
+        content=[],
+        metadata={"stop_reason": "refusal", "stop_details": {"category": "cyber"}},
+    ),
+    # 1000 x 10
+    ProviderCase(
+        *("refused_billed", "anthropic", "ChatAnthropic", "a refusal before any output in a category that is billed"),
+        *("claude-fable-5", tokens(1000, 0), "0.01"),
+        content=[],
+        metadata={"stop_reason": "refusal", "stop_details": {"category": "bio"}},
+    ),
+    # 1000 x 10 + 20 x 50
+    ProviderCase(
+        *("refused_midway", "anthropic", "ChatAnthropic", "a refusal after some output", "claude-fable-5"),
+        *(tokens(1000, 20), "0.011"),
+        metadata={"stop_reason": "refusal", "stop_details": {"category": "cyber"}},
+    ),
+    # 1200 x 5 + 300 x 25 = 13500; the refusal 1000 x 10
+    ProviderCase(
+        *("fallback_billed", "anthropic", "ChatAnthropic", "a fallback's answer beside a refusal that is billed"),
+        *("claude-opus-4-8", tokens(1200, 300), "0.0235"),
+        content=[{"type": "fallback", "trigger": {"category": "bio"}}, {"type": "text", "text": "a"}],
+        metadata=anthropic_usage(1200, 300, iterations=[DECLINED, SERVED]),
+        requested="claude-fable-5",
     ),
     # 100 x 3 + 1000 x 6 + 100 x 15
     ProviderCase(

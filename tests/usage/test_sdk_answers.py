@@ -192,6 +192,29 @@ def test_a_stream_that_a_fallback_model_finished(handler: Eco2CallbackHandler, r
     assert records.call.model == "claude-opus-4-8"
 
 
+@pytest.mark.parametrize(("category", "usd"), [("cyber", "0"), (None, "0"), ("bio", "0.01"), ("new", "0.01")])
+def test_a_refusal_of_claude_before_any_output(
+    handler: Eco2CallbackHandler, records: Records, category: str | None, usd: str
+) -> None:
+    """The category decides whether its input is billed, of a message and of a stream."""
+    refusal = {"stop_reason": "refusal", "stop_details": {"type": "refusal", "category": category}}
+    counts = {"input_tokens": 1000, "output_tokens": 0}
+    message = {**MESSAGE, **refusal, "model": "claude-fable-5", "content": [], "usage": counts}
+    events = [
+        {"type": "message_start", "message": {**message, "stop_reason": None, "stop_details": None}},
+        {"type": "message_delta", "delta": refusal, "usage": {"output_tokens": 0}},
+        {"type": "message_stop"},
+    ]
+
+    _record(handler, records, message, "anthropic", "claude-fable-5")
+    with handler.call(provider="anthropic", model="claude-fable-5") as call:
+        assert list(call.streamed(events)) == events
+
+    for record in records.calls:
+        assert record.cost is not None
+        assert (record.cost.total_usd, record.estimated) == (Decimal(usd), False)  # 1000 x 10 where it is billed
+
+
 def _gemini(answer: Any) -> Any:
     return GenerateContentResponse.model_validate(answer)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from langchain_core.messages import BaseMessage
@@ -24,6 +25,8 @@ _SERVER_TOOLS = ("web_search", "web_fetch", "code_execution", "advisor", "mcp_",
 # The sampling of a fallback model that completed the answer; its earlier ones are of the type "message".
 _FALLBACK = "fallback_message"
 _MAIN = ("message", _FALLBACK)
+# A refusal without a category has None. What is billed may change: a new category counts as billed.
+_UNBILLED_REFUSALS = (None, "cyber", "general_harms")
 _CALLS = ("server_tool_use", "server_tool_call", "mcp_tool_use")
 # LangChain's standard blocks (``output_version="v1"``) name the tool in the call only.
 _RESULTS = ("server_tool_result", "web_search_tool_result", "web_fetch_tool_result")
@@ -74,8 +77,8 @@ class AnthropicRules(ProviderRules):
         The counts of the answer leave out compaction and advisor samplings. Each is billed, the advisor's at the rates
         of its own model: https://platform.claude.com/docs/en/build-with-claude/compaction
 
-        Of a server-side fallback they hold the serving model's samplings alone. What a model wrote before it declined
-        is billed at its own rates: https://platform.claude.com/docs/en/build-with-claude/refusals-and-fallback
+        Of a server-side fallback they hold the serving model's samplings alone. A model that declined is billed at its
+        own rates, unless it wrote nothing and its category is free; see ``stated_cost``.
         """
         listed = exchange.answer.reported.get("iterations")
         if not isinstance(listed, list):
@@ -90,11 +93,25 @@ class AnthropicRules(ProviderRules):
         }
         if not served_by:
             return samplings
+        declined = dict.fromkeys(each.model for each in samplings if each.is_main and each.model not in served_by)
+        free = _unbilled_of(tuple(declined), exchange.answer.messages)
         return [
             sampling if sampling.model in served_by else sampling._replace(is_main=False)
             for sampling in samplings
-            if not sampling.is_main or sampling.model in served_by or sampling.usage.output_tokens
+            if not sampling.is_main or sampling.usage.output_tokens or sampling.model not in free
         ]
+
+    def stated_cost(self, exchange: Exchange) -> Decimal | None:
+        """Return 0 where a classifier of Anthropic's own API refused the request before any output.
+
+        That is billed in some categories only: https://platform.claude.com/docs/en/build-with-claude/refusals-and-fallback
+        """
+        answer = exchange.answer
+        if answer.metadata.get("stop_reason") != "refusal" or self.provider != "anthropic":
+            return None
+        category = as_mapping(answer.metadata.get("stop_details")).get("category")
+        wrote = answer.usage is None or answer.usage.output_tokens > 0 or _has_written(answer.reported)
+        return None if wrote or category not in _UNBILLED_REFUSALS else Decimal(0)
 
     def sampling_limit(self, exchange: Exchange) -> tuple[int, int | None]:
         """Return one more than the calls of server tools, and the window that the request's betas allow.
@@ -196,6 +213,24 @@ def _sampling(iteration: Mapping[str, Any], model: str) -> Sampling:
     )
     own = iteration.get("model")
     return Sampling(own if isinstance(own, str) and own else model, usage, iteration.get("type") in _MAIN)
+
+
+def _has_written(reported: Mapping[str, Any]) -> bool:
+    """Return whether any model behind an answer wrote something before it declined."""
+    return any(count_of(as_mapping(each).get("output_tokens")) for each in as_list(reported.get("iterations")))
+
+
+def _unbilled_of(declined: Sequence[str], answers: Sequence[BaseMessage]) -> Collection[str]:
+    """Return the models whose refusal before any output is free.
+
+    A block stands between the output of two models and names the category: one for each model that declined.
+    """
+    blocks = [as_mapping(block.get("value")) or block for block in blocks_of(answers)]
+    triggers = [as_mapping(block.get("trigger")) for block in blocks if block.get("type") == "fallback"]
+    if len(triggers) != len(declined):
+        return declined
+    pairs = zip(declined, triggers, strict=True)
+    return {model for model, trigger in pairs if trigger.get("category") in _UNBILLED_REFUSALS}
 
 
 def _header_betas(exchange: Exchange) -> Iterator[str]:

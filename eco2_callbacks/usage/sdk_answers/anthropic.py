@@ -36,6 +36,8 @@ def read_message(answer: object) -> LLMResult:
         ],
         model_name=_fallback_model(usage) or name_of(answer, "model"),
         id=name_of(answer, "id"),
+        stop_reason=name_of(answer, "stop_reason"),
+        stop_details=plain(field_of(answer, "stop_details")),
         **({"usage": dict(usage)} if usage else {}),
     )
     return new_result([message])
@@ -63,6 +65,8 @@ class MessageStream:
             self._fields = {name: name_of(message, name) for name in ("id", "model")}
             return self._add_usage(field_of(message, "usage"))
         if kind == "message_delta":
+            delta = field_of(event, "delta")
+            self._fields |= {name: field_of(delta, name) for name in ("stop_reason", "stop_details")}
             return self._add_usage(field_of(event, "usage"))
         if kind == "message_stop":
             self.is_complete = True
