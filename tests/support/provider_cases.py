@@ -495,6 +495,7 @@ INVISIBLE: tuple[tuple[str, str, str], ...] = (
         "a regional endpoint's uplift of 10 %, since no field holds the region: use custom rates",
     ),
     ("cohere", "ChatCohere", "images and citations, which no count names"),
+    ("litellm", "ChatLiteLLM", "service tiers and the calls of a provider's own tools, which its messages leave out"),
     ("mistral", "ChatMistralAI", "cached tokens of a stream: it costs less than recorded"),
     ("openai", "ChatOpenAI", "a retry inside the client library"),
 )

@@ -32,6 +32,11 @@ The address decides who is paid. The handler reads the model's `base_url`, and f
 
 Custom rates for `provider = "self_hosted"` price what your own servers cost.
 
+ChatLiteLLM's provider is the one that the prefix of the model's name names (`anthropic/claude-sonnet-4-5`), or the
+vendor that alone has a name without a prefix (`gpt-4o`). Another prefix, a name that several providers have and the
+names of a ChatLiteLLMRouter stay with the provider `litellm`, without a price. So do deployments behind `azure/`: no
+answer names their model. Custom rates price them.
+
 | provider | client | | what |
 |---|---|---|---|
 """

@@ -201,6 +201,11 @@ UNREPORTED: tuple[ProviderCase, ...] = (
         ls_provider="litellm",
     ),
     ProviderCase(
+        *("litellm_azure", "litellm", "ChatLiteLLM", "a deployment on Azure, whose model no answer names"),
+        *("azure/gpt-4o", tokens(1000, 100), None, "unknown_model"),
+        ls_provider="litellm",
+    ),
+    ProviderCase(
         *("litellm_proxy", "self_hosted", "ChatLiteLLM", "a proxy on an unknown host"),
         *("openai/gpt-4o", tokens(1000, 100), None, "unknown_model"),
         ls_provider="litellm",
