@@ -35,7 +35,7 @@ counts = (
     *("cost_in_usd_ticks", "citation_tokens", "reasoning_tokens", "num_search_queries", "is_byok"),
 )
 iteration = st.fixed_dictionaries(
-    {"type": st.sampled_from(["message", "compaction", "advisor_message"])},
+    {"type": st.sampled_from(["message", "compaction", "advisor_message", "fallback_message"])},
     optional={"input_tokens": numbers, "output_tokens": numbers, "model": st.sampled_from([*MODELS, ""]) | rubbish},
 )
 reported = st.one_of(
