@@ -66,11 +66,16 @@ class BudgetMetrics:
             known = highest.get((each.budget, each.window))
             if known is None or (known.spent_usd or 0) <= (each.spent_usd or 0):
                 highest[each.budget, each.window] = each
-        for (budget, window), each in highest.items():
-            self._limit.labels(budget=budget, window=window).set(float(each.limit_usd))
+        # Enqueued: a gauge that moves while the process forks stays locked in the child.
+        self._instruments.enqueue(self._show, list(highest.values()))
+
+    def _show(self, readings: Sequence[Sequence[BudgetFigures]]) -> None:
+        for each in readings[-1]:
+            labels = {"budget": each.budget, "window": each.window}
+            self._limit.labels(**labels).set(float(each.limit_usd))
             if each.spent_usd is not None:
-                self._shown.add((budget, window))
-                self._spent.labels(budget=budget, window=window).set(float(each.spent_usd))
-            elif (budget, window) in self._shown:
+                self._shown.add((each.budget, each.window))
+                self._spent.labels(**labels).set(float(each.spent_usd))
+            elif (each.budget, each.window) in self._shown:
                 # The window that was shown is over, and nothing is spent in a new one as far as is known.
-                self._spent.labels(budget=budget, window=window).set(0)
+                self._spent.labels(**labels).set(0)

@@ -114,6 +114,7 @@ class PrometheusExporter(RunObserver):
         """
         if not self._claims.claim(run.run_id, None if run.parent is None else run.parent.run_id):
             return
+        self._instruments.start_updates()
         if isinstance(run, OpenLLMCall):
             self._init(
                 CallSeries,
@@ -180,6 +181,7 @@ class PrometheusExporter(RunObserver):
 
     def emit(self, record: Record) -> None:
         """Count one record, at the latest when the registry is read."""
+        self._instruments.start_updates()
         self._instruments.enqueue(self._count, record)
 
     def flush(self) -> None:

@@ -8,7 +8,7 @@ __all__ = ["BUDGET_FAMILIES", "CLOSED_LABELS", "FAMILIES", "Family"]
 
 
 class Family(NamedTuple):
-    """One metric family; ``is_setting`` marks a gauge that states a setting, the same in all worker processes."""
+    """One metric family; ``is_setting`` marks a gauge that worker processes share, such as a setting: no sum counts."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]

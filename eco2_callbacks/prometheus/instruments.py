@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -58,7 +59,8 @@ class Instruments(Collector, forks.ForkAware):
 
     In multiprocess mode another process reads, so each event counts at once. The exception is an event that a garbage
     collection may have caused: it can come while this thread holds one of prometheus-client's locks, which are not
-    reentrant. Then the worker counts.
+    reentrant. Then the worker counts. There is no reading that could update the gauges either: from the first run on
+    the worker does it every five seconds.
 
     Raises:
         ConfigError: If the registry holds one of the names already.
@@ -77,7 +79,10 @@ class Instruments(Collector, forks.ForkAware):
         # Moved by counts only, which hold the lock.
         self.sums = Sums()
         self._counting_thread: int | None = None
-        self._worker = _new_worker()
+        # The worker whose thread updates the gauges, and when it did; in multiprocess mode only.
+        self._updating_worker: BatchWorker | None = None
+        self._updated_at = time.monotonic()
+        self._worker = self._new_worker()
         self.claims = RunClaims()
         self._families = {family.name: _build(family) for family in FAMILIES}
         try:
@@ -140,8 +145,33 @@ class Instruments(Collector, forks.ForkAware):
         if not self._is_scheduled:
             # Set before the worker can reset it.
             self._is_scheduled = True
-            if not self._worker.submit(self._count_waiting):
+            if not self._worker.submit(self._count_scheduled):
                 self._is_scheduled = False
+
+    def _count_scheduled(self) -> None:
+        self._count_waiting()
+        # A worker that is never idle updates the gauges too.
+        if self._updating_worker is not None and time.monotonic() - self._updated_at >= _IDLE_SECONDS:
+            self._update_gauges()
+
+    def start_updates(self) -> None:
+        """In multiprocess mode, have the worker update the gauges from now on; a run has started.
+
+        A handler alone starts no thread: an application may fork its workers after it has made one.
+        """
+        if not self.waits and self._updating_worker is not (worker := self._worker) and worker.try_submit(_ignore):
+            self._updating_worker = worker
+
+    def _update_gauges(self) -> bool:
+        """Do what a reading does elsewhere; return whether there is anything to update later."""
+        # Kept only at the end: after a failure, or without handlers, the next run starts the updates again.
+        worker, self._updating_worker = self._updating_worker, None
+        self._call(self._before_flush)
+        self._count_all()
+        self._updated_at = time.monotonic()
+        if self._before_flush:
+            self._updating_worker = worker
+        return bool(self._before_flush)
 
     def add_waiting(self, queue: RecordQueue) -> None:
         """Have the ended runs in a queue recorded before the next count."""
@@ -188,14 +218,15 @@ class Instruments(Collector, forks.ForkAware):
     def _call(self, hooks: list[WeakMethod[Callable[[], None]]]) -> None:
         for reference in list(hooks):
             if (update := reference()) is None:
-                hooks.remove(reference)
+                with suppress(ValueError):  # another thread has removed it
+                    hooks.remove(reference)
             else:
                 self._guarded(update)
 
     def rest(self) -> None:
         """Count what waits and end the worker's thread; a later record starts a new one."""
         self.flush()
-        worker, self._worker = self._worker, _new_worker()
+        worker, self._worker = self._worker, self._new_worker()
         worker.close(_EXIT_SECONDS)
         self._is_scheduled = False
 
@@ -289,8 +320,22 @@ class Instruments(Collector, forks.ForkAware):
         self._queues.clear()
         self.sums.clear()
         self._is_scheduled = False
+        self._updating_worker = None
         self._counting_thread = None
         self.claims.clear()
+
+    def _new_worker(self) -> BatchWorker:
+        # Weak: the thread must not keep the instruments.
+        update = None if self.waits else partial(_update_if_alive, WeakMethod(self._update_gauges))
+        return BatchWorker(
+            "eco2-prometheus",
+            on_failure=_log_failure,
+            on_dropped=_ignore,
+            exit_seconds=_EXIT_SECONDS,
+            rest_seconds=0.0,
+            idle_seconds=_IDLE_SECONDS,
+            on_idle=update,
+        )
 
     def counter(self, name: str) -> Counter:
         """Return a counter family by its name in the exposition."""
@@ -305,15 +350,9 @@ class Instruments(Collector, forks.ForkAware):
         return cast("Histogram", self._families[name])
 
 
-def _new_worker() -> BatchWorker:
-    return BatchWorker(
-        "eco2-prometheus",
-        on_failure=_log_failure,
-        on_dropped=_ignore,
-        exit_seconds=_EXIT_SECONDS,
-        rest_seconds=0.0,
-        idle_seconds=_IDLE_SECONDS,
-    )
+def _update_if_alive(reference: WeakMethod[Callable[[], bool]]) -> bool:
+    update = reference()
+    return update is not None and update()
 
 
 def _log_failure() -> None:
@@ -328,7 +367,7 @@ def _build(family: Family) -> MetricWrapperBase:
     if family.kind == "counter":
         return Counter(family.name, family.help, family.labels, registry=None)
     if family.kind == "gauge":
-        # In multiprocess mode a setting is the same in all workers; any other gauge is the sum over the living ones.
+        # In multiprocess mode the workers' highest value, or the sum over the living ones.
         mode: Literal["livemax", "livesum"] = "livemax" if family.is_setting else "livesum"
         return Gauge(family.name, family.help, family.labels, registry=None, multiprocess_mode=mode)
     return Histogram(family.name, family.help, family.labels, registry=None, buckets=family.buckets)

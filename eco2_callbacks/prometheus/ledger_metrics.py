@@ -17,7 +17,11 @@ __all__ = ["LEDGER_FAMILIES", "LedgerMetrics"]
 LEDGER_FAMILIES: tuple[Family, ...] = (
     Family("ledger_rows_total", "counter", ("backend",), "Records stored in the ledger."),
     Family(
-        "ledger_lag_seconds", "gauge", ("backend",), "Age of the oldest record that is not in the ledger; 0 if none."
+        "ledger_lag_seconds",
+        "gauge",
+        ("backend",),
+        "Age of the oldest record that is not in the ledger; 0 if none.",
+        is_setting=True,
     ),
     Family("ledger_lost_rows_total", "counter", ("backend", "reason"), "Records that the ledger could not keep."),
 )
@@ -84,4 +88,8 @@ class LedgerMetrics:
     def _update_lag(self) -> None:
         lag_seconds = self._lag_seconds()
         if lag_seconds is not None:
-            self._instruments.gauge("ledger_lag_seconds").labels(backend=self._backend).set(lag_seconds())
+            # Enqueued: a gauge that moves while the process forks stays locked in the child.
+            self._instruments.enqueue(self._set_lag, lag_seconds())
+
+    def _set_lag(self, lags: Sequence[float]) -> None:
+        self._instruments.gauge("ledger_lag_seconds").labels(backend=self._backend).set(lags[-1])
