@@ -43,7 +43,7 @@ def is_full(error: BaseException) -> bool:
 
 def corrupt_suffix() -> str:
     """Return how the name of a file ends that is moved aside now."""
-    return f"corrupt-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
+    return f"corrupt-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}-{time.time_ns()}"
 
 
 def open_private(path: str, flags: int) -> int:

@@ -8,11 +8,11 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from eco2_callbacks.ledger.local_file import FileLock, LocalFile, corrupt_suffix, open_private
+from eco2_callbacks.ledger.local_file import FileLock, LocalFile, corrupt_suffix, open_private, open_sqlite
 from eco2_callbacks.ledger.row_encoding import encode_rows, try_decode_rows
 from eco2_callbacks.ledger.rows import Batch, Row
 from eco2_callbacks.log_once import is_first
@@ -141,7 +141,10 @@ class Spool:
     def remove(self, batches: Sequence[SpooledBatch]) -> None:
         """Remove batches that the backend has."""
         with self._file.transaction() as connection:
-            _delete(connection, batches)
+            # A spool that was begun anew meanwhile gives the same ids to other batches.
+            connection.executemany(
+                "DELETE FROM batches WHERE id = ? AND oldest = ?", [(each.batch_id, each.oldest) for each in batches]
+            )
 
     def oldest(self) -> float | None:
         """Return when the oldest record was handed over, in seconds since 1970; None if there is none."""
@@ -213,20 +216,35 @@ class Spool:
         A damaged batch counts as its records. The file cannot say what else it held, so that a loss of unknown size
         counts as one.
         """
+        with self._file.lock:
+            # Another thread or process that met the same damage may have begun it anew already.
+            if self._is_sound() or (aside := self._file.move_aside()) is None:
+                return 0
+            return self._take_over(aside)
+
+    def _is_sound(self) -> bool:
+        try:
+            self._file.follow()
+            return bool(self._file.connection().execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+        except sqlite3.Error:
+            return False
+
+    def _take_over(self, aside: Path) -> int:
+        """Append what a file that was moved aside holds, and return how many of its records are lost at least.
+
+        It is read after the move: a process that writes to it later finds out, and writes to the new file.
+        """
         before = time.time()
         kept: list[SpooledBatch] = []
         is_whole = False
         lost = 0
-        with suppress(sqlite3.Error):
-            for batch_id, oldest, count, encoded in self._file.connection().execute(_SELECT):
+        with suppress(sqlite3.Error), closing(open_sqlite(aside)) as connection:
+            for batch_id, oldest, count, encoded in connection.execute(_SELECT):
                 if (decoded := try_decode_rows(encoded)) is None:
                     lost += max(1, count)
                 else:
                     kept.append(SpooledBatch(batch_id, oldest, count, decoded))
             is_whole = True
-        aside = self._file.move_aside()
-        if aside is None:
-            return 0
         for batch in kept:
             rebuilt = Batch(at=min(batch.oldest, before))
             rebuilt.rows.update({name: list(rows) for name, rows in batch.rows.items()})

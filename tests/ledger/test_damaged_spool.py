@@ -51,6 +51,30 @@ def _damage(path: Path, batch: int, how: str) -> None:
     connection.close()
 
 
+def _break(path: Path) -> None:
+    """Overwrite the page that each insert needs and no reading does: the file is corrupt, and its batches are whole."""
+    connection = sqlite3.connect(path)
+    ((page,),) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_sequence'")
+    ((size,),) = connection.execute("PRAGMA page_size")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    with open(path, "r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+
+
+def _spool_of(path: Path, *oldest: float) -> Spool:
+    """Return a spool with batches of one record."""
+    spool = Spool(path, max_bytes=2**20)
+    for each in oldest:
+        spool.append(Batch([call()], at=each))
+    return spool
+
+
+def _waiting(spool: Spool) -> list[float]:
+    return [batch.oldest for batch in spool.read(100)]
+
+
 @pytest.mark.parametrize("how", _DAMAGES)
 def test_a_damaged_batch_is_set_aside_and_holds_nothing_back(
     postgres: Any, spool: Path, how: str, caplog: pytest.LogCaptureFixture
@@ -98,12 +122,76 @@ def test_a_corrupt_spool_keeps_what_comes_after_a_damaged_batch(tmp_path: Path) 
     spool = Spool(path, max_bytes=2**20)
     for _ in range(3):
         spool.append(Batch([call(), call()], at=1.0))
+    spool.close()
     _damage(path, 1, "type")
+    _break(path)
 
     lost = spool.salvage()
 
     assert lost == 2
     assert [batch.records for batch in spool.read(100)] == [2, 2]
+    spool.close()
+
+
+def test_threads_that_find_a_spool_corrupt_replace_it_once(tmp_path: Path) -> None:
+    """The writer and the shipper meet the same damage: the second one leaves the new file alone."""
+    spool = _spool_of(tmp_path / "some.spool", 1.0, 2.0)
+    spool.close()
+    _break(spool.path)
+    with pytest.raises(sqlite3.DatabaseError, match="malformed"):
+        spool.append(Batch([call()], at=3.0))
+    reached, goes_on = threading.Event(), threading.Event()
+    move_aside = spool._file.move_aside
+
+    def slow() -> Path | None:
+        reached.set()
+        assert goes_on.wait(_FLUSH_SECONDS)
+        return move_aside()
+
+    spool._file.move_aside = slow  # type: ignore[method-assign]
+    lost: list[int] = []
+    threads = [threading.Thread(target=lambda: lost.append(spool.salvage())) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert reached.wait(_FLUSH_SECONDS)
+    goes_on.set()
+    for thread in threads:
+        thread.join()
+    spool.append(Batch([call()], at=3.0))
+
+    lost.append(spool.salvage())
+
+    assert lost == [0, 0, 0]
+    assert _waiting(spool) == [1.0, 2.0, 3.0]
+    assert len(list(tmp_path.glob("*.corrupt-*"))) == 1
+    spool.close()
+
+
+def test_a_spool_that_is_replaced_twice_at_once_keeps_both_files(tmp_path: Path) -> None:
+    """Names of files that are moved aside within a second differ."""
+    spool = _spool_of(tmp_path / "some.spool", 1.0)
+    for _ in range(2):
+        spool.close()
+        _break(spool.path)
+        assert spool.salvage() == 0
+
+    assert len(list(tmp_path.glob("*.corrupt-*"))) == 2
+    assert _waiting(spool) == [1.0]
+    spool.close()
+
+
+def test_batches_on_their_way_leave_no_gap_in_a_spool_begun_anew(tmp_path: Path) -> None:
+    """The new file gives their ids to batches that were never sent; these stay."""
+    spool = _spool_of(tmp_path / "some.spool", 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+    spool.remove(spool.read(2))
+    sent = spool.read(2)
+    spool.close()
+    _break(spool.path)
+    assert spool.salvage() == 0
+
+    spool.remove(sent)
+
+    assert {5.0, 6.0} <= set(_waiting(spool))
     spool.close()
 
 
