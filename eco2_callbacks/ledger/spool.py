@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from eco2_callbacks.errors import LedgerError
 from eco2_callbacks.ledger.local_file import FileLock, LocalFile, corrupt_suffix, open_private, open_sqlite
 from eco2_callbacks.ledger.row_encoding import encode_rows, try_decode_rows
 from eco2_callbacks.ledger.rows import Batch, Row
@@ -26,9 +27,8 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS batches (id INTEGER PRIMARY KEY AUTOINCREMENT, oldest REAL NOT NULL, "
     "records INTEGER NOT NULL, rows BLOB NOT NULL)"
 )
-
-
 _SELECT = "SELECT id, oldest, records, CAST(rows AS BLOB) FROM batches ORDER BY id"
+_INSERT = "INSERT INTO batches (oldest, records, rows) VALUES (?, ?, ?)"
 
 
 class SpoolFullError(Exception):
@@ -101,10 +101,12 @@ class Spool:
 
         Raises:
             SpoolFullError: If the spool holds as much as it may.
+            LedgerError: If another process does not end to replace the file.
             sqlite3.Error: If the disk is full, or the file is corrupt.
         """
         encoded = encode_rows({name: rows for name, rows in batch.rows.items() if rows})
         with self._file.lock:
+            self._file.follow()
             connection = self._file.connection()
             pages, free, page_bytes = (
                 connection.execute(f"PRAGMA {name}").fetchone()[0]
@@ -112,9 +114,11 @@ class Spool:
             )
             if (pages - free) * page_bytes + len(encoded) > self._max_bytes:
                 raise SpoolFullError
-            connection.execute(
-                "INSERT INTO batches (oldest, records, rows) VALUES (?, ?, ?)", (batch.oldest, batch.records, encoded)
-            )
+            values = batch.oldest, batch.records, encoded
+            connection.execute(_INSERT, values)
+            # Another process has moved the file aside, perhaps after it read the old one.
+            while self._file.follow():
+                self._file.connection().execute(_INSERT, values)
 
     def read(self, max_records: int) -> list[SpooledBatch]:
         """Return the oldest batches, at least one if there is one; damaged ones are set aside."""
@@ -149,6 +153,9 @@ class Spool:
     def oldest(self) -> float | None:
         """Return when the oldest record was handed over, in seconds since 1970; None if there is none."""
         with self._file.lock:
+            # Another process may hold up the replacement: what waits is then seen at the next look.
+            with suppress(LedgerError):
+                self._file.follow()
             row = self._file.connection().execute("SELECT min(oldest) FROM batches").fetchone()
         found: float | None = row[0]
         return found

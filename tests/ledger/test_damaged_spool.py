@@ -195,6 +195,72 @@ def test_batches_on_their_way_leave_no_gap_in_a_spool_begun_anew(tmp_path: Path)
     spool.close()
 
 
+def test_a_process_follows_a_shared_spool_that_another_one_has_replaced(tmp_path: Path) -> None:
+    """What it wrote before is taken over, what it writes later is in the new file, and it sees what waits there."""
+    path = tmp_path / "some.spool"
+    other = _spool_of(path)
+    spool = _spool_of(path, 1.0)
+    spool.close()
+    other.close()
+    _break(path)
+    # Both have the damaged file open.
+    assert (spool.oldest(), other.oldest()) == (1.0, 1.0)
+
+    assert spool.salvage() == 0
+    spool.remove(spool.read(100))
+    seen = other.oldest()
+    assert other.salvage() == 0
+    other.append(Batch([call()], at=2.0))
+
+    assert seen is None
+    assert _waiting(spool) == _waiting(other) == [2.0]
+    spool.close()
+    other.close()
+
+
+def test_a_batch_of_the_moment_in_which_a_shared_spool_is_replaced_is_kept(tmp_path: Path) -> None:
+    """It is in the new file: either it was read from the old one, or its process writes it once more."""
+    path = tmp_path / "some.spool"
+    writer, other = _spool_of(path, 1.0), _spool_of(path, 2.0)
+    connection = writer._file.connection
+
+    def moved() -> sqlite3.Connection:
+        """Return the connection to a file that another process moves aside before it is used."""
+        opened = connection()
+        writer._file.connection = connection  # type: ignore[method-assign]
+        aside = other._file.move_aside()
+        assert aside is not None
+        other._take_over(aside)
+        return opened
+
+    writer._file.connection = moved  # type: ignore[method-assign]
+    writer.append(Batch([call()], at=3.0))
+
+    assert sorted(_waiting(writer)) == sorted(_waiting(other)) == [1.0, 2.0, 3.0]
+    writer.close()
+    other.close()
+
+
+def test_a_batch_that_comes_before_the_move_is_taken_over(tmp_path: Path) -> None:
+    """A process that finds the spool corrupt reads it after it has moved it."""
+    path = tmp_path / "some.spool"
+    finder, writer = _spool_of(path, 1.0), _spool_of(path)
+    move_aside = finder._file.move_aside
+
+    def late() -> Path | None:
+        writer.append(Batch([call()], at=2.0))
+        return move_aside()
+
+    finder._file.move_aside = late  # type: ignore[method-assign]
+    finder._is_sound = lambda: False  # type: ignore[method-assign]
+
+    assert finder.salvage() == 0
+
+    assert _waiting(finder) == [1.0, 2.0]
+    finder.close()
+    writer.close()
+
+
 def test_damage_anywhere_is_found_or_decodes() -> None:
     """Whatever byte is changed, a batch is decoded to whole rows or found to be damaged, without another error."""
     rng = random.Random(7)
