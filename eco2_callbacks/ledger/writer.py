@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from eco2_callbacks.errors import LedgerError
 from eco2_callbacks.ledger.local_file import is_full
@@ -147,7 +148,10 @@ class RecordWriter:
         return bool(self._waiting or self._parts) or self._pending is not None
 
     def close(self, timeout_seconds: float) -> None:
-        """Write what waits, as far as the time allows; the rest is lost and counted."""
+        """Write what waits, as far as the time allows; the rest is lost and counted.
+
+        A batch that is being written when the time is over is stored, or counted, by the thread that writes it.
+        """
         if self._is_closed:
             return
         until = time.monotonic() + timeout_seconds
@@ -157,10 +161,26 @@ class RecordWriter:
         self._is_closed = True
         self._closing.set()
         self._worker.close(1.0)
-        left = len(self._waiting) + sum(batch.records for batch in (self._pending, *self._parts) if batch is not None)
-        self._waiting.clear()
-        self._pending = None
-        self._parts.clear()
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """Count as lost what the closed writer holds; a thread that writes a batch calls this again when it is done."""
+        left = 0
+        # One by one: the thread may be taking its last batch.
+        with suppress(IndexError):
+            while True:
+                self._waiting.popleft()
+                left += 1
+        with suppress(IndexError):
+            while True:
+                left += self._parts.pop().records
+        if self._writing.acquire(blocking=False):
+            try:
+                if self._pending is not None and not self._is_writing:
+                    left += self._pending.records
+                    self._pending = None
+            finally:
+                self._writing.release()
         if left:
             self._lose(left, self._fault)
 
@@ -183,6 +203,9 @@ class RecordWriter:
                 self._write_batches()
             finally:
                 self._is_writing = False
+        # Outside the lock: close() leaves the batch to whoever holds it.
+        if self._closing.is_set():
+            self._give_up()
 
     def _write_batches(self) -> None:
         while not self._closing.is_set():
@@ -215,8 +238,11 @@ class RecordWriter:
 
     def _next_batch(self) -> Batch | None:
         batch: Batch | None = None
-        while self._waiting and (batch is None or batch.records < _BATCH_RECORDS):
-            taken_at, record = self._waiting.popleft()
+        while batch is None or batch.records < _BATCH_RECORDS:
+            try:
+                taken_at, record = self._waiting.popleft()
+            except IndexError:
+                break
             batch = batch or Batch(at=taken_at, metadata_keys=self.metadata_keys)
             try:
                 batch.add(record)
@@ -229,7 +255,10 @@ class RecordWriter:
 
     def _next_part(self) -> Batch | None:
         """Return the next half of a batch that was refused."""
-        return self._parts.pop() if self._parts else None
+        try:
+            return self._parts.pop()
+        except IndexError:
+            return None
 
     def _split_or_refuse(self, batch: Batch, error: Exception) -> None:
         """Have the halves of a refused batch written; a row that is alone is set aside and lost."""

@@ -133,4 +133,54 @@ def test_records_that_wait_for_a_failing_write_are_lost_for_its_reason(error: Ex
 
     writer.close(0.0)
 
+    _wait_until(lambda: bool(lost))
     assert lost == [(1, reason)]
+
+
+@pytest.mark.parametrize(
+    ("error", "lost_later"),
+    [(None, 0), (OSError(errno.ENOSPC, "No space left on device"), 2), (ValueError("a row is refused"), 2)],
+    ids=["stored", "failed", "refused"],
+)
+def test_a_batch_that_is_being_written_when_close_gives_up_is_counted_once(
+    error: Exception | None, lost_later: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its records are lost only where the write fails; a record that waits behind it is lost at once."""
+    lost: list[int] = []
+    begun, release = threading.Event(), threading.Event()
+
+    def write(batch: Batch) -> None:
+        begun.set()
+        assert release.wait(_MAX_WAIT_SECONDS)
+        if error is not None:
+            raise error
+
+    writer = RecordWriter(
+        "test",
+        write=write,
+        on_lost=lambda records, why: lost.append(records),
+        on_failure=lambda: None,
+        on_refused=lambda rows: None,
+        max_waiting=10,
+        is_at_once=False,
+    )
+    # Both are in one batch: nothing is taken before the job in front ends.
+    held = threading.Event()
+    writer.run_soon(lambda: held.wait(_MAX_WAIT_SECONDS) and None)
+    writer.submit(call())
+    writer.submit(call())
+    held.set()
+    assert begun.wait(_MAX_WAIT_SECONDS)
+    writer.submit(call())
+    thread = writer._worker._queue._thread
+    assert thread is not None
+
+    close = writer._worker.close
+    monkeypatch.setattr(writer._worker, "close", lambda seconds: close(0.0))  # which waits for a second otherwise
+    writer.close(0.0)
+    lost_at_close = sum(lost)
+    release.set()
+    _wait_until(lambda: not thread.is_alive())
+
+    assert lost_at_close == 1
+    assert sum(lost) == 1 + lost_later
