@@ -227,9 +227,6 @@ class PrometheusExporter(RunObserver):
         """Count own requests under the handler's ``agent_name``, whichever agent is at their root."""
         for record in records:
             self._request_series(record, self._agent_name).count(record)
-        if self._prices is not None and not self._instruments.waits:
-            # Another process reads the metrics, so that no flush updates it.
-            self._prices.show_age()
 
     def _count_agents(self, runs: Sequence[tuple[str, AgentRun]]) -> None:
         for name, run in runs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from eco2_callbacks.prometheus.instruments import Instruments
 
@@ -10,9 +11,9 @@ __all__ = ["PriceMetrics"]
 
 
 class PriceMetrics:
-    """Shows the versions once, and the age at each flush.
+    """Shows the versions and the age at each flush.
 
-    Where the price data is not loaded yet, the first flush loads it. In multiprocess mode none follows.
+    Where the price data is not loaded yet, the first flush loads it. A refresh changes the version of the price data.
 
     Args:
         instruments: The registry's.
@@ -33,28 +34,29 @@ class PriceMetrics:
     ) -> None:
         self._instruments = instruments
         self._version = version
-        # None once both versions are shown.
-        self._prices_version: Callable[[], str] | None = prices_version
+        self._prices_version = prices_version
+        self._shown_version: str | None = None
         self._age_seconds = age_seconds
         self._age = instruments.gauge("eco2_callbacks_prices_age_seconds")
         if is_loaded or not instruments.waits:
             self.show()
 
     def show(self) -> None:
-        """Show the versions, if they are not shown yet, and the age."""
-        if self._prices_version is not None:
-            prices_version, self._prices_version = self._prices_version, None
-            self._instruments.enqueue(self._set_info, prices_version())
+        """Show the versions and the age."""
+        self._instruments.enqueue(self._set_info, self._prices_version())
         self._instruments.enqueue(self._set_age, self._age_seconds())
-
-    def show_age(self) -> None:
-        """Show the age at once; call it while the instruments count."""
-        self._set_age((self._age_seconds(),))
 
     def _set_info(self, versions: Sequence[str]) -> None:
         info = self._instruments.gauge("eco2_callbacks_info")
-        for prices_version in versions:
-            info.labels(version=self._version, prices_version=prices_version).set(1)
+        before, self._shown_version = self._shown_version, versions[-1]
+        if before is not None and before != versions[-1]:
+            if self._instruments.waits:
+                with suppress(KeyError):  # another handler's metrics have removed it
+                    info.remove(self._version, before)
+            else:
+                # Nothing can be removed in multiprocess mode.
+                info.labels(version=self._version, prices_version=before).set(0)
+        info.labels(version=self._version, prices_version=versions[-1]).set(1)
 
     def _set_age(self, ages: Sequence[float]) -> None:
         self._age.set(ages[-1])
