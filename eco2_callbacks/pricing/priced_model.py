@@ -201,14 +201,21 @@ class PricedModel:
         keys = row.context.keys() | ({"service_tier"} if row.service_tier is not None else set())
         return bool(keys & self._public_keys)
 
+    def _is_public_tier(self, key: str, value: str | None) -> bool:
+        return value in _PRICED_TIERS and (key, value) in self._public_pairs
+
     def _in_force(self, rates: tuple[Rate, ...], context: Mapping[str, str], at: datetime) -> list[Rate]:
         """Return the rates that hold in a context, the more specific last.
 
-        Custom standard rates hold below a tier's own, unless the tier has public prices.
+        Custom standard rates hold below a tier's own, unless the tier has public prices. So do they in a batch and in
+        fast mode.
         """
         service_tier = context.get("service_tier")
         begun = sorted((rate for rate in rates if rate.start <= at.date()), key=lambda rate: rate.start)
         begun = sorted((rate for rate in begun if rate.holds_in(context)), key=lambda rate: len(rate.context))
+        if rates is not self._builtin:
+            public = {key for key in ("processing", "speed") if self._is_public_tier(key, context.get(key))}
+            begun = [rate for rate in begun if public <= rate.context.keys()]
         found: list[Rate] = []
         if rates is self._builtin or service_tier not in self._public_tiers:
             found += [rate for rate in begun if rate.service_tier in STANDARD_TIERS]

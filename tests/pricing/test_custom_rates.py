@@ -168,6 +168,45 @@ def test_a_custom_standard_rate_applies_to_a_tier_without_public_prices() -> Non
     assert totals == {None: 1, "default": 1, "scale": 1, "flex": Decimal("0.875")}
 
 
+@pytest.mark.parametrize(
+    ("context", "expected"),
+    [
+        ({}, "27"),
+        ({"speed": "standard"}, "27"),
+        ({"processing": "batch"}, "15"),
+        ({"speed": "fast"}, "60"),
+        ({"speed": "fast", "inference_geo": "us"}, "66"),
+    ],
+    ids=["plain", "standard_speed", "batch", "fast", "fast_in_the_us"],
+)
+def test_a_custom_standard_rate_leaves_batches_and_fast_mode_public(context: dict[str, str], expected: str) -> None:
+    """A custom rate without processing and speed does not price a batch or fast mode that has public prices."""
+    book = PriceBook([_opus_rate("4.5", "22.5")])
+
+    assert _opus_usd(book, context) == Decimal(expected)
+
+
+def test_a_custom_rate_for_batches_or_fast_mode_prices_these_alone() -> None:
+    """A custom rate that names the batch or fast mode holds there; the plain call keeps the standard custom rate."""
+    book = PriceBook(
+        [_opus_rate("4.5", "22.5"), _opus_rate("2", "10", processing="batch"), _opus_rate("9", "45", speed="fast")]
+    )
+
+    contexts: list[dict[str, str]] = [{}, {"processing": "batch"}, {"speed": "fast"}]
+    assert [_opus_usd(book, context) for context in contexts] == [Decimal(27), Decimal(12), Decimal(54)]
+
+
+def _opus_rate(input_usd: str, output_usd: str, **context: str) -> Rate:
+    prices = {"input_mtok": Decimal(input_usd), "output_mtok": Decimal(output_usd)}
+    return custom_rate(prices, provider="anthropic", model="claude-opus-4-8", context=context)
+
+
+def _opus_usd(book: PriceBook, context: dict[str, str]) -> Decimal:
+    usage = TokenUsage(input_tokens=MTOK, output_tokens=MTOK)
+    at = datetime(2026, 11, 30, tzinfo=UTC)
+    return book.price(usage, provider="anthropic", model="claude-opus-4-8", context=context, at=at).total_usd
+
+
 def test_a_custom_rate_for_the_tier_default_is_the_standard_rate() -> None:
     """``default`` is the provider's name for the standard tier."""
     rate = Rate("openai", "gpt-5.2", date(2026, 1, 1), "contract", {"input_mtok": Decimal(1)}, service_tier="default")
