@@ -104,7 +104,7 @@ class Eco2CallbackHandler(RunCallbacks):
             ``ECO2_REFRESH_PRICES``, or no where that is unset. One thread fetches for the whole process.
         sinks: Further outputs for the records. ``Sink`` says on which thread each is called.
         ledger: The ledger that keeps every record: a path, a URL, or a ``LedgerSink``, which its owner closes. None is
-            ``ECO2_LEDGER``, or no ledger where that is unset.
+            ``ECO2_LEDGER``, or no ledger where that is unset; ``""`` means none in any case.
         agent_name: This application's name: the label of its requests, and the agent of what no other agent does.
         subagents: Names of nodes and agents that are also counted as subagents.
         tenants: Tenants that keep their label whatever ``max_tenants`` is; those with a budget do as well.

@@ -134,8 +134,8 @@ def read_budget_settings(source: Mapping[str, Budget] | BudgetSource | None) -> 
 def open_ledger(
     ledger: str | Path | LedgerSink | None, registry: CollectorRegistry, exporter: PrometheusExporter
 ) -> LedgerObserver | None:
-    """Open the ledger, and count on the registry what becomes of its records."""
-    if ledger is None:
+    """Open the ledger, and count on the registry what becomes of its records; None and ``""`` are no ledger."""
+    if ledger is None or ledger == "":
         return None
     from eco2_callbacks.ledger import LedgerObserver  # noqa: PLC0415
 

@@ -120,6 +120,29 @@ def test_both(llm_costs):
     result.assert_outcomes(passed=1)
 
 
+def test_the_environment_s_ledger_and_budgets_are_left_alone(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test's calls go to no ledger and fail by no budget, whatever the environment names for the application."""
+    ledger, budgets = pytester.path / "ledger.db", pytester.path / "budgets.toml"
+    budgets.write_text('[[budgets]]\nname = "day"\nwindow = "day"\nlimit_usd = 0.0001\n')
+    monkeypatch.setenv("ECO2_LEDGER", str(ledger))
+    monkeypatch.setenv("ECO2_BUDGETS", str(budgets))
+
+    result = run(
+        pytester,
+        """
+def test_calls(llm_costs):
+    for _ in range(3):
+        model.invoke("x")
+    assert llm_costs.totals.llm_calls == 3
+""",
+    )
+
+    result.assert_outcomes(passed=1)
+    assert not ledger.exists()
+
+
 def test_calls_of_shared_fixtures_belong_to_no_test(pytester: pytest.Pytester) -> None:
     """A function's fixture counts for its test; a module's does not, whichever test comes first."""
     result = run(
