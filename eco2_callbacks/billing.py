@@ -278,7 +278,7 @@ class CallBiller:
         window: int | None,
         model: str | None = None,
     ) -> tuple[Quote, str]:
-        """Return the quote and the name that it was found under.
+        """Return the quote of the main model, or of a further one, and the name that it was found under.
 
         The answer can name something without a price: a deployment, or a path on the user's own server.
         """
@@ -296,6 +296,7 @@ class CallBiller:
                     samplings=samplings,
                     window=window,
                     tenant_id=call.tenant_id,
+                    takes_fixed=model is None,
                 )
             except UnknownModelError as error:
                 unknown = unknown or error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from datetime import date
 from decimal import Decimal, localcontext
 
 import pytest
@@ -13,6 +14,8 @@ from langchain_core.outputs import Generation, LLMResult
 from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import Cost, Eco2CallbackHandler, PriceBook, TokenUsage
+from eco2_callbacks.pricing import Adjustment
+from eco2_callbacks.testing import FakeChatModel
 from tests.support.fake_model import COST, FakeModel
 from tests.support.prices import custom_rate
 from tests.support.record_sink import Records
@@ -99,6 +102,30 @@ def test_a_deployment_on_azure_has_the_price_of_its_custom_rate(records: Records
     assert costs[0] is None
     assert costs[1] is not None
     assert costs[1].total_usd == Decimal("0.0012")  # 1000 x 1 + 100 x 2
+
+
+def test_a_call_of_several_models_takes_a_fixed_discount_once(records: Records) -> None:
+    """Fixed dollars are for a call: an advisor's sampling inside it takes them off no second time."""
+    counts = {"input_tokens": 2000, "output_tokens": 200}
+    advisor = {"type": "advisor_message", "model": "claude-opus-4-5", "input_tokens": 1000, "output_tokens": 100}
+    usage = {**counts, "iterations": [{"type": "message", **counts}, advisor]}
+    answer = AIMessage(
+        "fine",
+        usage_metadata={**counts, "total_tokens": 2200},
+        response_metadata={"model_name": "claude-sonnet-4-5", "usage": usage},
+    )
+    model = FakeChatModel(model="claude-sonnet-4-5", provider="anthropic", answers=[answer], usage=None)
+    discount = Adjustment(kind="discount", start=date(2026, 1, 1), source="contract", fixed_usd=Decimal("0.001"))
+    book = PriceBook(adjustments=[discount])
+
+    with Eco2CallbackHandler(registry=CollectorRegistry(), prices=book, sinks=[records]) as handler:
+        model.invoke("hello", {"callbacks": [handler]})
+
+    assert records.call.cost is not None
+    assert records.call.list_cost is not None
+    # 2,000 x 3 + 200 x 15 + 1,000 x 5 + 100 x 25 a million
+    assert records.call.list_cost.total_usd == Decimal("0.0165")
+    assert records.call.cost.total_usd == Decimal("0.0155")
 
 
 async def test_a_record_names_the_rates_behind_its_cost(handler: Eco2CallbackHandler, records: Records) -> None:

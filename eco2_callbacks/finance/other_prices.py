@@ -16,6 +16,8 @@ from eco2_callbacks.usage import Answer, Exchange, rules_for
 __all__ = ["OtherPrices"]
 
 _STANDARD_TIERS = frozenset({None, "", "auto", "default", "standard", "on_demand"})
+# Samplings and window of a sum of several prompts none of which is long.
+_SHORT_PROMPTS = (2, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +90,28 @@ class OtherPrices:
         )
         return next((margin for margin in found if margin is not None), None)
 
+    def has_prices_of(self, call: StoredCall, own: StoredRating) -> bool:
+        """Return whether the prices of a rating hold here too, for a call of several models, whose usage is their sum.
+
+        A rating has the prices of the main model. The sum can hold units that this model did not bill, and be longer
+        than each of the prompts.
+        """
+        names = tuple(_names(call))
+        quotes = (self._first(call, names, *each) for each in ((own.samplings, own.window), _SHORT_PROMPTS))
+        return any(
+            quote is not None
+            and quote.rates is not None
+            and all(quote.rates.usd.get(key) == usd for key, usd in own.usd.items())
+            for quote in quotes
+        )
+
     def _samplings(self, call: StoredCall) -> tuple[int, int | None] | None:
         """Return the number of samplings of a call and its window, None where they are unknown and change the price."""
         own = call.own
         if own is None or own.model:
             return (1, None) if own is None else (own.samplings, own.window)
         # An older version kept its prices alone: they tell a long prompt from several short ones.
-        one, several = (1, None), (2, 1)
+        one, several = (1, None), _SHORT_PROMPTS
         long, short = (self._first(call, _names(call), *each) for each in (one, several))
         if long is None or short is None or _public(long.rates) == _public(short.rates):
             return one

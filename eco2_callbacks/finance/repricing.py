@@ -199,8 +199,7 @@ def _kept_rating(call: StoredCall, quote: Quote | None, prices: OtherPrices) -> 
         return None
     if call.labels["cost_source"] == "provider":
         return None if quote is not None and quote.has_custom_rate else own
-    has_same_prices = quote is not None and quote.rates is not None and quote.rates.usd == own.usd
-    return own if own.other_models and has_same_prices else None
+    return own if own.other_models and prices.has_prices_of(call, own) else None
 
 
 def _rating_of(call: StoredCall, quote: Quote) -> Rating:

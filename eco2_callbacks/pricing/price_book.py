@@ -235,6 +235,7 @@ class PriceBook:
         samplings: int = 1,
         window: int | None = None,
         tenant_id: str = "",
+        takes_fixed: bool = True,
     ) -> Quote:
         """Return what a usage costs, with the units that have no rate.
 
@@ -247,6 +248,8 @@ class PriceBook:
             samplings: How often the model was sampled, at most: the usage of a server-tool loop is their sum.
             window: The longest prompt that the request allows; by default the model's context window.
             tenant_id: Whose call it is.
+            takes_fixed: Whether the fixed dollars of a discount, which are for a whole call, are taken off. False for a
+                further model of the same call.
 
         Raises:
             UnknownModelError: If no price is known.
@@ -278,7 +281,7 @@ class PriceBook:
             list_cost = None
             if sheet.list_prices:
                 list_cost = bill(priced.list_sheet(context, at).lines, usage, prompt_tokens)[0]
-            if discount is not None and discount.fixed_usd:
+            if takes_fixed and discount is not None and discount.fixed_usd:
                 cost = reduced(cost, discount.fixed_usd)
         unpriced = sheet.unpriced_tiers
         if shape.unpriced:

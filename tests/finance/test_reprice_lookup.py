@@ -36,15 +36,16 @@ def _answer(model: str, content: Any = "fine", usage: Mapping[str, Any] = _USAGE
     return AIMessage(content, usage_metadata=_USAGE, response_metadata={"model_name": model, "usage": usage})
 
 
-def _advised() -> AIMessage:
-    """Return an answer with a sampling of another model: 1,000 and 100 tokens of Opus beside Sonnet's own."""
-    counts = {"input_tokens": 2000, "output_tokens": 200}
+def _advised(main: tuple[int, int] = (2000, 200), advisor: Mapping[str, int] | None = None) -> AIMessage:
+    """Return an answer with a sampling of another model beside Sonnet's: by default 1,000 and 100 tokens of Opus."""
+    counts = {"input_tokens": main[0], "output_tokens": main[1]}
+    advice = advisor or {"input_tokens": 1000, "output_tokens": 100}
     iterations = [
         {"type": "message", **counts},
-        {"type": "advisor_message", "model": "claude-opus-4-5-20251101", "input_tokens": 1000, "output_tokens": 100},
+        {"type": "advisor_message", "model": "claude-opus-4-5-20251101", **advice},
     ]
     metadata = {"model_name": _SONNET, "usage": {**counts, "iterations": iterations}}
-    return AIMessage("fine", usage_metadata={**counts, "total_tokens": 2200}, response_metadata=metadata)
+    return AIMessage("fine", usage_metadata={**counts, "total_tokens": sum(main)}, response_metadata=metadata)
 
 
 def _play(url: str, provider: str, requested: str, answer: AIMessage) -> LLMCall:
@@ -98,6 +99,35 @@ def test_the_handlers_own_prices_change_nothing(
     assert same["written_ratings"] == 0
     if made.rates is not None and not made.rates.other_models:
         assert reduced["total"]["after_usd"] == made.cost.total_usd * Decimal("0.9")
+
+
+@pytest.mark.parametrize(
+    ("main", "advisor", "usd"),
+    [
+        # 2,000 x 3 + 200 x 15 + 1,000 x 5 + 20,000 x 0.5 + 100 x 25 a million
+        ((2000, 200), {"input_tokens": 1000, "output_tokens": 100, "cache_read_input_tokens": 20_000}, "0.0265"),
+        # 150,000 x 3 + 200 x 15 + 100,000 x 5 + 100 x 25 a million: together longer than 200,000
+        ((150_000, 200), {"input_tokens": 100_000, "output_tokens": 100}, "0.9555"),
+        # 250,000 x 6 + 200 x 22.5 + 1,000 x 5 + 100 x 25 a million: long by itself
+        ((250_000, 200), {"input_tokens": 1000, "output_tokens": 100}, "1.512"),
+    ],
+    ids=["other_units", "long_together", "long_alone"],
+)
+def test_a_call_of_several_models_changes_with_a_price_alone(
+    run: Run, ledger_url: str, tmp_path: Path, main: tuple[int, int], advisor: Mapping[str, int], usd: str
+) -> None:
+    """Units that the advisor alone bills, and a sum that is a long prompt, are no other price; a discount is one."""
+    made = _play(ledger_url, "anthropic", "claude-sonnet-4-5", _advised(main, advisor))
+    assert made.cost is not None
+    assert made.cost.total_usd == Decimal(usd)
+    discount = tmp_path / "discount.toml"
+    discount.write_text(_DISCOUNT)
+
+    same = _reprice(run, ledger_url, "--write")
+    reduced = _reprice(run, ledger_url, "--write", "--rates", discount)
+
+    assert (same["total"]["change_usd"], same["written_ratings"]) == (0, 0)
+    assert (reduced["total"]["inexact_calls"], reduced["written_ratings"]) == (1, 1)
 
 
 def test_what_another_model_would_cost_is_taken_back(run: Run, ledger_url: str) -> None:
