@@ -16,6 +16,8 @@ __all__ = ["MIN_SAMPLE", "ComparedVariant", "Estimate", "VariantComparison", "co
 Verdict: TypeAlias = Literal["higher", "lower", "no difference shown", "too thin to say", ""]
 # Below it the mean of such skewed quantities is not yet normally distributed.
 MIN_SAMPLE = 30
+# Share of a mean that the rounding of sums can be: equal amounts differ by no more.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,10 @@ class _Judge:
         if min(number, other.number) < MIN_SAMPLE:
             return Estimate(number, mean, low, high, verdict="too thin to say")
         mine, theirs = _variance(sample) / number, _variance(other) / other.number
-        difference, error = mean - other.total / other.number, math.sqrt(mine + theirs)
+        base = other.total / other.number
+        difference, error = mean - base, math.sqrt(mine + theirs)
+        if abs(difference) <= _ROUNDING * max(abs(mean), abs(base)):
+            difference = 0.0
         half = 0.0
         if error > 0:
             freedom = (mine + theirs) ** 2 / (mine**2 / (number - 1) + theirs**2 / (other.number - 1))

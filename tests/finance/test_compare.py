@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import random
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scipy import stats
 
-from eco2_callbacks import LedgerSink, PriceBook, TokenUsage
+from eco2_callbacks import Cost, LedgerSink, PriceBook, TokenUsage
 from tests.cli.conftest import Run
 from tests.support.ledger_records import AT, BOOK, call, one_request
 
@@ -88,6 +89,22 @@ def test_thirty_calls_are_enough_to_say_something(run: Run, tmp_path: Path, numb
 
     assert found["v2"]["figures"]["tokens"]["verdict"] == verdict
     assert found["v2"]["figures"]["errors"]["verdict"] == verdict
+
+
+def test_equal_dollars_are_no_difference(run: Run, ledger_url: str) -> None:
+    """Calls that all cost the same have no spread, so that the rounding of their sum alone could seem a difference."""
+    cost = Cost(input_usd=Decimal("0.0031"))
+    sizes = {f"v{number}": number for number in (30, 31, 34, 38, 42)}
+    with LedgerSink(ledger_url) as sink:
+        for version, number in sizes.items():
+            for _ in range(number):
+                sink.emit(call(prompt_version=version, cost=cost))
+        sink.flush(60)
+
+    found = _compare(run, ledger_url, "prompt_version", "--baseline", "v30")
+
+    verdicts = {version: found[version]["figures"]["dollars"]["verdict"] for version in sizes if version != "v30"}
+    assert set(verdicts.values()) == {"no difference shown"}, verdicts
 
 
 def test_feedback_is_compared_by_score(run: Run, tmp_path: Path) -> None:
