@@ -43,8 +43,25 @@ class Mover:
 
     @property
     def change_usd(self) -> Decimal:
-        """Now minus before."""
+        """Now minus before; leaves out ``unpriced_calls``."""
         return EXACT.subtract(self.now.cost, self.before.cost)
+
+    @property
+    def unpriced_calls(self) -> int:
+        """Calls of both periods whose dollars are unknown."""
+        return self.now.unpriced_calls + self.before.unpriced_calls
+
+    @property
+    def change_share(self) -> Decimal | None:
+        """The change as a share of the cost before; None where that was nothing, or dollars are unknown."""
+        if self.unpriced_calls or not self.before.cost:
+            return None
+        return EXACT.divide(self.change_usd, self.before.cost)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the group is known to have cost nothing before."""
+        return not self.before.cost and not self.before.unpriced_calls
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from eco2_callbacks import Cost, Eco2CallbackHandler, LedgerSink
 from tests.cli.conftest import Run
 from tests.support.fake_model import DETAILED_USAGE, FakeModel
-from tests.support.ledger_records import call
+from tests.support.ledger_records import AT, call
 
 _PERIOD = ("--since", "2026-11-01", "--until", "2026-11-30")
 
@@ -62,6 +64,7 @@ def test_json_holds_all_figures(run: Run, ledger: Path) -> None:
     # 500 x 1.75 + 1,500 x 0.175 + 10 x 14 USD per million = 0.0012775, against nothing priced in November.
     (zoo_mover,) = [mover for mover in report["movers"] if mover["tenant"] == "zoo"]
     assert zoo_mover["change_usd"] == Decimal("-0.0012775")
+    assert (zoo_mover["unpriced_calls"], zoo_mover["unpriced_calls_before"]) == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +125,42 @@ def test_the_table_has_bars_a_total_and_movers(run: Run, ledger: Path) -> None:
     assert "? leaves out 1 calls without a price" in out
     assert "Top movers by tenant" in out
     assert "(new)  acme" in out
+
+
+def _lines_of_movers(run: Run, path: Path, page: Path) -> tuple[list[str], list[list[str]]]:
+    """Return the movers' lines of the terminal, and their cells in the page."""
+    _, table, _ = run("report", "--by", "tenant", "--ledger", path, *_PERIOD)
+    run("report", "--by", "tenant", "--format", "html", "-o", page, "--ledger", path, *_PERIOD)
+    (movers,) = re.findall(r"against the period before</h2>(.*?)</table>", page.read_text("utf-8"), re.DOTALL)
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", movers, re.DOTALL)]
+    lines = [line.strip() for line in table.split("Top movers")[1].splitlines()[1:]]
+    return lines, [row for row in rows if row]
+
+
+def test_unknown_dollars_are_no_fall_and_no_rise(run: Run, tmp_path: Path) -> None:
+    """A mover with calls without a price has a mark and no percentage; one that was unpriced before is not new."""
+    path, unpriced = tmp_path / "eco2.db", {"cost": None, "rates": None, "unpriced_reason": "unknown_model"}
+    before = AT - timedelta(days=30)
+    with LedgerSink(path) as sink:
+        for _ in range(5):
+            sink.emit(call(tenant_id="lost", started_at=before))
+        sink.emit(call(tenant_id="lost", **unpriced))
+        for _ in range(4):
+            sink.emit(call(tenant_id="found"))
+        sink.emit(call(tenant_id="found", started_at=before, **unpriced))
+        for _ in range(3):
+            sink.emit(call(tenant_id="sure"))
+        sink.emit(call(tenant_id="sure", started_at=before))
+
+    lines, rows = _lines_of_movers(run, path, tmp_path / "page.html")
+
+    assert lines[:3] == ["?-0.015750 USD  lost", "?+0.012600 USD  found", "+0.006300 USD (+200%)  sure"]
+    assert lines[3] == "? leaves out calls without a price in one of the two periods"
+    assert rows == [
+        ["lost", "0.015750", "?0.000000", "?-0.015750", ""],
+        ["found", "?0.000000", "0.012600", "?+0.012600", ""],
+        ["sure", "0.003150", "0.009450", "+0.006300", "+200%"],
+    ]
 
 
 def test_csv_can_be_read_back(run: Run, ledger: Path) -> None:

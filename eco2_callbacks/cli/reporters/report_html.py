@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from eco2_callbacks.cli.reporters.html_page import chart_text, page, table_html
-from eco2_callbacks.cli.reporters.marks import marked_usd, usd
+from eco2_callbacks.cli.reporters.marks import change_usd, marked_usd, mover_note, usd
 from eco2_callbacks.ledger import Figures, Report, percentile
 
 __all__ = ["report_page"]
@@ -191,18 +191,15 @@ def _table(report: Report) -> str:
 
 
 def _movers(report: Report) -> str:
-    rows = []
-    for mover in report.movers:
-        change = mover.change_usd
-        ratio = f"{change / mover.before.cost:+.0%}" if mover.before.cost else "new"
-        rows.append(
-            [
-                *(value or "(none)" for value in mover.key),
-                usd(mover.before.cost),
-                usd(mover.now.cost),
-                usd(change),
-                ratio,
-            ]
-        )
+    rows = [
+        [
+            *(value or "(none)" for value in mover.key),
+            marked_usd(mover.before.cost, unpriced_calls=mover.before.unpriced_calls),
+            marked_usd(mover.now.cost, unpriced_calls=mover.now.unpriced_calls),
+            change_usd(mover),
+            mover_note(mover),
+        ]
+        for mover in report.movers
+    ]
     head = [*report.movers_by, "USD before", "USD now", "change", ""]
     return table_html(head, rows, texts=len(report.movers_by))

@@ -58,6 +58,8 @@ def document(report: Report) -> dict[str, Any]:
                 "cost_usd": plain(mover.now.cost),
                 "cost_before_usd": plain(mover.before.cost),
                 "change_usd": plain(mover.change_usd),
+                "unpriced_calls": mover.now.unpriced_calls,
+                "unpriced_calls_before": mover.before.unpriced_calls,
             }
             for mover in report.movers
         ],

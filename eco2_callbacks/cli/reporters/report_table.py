@@ -10,7 +10,14 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from eco2_callbacks.cli.reporters.marks import began_remark, estimate_remark, marked_usd, usd
+from eco2_callbacks.cli.reporters.marks import (
+    began_remark,
+    change_usd,
+    estimate_remark,
+    marked_usd,
+    mover_note,
+    usd,
+)
 from eco2_callbacks.ledger import Figures, Report, percentile
 
 __all__ = ["print_report"]
@@ -98,7 +105,8 @@ def _remarks(report: Report) -> Iterator[Text]:
     if report.movers:
         yield Text(f"\nTop movers by {', '.join(report.movers_by)}, against the period before", style="bold")
         for mover in report.movers:
-            change = mover.change_usd
             label = " / ".join(value or "(none)" for value in mover.key)
-            ratio = f" ({change / mover.before.cost:+.0%})" if mover.before.cost else " (new)"
-            yield Text(f"  {'+' if change > 0 else '-'}{usd(abs(change))} USD{ratio}  {label}")
+            note = mover_note(mover)
+            yield Text(f"  {change_usd(mover)} USD{f' ({note})' if note else ''}  {label}")
+        if any(mover.unpriced_calls for mover in report.movers):
+            yield Text("? leaves out calls without a price in one of the two periods", style="dim")
