@@ -80,6 +80,8 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
         self._unsure: deque[UUID] = deque()
         # Ends that the tracer sent before the handler had a record.
         self._held: dict[UUID, tuple[RunTree, Send]] = {}
+        # Those of them whose record exists now. They are sent without a lock: another handler may have to settle first.
+        self._to_send: deque[tuple[RunTree, Send]] = deque()
         # Model runs with a cost whose end was not sent yet, by trace.
         self._unsent: dict[UUID, set[UUID]] = {}
         # Reentrant: a garbage collection can end an abandoned stream while this thread holds the lock.
@@ -111,9 +113,10 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
     def on_link_end(self, run: OpenRun) -> None:
         """Keep the tags of a link, as of any other run."""
         self.on_end(run, None)
+        self.on_recorded()
 
     def on_end(self, run: OpenRun, record: Record | None) -> None:
-        """Keep what is to be written until the end is sent; send it now if it was held back."""
+        """Keep what is to be written until the end is sent; ``on_recorded`` sends it if it was held back."""
         is_sure = run.run_id in self._held or started_run(run.run_id) is not None
         if not is_sure and not _may_be_traced(run):
             return
@@ -133,11 +136,23 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
                         self._pending.pop(self._unsure.popleft(), None)
                 if isinstance(record, LLMCall) and record.cost is not None and record.status != "cancelled":
                     self._unsent.setdefault(run.trace_id, set()).add(run.run_id)
-                held = self._held.pop(run.run_id, None)
-            if held is not None:
-                send_end(*held)
+                if (held := self._held.pop(run.run_id, None)) is not None:
+                    self._to_send.append(held)
             if isinstance(record, GraphRun) and self._unsent:
                 self._count_unsent(self._unsent.pop(run.trace_id, ()))
+
+    def on_recorded(self) -> None:
+        """Send the ends that were held back until their record existed."""
+        while self._to_send:
+            try:
+                run, send = self._to_send.popleft()
+            except IndexError:
+                return  # another thread sends it
+            try:
+                send_end(run, send)
+            except Exception:
+                _logger.exception("The end of run %s could not be sent to LangSmith.", run.id)
+                self._on_failure("langsmith")
 
     def on_unfinished(self, run: OpenRun, reason: str) -> None:
         """Send the end of a run whose end callback did not fire: then no tracer sends it either."""
@@ -153,7 +168,7 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
         tree.patch()
 
     def must_hold(self, run: RunTree, send: Send) -> bool:
-        """Return whether the end must wait for the handler's record; then ``on_end`` sends it."""
+        """Return whether the end must wait for the handler's record; then ``on_recorded`` sends it."""
         with self._lock:
             is_open = None if self._is_open is None else self._is_open()
             if run.id in self._pending or is_open is None or not is_open(run.id):
@@ -195,12 +210,14 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
         self._pending.clear()
         self._unsure.clear()
         self._held.clear()
+        self._to_send.clear()
         self._unsent.clear()
 
     def close(self) -> None:
         """Send the ends that are held back and the feedback that waits; remove the hooks."""
         with self._lock:
-            held = list(self._held.values())
+            held = [*self._to_send, *self._held.values()]
+            self._to_send.clear()
             self._held.clear()
             self._pending.clear()
             self._unsure.clear()

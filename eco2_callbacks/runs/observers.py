@@ -32,6 +32,9 @@ class RunObserver:
     def on_end(self, run: OpenRun, record: Record | None) -> None:
         """Called once for any other run that has ended, when its record exists; None if making it failed."""
 
+    def on_recorded(self) -> None:
+        """Called after ``on_end`` of one or more runs. No lock is held: it may wait for another handler."""
+
     def on_unfinished(self, run: OpenRun, reason: str) -> None:
         """Called after ``on_end`` for a run that was closed without an end callback."""
 

@@ -85,6 +85,9 @@ class RecordQueue(forks.ForkAware):
             for observer in observers
             if type(observer).needs_record is not RunObserver.needs_record
         )
+        self._on_recorded = tuple(
+            observer.on_recorded for observer in observers if type(observer).on_recorded is not RunObserver.on_recorded
+        )
         self._is_plain = is_plain
         self._is_immediate = is_immediate
         self._settler = settler
@@ -103,6 +106,7 @@ class RecordQueue(forks.ForkAware):
         """Have one more observer get the runs that are recorded from now on."""
         self._observers = (*self._observers, observer)
         self._needs_record = (*self._needs_record, observer.needs_record)
+        self._on_recorded = (*self._on_recorded, observer.on_recorded)
 
     def __del__(self) -> None:
         if not sys.is_finalizing():
@@ -115,6 +119,7 @@ class RecordQueue(forks.ForkAware):
         """Take an ended run."""
         if self._is_immediate:
             self._record(run)
+            self._notify_recorded()
             return
         waiting = self._waiting
         try:
@@ -146,6 +151,7 @@ class RecordQueue(forks.ForkAware):
                     pass
             finally:
                 self._lock.release()
+            self._notify_recorded()
             self._leave_settler()
         else:
             self._is_added = True
@@ -174,7 +180,9 @@ class RecordQueue(forks.ForkAware):
         if not self._waiting or self._recording_thread == threading.get_ident():
             return False
         with self._lock:
-            return self._record_slice()
+            is_recorded = self._record_slice()
+        self._notify_recorded()
+        return is_recorded
 
     def _record_slice(self) -> bool:
         waiting = self._waiting
@@ -189,6 +197,14 @@ class RecordQueue(forks.ForkAware):
         finally:
             self._recording_thread = None
         return True
+
+    def _notify_recorded(self) -> None:
+        """Let the observers do what must not be done under the lock, as it can wait for another handler's queue."""
+        for on_recorded in self._on_recorded:
+            try:
+                on_recorded()
+            except Exception:
+                self._on_failure("emit", None)
 
     def _leave_settler(self) -> None:
         if self._is_added:

@@ -187,6 +187,7 @@ class Tracker(forks.ForkAware):
         run.outcome, run.output, run.duration_seconds = ABANDONED, None, 0.0
         for observer in self._observers:
             self._guard(run, observer.on_end, run, None)
+            self._guard(run, observer.on_recorded)
             self._guard(run, observer.on_unfinished, run, reason)
 
     def start_chain(
