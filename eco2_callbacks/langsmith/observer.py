@@ -178,7 +178,7 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
 
     def before_end(self, run: RunTree, written: Written) -> None:
         """Write on a run whose end is sent what another handler has not written yet."""
-        if self._settle is not None and (settle := self._settle()) is not None:
+        if run.id not in self._pending and self._settle is not None and (settle := self._settle()) is not None:
             settle()
         with self._lock:
             pending = self._pending.pop(run.id, None)

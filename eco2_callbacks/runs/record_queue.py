@@ -170,14 +170,20 @@ class RecordQueue(forks.ForkAware):
         self.settle()
 
     def settle(self) -> None:
-        """Record all runs that wait."""
+        """Record all runs that wait, and return when those are recorded that another thread records."""
         while self.settle_slice():
             pass
         self._leave_settler()
 
     def settle_slice(self) -> bool:
-        """Record up to 16 of the runs that wait; return whether there were any."""
-        if not self._waiting or self._recording_thread == threading.get_ident():
+        """Record up to 16 of the runs that wait; return whether there were any.
+
+        Where none waits, but another thread records the last ones, it returns when these are recorded.
+        """
+        is_empty = not self._waiting
+        # Read after the queue: a run leaves the queue when its thread is noted, and is recorded when that is reset.
+        recording_thread = self._recording_thread
+        if recording_thread == threading.get_ident() or (is_empty and recording_thread is None):
             return False
         with self._lock:
             is_recorded = self._record_slice()

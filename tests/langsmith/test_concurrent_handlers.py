@@ -69,3 +69,27 @@ def test_two_handlers_that_send_held_ends_do_not_wait_for_each_other(server: Lan
         handler.close()
 
     assert [usage_of(run) for run in model_runs(server)] == [PRICED_USAGE] * 2
+
+
+class Settling:
+    """Counts how often the records of all ended runs were wanted."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def settle(self) -> None:
+        self.times += 1
+
+
+def test_an_end_whose_numbers_are_there_waits_for_no_other_record(server: LangSmithServer) -> None:
+    """A run that was recorded is sent as it is, whatever else waits to be recorded."""
+    settling = Settling()
+    with server.client() as client, Eco2CallbackHandler(registry=CollectorRegistry()) as handler:
+        handler._langsmith.follow(is_open=handler._tracker.is_open, settle=settling.settle)
+
+        FakeModel().invoke("hello", {"callbacks": [LangChainTracer(client=client), handler]})
+        client.flush()
+
+    assert settling.times == 0
+    (run,) = model_runs(server)
+    assert usage_of(run) == PRICED_USAGE

@@ -15,8 +15,9 @@ from langchain_core.runnables import RunnableLambda
 from langgraph.types import interrupt
 from prometheus_client import CollectorRegistry
 
-from eco2_callbacks import Eco2CallbackHandler, GraphRun, LLMCall, NodeRun
+from eco2_callbacks import Eco2CallbackHandler, GraphRun, LLMCall, NodeRun, Record
 from eco2_callbacks.prometheus import snapshots
+from eco2_callbacks.runs import OpenRun, RunObserver
 from eco2_callbacks.runs.record_queue import MAX_WAITING
 from tests.support.fake_model import DETAILED_USAGE, FakeModel
 from tests.support.provider_cases import CASES, play
@@ -24,6 +25,9 @@ from tests.support.record_sink import exposed
 from tests.support.small_graphs import State, answer, graph_of, intent
 from tests.support.two_kinds import Kind, handlers_of_two_kinds
 from tests.support.unreported_cases import UNREPORTED
+
+# No thread waits that long, unless it waits for ever.
+STUCK_SECONDS = 60
 
 
 class Twice(FakeModel):
@@ -267,3 +271,59 @@ def test_a_message_of_another_class_is_recorded_at_once(registry: CollectorRegis
 
     assert len(handler._tracker._queue) == 0
     assert exposed(registry, "llm_server_tool_calls_total") == 1
+
+
+class Recording(RunObserver):
+    """Keeps the thread that records from going on until ``go_on`` is set."""
+
+    def __init__(self, events: list[str]) -> None:
+        self._events = events
+        self.begins, self.go_on = threading.Event(), threading.Event()
+
+    def on_end(self, run: OpenRun, record: Record | None) -> None:
+        self.begins.set()
+        self.go_on.wait(STUCK_SECONDS)
+        self._events.append("recorded")
+
+
+class NotedLock:
+    """A lock that sets an event when a thread is about to wait for it."""
+
+    def __init__(self, lock: Any, event: threading.Event) -> None:
+        self._lock, self._event = lock, event
+
+    def __enter__(self) -> None:
+        self._event.set()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_settling_waits_for_a_record_that_another_thread_makes(registry: CollectorRegistry) -> None:
+    """Whoever settles then finds every number, also of a run that has left the queue and is not recorded yet."""
+    handler = Eco2CallbackHandler(registry=registry)
+    events: list[str] = []
+    recording = Recording(events)
+    handler._tracker.add_observer(recording)
+    queue = handler._tracker._queue
+    FakeModel().invoke("hello", {"callbacks": [handler]})
+    recorder = threading.Thread(target=queue.settle, daemon=True)
+    recorder.start()
+    assert recording.begins.wait(STUCK_SECONDS)
+    waits_or_is_done = threading.Event()
+    queue._lock = NotedLock(queue._lock, waits_or_is_done)  # type: ignore[assignment]
+
+    def settle() -> None:
+        queue.settle()
+        events.append("settled")
+        waits_or_is_done.set()
+
+    settler = threading.Thread(target=settle, daemon=True)
+    settler.start()
+    assert waits_or_is_done.wait(STUCK_SECONDS)
+    recording.go_on.set()
+    for thread in (recorder, settler):
+        thread.join(STUCK_SECONDS)
+
+    assert events == ["recorded", "settled"]
