@@ -27,10 +27,9 @@ class AbandonedCallDetector:
     ========================================================  =====================================================
     its task is done, or its thread has ended                 at the next event or scrape
     another prompt of the same sync ``generate`` has failed   at once below no run
-    its task or thread starts a new run outside the call      below no run: in a task, unless its end callback fires
-                                                              before the loop goes on; in a thread, when that calls
-                                                              the same model again. Else when the run above ends,
-                                                              unless its end callback fires before that
+    its task or thread calls the same model again             below no run: in a thread at once; in a task, unless its
+                                                              end callback fires before the loop goes on. Else when
+                                                              the run above ends, unless its end callback fires before
     its task or thread reads the metrics                      below no run: at once
     the run above ends in the same task or thread             at once (``OpenRunTable.close_unfinished_below``)
     ========================================================  =====================================================
@@ -135,10 +134,12 @@ class AbandonedCallDetector:
                 call.left_at = self._clock()
             if call.parent is not None:
                 continue
-            if run is None or (call.task is None and _is_same_model(run, call)):
+            if run is not None and not _is_same_model(run, call):
+                continue
+            if run is None or call.task is None:
                 self.abandoned.append(call)
-            elif call.task is not None:
-                # A sync call that asks another model inside itself holds up the loop until it ends.
+            else:
+                # A sync call that asks the same model inside itself holds up the loop until it ends.
                 call.task.get_loop().call_soon(call.on_task_done, None)
 
 

@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langgraph.graph import START, StateGraph
 from prometheus_client import CollectorRegistry
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from eco2_callbacks import Eco2CallbackHandler, TokenUsage
 from eco2_callbacks.langsmith.usage_payload import usage_metadata
@@ -286,13 +286,29 @@ async def test_nothing_is_kept_of_calls_that_ended(handler: Eco2CallbackHandler)
     assert not task._callbacks
 
 
+class HangingOnce(FakeModel):
+    """Answers from its second call on."""
+
+    _calls: int = PrivateAttr(0)
+
+    async def _pause(self) -> None:
+        self._calls += 1
+        if self._calls == 1:
+            await asyncio.Event().wait()
+
+
 async def test_a_call_left_for_another_one_is_closed(handler: Eco2CallbackHandler, records: Records) -> None:
-    """A task that starts another call outside an unfinished one has left that one."""
-    await give_up(handler)
+    """A task that calls the same model again has left the unfinished call."""
+    model = HangingOnce()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await model.ainvoke(PROMPT, {"callbacks": [handler]})
 
-    await FakeModel().ainvoke("hello", {"callbacks": [handler]})
+    await model.ainvoke("hello", {"callbacks": [handler]})
+    await asyncio.sleep(0)
+    await FakeModel().ainvoke("the next event", {"callbacks": [handler]})
 
-    assert sorted(call.status for call in records.calls) == ["cancelled", "success"]
+    assert sorted(call.status for call in records.calls) == ["cancelled", "success", "success"]
 
 
 class Wrapping(FakeModel):
@@ -343,6 +359,12 @@ class Routing(FakeModel):
         self.router.invoke("which one?")
         return super()._generate(*args, **kwargs)
 
+    async def _astream(self, *args: Any, **kwargs: Any) -> Any:
+        await self.router.ainvoke("which one?")
+        await asyncio.sleep(0)  # the loop goes on
+        async for chunk in super()._astream(*args, **kwargs):
+            yield chunk
+
 
 @pytest.mark.parametrize("in_loop", [False, True])
 def test_a_topmost_model_may_ask_others(handler: Eco2CallbackHandler, records: Records, in_loop: bool) -> None:
@@ -357,6 +379,16 @@ def test_a_topmost_model_may_ask_others(handler: Eco2CallbackHandler, records: R
         asyncio.run(call())
     else:
         model.invoke(PROMPT)
+
+    assert [(call.status, call.estimated) for call in records.calls] == [("success", False)] * 2
+
+
+async def test_a_topmost_stream_may_ask_another_model(handler: Eco2CallbackHandler, records: Records) -> None:
+    """A stream that asks another model before its first chunk is a success, with the usage that it reports."""
+    router = FakeModel(callbacks=[handler], model="gpt-4.1-mini")
+    model = Routing(callbacks=[handler], router=router)
+
+    _ = [chunk async for chunk in model.astream(PROMPT)]
 
     assert [(call.status, call.estimated) for call in records.calls] == [("success", False)] * 2
 
