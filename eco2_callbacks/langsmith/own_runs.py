@@ -15,6 +15,9 @@ from eco2_callbacks.langsmith.run_tree_hooks import started_run
 
 __all__ = ["RunTree", "end_own_run", "start_own_run"]
 
+# Where a topmost run is sent, as LangSmith's ``tracing_context`` names it.
+_DESTINATION = ("client", "project_name", "address")
+
 
 def start_own_run(
     run_id: UUID,
@@ -35,17 +38,20 @@ def start_own_run(
         name: The run's name.
         run_type: As LangSmith names it.
         inputs: What was sent.
-        metadata: Of the run.
-        tags: Of the run.
+        metadata: Of the run; that of LangSmith's ``tracing_context`` is added.
+        tags: Of the run; those of LangSmith's ``tracing_context`` are added.
     """
     if tracing_is_enabled() is not True:
         return None
     parent = parent or get_current_run_tree()
+    context = get_tracing_context()
+    # @traceable leaves there how its own runs were made.
+    outer = {key: value for key, value in (context.get("metadata") or {}).items() if key != "ls_method"}
     fields: dict[str, Any] = {
         "run_type": run_type,
         "inputs": dict(inputs),
-        "tags": list(tags),
-        "extra": {"metadata": dict(metadata)},
+        "tags": list(dict.fromkeys([*tags, *(context.get("tags") or ())])),
+        "extra": {"metadata": {**outer, **metadata}},
     }
     if parent is not None:
         run = parent.create_child(name, run_id=run_id, **fields)
@@ -53,8 +59,8 @@ def start_own_run(
         with suppress(ValueError):
             parent.child_runs.remove(run)
     else:
-        project = get_tracing_context().get("project_name")
-        run = RunTree(name=name, id=run_id, **fields, **({"project_name": project} if project else {}))
+        destination = {key: context[key] for key in _DESTINATION if context.get(key) is not None}
+        run = RunTree(name=name, id=run_id, **fields, **destination)
     run.post()
     return run
 

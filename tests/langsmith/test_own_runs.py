@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from langsmith import traceable
+from langsmith import traceable, tracing_context
 from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import Eco2CallbackHandler
@@ -107,6 +107,24 @@ async def test_a_failed_own_run_ends_with_its_error(server: LangSmithServer, han
 
     (run,) = server.runs().values()
     assert run["error"] == "ValueError('no JSON')"
+
+
+def test_an_own_run_follows_the_tracing_context(server: LangSmithServer, handler: Eco2CallbackHandler) -> None:
+    """Outside any run and below one, it is sent by the context's client, with its project, tags and metadata."""
+    with (
+        server.client() as client,
+        tracing_context(enabled=True, client=client, project_name="acme", tags=["beta"], metadata={"release": "7"}),
+    ):
+        with handler.call(provider="openai", model="gpt-5.2"):
+            pass
+        with handler.tool("outer"), handler.tool("inner"):
+            pass
+        client.flush()
+
+    assert sorted(run["name"] for run in server.runs().values()) == ["gpt-5.2", "inner", "outer"]
+    for run in server.runs().values():
+        assert (run["session_name"], metadata(run)["release"]) == ("acme", "7")
+        assert "beta" in run["tags"]
 
 
 def test_without_tracing_nothing_is_sent(server: LangSmithServer, handler: Eco2CallbackHandler) -> None:
