@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import _get_running_loop
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from threading import get_ident
 from typing import Any
@@ -204,6 +204,8 @@ class OpenGraphRun(TimedRun):
         tool_calls: The tool calls below that are recorded; one inside another does not count.
         tasks: Task namespaces seen so far, by graph namespace and step.
         failed_tasks: Task namespaces and steps whose run failed.
+        on_cancelled: Called with it if its task is cancelled before any run starts below, while it is watched.
+        left_at: When that happened, in seconds of the handler's clock.
         intent: Set when it ends, with the next two.
         shared: What is known of the whole request.
     """
@@ -215,6 +217,8 @@ class OpenGraphRun(TimedRun):
         "intent",
         "interrupted",
         "last_call",
+        "left_at",
+        "on_cancelled",
         "own_context",
         "resumed",
         "shared",
@@ -254,7 +258,14 @@ class OpenGraphRun(TimedRun):
         self.tool_calls = 0
         self.tasks: dict[tuple[str, object], set[str]] = {}
         self.failed_tasks: set[tuple[str, object]] | None = None
+        self.on_cancelled: Callable[[OpenGraphRun], None] | None = None
+        self.left_at: float | None = None
         self.graph_run = self
+
+    def on_task_done(self, task: asyncio.Task[Any]) -> None:
+        """Called by the loop, at any time: only note that the request was cancelled as it began."""
+        if self.on_cancelled is not None and self.children is None and task.cancelled():
+            self.on_cancelled(self)
 
 
 class OpenNodeRun(TimedRun):

@@ -13,6 +13,7 @@ from eco2_callbacks import forks
 from eco2_callbacks.run_ids import uuid_of
 from eco2_callbacks.runs.abandoned import AbandonedCallDetector
 from eco2_callbacks.runs.attribution import state_values
+from eco2_callbacks.runs.cancelled_requests import CancelledRequests
 from eco2_callbacks.runs.enclosing import EnclosingRuns
 from eco2_callbacks.runs.graph_nodes import is_node, mark_parallel, step_of
 from eco2_callbacks.runs.identities import IdentityReader
@@ -108,6 +109,7 @@ class Tracker(forks.ForkAware):
         )
         self._retries = RetryDetector(self._runs)
         self._abandoned = AbandonedCallDetector(clock)
+        self._cancelled_requests = CancelledRequests(clock)
         self._passed_answers = PassedAnswers()
         # What was looked up for calls that are about to start.
         self._announced: dict[int, _Announced] = {}
@@ -219,6 +221,7 @@ class Tracker(forks.ForkAware):
             run = self._opener.new_node(run_id, enclosing, node, step_of(tags, metadata), inputs, metadata)
         elif enclosing.parent is None and enclosing.context is None:
             run = self._opener.new_request(run_id, inputs, tags, metadata)
+            self._cancelled_requests.watch(run)
         else:
             run = self._opener.new_link(run_id, enclosing, name, metadata)
         run.defers_inputs = defers_inputs
@@ -338,7 +341,7 @@ class Tracker(forks.ForkAware):
                     child, unfinished, f"{unfinished.error_type or 'Cancelled'}: the run above ended before this one"
                 )
         self._finish(run, outcome, output)
-        if self._abandoned.abandoned:
+        if self._abandoned.abandoned or self._cancelled_requests.found:
             self._close_abandoned()
 
     def close(self) -> None:
@@ -354,6 +357,7 @@ class Tracker(forks.ForkAware):
     def after_fork_in_child(self) -> None:
         """Leave the open runs to the parent; work below them keeps their trace, intent and tenant."""
         self._abandoned.clear_after_fork()
+        self._cancelled_requests.clear_after_fork()
         self._passed_answers = PassedAnswers()
         for run in self._runs.clear_after_fork():
             self._enclosing.remember_ended(run)
@@ -375,7 +379,7 @@ class Tracker(forks.ForkAware):
             for observer in self._observers:
                 self._guard(run, observer.on_evicted)
             self._evict(evicted)
-        if self._abandoned.abandoned:
+        if self._abandoned.abandoned or self._cancelled_requests.found:
             self._close_abandoned()
 
     def _finish(self, run: OpenRun, outcome: Outcome, output: Any) -> None:
@@ -387,6 +391,8 @@ class Tracker(forks.ForkAware):
             if outcome is not SUCCESS or self._retries.has_attempts:
                 self._retries.on_end(run, outcome)
             if not isinstance(run, OpenLLMCall | OpenToolCall):
+                if isinstance(run, OpenGraphRun):
+                    self._cancelled_requests.unwatch(run)
                 self._update_tree(run, outcome, output)
                 self._recorder.capture(run)
         finally:
@@ -425,6 +431,9 @@ class Tracker(forks.ForkAware):
                     self._guard(call, observer.on_unfinished, call, reason)
             elif call.stream is None and self._runs.close(call.run_id) is not None:
                 self._finish_without_callback(call, ABANDONED, reason)
+        for request in self._cancelled_requests.pop_found():
+            if self._runs.close(request.run_id) is not None:
+                self._finish_without_callback(request, ABANDONED, "Cancelled: its task was cancelled as it began")
 
     def _evict(self, run: OpenRun) -> None:
         """Close a run that did not end, and leave those below open."""
