@@ -38,6 +38,8 @@ _CLOSE_SECONDS = 5.0
 _MAX_UPDATES = 10_000
 # A tracer takes the update of a run whose end both see before either sees another event of that run's thread or task.
 _MAX_UNSURE = 500
+# Updates that were written, for a second tracer on the same run: it sends its end right after the first one.
+_MAX_WRITTEN = 500
 _NO_SCORES: Mapping[str, float] = {}
 
 
@@ -78,8 +80,10 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
         self._pending: dict[UUID, _Pending] = {}
         # Those of them whose run may not be traced: no end then takes the update.
         self._unsure: deque[UUID] = deque()
-        # Ends that the tracer sent before the handler had a record.
-        self._held: dict[UUID, tuple[RunTree, Send]] = {}
+        # What was written on the runs whose end was sent last.
+        self._written: dict[UUID, _Pending] = {}
+        # Ends that the tracers of a run sent before the handler had a record.
+        self._held: dict[UUID, list[tuple[RunTree, Send]]] = {}
         # Those of them whose record exists now. They are sent without a lock: another handler may have to settle first.
         self._to_send: deque[tuple[RunTree, Send]] = deque()
         # Model runs with a cost whose end was not sent yet, by trace.
@@ -136,8 +140,7 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
                         self._pending.pop(self._unsure.popleft(), None)
                 if isinstance(record, LLMCall) and record.cost is not None and record.status != "cancelled":
                     self._unsent.setdefault(run.trace_id, set()).add(run.run_id)
-                if (held := self._held.pop(run.run_id, None)) is not None:
-                    self._to_send.append(held)
+                self._to_send.extend(self._held.pop(run.run_id, ()))
             if isinstance(record, GraphRun) and self._unsent:
                 self._count_unsent(self._unsent.pop(run.trace_id, ()))
 
@@ -173,16 +176,22 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
             is_open = None if self._is_open is None else self._is_open()
             if run.id in self._pending or is_open is None or not is_open(run.id):
                 return False
-            self._held[run.id] = run, send
+            self._held.setdefault(run.id, []).append((run, send))
             return True
 
     def before_end(self, run: RunTree, written: Written) -> None:
         """Write on a run whose end is sent what another handler has not written yet."""
-        if run.id not in self._pending and self._settle is not None and (settle := self._settle()) is not None:
+        is_known = run.id in self._pending or run.id in self._written
+        if not is_known and self._settle is not None and (settle := self._settle()) is not None:
             settle()
         with self._lock:
             pending = self._pending.pop(run.id, None)
-            if pending is None:
+            if pending is not None:
+                # The scores are sent once.
+                self._written[run.id] = pending._replace(scores=_NO_SCORES)
+                if len(self._written) > _MAX_WRITTEN:
+                    del self._written[next(iter(self._written))]
+            elif (pending := self._written.get(run.id)) is None:
                 return
             if (unsent := self._unsent.get(pending.trace_id)) is not None:
                 unsent.discard(run.id)
@@ -209,6 +218,7 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
         self._lock = threading.RLock()
         self._pending.clear()
         self._unsure.clear()
+        self._written.clear()
         self._held.clear()
         self._to_send.clear()
         self._unsent.clear()
@@ -216,11 +226,12 @@ class LangSmithObserver(RunObserver, forks.ForkAware):
     def close(self) -> None:
         """Send the ends that are held back and the feedback that waits; remove the hooks."""
         with self._lock:
-            held = [*self._to_send, *self._held.values()]
+            held = [*self._to_send, *(end for ends in self._held.values() for end in ends)]
             self._to_send.clear()
             self._held.clear()
             self._pending.clear()
             self._unsure.clear()
+            self._written.clear()
         if self._is_installed:
             self._is_installed = False
             remove_listener(self)
