@@ -16,7 +16,7 @@ from eco2_callbacks.usage import Answer, Exchange, rules_for
 __all__ = ["OtherPrices"]
 
 _STANDARD_TIERS = frozenset({None, "", "auto", "default", "standard", "on_demand"})
-# Samplings and window of a sum of several prompts none of which is long.
+# Samplings and window of a sum of several short prompts.
 _SHORT_PROMPTS = (2, 1)
 
 

@@ -157,7 +157,7 @@ class ClickHouseBackend:
         client = self.client()
         hours = sorted({row[0] - row[0] % _HOUR for b in batches for t in MARKING for row in b.get(t, ())})
         if not any(batch.get(name) for batch in batches for name in TABLES if name != "ratings"):
-            # New ratings alone are in no spool: nobody sends them again, and so nobody would mark their hours.
+            # New ratings alone are in no spool. If this process dies after their insert, these marks remain.
             self._mark(client, hours)
         for name in TABLES:
             rows = [row for batch in batches for row in batch.get(name, ())]
