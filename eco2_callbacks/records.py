@@ -167,7 +167,7 @@ class NodeRun(_Event, frozen=True, kw_only=True):
     """One run of a LangGraph node or functional-API task, with all model calls below it.
 
     Attributes:
-        parallel: Whether another run of the same step ran beside this one.
+        parallel: Whether another node of its step ran beside this one, or a task beside this task.
         cost: USD; leaves out what ``unpriced_calls`` calls have no price for.
         feedback: Quality scores that the node returned, by key.
     """

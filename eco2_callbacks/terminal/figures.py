@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -81,11 +81,22 @@ class Trace:
 
 
 def group_by_step(rows: Iterable[Row]) -> list[tuple[Row, ...]]:
-    """Return the rows grouped by graph step, in order. The nodes of one step started in parallel."""
-    by_step: dict[Hashable, list[Row]] = {}
+    """Return the rows, in order of their starts, grouped where rows of one graph step ran beside each other.
+
+    The step alone is not enough: graphs that a node calls one after the other count their steps anew, and all tasks of
+    an entrypoint have its step.
+    """
+    groups: list[list[Row]] = []
+    newest: dict[int, list[Row]] = {}
     for row in rows:
-        by_step.setdefault(row.step if row.step is not None else id(row), []).append(row)
-    return [tuple(step) for step in by_step.values()]
+        group = None if row.step is None else newest.get(row.step)
+        if group is not None and any(_overlap(other, row) for other in group):
+            group.append(row)
+            continue
+        groups.append([row])
+        if row.step is not None:
+            newest[row.step] = groups[-1]
+    return [tuple(group) for group in groups]
 
 
 def saved_seconds(rows: Sequence[Row]) -> float:
@@ -95,6 +106,11 @@ def saved_seconds(rows: Sequence[Row]) -> float:
         covered += max(0.0, row.ended_seconds - max(end, row.started_seconds))
         end = max(end, row.ended_seconds)
     return max(0.0, sum(row.figures.seconds for row in rows) - covered)
+
+
+def _overlap(first: Row, second: Row) -> bool:
+    starts = first.started_seconds, second.started_seconds
+    return starts[0] == starts[1] or max(starts) < min(first.ended_seconds, second.ended_seconds)
 
 
 def _unpriced_calls(record: NodeRun | GraphRun | LLMCall) -> int:
