@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
 import sqlalchemy as sa
@@ -211,9 +210,12 @@ def _holds(holder: Span, span: Span) -> bool:
 
 
 def _mark_parallel(siblings: Sequence[Span]) -> None:
-    for first, second in pairwise(siblings):
-        if second.started_at < first.ended_at:
-            first.parallel = second.parallel = True
+    last: Span | None = None  # of those so far, the one that ended last
+    for span in siblings:
+        if last is not None and span.started_at < last.ended_at:
+            span.parallel = last.parallel = True
+        if last is None or span.ended_at > last.ended_at:
+            last = span
 
 
 def _common(row: Any, kind: SpanKind, name: str) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from contextlib import closing
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypedDict
@@ -13,10 +15,11 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import Send
 from prometheus_client import CollectorRegistry
 
-from eco2_callbacks import Eco2CallbackHandler
+from eco2_callbacks import Eco2CallbackHandler, GraphRun, LedgerSink, NodeRun
 from eco2_callbacks.ledger import Backend, backend_of, read_traces
 from eco2_callbacks.ledger.schema import table
 from tests.support.fake_model import COST, USAGE, FakeModel
+from tests.support.ledger_records import AT
 
 _TRIPLE = {name: 3 * tokens for name, tokens in USAGE.items()}
 
@@ -86,3 +89,21 @@ def test_rows_of_older_versions_are_placed_by_path_and_time(tmp_path: Path) -> N
 
     assert trace.root.cost == 5 * COST
     assert sum(node.cost or Decimal(0) for node in trace.root.children) == 5 * COST
+
+
+def test_all_runs_beside_a_long_one_are_parallel(tmp_path: Path) -> None:
+    """Of branches that run two at a time, the third one runs beside the first, although the second has ended."""
+    ledger, trace_id = str(tmp_path / "eco2.db"), uuid.uuid4()
+    branches = [("long", 0.0, 6.0), ("second", 0.0, 2.0), ("third", 2.5, 2.0), ("after", 6.5, 1.0)]
+    with LedgerSink(ledger) as sink:
+        for name, start, seconds in branches:
+            started_at = AT + timedelta(seconds=start)
+            about = {"run_id": uuid.uuid4(), "started_at": started_at, "duration_seconds": seconds}
+            sink.emit(NodeRun(trace_id=trace_id, node=name, **about))
+        sink.emit(GraphRun(trace_id=trace_id, job_id="job", started_at=AT, duration_seconds=8.0))
+
+    with closing(backend_of(ledger)) as backend:
+        (trace,) = read_traces(backend, "job")
+
+    marks = {node.name: node.parallel for node in trace.root.children}
+    assert marks == {"long": True, "second": True, "third": True, "after": False}
