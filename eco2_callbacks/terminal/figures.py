@@ -87,15 +87,18 @@ def group_by_step(rows: Iterable[Row]) -> list[tuple[Row, ...]]:
     an entrypoint have its step.
     """
     groups: list[list[Row]] = []
-    newest: dict[int, list[Row]] = {}
+    # By step: its newest group, and when the last row of it ended.
+    newest: dict[int, tuple[list[Row], float]] = {}
     for row in rows:
-        group = None if row.step is None else newest.get(row.step)
-        if group is not None and any(_overlap(other, row) for other in group):
+        group, end = ([], 0.0) if row.step is None else newest.get(row.step, ([], 0.0))
+        # Rows that took no time at all start together.
+        if group and (row.started_seconds < end or row.started_seconds == group[-1].started_seconds):
             group.append(row)
-            continue
-        groups.append([row])
+        else:
+            group, end = [row], 0.0
+            groups.append(group)
         if row.step is not None:
-            newest[row.step] = groups[-1]
+            newest[row.step] = group, max(end, row.ended_seconds)
     return [tuple(group) for group in groups]
 
 
@@ -106,11 +109,6 @@ def saved_seconds(rows: Sequence[Row]) -> float:
         covered += max(0.0, row.ended_seconds - max(end, row.started_seconds))
         end = max(end, row.ended_seconds)
     return max(0.0, sum(row.figures.seconds for row in rows) - covered)
-
-
-def _overlap(first: Row, second: Row) -> bool:
-    starts = first.started_seconds, second.started_seconds
-    return starts[0] == starts[1] or max(starts) < min(first.ended_seconds, second.ended_seconds)
 
 
 def _unpriced_calls(record: NodeRun | GraphRun | LLMCall) -> int:
