@@ -404,7 +404,8 @@ def test_a_lost_record_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureF
             sink.emit(call())
 
     assert losses.lost == {"overflow": 3}
-    assert len([record for record in caplog.records if "lost" in record.message]) == 1
+    # The migration's own line names the folder of this test.
+    assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 1
     assert os.path.exists(tmp_path / "ledger.db")
 
 
