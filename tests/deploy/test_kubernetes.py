@@ -467,31 +467,6 @@ def test_the_image_has_the_worker_s_extras() -> None:
     assert syncs == [{"graph", "otel", "postgres", "serve", "sqlite"}] * 2
 
 
-# README
-
-
-def test_the_readme_lists_the_variables() -> None:
-    """The table in deploy/README.md lists exactly the variables of the deployment."""
-    text = (DEPLOY / "README.md").read_text("utf-8")
-    (table,) = re.findall(r"^\| variable \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
-    listed = [name for row in table.splitlines() for name in re.findall(r"`([A-Z0-9_]+)`", row.split("|")[1])]
-
-    overlays = [render_overlay(overlay) for overlay in OVERLAYS]
-    rendered = {name for overlay in overlays for server in SERVERS for name in overlay.environment(server)}
-
-    assert sorted(listed) == sorted(rendered)
-
-
-def test_the_readme_s_links_exist() -> None:
-    """Every relative link in deploy/README.md points to an existing file or directory."""
-    text = (DEPLOY / "README.md").read_text("utf-8")
-
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
-
-    assert links
-    assert [link for link in links if not (DEPLOY / link).exists()] == []
-
-
 def _put(at: Manifest, path: str, value: Any) -> None:
     """Set the value at a dotted path; None deletes it."""
     *steps, last = (int(step) if step.isdecimal() else step for step in path.split("."))
