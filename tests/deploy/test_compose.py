@@ -101,6 +101,25 @@ def addresses(compose: dict[str, Any]) -> Iterator[str]:
                 yield f"{name}: the health check uses port {port}"
 
 
+def scraping(compose: dict[str, Any]) -> Iterator[str]:
+    """Prometheus scrapes API and worker under the job that their rules select."""
+    config = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())
+    targets = {
+        job["job_name"]: [
+            target
+            for files in job["file_sd_configs"]
+            for name in files["files"]
+            for group in yaml.safe_load((DEPLOY / "prometheus" / name).read_text())
+            for target in group["targets"]
+        ]
+        for job in config["scrape_configs"]
+    }
+    for server in ("api", "worker"):
+        address = f"{server}:{compose['services'][server]['environment']['ECO2_METRICS_PORT']}"
+        if targets.get(f"eco2-chat-{server}") != [address]:
+            yield f"{server}: nobody scrapes {address}"
+
+
 def settings(compose: dict[str, Any]) -> Iterator[str]:
     """API and worker read all their variables and secrets, and the values are valid."""
     code = sources()
@@ -181,6 +200,7 @@ CHECKS: tuple[Callable[[dict[str, Any]], Iterator[str]], ...] = (
     hardening,
     references,
     addresses,
+    scraping,
     settings,
     ledger,
     image,
@@ -330,6 +350,7 @@ def _set(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:
             _set("alertmanager", "ports", to=["127.0.0.1:9093:9094"]),
             "targets/alertmanager.yaml: nothing listens on alertmanager:9093",
         ),
+        (_set("api", "environment", "ECO2_METRICS_PORT", to="9466"), "api: nobody scrapes api:9466"),
         (_set("grafana", "secrets", to=[]), "the secret grafana_admin_password is unused"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

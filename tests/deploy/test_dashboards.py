@@ -34,7 +34,7 @@ FILTERED_BY = {
     "job": "job",
     "namespace": "namespace",
 }
-CONFIG = ROOT / "deploy" / "mixin" / "chat-worker.toml"
+CONFIGS = [ROOT / "deploy" / "mixin" / f"chat-{server}.toml" for server in ("worker", "api")]
 # Texts about prices, budgets, jobs and the ledger stand on pages of their own.
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 DOCUMENTED = {name for page in PAGES for name in re.findall(r"`(\w+)[`{]", page.read_text())}
@@ -133,7 +133,7 @@ def _target_faults(panel: dict[str, Any], query: str, legend: str, names: list[s
 
 
 def built() -> dict[str, str]:
-    return dict(build_dashboards(load_config(CONFIG)))
+    return dict(build_dashboards(*map(load_config, CONFIGS)))
 
 
 def test_there_are_four() -> None:

@@ -209,6 +209,10 @@ BROKEN: dict[str, tuple[str, Callable[[Deployed], None]]] = {
         "job_label",
         _append("PrometheusRule.spec.groups.0.rules", {"alert": "Gone", "expr": 'up{job="worker"} == 0'}),
     ),
+    "job_label_no_page": (
+        "job_label",
+        lambda deployed: deployed.one("PrometheusRule", "eco2-chat-api")["spec"]["groups"].pop(),
+    ),
     "namespaces_two": ("namespaces", _set("Service.metadata.namespace", "default")),
     "namespaces_not_all": ("namespaces", _set("Service.metadata.namespace", "eco2")),
     "namespaces_query": ("namespaces", _set(f"{_TRIGGER}.metadata.query", "sum(chat_worker_slots_busy)")),
@@ -300,10 +304,12 @@ def test_the_environment_is_enough(environment: dict[str, str]) -> None:
 
 
 def test_the_rules_are_those_of_prometheus() -> None:
-    """The PrometheusRule is the current output of its script."""
+    """Each PrometheusRule is the current output of its script."""
     script = runpy.run_path(str(DEPLOY / "kubernetes" / "prometheusrule.py"))
 
-    assert (BASE / "prometheusrule.yaml").read_text("utf-8") == script["render"]()
+    assert {path: path.read_text("utf-8") for path in BASE.glob("prometheusrule*.yaml")} == {
+        path: script["render"](*source) for path, source in script["TARGETS"].items()
+    }
 
 
 def test_without_rules_no_rule_is_written(tmp_path: Path) -> None:
@@ -313,12 +319,13 @@ def test_without_rules_no_rule_is_written(tmp_path: Path) -> None:
     script.write_text((DEPLOY / "kubernetes" / "prometheusrule.py").read_text("utf-8"), "utf-8")
 
     with pytest.raises(ValueError, match="holds no group of rules"):
-        runpy.run_path(str(script))["render"]()
+        runpy.run_path(str(script))["render"]("rules", tmp_path)
 
 
-def test_the_operator_can_hand_the_rules_to_prometheus(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["prometheusrule.yaml", "prometheusrule-api.yaml"])
+def test_the_operator_can_hand_the_rules_to_prometheus(name: str, tmp_path: Path) -> None:
     """Promtool accepts the rules as the operator writes them."""
-    (rule,) = documents(BASE / "prometheusrule.yaml")
+    (rule,) = documents(BASE / name)
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rule["spec"]), "utf-8")
 
     _promtool("check", "rules", str(tmp_path / "rules.yaml"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from dashboards.cost import BUDGET, budget_use
@@ -37,18 +38,18 @@ _PAID: Final = "llm_cost_dollars_total"
 _OF_INTENT: Final = langsmith("Requests in LangSmith", 'has(tags, "intent:${__field.labels.intent}")')
 
 
-def overview(*, service: str, runbooks: str) -> str:
+def overview(*, services: Sequence[str], runbooks: str) -> str:
     """Return the dashboard's JSON.
 
     Args:
-        service: Value of the label ``service`` of the alerts that it shows.
+        services: Values of the label ``service`` of the alerts that it shows.
         runbooks: Address of the folder with the alerts' runbooks.
     """
     return dashboard(
         UID,
         "Eco2 Overview",
         "Cost, budgets, requests, alerts and the health of the telemetry. Start here.",
-        [_now(), _money_and_requests(), _intents(), _trouble(service, runbooks), _telemetry(), traces()],
+        [_now(), _money_and_requests(), _intents(), _trouble(services, runbooks), _telemetry(), traces()],
         filters=["intent", "target"],
         since="now-1h",
         refresh="30s",
@@ -154,15 +155,16 @@ def _intents() -> Row:
     )
 
 
-def _trouble(service: str, runbooks: str) -> Row:
-    firing = f'sum by (alertname, severity) (ALERTS{{alertstate="firing",service="{service}"}})'
+def _trouble(services: Sequence[str], runbooks: str) -> Row:
+    own = "|".join(services)
+    firing = f'sum by (alertname, service, severity) (ALERTS{{alertstate="firing",service=~"{own}"}})'
     return Row(
         "Where it hurts",
         [
             table(
                 "Alerts",
                 "Which alerts fire now? Click an alert to open its runbook.",
-                {"alertname": "Alert", "severity": "Severity"},
+                {"alertname": "Alert", "service": "Service", "severity": "Severity"},
                 [Column("Firing", firing, "count")],
                 links={"Alert": Link("Runbook", f"{runbooks}/${{__value.raw}}.md")},
             ),
