@@ -116,6 +116,11 @@ def _target_faults(panel: dict[str, Any], query: str, legend: str, names: list[s
     for selector in found:
         if selector.name == "ALERTS":  # exported by Prometheus itself
             continue
+        if selector.name in {"up", "process_start_time_seconds"}:
+            matched = {matcher.name: matcher.value for matcher in selector.matchers.matchers}
+            if matched != {label: f"the {label}" for label in TARGETS}:
+                yield f"{selector.name} does not follow job and namespace"
+            continue
         family = family_of(selector.name)
         name = family.name if family is not None else job_metrics().get(selector.name)
         if name is None:

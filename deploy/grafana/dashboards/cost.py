@@ -114,7 +114,7 @@ def _budgets() -> Row:
         return f"max by (budget, window) ({selector(name)})"  # of processes without a store, the fullest
 
     spent, limit = of("budget_spent_dollars"), of("budget_limit_dollars")
-    refused = f"sum by (budget) (increase({selector('budget_refused_calls_total')}[$__range]))"
+    refused = total("budget_refused_calls_total", "budget")
     return Row(
         "Budgets",
         [

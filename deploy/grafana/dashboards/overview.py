@@ -9,9 +9,11 @@ from dashboards.cost import BUDGET, budget_use
 from dashboards.dashboard import Row, dashboard, langsmith
 from dashboards.panels import Query, bar_gauge, dollars_an_hour, stat, timeseries
 from dashboards.promql import (
-    named,
+    NONE,
+    axes,
     or_zero,
     per_minute,
+    per_series,
     quantile,
     range_mean,
     range_quantile,
@@ -122,7 +124,10 @@ def _money_and_requests() -> Row:
             timeseries(
                 "Latency",
                 "How long does a request take? Estimated within the histogram's buckets; dots are single requests.",
-                [Query(quantile(q, _SECONDS), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)],
+                [
+                    *(Query(quantile(q, _SECONDS), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)),
+                    Query(axes(f"{_SECONDS}_count"), NONE),
+                ],
                 "s",
                 exemplars=True,
             ),
@@ -190,7 +195,8 @@ def _telemetry() -> Row:
             stat(
                 "Processes",
                 "How many processes does Prometheus scrape?",
-                Query(or_zero(f"count({selector('eco2_callbacks_info')})"), "processes"),
+                # In multiprocess mode the info of former price data stays, at 0.
+                Query(or_zero(f"count(count by (job, instance) ({selector('eco2_callbacks_info')}))"), "processes"),
                 "count",
                 limits=Limits(1, 0.5),
             ),
@@ -226,7 +232,7 @@ def _telemetry() -> Row:
             stat(
                 "Lost records",
                 "Did the ledger lose records? Its reports are too low by them.",
-                Query(named(f"sum(increase({selector('ledger_lost_rows_total')}[$__range]))"), "lost"),
+                Query(f"sum({per_series('ledger_lost_rows_total')})", "lost"),
                 "count",
                 limits=Limits(1, 1),
                 no_value="no ledger",

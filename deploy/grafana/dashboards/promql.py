@@ -13,6 +13,7 @@ __all__ = [
     "NONE",
     "TARGETS",
     "VARIABLES",
+    "axes",
     "gauge",
     "last_hour",
     "mean",
@@ -72,6 +73,15 @@ _RECENTLY: Final = "$__rate_interval"
 _MEDIUM: Final = "5m"
 _LONG: Final = "15m"  # of single events a share within seconds is 0 or 1
 _IN_RANGE: Final = "$__range"
+# How long a window is, in seconds.
+_SECONDS: Final = {_IN_RANGE: "$__range_s", _RECENTLY: "$__rate_interval_ms / 1000"} | {
+    "5m": "300",
+    "15m": "900",
+    "1h": "3600",
+    "1d": "86400",
+    "7d": "604800",
+    "1w": "604800",
+}
 
 
 def selector(name: str, **matchers: str) -> str:
@@ -89,8 +99,12 @@ def selector(name: str, **matchers: str) -> str:
         raise ValueError(f"{name} has no label {', '.join(sorted(unknown))}, only {', '.join(labels)}.")
     fixed = [f'{label}{"=~" if "|" in value else "="}"{value}"' for label, value in matchers.items()]
     free = [f'{label}=~"${VARIABLES[label]}"' for label in labels if label in VARIABLES and label not in matchers]
+    return _of_targets(name, *fixed, *free)
+
+
+def _of_targets(name: str, *matchers: str) -> str:
     targets = [f'{label}=~"${variable}"' for label, variable in TARGETS.items()]
-    return f"{name}{{{','.join(fixed + free + targets)}}}"
+    return f"{name}{{{','.join([*matchers, *targets])}}}"
 
 
 def or_zero(expression: str, *by: str) -> str:
@@ -117,6 +131,11 @@ def _or_rows(expression: str, by: tuple[str, ...]) -> str:
 def gauge(name: str, *by: str) -> str:
     """Return a gauge's value, summed over the processes."""
     return or_zero(_sum(selector(name), by), *by)
+
+
+def axes(name: str) -> str:
+    """Return a series at 0 that keeps the axes of a graph without points."""
+    return or_zero(f"sum({selector(name)}) * 0")
 
 
 def per_second(name: str, *by: str, only_nonzero: bool = False, **matchers: str) -> str:
@@ -155,8 +174,9 @@ def pace(name: str, window: str, seconds: int) -> str:
 
 
 def last_hour(name: str, *, ago: str = "") -> str:
-    """Return a counter's growth in the hour before each point, shifted back by ``ago``."""
-    return or_zero(_growth(name, (), "1h", _ANY, ago))
+    """Return a counter's growth in the hour before each point, shifted back by ``ago``: no point if unknown then."""
+    growth = _growth(name, (), "1h", _ANY, ago)
+    return growth if ago else or_zero(growth)
 
 
 def ranking(name: str, *by: str, limit: int = 0) -> str:
@@ -214,7 +234,8 @@ def range_mean(name: str, *by: str) -> str:
 def quantile(q: float, name: str, *by: str, **matchers: str) -> str:
     """Return a histogram's quantile of five minutes; no point without observations."""
     buckets = _rate(f"{name}_bucket", ("le", *by), matchers, _MEDIUM)
-    return or_zero(f"histogram_quantile({q}, {buckets}) >= 0", *by)
+    quantiles = f"histogram_quantile({q}, {buckets}) >= 0"
+    return or_zero(quantiles, *by) if by else quantiles
 
 
 def range_quantile(q: float, name: str, *by: str, **matchers: str) -> str:
@@ -256,7 +277,8 @@ def _growth(name: str, by: tuple[str, ...], window: str, matchers: Mapping[str, 
 
     ``increase()`` ignores a first sample. The model that answered and the error of a request are known only at the end,
     so these series start above 0. On a quiet day most of the cost is in first samples. A series is new if it did not
-    exist in the hour before the window. The added label keeps the two summands apart.
+    exist in the hour before the window. It is not new if its process ran then and was not scraped, as where Prometheus
+    lost its data. The added label keeps the two summands apart.
     """
     return _sum(_grown(name, window, matchers, ago), by)
 
@@ -264,5 +286,9 @@ def _growth(name: str, by: tuple[str, ...], window: str, matchers: Mapping[str, 
 def _grown(name: str, window: str, matchers: Mapping[str, str], ago: str) -> str:
     series, then = selector(name, **matchers), f" offset {ago}" if ago else ""
     before = "" if ago == f"-{window}" else f" offset {ago}{window}"  # -1d, and one day before it: now
+    start = "time()" if not before else " - ".join(["time()", _SECONDS[window], *([_SECONDS[ago]] if ago else [])])
+    ran = f"min_over_time({_of_targets('process_start_time_seconds')}[{window}]{then}) < {start}"
+    unseen = f"{ran} unless on (job, instance) last_over_time({_of_targets('up')}[1h]{before})"
     first = f"min_over_time({series}[{window}]{then}) unless last_over_time({series}[1h]{before})"
+    first = f"{first} unless on (job, instance) ({unseen})"
     return f'increase({series}[{window}]{then}) or label_replace({first}, "sample", "first", "", "")'
