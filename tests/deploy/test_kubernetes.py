@@ -406,7 +406,9 @@ def test_prod_survives_a_node() -> None:
 
     assert spec["minReplicaCount"] >= 3
     assert spec["maxReplicaCount"] > spec["minReplicaCount"]
-    assert prod.one("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+    assert {name: prod.one("PodDisruptionBudget", name)["spec"]["maxUnavailable"] for name in SERVERS} == dict.fromkeys(
+        SERVERS, 1
+    )
     assert prod.environment()["ECO2_CHECKPOINTS"] == "eco2-chat-worker-checkpoints/postgres-url"
 
 

@@ -49,8 +49,8 @@ def selectors(deployed: Deployed) -> Iterator[str]:
         }
         for number, spread in enumerate(deployed.pod(name)["topologySpreadConstraints"]):
             selected[f"topologySpreadConstraints[{number}]"] = (spread["labelSelector"]["matchLabels"], pod)
-        if name == JOB:
-            for budget in deployed.all("PodDisruptionBudget"):
+        for budget in deployed.all("PodDisruptionBudget"):
+            if budget["metadata"]["name"] == name:
                 selected["PodDisruptionBudget"] = (budget["spec"]["selector"]["matchLabels"], pod)
         for what, (wanted, labels) in selected.items():
             if not wanted or not wanted.items() <= labels.items():
