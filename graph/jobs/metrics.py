@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
@@ -57,13 +57,13 @@ class JobMetrics(Collector):
             ["queue"],
             registry=None,
         )
-        self.busy = Gauge("chat_worker_slots_busy", "Jobs that this worker runs now.", registry=None)
-        self.slots = Gauge("chat_worker_slots", "Jobs that this worker can run at once.", registry=None)
-        self.slots.set(slots)
+        self._busy = Gauge("chat_worker_slots_busy", "Slots that jobs of this worker hold now.", registry=None)
+        all_slots = Gauge("chat_worker_slots", "Jobs that this worker can run at once.", registry=None)
+        all_slots.set(slots)
         self._waiting, self._wait = waiting.labels(QUEUE), wait.labels(QUEUE)
         self._redeliveries, self._mismatches = redeliveries.labels(QUEUE), mismatches.labels(QUEUE)
         self._dead = {reason: dead.labels(QUEUE, reason) for reason in _DEAD_REASONS}
-        self._families = (waiting, wait, self._turnaround, dead, redeliveries, mismatches, self.busy, self.slots)
+        self._families = (waiting, wait, self._turnaround, dead, redeliveries, mismatches, self._busy, all_slots)
         registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
@@ -76,6 +76,10 @@ class JobMetrics(Collector):
     def set_waiting(self, jobs: int) -> None:
         """Set how many jobs no worker has taken yet."""
         self._waiting.set(jobs)
+
+    def watch_busy(self, busy: Callable[[], int]) -> None:
+        """Show at each scrape how many slots are busy."""
+        self._busy.set_function(busy)
 
     def started(self, wait_seconds: float) -> None:
         """Count the first start of a job."""
