@@ -18,19 +18,29 @@ NEW = 'job="j",namespace="n",instance="b"'
 
 
 class Situation(NamedTuple):
-    """Series of one sample a minute, and what a panel's query shows at the end of its range of an hour."""
+    """Series of one sample a minute, and what a panel's query shows at the end of its range."""
 
     panel: str
     query: str
     series: dict[str, str]
     shown: dict[str, float]
     end_minutes: int = 120
+    range_minutes: int = 60
 
 
 COST = f'llm_cost_dollars_total{{{TARGET},provider="p",model="m",tenant_id="t"}}'
 BUCKETS = {
     f'chat_request_duration_seconds_bucket{{{TARGET},intent="i",provider="p",le="1.0"}}': "0x59 9x61",
     f'chat_request_duration_seconds_bucket{{{TARGET},intent="i",provider="p",le="+Inf"}}': "0x59 9x61",
+}
+MONTH = 30 * 24 * 60
+RUNS = {
+    f'graph_node_runs_total{{{TARGET},node="n",agent_name="a",status="error"}}': "0x79 0+1x10 10x40",
+    f'graph_node_runs_total{{{TARGET},node="n",agent_name="a",status="success"}}': "7x120",
+}
+LATE = {
+    f'chat_request_duration_seconds_bucket{{{TARGET},intent="i",provider="p",le="5.0"}}': "0x120",
+    f'chat_request_duration_seconds_count{{{TARGET},intent="i",provider="p"}}': "0x59 9x61",
 }
 UP, STARTED = f"up{{{TARGET}}}", f"process_start_time_seconds{{{TARGET}}}"
 SITUATIONS = {
@@ -51,6 +61,13 @@ SITUATIONS = {
     "start_is_not_exported": Situation("Cost today", "A", {UP: "_x90 1x30", COST: "_x90 5x30"}, {"{}": 5}),
     "no_request_has_no_latency": Situation("Latency", "A", BUCKETS, {}),
     "a_request_has_a_latency": Situation("Latency", "A", BUCKETS, {"{}": 0.5}, end_minutes=61),
+    # Two points of a month lie 43 minutes apart. All runs and requests are between them.
+    "a_short_failure_in_a_month": Situation("Error rate", "A", RUNS, {'{node="n"}': 1}, range_minutes=MONTH),
+    "no_failure_in_an_hour": Situation("Error rate", "A", RUNS, {'{node="n"}': 0}),
+    "a_short_latency_in_a_month": Situation("Latency", "A", BUCKETS, {"{}": 0.5}, end_minutes=90, range_minutes=MONTH),
+    "a_short_delay_in_a_month": Situation(
+        "Within the target, by intent", "A", LATE, {'{intent="i"}': 0}, end_minutes=90, range_minutes=MONTH
+    ),
     "a_week_ago_is_unknown": Situation("The last hour, and the same a week ago", "B", {COST: "5x120"}, {}),
     "a_week_ago_was_free": Situation(
         "The last hour, and the same a week ago", "B", {COST: "5x10200"}, {"{}": 0}, end_minutes=10200
@@ -97,7 +114,8 @@ def test_a_panel_shows_the_right_number(situation: Situation, tmp_path: Path) ->
     """Prometheus lost its data or was away, a process or series is new, nothing happened, or nothing is known."""
     expression, names = query_of(situation.panel, situation.query)
     end = situation.end_minutes * MINUTE
-    expression = View(start=end - 60 * MINUTE, end=end, scrape_seconds=60).interpolate(expression, names)
+    start = end - situation.range_minutes * MINUTE
+    expression = View(start=start, end=end, scrape_seconds=60).interpolate(expression, names)
     test = {
         "evaluation_interval": "1m",
         "tests": [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -70,6 +70,7 @@ _UNNAMED: Final = {"tenant_id": "no tenant", "agent_name": "no agent", "node": "
 _ANY: Final[Mapping[str, str]] = MappingProxyType({})
 _WITHIN: Final = (("bucket", {"le": "$target"}), ("count", _ANY))
 _RECENTLY: Final = "$__rate_interval"
+_STEP: Final = "$__interval"
 _MEDIUM: Final = "5m"
 _LONG: Final = "15m"  # of single events a share within seconds is 0 or 1
 _IN_RANGE: Final = "$__range"
@@ -197,8 +198,11 @@ def sorted_desc(expression: str) -> str:
 
 def share(name: str, *by: str, **matchers: str) -> str:
     """Return the share of a counter's growth in 15 minutes with these labels; 0 while it does not grow."""
-    part, whole = _rate(name, by, matchers, _LONG), _rate(name, by, _ANY, _LONG)
-    return or_zero(_quotient(part, whole), *by)
+
+    def of(window: str) -> str:
+        return _quotient(_rate(name, by, matchers, window), _rate(name, by, _ANY, window))
+
+    return or_zero(_without_gaps(of, _LONG), *by)
 
 
 def range_share(name: str, *by: str, of_all: str = "", **matchers: str) -> str:
@@ -209,8 +213,12 @@ def range_share(name: str, *by: str, of_all: str = "", **matchers: str) -> str:
 
 def within(name: str, *by: str) -> str:
     """Return the exact share of a histogram's events of 15 minutes that took at most ``$target`` seconds."""
-    part, whole = (_rate(f"{name}_{end}", by, given, _LONG) for end, given in _WITHIN)
-    return or_zero(f"{part} / ({whole} > 0)", *by)
+
+    def of(window: str) -> str:
+        part, whole = (_rate(f"{name}_{end}", by, given, window) for end, given in _WITHIN)
+        return f"{part} / ({whole} > 0)"
+
+    return or_zero(_without_gaps(of, _LONG), *by)
 
 
 def range_within(name: str, *by: str) -> str:
@@ -221,8 +229,12 @@ def range_within(name: str, *by: str) -> str:
 
 def mean(name: str, *by: str) -> str:
     """Return a histogram's mean of five minutes; no point without observations."""
-    observed, times = (_rate(f"{name}{end}", by, _ANY, _MEDIUM) for end in ("_sum", "_count"))
-    return or_zero(f"{observed} / ({times} > 0)", *by)
+
+    def of(window: str) -> str:
+        observed, times = (_rate(f"{name}{end}", by, _ANY, window) for end in ("_sum", "_count"))
+        return f"{observed} / ({times} > 0)"
+
+    return or_zero(_without_gaps(of, _MEDIUM), *by)
 
 
 def range_mean(name: str, *by: str) -> str:
@@ -233,8 +245,11 @@ def range_mean(name: str, *by: str) -> str:
 
 def quantile(q: float, name: str, *by: str, **matchers: str) -> str:
     """Return a histogram's quantile of five minutes; no point without observations."""
-    buckets = _rate(f"{name}_bucket", ("le", *by), matchers, _MEDIUM)
-    quantiles = f"histogram_quantile({q}, {buckets}) >= 0"
+
+    def of(window: str) -> str:
+        return f"histogram_quantile({q}, {_rate(f'{name}_bucket', ('le', *by), matchers, window)}) >= 0"
+
+    quantiles = _without_gaps(of, _MEDIUM)
     return or_zero(quantiles, *by) if by else quantiles
 
 
@@ -266,6 +281,15 @@ def _quotient(part: str, whole: str) -> str:
 
 def _sum(expression: str, by: tuple[str, ...]) -> str:
     return f"sum by ({', '.join(by)}) ({expression})" if by else f"sum({expression})"
+
+
+def _without_gaps(of: Callable[[str], str], window: str) -> str:
+    """Return an expression over a window, or over the time between two points of a long range if that is longer.
+
+    Otherwise a month's graph, with a point every 43 minutes, would leave out most of what happened.
+    """
+    step, longest = "vector($__interval_ms)", f"{_SECONDS[window]}000"
+    return f"({of(window)}) and on () ({step} <= {longest}) or ({of(_STEP)}) and on () ({step} > {longest})"
 
 
 def _rate(name: str, by: tuple[str, ...], matchers: Mapping[str, str], window: str = _RECENTLY) -> str:
