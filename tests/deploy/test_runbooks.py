@@ -7,10 +7,12 @@ import json
 import re
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import promql_parser
 import pytest
 
+from eco2_callbacks.records import EstimateReason, UnpricedReason
 from tests.support.rule_files import DEPLOY, alerts, faults
 
 RUNBOOKS = DEPLOY / "runbooks"
@@ -128,6 +130,29 @@ def messages() -> tuple[re.Pattern[str], ...]:
 def test_an_alert_has_a_runbook_that_can_be_followed(name: str) -> None:
     """A runbook begins with the first action and ends with the escalation; what it names is valid."""
     assert faults_of(name, (RUNBOOKS / f"{name}.md").read_text()) == []
+
+
+def callbacks() -> set[str]:
+    """Return the callbacks whose errors a handler counts; those of LangChain's events as one."""
+    exposition = (ROOT / "tests" / "golden" / "fresh.prom").read_text()
+    named = set(re.findall(r'eco2_callbacks_errors_total\{callback="(\w+)"', exposition))
+    return {"on_*" if name.startswith("on_") else name for name in named | {"sdk_retries"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("CallbackErrors", callbacks()),
+        ("EstimatedCostShareHigh", set(get_args(EstimateReason))),
+        ("LLMCallsUnpriced", set(get_args(UnpricedReason))),
+    ],
+    ids=["callback", "estimate_reason", "unpriced_reason"],
+)
+def test_a_runbook_explains_every_value(name: str, values: set[str]) -> None:
+    """Whatever value of the label the alert has, the runbook says what it means."""
+    meaning = (RUNBOOKS / f"{name}.md").read_text().partition("## Meaning")[2].partition("## Impact")[0]
+
+    assert values - set(re.findall(r"`([\w*]+)`", meaning)) == set()
 
 
 def test_every_runbook_has_its_alert() -> None:

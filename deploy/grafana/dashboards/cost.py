@@ -219,7 +219,8 @@ def _uncertain() -> Row:
             ),
             table(
                 "Calls without a price",
-                "Which calls are in no cost at all? For an unknown model, add its rate to the file of custom rates.",
+                "Which calls are missing from the cost, in whole or in part? Add the rate of the model or unit to the "
+                "file of custom rates.",
                 {"model": "Model", "reason": "Reason"},
                 [
                     Column(
