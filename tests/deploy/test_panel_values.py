@@ -42,23 +42,23 @@ LATE = {
     f'chat_request_duration_seconds_bucket{{{TARGET},intent="i",provider="p",le="5.0"}}': "0x120",
     f'chat_request_duration_seconds_count{{{TARGET},intent="i",provider="p"}}': "0x59 9x61",
 }
-UP, STARTED = f"up{{{TARGET}}}", f"process_start_time_seconds{{{TARGET}}}"
+SCRAPED, STARTED = f"eco2_callbacks_info{{{TARGET}}}", f"process_start_time_seconds{{{TARGET}}}"
 SITUATIONS = {
     "prometheus_lost_its_data": Situation(
-        "Cost today", "A", {UP: "_x90 1x30", STARTED: "_x90 60x30", COST: "_x90 5000x30"}, {"{}": 0}
+        "Cost today", "A", {SCRAPED: "_x90 1x30", STARTED: "_x90 60x30", COST: "_x90 5000x30"}, {"{}": 0}
     ),
     "prometheus_was_away": Situation(
         "Cost today",
         "A",
-        {UP: "1x10 _x80 1x30", STARTED: "60x10 _x80 60x30", COST: "4000x10 _x80 5000x30"},
+        {SCRAPED: "1x10 _x80 1x30", STARTED: "60x10 _x80 60x30", COST: "4000x10 _x80 5000x30"},
         {"{}": 0},
         end_minutes=131,
     ),
     "process_is_new": Situation(
-        "Cost today", "A", {UP: "_x90 1x30", STARTED: "_x90 5390x30", COST: "_x90 5x30"}, {"{}": 5}
+        "Cost today", "A", {SCRAPED: "_x90 1x30", STARTED: "_x90 5390x30", COST: "_x90 5x30"}, {"{}": 5}
     ),
-    "series_is_new": Situation("Cost today", "A", {UP: "1x120", STARTED: "60x120", COST: "_x90 5x30"}, {"{}": 5}),
-    "start_is_not_exported": Situation("Cost today", "A", {UP: "_x90 1x30", COST: "_x90 5x30"}, {"{}": 5}),
+    "series_is_new": Situation("Cost today", "A", {SCRAPED: "1x120", STARTED: "60x120", COST: "_x90 5x30"}, {"{}": 5}),
+    "start_is_not_exported": Situation("Cost today", "A", {SCRAPED: "_x90 1x30", COST: "_x90 5x30"}, {"{}": 5}),
     "no_request_has_no_latency": Situation("Latency", "A", BUCKETS, {}),
     "a_request_has_a_latency": Situation("Latency", "A", BUCKETS, {"{}": 0.5}, end_minutes=61),
     # Two points of a month lie 43 minutes apart. All runs and requests are between them.
@@ -81,7 +81,7 @@ SITUATIONS = {
         {f'ledger_lost_rows_total{{{NEW},backend="sqlite",reason="corrupt"}}': "_x90 3x30"},
         {"{}": 3},
     ),
-    "no_ledger": Situation("Lost records", "A", {UP: "1x120"}, {}),
+    "no_ledger": Situation("Lost records", "A", {SCRAPED: "1x120"}, {}),
     "prices_of_several_processes": Situation(
         "Processes",
         "A",

@@ -10,6 +10,7 @@ from eco2_callbacks.prometheus import LEDGER_FAMILIES
 from eco2_callbacks.prometheus.families import BUDGET_FAMILIES, FAMILIES, Family
 
 __all__ = [
+    "JOBS",
     "NONE",
     "TARGETS",
     "VARIABLES",
@@ -54,6 +55,9 @@ VARIABLES: Final = {
 TARGETS: Final = {"job": "job", "namespace": "namespace"}
 """The labels of a target, which every dashboard's variables filter. Outside Kubernetes no target has a namespace."""
 
+JOBS: Final = "jobs"
+"""A hidden variable: the jobs that have a handler."""
+
 # The chat service's own families; graph/jobs/metrics.py exposes them.
 _JOBS: Final = (
     Family("chat_jobs_waiting", "gauge", ("queue",), ""),
@@ -74,6 +78,8 @@ _STEP: Final = "$__interval"
 _MEDIUM: Final = "5m"
 _LONG: Final = "15m"  # of single events a share within seconds is 0 or 1
 _IN_RANGE: Final = "$__range"
+# Every process of a cluster has it, so it is read for the jobs with a handler only.
+_STARTED: Final = f'process_start_time_seconds{{job=~"${JOBS}",namespace=~"$namespace"}}'
 # How long a window is, in seconds.
 _SECONDS: Final = {_IN_RANGE: "$__range_s", _RECENTLY: "$__rate_interval_ms / 1000"} | {
     "5m": "300",
@@ -100,12 +106,8 @@ def selector(name: str, **matchers: str) -> str:
         raise ValueError(f"{name} has no label {', '.join(sorted(unknown))}, only {', '.join(labels)}.")
     fixed = [f'{label}{"=~" if "|" in value else "="}"{value}"' for label, value in matchers.items()]
     free = [f'{label}=~"${VARIABLES[label]}"' for label in labels if label in VARIABLES and label not in matchers]
-    return _of_targets(name, *fixed, *free)
-
-
-def _of_targets(name: str, *matchers: str) -> str:
     targets = [f'{label}=~"${variable}"' for label, variable in TARGETS.items()]
-    return f"{name}{{{','.join([*matchers, *targets])}}}"
+    return f"{name}{{{','.join(fixed + free + targets)}}}"
 
 
 def or_zero(expression: str, *by: str) -> str:
@@ -311,8 +313,8 @@ def _grown(name: str, window: str, matchers: Mapping[str, str], ago: str) -> str
     series, then = selector(name, **matchers), f" offset {ago}" if ago else ""
     before = "" if ago == f"-{window}" else f" offset {ago}{window}"  # -1d, and one day before it: now
     start = "time()" if not before else " - ".join(["time()", _SECONDS[window], *([_SECONDS[ago]] if ago else [])])
-    ran = f"min_over_time({_of_targets('process_start_time_seconds')}[{window}]{then}) < {start}"
-    unseen = f"{ran} unless on (job, instance) last_over_time({_of_targets('up')}[1h]{before})"
+    ran = f"min_over_time({_STARTED}[{window}]{then}) < {start}"
+    unseen = f"{ran} unless on (job, instance) last_over_time({selector('eco2_callbacks_info')}[1h]{before})"
     first = f"min_over_time({series}[{window}]{then}) unless last_over_time({series}[1h]{before})"
     first = f"{first} unless on (job, instance) ({unseen})"
     return f'increase({series}[{window}]{then}) or label_replace({first}, "sample", "first", "", "")'
