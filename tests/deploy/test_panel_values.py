@@ -81,6 +81,12 @@ SITUATIONS = {
         {f'ledger_lost_rows_total{{{NEW},backend="sqlite",reason="corrupt"}}': "_x90 3x30"},
         {"{}": 3},
     ),
+    "a_budget_of_nothing_is_used_up": Situation(
+        "Fullest budget",
+        "A",
+        {f'budget_{what}_dollars{{{TARGET},budget="b",window="day"}}': "0x120" for what in ("limit", "spent")},
+        {"{}": 1},
+    ),
     "no_ledger": Situation("Lost records", "A", {SCRAPED: "1x120"}, {}),
     "prices_of_several_processes": Situation(
         "Processes",

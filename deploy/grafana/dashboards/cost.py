@@ -237,8 +237,9 @@ def _uncertain() -> Row:
 
 
 def budget_use(*by: str) -> str:
-    """Return the share of each budget that is used, or of the fullest one without ``by``."""
-    used = f"{selector('budget_spent_dollars')} / ({selector('budget_limit_dollars')} > 0)"
+    """Return the share of each budget that is used, or of the fullest one without ``by``; a budget of 0 is used up."""
+    limit = selector("budget_limit_dollars")
+    used = f"{selector('budget_spent_dollars')} / ({limit} > 0) or ({limit} == 0) + 1"
     return named(f"max by ({', '.join(by)}) ({used})", *by) if by else f"max({used})"
 
 
