@@ -120,6 +120,15 @@ def scraping(compose: dict[str, Any]) -> Iterator[str]:
             yield f"{server}: nobody scrapes {address}"
 
 
+def links(compose: dict[str, Any]) -> Iterator[str]:
+    """The links in alerts and notifications lead to the published ports, not to a container's own name."""
+    for name in ("prometheus", "alertmanager"):
+        service = compose["services"][name]
+        (published,) = (port.rpartition(":")[0] for port in service["ports"])
+        if f"--web.external-url=http://{published}" not in service["command"]:
+            yield f"{name}: its links do not lead to {published}"
+
+
 def settings(compose: dict[str, Any]) -> Iterator[str]:
     """API and worker read all their variables and secrets, and the values are valid."""
     code = sources()
@@ -201,6 +210,7 @@ CHECKS: tuple[Callable[[dict[str, Any]], Iterator[str]], ...] = (
     references,
     addresses,
     scraping,
+    links,
     settings,
     ledger,
     image,
@@ -351,6 +361,10 @@ def _set(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:
             "targets/alertmanager.yaml: nothing listens on alertmanager:9093",
         ),
         (_set("api", "environment", "ECO2_METRICS_PORT", to="9466"), "api: nobody scrapes api:9466"),
+        (
+            _set("prometheus", "ports", to=["127.0.0.1:9091:9090"]),
+            "prometheus: its links do not lead to 127.0.0.1:9091",
+        ),
         (_set("grafana", "secrets", to=[]), "the secret grafana_admin_password is unused"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

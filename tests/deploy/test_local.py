@@ -107,9 +107,11 @@ def test_the_demo_s_dollars_are_in_prometheus_until_ctrl_c(capsys: pytest.Captur
         groups = get(f"{prometheus}/api/v1/rules")["data"]["groups"]
         up = get(f"{prometheus}/api/v1/query?query=up")["data"]["result"]
         found = until(lambda: get(f"{prometheus}/api/v1/alertmanagers")["data"]["activeAlertmanagers"])
+        linked = get(f"{prometheus}/api/v1/status/flags")["data"]["web.external-url"]
         process.send_signal(signal.SIGINT)
         rest, error = process.communicate(timeout=300)
 
+    assert linked == prometheus  # the addresses in alerts
     written = [group["name"] for path in (ROOT / "deploy/prometheus/rules").glob("*.yaml") for group in _groups(path)]
     assert sorted(group["name"] for group in groups) == sorted(written) != []
     assert {rule["health"] for group in groups for rule in group["rules"]} <= {"ok", "unknown"}
