@@ -60,10 +60,21 @@ class JobMetrics(Collector):
         self._busy = Gauge("chat_worker_slots_busy", "Slots that jobs of this worker hold now.", registry=None)
         all_slots = Gauge("chat_worker_slots", "Jobs that this worker can run at once.", registry=None)
         all_slots.set(slots)
+        self._ready = Gauge("chat_ready", "1 if this process can serve, as /readyz says; 0 if not.", registry=None)
         self._waiting, self._wait = waiting.labels(QUEUE), wait.labels(QUEUE)
         self._redeliveries, self._mismatches = redeliveries.labels(QUEUE), mismatches.labels(QUEUE)
         self._dead = {reason: dead.labels(QUEUE, reason) for reason in _DEAD_REASONS}
-        self._families = (waiting, wait, self._turnaround, dead, redeliveries, mismatches, self._busy, all_slots)
+        self._families = (
+            waiting,
+            wait,
+            self._turnaround,
+            dead,
+            redeliveries,
+            mismatches,
+            self._busy,
+            all_slots,
+            self._ready,
+        )
         registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
@@ -76,6 +87,10 @@ class JobMetrics(Collector):
     def set_waiting(self, jobs: int) -> None:
         """Set how many jobs no worker has taken yet."""
         self._waiting.set(jobs)
+
+    def set_ready(self, *, ready: bool) -> None:
+        """Set whether the process can serve."""
+        self._ready.set(ready)
 
     def watch_busy(self, busy: Callable[[], int]) -> None:
         """Show at each scrape how many slots are busy."""
