@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias
 
@@ -84,9 +85,9 @@ class JobMetrics(Collector):
                 metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
                 yield metric
 
-    def set_waiting(self, jobs: int) -> None:
-        """Set how many jobs no worker has taken yet."""
-        self._waiting.set(jobs)
+    def set_waiting(self, jobs: int | None) -> None:
+        """Set how many jobs no worker has taken yet; None is unknown, which is NaN and not 0."""
+        self._waiting.set(math.nan if jobs is None else jobs)
 
     def set_ready(self, *, ready: bool) -> None:
         """Set whether the process can serve."""

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
@@ -64,12 +65,15 @@ class ProcessWatch:
     async def _update(self, waiting_here: Callable[[], int]) -> None:
         try:
             problem = await asyncio.wait_for(self._check(), _CHECK_SECONDS)
-            self._metrics.set_ready(ready=not problem)
-            if self.connected:
+        except TimeoutError:
+            problem = "the servers do not answer in time"
+        self._metrics.set_ready(ready=not problem)
+        waiting = None
+        if self.connected:
+            with suppress(QueueUnavailableError, TimeoutError):
                 in_queue = await asyncio.wait_for(self._queue.waiting(), _CHECK_SECONDS)
-                self._metrics.set_waiting(in_queue if self._queue.is_durable else waiting_here())
-        except (QueueUnavailableError, TimeoutError):
-            self._metrics.set_ready(ready=False)
+                waiting = in_queue if self._queue.is_durable else waiting_here()
+        self._metrics.set_waiting(waiting)
 
     def stuck(self) -> str:
         """Return why the process should be restarted, ``""`` if it should not. For other threads."""
