@@ -13,17 +13,20 @@ sys.path[:0] = [str(MIXIN), str(HERE.parents[1])]  # neither is installed
 from dashboards import build_dashboards  # noqa: E402
 from eco2_mixin import load_config  # noqa: E402
 
-__all__ = ["main"]
+__all__ = ["OWN", "main"]
+
+OWN = [MIXIN / "chat-worker.toml", MIXIN / "chat-api.toml"]
+"""The chat service's."""
 
 
 def main() -> None:
     """Write every dashboard to ``<uid>.json``."""
     parser = argparse.ArgumentParser(description="Write the dashboards as Grafana's JSON.")
-    parser.add_argument("config", type=Path, nargs="?", default=MIXIN / "chat-worker.toml", help="the mixin's instance")
+    parser.add_argument("config", type=Path, nargs="*", default=OWN, help="instances of the mixin")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of the dashboards")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    for uid, text in build_dashboards(load_config(options.config)).items():
+    for uid, text in build_dashboards(*map(load_config, options.config)).items():
         (options.out / f"{uid}.json").write_text(text, encoding="utf-8")
 
 

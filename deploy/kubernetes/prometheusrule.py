@@ -1,4 +1,4 @@
-"""Writes base/prometheusrule.yaml: the alerts and recording rules for the Prometheus operator."""
+"""Writes base/prometheusrule.yaml and base/prometheusrule-api.yaml: the rules for the Prometheus operator."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from typing import Any
 
 import yaml
 
-__all__ = ["TARGET", "main", "render"]
+__all__ = ["TARGETS", "main", "render"]
 
 RULES = Path(__file__).parents[1] / "prometheus" / "rules"
-TARGET = Path(__file__).parent / "base" / "prometheusrule.yaml"
+_BASE = Path(__file__).parent / "base"
+TARGETS = {
+    _BASE / "prometheusrule.yaml": ("eco2-chat-worker", RULES),
+    _BASE / "prometheusrule-api.yaml": ("eco2-chat-api", RULES / "api"),
+}
+"""Each file with the name of its object and the folder of its rules."""
 _HEADER = "# Generated from deploy/prometheus/rules by deploy/kubernetes/prometheusrule.py. Change the rules there.\n"
 
 
@@ -29,22 +34,22 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def render() -> str:
-    """Return the PrometheusRule with the groups of all rule files, in the order of the files.
+def render(name: str, folder: Path) -> str:
+    """Return the PrometheusRule with the groups of all rule files of a folder, in the order of the files.
 
     Raises:
         ValueError: If the files hold no group of rules.
     """
-    files = (yaml.safe_load(path.read_text("utf-8")) for path in sorted(RULES.glob("*.yaml")))
+    files = (yaml.safe_load(path.read_text("utf-8")) for path in sorted(folder.glob("*.yaml")))
     groups = [group for file in files for group in file["groups"]]
     if not groups:
-        raise ValueError(f"{RULES} holds no group of rules, wanted some in *.yaml; add them there.")
+        raise ValueError(f"{folder} holds no group of rules, wanted some in *.yaml; add them there.")
     rule = {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",
         "metadata": {
-            "name": "eco2-chat-worker",
-            "labels": {"app.kubernetes.io/name": "eco2-chat-worker", "release": "kube-prometheus-stack"},
+            "name": name,
+            "labels": {"app.kubernetes.io/name": name, "release": "kube-prometheus-stack"},
         },
         "spec": {"groups": groups},
     }
@@ -53,8 +58,9 @@ def render() -> str:
 
 
 def main() -> int:
-    """Write the file."""
-    TARGET.write_text(render(), "utf-8")
+    """Write the files."""
+    for target, (name, folder) in TARGETS.items():
+        target.write_text(render(name, folder), "utf-8")
     return 0
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
@@ -57,13 +58,24 @@ class JobMetrics(Collector):
             ["queue"],
             registry=None,
         )
-        self.busy = Gauge("chat_worker_slots_busy", "Jobs that this worker runs now.", registry=None)
-        self.slots = Gauge("chat_worker_slots", "Jobs that this worker can run at once.", registry=None)
-        self.slots.set(slots)
+        self._busy = Gauge("chat_worker_slots_busy", "Slots that jobs of this worker hold now.", registry=None)
+        all_slots = Gauge("chat_worker_slots", "Jobs that this worker can run at once.", registry=None)
+        all_slots.set(slots)
+        self._ready = Gauge("chat_ready", "1 if this process can serve, as /readyz says; 0 if not.", registry=None)
         self._waiting, self._wait = waiting.labels(QUEUE), wait.labels(QUEUE)
         self._redeliveries, self._mismatches = redeliveries.labels(QUEUE), mismatches.labels(QUEUE)
         self._dead = {reason: dead.labels(QUEUE, reason) for reason in _DEAD_REASONS}
-        self._families = (waiting, wait, self._turnaround, dead, redeliveries, mismatches, self.busy, self.slots)
+        self._families = (
+            waiting,
+            wait,
+            self._turnaround,
+            dead,
+            redeliveries,
+            mismatches,
+            self._busy,
+            all_slots,
+            self._ready,
+        )
         registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
@@ -73,9 +85,17 @@ class JobMetrics(Collector):
                 metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
                 yield metric
 
-    def set_waiting(self, jobs: int) -> None:
-        """Set how many jobs no worker has taken yet."""
-        self._waiting.set(jobs)
+    def set_waiting(self, jobs: int | None) -> None:
+        """Set how many jobs no worker has taken yet; None is unknown, which is NaN and not 0."""
+        self._waiting.set(math.nan if jobs is None else jobs)
+
+    def set_ready(self, *, ready: bool) -> None:
+        """Set whether the process can serve."""
+        self._ready.set(ready)
+
+    def watch_busy(self, busy: Callable[[], int]) -> None:
+        """Show at each scrape how many slots are busy."""
+        self._busy.set_function(busy)
 
     def started(self, wait_seconds: float) -> None:
         """Count the first start of a job."""

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
@@ -27,7 +28,7 @@ class ProcessWatch:
     Args:
         store: Must answer for the process to be ready.
         queue: The same.
-        metrics: Receives the number of waiting jobs.
+        metrics: Receives the number of waiting jobs, and whether the process is ready.
         stopped: Set when the process stops.
         checkpointer: Must answer too, where jobs run; None in a process without a worker.
     """
@@ -48,22 +49,31 @@ class ProcessWatch:
         self.connected = False
 
     async def run(self, waiting_here: Callable[[], int]) -> None:
-        """Record that the loop is alive and how many jobs wait, until cancelled.
+        """Record that the loop is alive, whether the process is ready and how many jobs wait, until cancelled.
 
         Args:
             waiting_here: Returns how many jobs wait in this process.
         """
-        counted_at = 0.0
+        counted_at = -_COUNT_EVERY_SECONDS
         while True:
             self._last_beat = time.monotonic()
-            if self.connected and self._last_beat - counted_at >= _COUNT_EVERY_SECONDS:
+            if self._last_beat - counted_at >= _COUNT_EVERY_SECONDS:
                 counted_at = self._last_beat
-                try:
-                    in_queue = await asyncio.wait_for(self._queue.waiting(), _CHECK_SECONDS)
-                    self._metrics.set_waiting(in_queue if self._queue.is_durable else waiting_here())
-                except (QueueUnavailableError, TimeoutError):
-                    pass  # /readyz says so
+                await self._update(waiting_here)
             await asyncio.sleep(_BEAT_SECONDS)
+
+    async def _update(self, waiting_here: Callable[[], int]) -> None:
+        try:
+            problem = await asyncio.wait_for(self._check(), _CHECK_SECONDS)
+        except TimeoutError:
+            problem = "the servers do not answer in time"
+        self._metrics.set_ready(ready=not problem)
+        waiting = None
+        if self.connected:
+            with suppress(QueueUnavailableError, TimeoutError):
+                in_queue = await asyncio.wait_for(self._queue.waiting(), _CHECK_SECONDS)
+                waiting = in_queue if self._queue.is_durable else waiting_here()
+        self._metrics.set_waiting(waiting)
 
     def stuck(self) -> str:
         """Return why the process should be restarted, ``""`` if it should not. For other threads."""

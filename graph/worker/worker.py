@@ -61,7 +61,8 @@ class Worker:
     ) -> None:
         self._store, self._queue, self._ledger = store, queue, ledger
         self._settings, self._metrics, self._max_wait_seconds = settings, metrics, max_wait_seconds
-        self._slots = JobSlots(settings.concurrency)
+        self._slots = slots = JobSlots(settings.concurrency)
+        metrics.watch_busy(lambda: slots.busy)
         self._stop, self._out_of_grace = asyncio.Event(), asyncio.Event()
         self._running: dict[str, asyncio.Event] = {}
         self._answering = Answering(
@@ -169,13 +170,11 @@ class Worker:
         if claim.run == 1 and waited_seconds > self._max_wait_seconds:
             return await self._bury(job, claim, "expired", "The job waited too long")
         done = self._running[job.job_id] = asyncio.Event()
-        self._metrics.busy.set(self._slots.busy)
         try:
             ending = await self._answering.run(job, claim, is_repeated=delivery.is_repeated)
         finally:
             del self._running[job.job_id]
             done.set()
-            self._metrics.busy.set(self._slots.busy - 1)
         if ending != "handed_back":
             return "ack"
         _logger.warning("Job %s is handed back: the grace period is over.", job.job_id)

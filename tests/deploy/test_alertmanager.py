@@ -259,6 +259,25 @@ def test_a_notification_has_its_text_and_links(alertmanager: Alertmanager) -> No
     ]
 
 
+def test_a_title_names_what_still_fires(alertmanager: Alertmanager) -> None:
+    """If one alert of a group has ended, the title, the link and the number are those of the others."""
+    notified = alertmanager.notified
+    firing, ended = (
+        [alert("NodeErrorRateHigh", "ticket", node=node, ended=node in over) for node in "abc"] for over in ("", "a")
+    )
+    for each in (*firing, *ended):
+        each["annotations"]["summary"] = f"Node {each['labels']['node']} fails"
+    alertmanager.post(*firing)
+    alertmanager.wait(lambda: notified.titles() and notified.titles()[-1] == "[ticket] Node a fails (and 2 more)")
+    notified.clear()
+
+    alertmanager.post(*ended)
+    alertmanager.wait(notified.titles)
+
+    assert notified.titles()[0] == "[ticket] Node b fails (and 1 more)"
+    assert notified.slack[0]["attachments"][0]["text"].count("_Resolved:_") == 1
+
+
 def test_worker_gone_inhibits_the_other_alerts_of_its_service(alertmanager: Alertmanager) -> None:
     """WorkerGone inhibits the other alerts of its service, including their end, and no other service's alerts."""
     notified = alertmanager.notified

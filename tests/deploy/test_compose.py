@@ -101,6 +101,34 @@ def addresses(compose: dict[str, Any]) -> Iterator[str]:
                 yield f"{name}: the health check uses port {port}"
 
 
+def scraping(compose: dict[str, Any]) -> Iterator[str]:
+    """Prometheus scrapes API and worker under the job that their rules select."""
+    config = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())
+    targets = {
+        job["job_name"]: [
+            target
+            for files in job["file_sd_configs"]
+            for name in files["files"]
+            for group in yaml.safe_load((DEPLOY / "prometheus" / name).read_text())
+            for target in group["targets"]
+        ]
+        for job in config["scrape_configs"]
+    }
+    for server in ("api", "worker"):
+        address = f"{server}:{compose['services'][server]['environment']['ECO2_METRICS_PORT']}"
+        if targets.get(f"eco2-chat-{server}") != [address]:
+            yield f"{server}: nobody scrapes {address}"
+
+
+def links(compose: dict[str, Any]) -> Iterator[str]:
+    """The links in alerts and notifications lead to the published ports, not to a container's own name."""
+    for name in ("prometheus", "alertmanager"):
+        service = compose["services"][name]
+        (published,) = (port.rpartition(":")[0] for port in service["ports"])
+        if f"--web.external-url=http://{published}" not in service["command"]:
+            yield f"{name}: its links do not lead to {published}"
+
+
 def settings(compose: dict[str, Any]) -> Iterator[str]:
     """API and worker read all their variables and secrets, and the values are valid."""
     code = sources()
@@ -181,6 +209,8 @@ CHECKS: tuple[Callable[[dict[str, Any]], Iterator[str]], ...] = (
     hardening,
     references,
     addresses,
+    scraping,
+    links,
     settings,
     ledger,
     image,
@@ -329,6 +359,11 @@ def _set(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:
         (
             _set("alertmanager", "ports", to=["127.0.0.1:9093:9094"]),
             "targets/alertmanager.yaml: nothing listens on alertmanager:9093",
+        ),
+        (_set("api", "environment", "ECO2_METRICS_PORT", to="9466"), "api: nobody scrapes api:9466"),
+        (
+            _set("prometheus", "ports", to=["127.0.0.1:9091:9090"]),
+            "prometheus: its links do not lead to 127.0.0.1:9091",
         ),
         (_set("grafana", "secrets", to=[]), "the secret grafana_admin_password is unused"),
     ],

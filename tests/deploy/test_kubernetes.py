@@ -209,6 +209,10 @@ BROKEN: dict[str, tuple[str, Callable[[Deployed], None]]] = {
         "job_label",
         _append("PrometheusRule.spec.groups.0.rules", {"alert": "Gone", "expr": 'up{job="worker"} == 0'}),
     ),
+    "job_label_no_page": (
+        "job_label",
+        lambda deployed: deployed.one("PrometheusRule", "eco2-chat-api")["spec"]["groups"].pop(),
+    ),
     "namespaces_two": ("namespaces", _set("Service.metadata.namespace", "default")),
     "namespaces_not_all": ("namespaces", _set("Service.metadata.namespace", "eco2")),
     "namespaces_query": ("namespaces", _set(f"{_TRIGGER}.metadata.query", "sum(chat_worker_slots_busy)")),
@@ -300,10 +304,12 @@ def test_the_environment_is_enough(environment: dict[str, str]) -> None:
 
 
 def test_the_rules_are_those_of_prometheus() -> None:
-    """The PrometheusRule is the current output of its script."""
+    """Each PrometheusRule is the current output of its script."""
     script = runpy.run_path(str(DEPLOY / "kubernetes" / "prometheusrule.py"))
 
-    assert (BASE / "prometheusrule.yaml").read_text("utf-8") == script["render"]()
+    assert {path: path.read_text("utf-8") for path in BASE.glob("prometheusrule*.yaml")} == {
+        path: script["render"](*source) for path, source in script["TARGETS"].items()
+    }
 
 
 def test_without_rules_no_rule_is_written(tmp_path: Path) -> None:
@@ -313,12 +319,13 @@ def test_without_rules_no_rule_is_written(tmp_path: Path) -> None:
     script.write_text((DEPLOY / "kubernetes" / "prometheusrule.py").read_text("utf-8"), "utf-8")
 
     with pytest.raises(ValueError, match="holds no group of rules"):
-        runpy.run_path(str(script))["render"]()
+        runpy.run_path(str(script))["render"]("rules", tmp_path)
 
 
-def test_the_operator_can_hand_the_rules_to_prometheus(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["prometheusrule.yaml", "prometheusrule-api.yaml"])
+def test_the_operator_can_hand_the_rules_to_prometheus(name: str, tmp_path: Path) -> None:
     """Promtool accepts the rules as the operator writes them."""
-    (rule,) = documents(BASE / "prometheusrule.yaml")
+    (rule,) = documents(BASE / name)
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rule["spec"]), "utf-8")
 
     _promtool("check", "rules", str(tmp_path / "rules.yaml"))
@@ -399,7 +406,9 @@ def test_prod_survives_a_node() -> None:
 
     assert spec["minReplicaCount"] >= 3
     assert spec["maxReplicaCount"] > spec["minReplicaCount"]
-    assert prod.one("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+    assert {name: prod.one("PodDisruptionBudget", name)["spec"]["maxUnavailable"] for name in SERVERS} == dict.fromkeys(
+        SERVERS, 1
+    )
     assert prod.environment()["ECO2_CHECKPOINTS"] == "eco2-chat-worker-checkpoints/postgres-url"
 
 
@@ -465,31 +474,6 @@ def test_the_image_has_the_worker_s_extras() -> None:
     syncs = [set(re.findall(r"--extra (\w+)", line)) for line in text.splitlines() if "uv sync" in line]
 
     assert syncs == [{"graph", "otel", "postgres", "serve", "sqlite"}] * 2
-
-
-# README
-
-
-def test_the_readme_lists_the_variables() -> None:
-    """The table in deploy/README.md lists exactly the variables of the deployment."""
-    text = (DEPLOY / "README.md").read_text("utf-8")
-    (table,) = re.findall(r"^\| variable \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
-    listed = [name for row in table.splitlines() for name in re.findall(r"`([A-Z0-9_]+)`", row.split("|")[1])]
-
-    overlays = [render_overlay(overlay) for overlay in OVERLAYS]
-    rendered = {name for overlay in overlays for server in SERVERS for name in overlay.environment(server)}
-
-    assert sorted(listed) == sorted(rendered)
-
-
-def test_the_readme_s_links_exist() -> None:
-    """Every relative link in deploy/README.md points to an existing file or directory."""
-    text = (DEPLOY / "README.md").read_text("utf-8")
-
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
-
-    assert links
-    assert [link for link in links if not (DEPLOY / link).exists()] == []
 
 
 def _put(at: Manifest, path: str, value: Any) -> None:

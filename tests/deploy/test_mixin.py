@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,11 @@ import yaml
 
 from eco2_callbacks import ConfigError
 from eco2_mixin import MixinConfig, grafana_file, load_config, render_rules
-from tests.support.rule_files import DEPLOY, RULES, output_of, read
+from tests.support.rule_files import DEPLOY, output_of, read
 
 MIXIN = DEPLOY / "mixin"
 OWN, SHOP = MIXIN / "chat-worker.toml", MIXIN / "shop.toml"
-ALERTING = DEPLOY / "grafana" / "alerting" / "eco2.yaml"
+DEPLOYED = runpy.run_path(str(MIXIN / "build_rules.py"))["OWN"]
 
 
 def written(config: Path, folder: Path) -> Path:
@@ -27,11 +28,12 @@ def written(config: Path, folder: Path) -> Path:
     return folder
 
 
-def test_the_deployed_rules_are_an_instance() -> None:
-    """The chat worker's rules are what ``deploy/mixin/build_rules.py`` writes from chat-worker.toml."""
-    rendered = render_rules(load_config(OWN))
+@pytest.mark.parametrize("config", DEPLOYED, ids=lambda path: path.stem)
+def test_the_deployed_rules_are_an_instance(config: Path) -> None:
+    """The rules of worker and API are what ``deploy/mixin/build_rules.py`` writes."""
+    folder, _ = DEPLOYED[config]
 
-    assert rendered == {path.stem: path.read_text(encoding="utf-8") for path in RULES.glob("*.yaml")}
+    assert render_rules(load_config(config)) == {path.stem: path.read_text("utf-8") for path in folder.glob("*.yaml")}
 
 
 @pytest.mark.slow
@@ -123,13 +125,15 @@ def grafana_rules(text: str) -> list[dict[str, Any]]:
     return [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
 
 
-def test_grafana_gets_the_same_rules() -> None:
+@pytest.mark.parametrize("config", DEPLOYED, ids=lambda path: path.stem)
+def test_grafana_gets_the_same_rules(config: Path) -> None:
     """The provisioning file is up to date, and holds each rule with its query, duration and labels."""
-    text = ALERTING.read_text(encoding="utf-8")
-    rules = [rule for path in RULES.glob("*.yaml") for group in read(path)["groups"] for rule in group["rules"]]
+    folder, alerting = DEPLOYED[config]
+    text = alerting.read_text(encoding="utf-8")
+    rules = [rule for path in folder.glob("*.yaml") for group in read(path)["groups"] for rule in group["rules"]]
     alerts = [rule for rule in grafana_rules(text) if "record" not in rule]
 
-    assert text == grafana_file(load_config(OWN))
+    assert text == grafana_file(load_config(config))
     assert sorted(rule["data"][0]["model"]["expr"] for rule in grafana_rules(text)) == sorted(
         rule["expr"].strip() for rule in rules
     )
@@ -159,7 +163,7 @@ def test_grafana_can_read_the_rules() -> None:
 
 def test_grafana_gets_no_template_that_it_lacks() -> None:
     """Grafana's templates know neither queries nor a numeric ``$value``."""
-    for rule in grafana_rules(ALERTING.read_text(encoding="utf-8")):
+    for rule in grafana_rules(grafana_file(load_config(OWN))):
         for text in rule.get("annotations", {}).values():
             assert "with query" not in text, text
             assert not re.search(r"\$value\b", text), text

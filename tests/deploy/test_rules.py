@@ -44,7 +44,7 @@ def queries_in(text: str) -> list[str]:
 
 def test_the_rules_are_valid_and_unique() -> None:
     """Prometheus accepts every file without a warning."""
-    output_of("promtool", "check", "rules", "--lint=all", "--lint-fatal", *sorted(RULES.glob("*.yaml")))
+    output_of("promtool", "check", "rules", "--lint=all", "--lint-fatal", *sorted(RULES.rglob("*.yaml")))
 
 
 def test_a_rule_that_cannot_be_parsed_is_found(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_rules_select_only_the_worker() -> None:
     ]
 
     assert loose == []
-    assert [scraped["job_name"] for scraped in config["scrape_configs"]] == [JOB]
+    assert [scraped["job_name"] for scraped in config["scrape_configs"]] == [JOB, "eco2-chat-api"]
 
 
 def test_recorded_series_differ_by_the_service() -> None:
@@ -157,7 +157,7 @@ def test_the_configuration_is_valid() -> None:
     """Prometheus accepts prometheus.yml, and finds the rule files and target files."""
     output = output_of("promtool", "check", "config", DEPLOY / "prometheus" / "prometheus.yml")
 
-    assert f"{len(list(RULES.glob('*.yaml')))} rule files found" in output
+    assert f"{len(list(RULES.rglob('*.yaml')))} rule files found" in output
     assert "WARNING" not in output
 
 

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import promql_parser
 import pytest
 
+from eco2_callbacks.records import EstimateReason, UnpricedReason
 from tests.support.rule_files import DEPLOY, alerts, faults
 
 RUNBOOKS = DEPLOY / "runbooks"
 ROOT = DEPLOY.parent
 SECTIONS = ["First action", "Meaning", "Impact", "Diagnosis", "Mitigation", "Escalation"]
-DASHBOARDS = {"eco2-cost", "eco2-nodes", "eco2-overview", "eco2-streaming"}
+DASHBOARDS = {
+    uid: json.loads((DEPLOY / "grafana" / f"{uid}.json").read_text("utf-8"))
+    for uid in ("eco2-cost", "eco2-nodes", "eco2-overview", "eco2-streaming")
+}
+# What kubectl may do in the namespace: Argo CD takes back other changes, as it heals itself.
+LASTING = re.compile(
+    r"kubectl -n eco2 (get|describe|logs|exec|run|annotate|set env|delete pod|rollout (restart|status)) "
+)
+# Counted by the API; the worker's are always 0.
+OF_API = {"chat_stream_recovery_total"}
 # The alert of an SLO that names none of its own.
 NAMES = sorted({rule.name for rule in alerts()} | {"LatencyBudgetBurn"})
 
@@ -50,11 +62,40 @@ def faults_of(name: str, text: str) -> list[str]:
     linked = re.findall(r"\]\((\w+)\.md\)", text)
     found += [f"no runbook {link}" for link in linked if link not in NAMES]
     found += [
-        f"no dashboard {uid}" for uid in re.findall(r"`(eco2-\w+)", text) if uid not in DASHBOARDS | {"eco2-chat"}
+        f"no dashboard {uid}" for uid in re.findall(r"`(eco2-\w+)", text) if uid not in {*DASHBOARDS, "eco2-chat"}
     ]
     found += [f"no setting {it}" for it in re.findall(r"\bECO2_[A-Z_]*[A-Z]\b", text) if it not in settings()]
+    found += unseen(text) + undone(text)
     paths = re.findall(r"`((?:deploy|docs|graph)/[\w./-]+\.\w+)`", text)
     return found + [f"no file {path}" for path in paths if not (ROOT / path).exists()]
+
+
+def unseen(text: str) -> list[str]:
+    """Return the panels in a runbook that are on no dashboard, or on another one."""
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    shown = {uid: titles(uid) for uid in DASHBOARDS}
+    known = set().union(*shown.values())
+    found = [f"no panel {title}" for title in re.findall(r"\*([^*\n]+)\*", prose) if title not in known]
+    for uid, rest in re.findall(r"\*[\w ]+\* \(`(eco2-\w+)`[^)]*\):([^.;]*)", prose):
+        named = set(re.findall(r"\*([^*\n]+)\*", rest))
+        found += [f"{title} is not on {uid}" for title in sorted(named & known - shown.get(uid, set()))]
+    return found
+
+
+def titles(uid: str) -> set[str]:
+    """Return the titles of a dashboard, of its rows and of its panels."""
+    dashboard = DASHBOARDS[uid]
+    panels = [inner for panel in dashboard["panels"] for inner in (panel, *panel.get("panels", ()))]
+    return {dashboard["title"].removeprefix("Eco2 "), *(panel["title"] for panel in panels)}
+
+
+def undone(text: str) -> list[str]:
+    """Return the commands that Argo CD takes back, or whose program is not where they run."""
+    commands = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^ {4,}(\S.*)$", text, re.MULTILINE)
+    found = [f"does not last: {it}" for it in commands if it.startswith("kubectl -n") and not LASTING.match(f"{it} ")]
+    found += [f"not in the image: {it}" for it in commands if it.startswith(("redis-cli", "psql"))]
+    wrong = [f'{name}{{job="eco2-chat-worker"' for name in OF_API]
+    return found + [f"always 0: {it}" for it in wrong if it in text]
 
 
 @cache
@@ -89,6 +130,29 @@ def messages() -> tuple[re.Pattern[str], ...]:
 def test_an_alert_has_a_runbook_that_can_be_followed(name: str) -> None:
     """A runbook begins with the first action and ends with the escalation; what it names is valid."""
     assert faults_of(name, (RUNBOOKS / f"{name}.md").read_text()) == []
+
+
+def callbacks() -> set[str]:
+    """Return the callbacks whose errors a handler counts; those of LangChain's events as one."""
+    exposition = (ROOT / "tests" / "golden" / "fresh.prom").read_text()
+    named = set(re.findall(r'eco2_callbacks_errors_total\{callback="(\w+)"', exposition))
+    return {"on_*" if name.startswith("on_") else name for name in named | {"sdk_retries"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("CallbackErrors", callbacks()),
+        ("EstimatedCostShareHigh", set(get_args(EstimateReason))),
+        ("LLMCallsUnpriced", set(get_args(UnpricedReason))),
+    ],
+    ids=["callback", "estimate_reason", "unpriced_reason"],
+)
+def test_a_runbook_explains_every_value(name: str, values: set[str]) -> None:
+    """Whatever value of the label the alert has, the runbook says what it means."""
+    meaning = (RUNBOOKS / f"{name}.md").read_text().partition("## Meaning")[2].partition("## Impact")[0]
+
+    assert values - set(re.findall(r"`([\w*]+)`", meaning)) == set()
 
 
 def test_every_runbook_has_its_alert() -> None:
@@ -134,6 +198,10 @@ def test_a_broken_runbook_is_found(old: str, new: str, found: str) -> None:
         ("*Cost* (`eco2-costs`)", "no dashboard eco2-costs"),
         ("set `ECO2_PROVIDERS`", "no setting ECO2_PROVIDERS"),
         ("see `graph/node.py`", "no file graph/node.py"),
+        ("open *Queue*", "no panel Queue"),
+        ("Panels: *Cost* (`eco2-cost`): *Queue and slots*.", "Queue and slots is not on eco2-cost"),
+        ("`kubectl -n eco2 rollout undo deploy/x`", "does not last: kubectl -n eco2 rollout undo deploy/x"),
+        ("`redis-cli --latency`", "not in the image: redis-cli --latency"),
     ],
 )
 def test_a_reference_to_nowhere_is_found(text: str, found: str) -> None:

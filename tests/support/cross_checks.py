@@ -49,8 +49,8 @@ def selectors(deployed: Deployed) -> Iterator[str]:
         }
         for number, spread in enumerate(deployed.pod(name)["topologySpreadConstraints"]):
             selected[f"topologySpreadConstraints[{number}]"] = (spread["labelSelector"]["matchLabels"], pod)
-        if name == JOB:
-            for budget in deployed.all("PodDisruptionBudget"):
+        for budget in deployed.all("PodDisruptionBudget"):
+            if budget["metadata"]["name"] == name:
                 selected["PodDisruptionBudget"] = (budget["spec"]["selector"]["matchLabels"], pod)
         for what, (wanted, labels) in selected.items():
             if not wanted or not wanted.items() <= labels.items():
@@ -251,24 +251,25 @@ def security(deployed: Deployed) -> Iterator[str]:
 
 
 def job_label(deployed: Deployed) -> Iterator[str]:
-    """Rules and autoscaler select the job label that scraping sets."""
-    label = deployed.one("ServiceMonitor")["spec"]["jobLabel"]
-    job = deployed.one("Service")["metadata"]["labels"].get(label)
-    if job != JOB:
-        yield f"the label job is {job!r}, wanted {JOB!r}"
-    queries = [
-        rule["expr"]
-        for item in deployed.all("PrometheusRule")
-        for group in item["spec"]["groups"]
-        for rule in group["rules"]
-    ]
+    """Rules and autoscaler select the job label that scraping sets, and a server that is gone pages."""
     triggers = deployed.one("ScaledObject")["spec"]["triggers"]
-    queries += [trigger["metadata"]["query"] for trigger in triggers if trigger["type"] == "prometheus"]
-    for query in queries:
-        promql_parser.parse(query)
-        for name in re.findall(r'\bjob\s*=~?\s*"([^"]*)"', query):
-            if not re.fullmatch(name, job or ""):
-                yield f"a query selects the job {name!r}: {query}"
+    for server in SERVERS:
+        label = deployed.one("ServiceMonitor", server)["spec"]["jobLabel"]
+        job = deployed.one("Service", server)["metadata"]["labels"].get(label)
+        if job != server:
+            yield f"the label job is {job!r}, wanted {server!r}"
+        groups = deployed.one("PrometheusRule", server)["spec"]["groups"]
+        rules = [rule for group in groups for rule in group["rules"]]
+        if not any(rule.get("alert") == "WorkerGone" and rule["labels"]["severity"] == "page" for rule in rules):
+            yield f"nobody is paged when {server} is gone"
+        queries = [rule["expr"] for rule in rules]
+        if server == JOB:
+            queries += [trigger["metadata"]["query"] for trigger in triggers if trigger["type"] == "prometheus"]
+        for query in queries:
+            promql_parser.parse(query)
+            for name in re.findall(r'\bjob\s*=~?\s*"([^"]*)"', query):
+                if not re.fullmatch(name, job or ""):
+                    yield f"a query selects the job {name!r}: {query}"
 
 
 def namespaces(deployed: Deployed) -> Iterator[str]:

@@ -41,6 +41,7 @@ _TARGET = frozenset({"job", "instance", "namespace"})
 _SELECTING = {"topk", "bottomk"}  # these keep the labels of their input
 _OWN = {
     "up": _TARGET,
+    "process_start_time_seconds": _TARGET,  # by prometheus_client, on its default registry
     "scrape_duration_seconds": _TARGET,
     "ALERTS": frozenset({"alertname", "alertstate", "severity", "team", "service"}),
 }

@@ -10,7 +10,7 @@ export function variablesOf(dashboard, address) {
     const chosen = address.getAll(`var-${variable.name}`);
     const current = variable.current?.value ?? variable.query;
     const isAll = current === '$__all' || current?.[0] === '$__all';
-    values[variable.name] = chosen.length ? chosen : isAll ? [variable.allValue] : [String(current ?? '')];
+    values[variable.name] = chosen.length ? chosen : isAll ? [variable.allValue ?? '.*'] : [String(current ?? '')];
     values[variable.name].isAll = isAll && !chosen.length;
   }
   return values;

@@ -17,7 +17,8 @@ from eco2_mixin import MixinConfig
 __all__ = ["build_dashboards"]
 
 
-def build_dashboards(config: MixinConfig) -> Mapping[str, str]:
-    """Return the JSON of every dashboard by its uid, with the alerts and runbooks of this instance of the mixin."""
-    first = overview(service=config.service, runbooks=config.urls.runbooks)
+def build_dashboards(config: MixinConfig, *others: MixinConfig) -> Mapping[str, str]:
+    """Return the JSON of every dashboard by its uid, with the alerts of these instances of the mixin."""
+    services = [one.service for one in (config, *others)]
+    first = overview(services=services, runbooks=config.urls.runbooks)
     return {COST: cost(), NODES: nodes(), STREAMING: streaming(), OVERVIEW: first}

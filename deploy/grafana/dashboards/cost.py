@@ -114,7 +114,7 @@ def _budgets() -> Row:
         return f"max by (budget, window) ({selector(name)})"  # of processes without a store, the fullest
 
     spent, limit = of("budget_spent_dollars"), of("budget_limit_dollars")
-    refused = f"sum by (budget) (increase({selector('budget_refused_calls_total')}[$__range]))"
+    refused = total("budget_refused_calls_total", "budget")
     return Row(
         "Budgets",
         [
@@ -219,7 +219,8 @@ def _uncertain() -> Row:
             ),
             table(
                 "Calls without a price",
-                "Which calls are in no cost at all? For an unknown model, add its rate to the file of custom rates.",
+                "Which calls are missing from the cost, in whole or in part? Add the rate of the model or unit to the "
+                "file of custom rates.",
                 {"model": "Model", "reason": "Reason"},
                 [
                     Column(
@@ -236,8 +237,9 @@ def _uncertain() -> Row:
 
 
 def budget_use(*by: str) -> str:
-    """Return the share of each budget that is used, or of the fullest one without ``by``."""
-    used = f"{selector('budget_spent_dollars')} / ({selector('budget_limit_dollars')} > 0)"
+    """Return the share of each budget that is used, or of the fullest one without ``by``; a budget of 0 is used up."""
+    limit = selector("budget_limit_dollars")
+    used = f"{selector('budget_spent_dollars')} / ({limit} > 0) or ({limit} == 0) + 1"
     return named(f"max by ({', '.join(by)}) ({used})", *by) if by else f"max({used})"
 
 

@@ -15,7 +15,7 @@ from grafana_foundation_sdk.models import dashboard as models
 
 from dashboards.annotations import build_annotations
 from dashboards.panels import Panel
-from dashboards.promql import VARIABLES
+from dashboards.promql import JOBS, VARIABLES
 from dashboards.styles import DATASOURCE, Link
 
 __all__ = ["LANGSMITH", "LEDGER", "Filter", "Row", "dashboard", "langsmith"]
@@ -107,6 +107,8 @@ def dashboard(
         builder.with_variable(_choice(name, label, query))
     for filtered in filters:
         builder.with_variable(_target() if filtered == "target" else _choice(filtered, *_FILTERS[filtered]))
+    if f"${JOBS}" in text:
+        builder.with_variable(_jobs())
     if "${ledger}" in text:
         builder.with_variable(builders.DatasourceVariable("ledger").label("Ledger").type(LEDGER))
     if "${langsmith:raw}" in text:
@@ -136,9 +138,18 @@ def _keep_filters(panel: dict[str, Any], filters: Sequence[Filter]) -> None:
 
 
 def _choice(name: str, label: str, query: str) -> builders.QueryVariable:
+    return _listed(name, label, query).all_value(".*")
+
+
+def _listed(name: str, label: str, query: str) -> builders.QueryVariable:
     choice = builders.QueryVariable(name).label(label).query(query).datasource(DATASOURCE)
-    choice.multi(True).include_all(True).all_value(".*").current(_ALL)
+    choice.multi(True).include_all(True).current(_ALL)
     return choice.refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED).sort(models.VariableSort.ALPHABETICAL_ASC)
+
+
+def _jobs() -> builders.QueryVariable:
+    """Return the variable whose All is the list of jobs: a value ``.*`` would select every process of a cluster."""
+    return _listed(JOBS, "Jobs with a handler", _TARGETS["job"][1]).hide(models.VariableHide.HIDE_VARIABLE)
 
 
 def _target() -> builders.CustomVariable:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from dashboards.cost import BUDGET, budget_use
 from dashboards.dashboard import Row, dashboard, langsmith
 from dashboards.panels import Query, bar_gauge, dollars_an_hour, stat, timeseries
 from dashboards.promql import (
-    named,
+    NONE,
+    axes,
     or_zero,
     per_minute,
+    per_series,
     quantile,
     range_mean,
     range_quantile,
@@ -37,18 +40,18 @@ _PAID: Final = "llm_cost_dollars_total"
 _OF_INTENT: Final = langsmith("Requests in LangSmith", 'has(tags, "intent:${__field.labels.intent}")')
 
 
-def overview(*, service: str, runbooks: str) -> str:
+def overview(*, services: Sequence[str], runbooks: str) -> str:
     """Return the dashboard's JSON.
 
     Args:
-        service: Value of the label ``service`` of the alerts that it shows.
+        services: Values of the label ``service`` of the alerts that it shows.
         runbooks: Address of the folder with the alerts' runbooks.
     """
     return dashboard(
         UID,
         "Eco2 Overview",
         "Cost, budgets, requests, alerts and the health of the telemetry. Start here.",
-        [_now(), _money_and_requests(), _intents(), _trouble(service, runbooks), _telemetry(), traces()],
+        [_now(), _money_and_requests(), _intents(), _trouble(services, runbooks), _telemetry(), traces()],
         filters=["intent", "target"],
         since="now-1h",
         refresh="30s",
@@ -121,7 +124,10 @@ def _money_and_requests() -> Row:
             timeseries(
                 "Latency",
                 "How long does a request take? Estimated within the histogram's buckets; dots are single requests.",
-                [Query(quantile(q, _SECONDS), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)],
+                [
+                    *(Query(quantile(q, _SECONDS), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)),
+                    Query(axes(f"{_SECONDS}_count"), NONE),
+                ],
                 "s",
                 exemplars=True,
             ),
@@ -154,15 +160,16 @@ def _intents() -> Row:
     )
 
 
-def _trouble(service: str, runbooks: str) -> Row:
-    firing = f'sum by (alertname, severity) (ALERTS{{alertstate="firing",service="{service}"}})'
+def _trouble(services: Sequence[str], runbooks: str) -> Row:
+    own = "|".join(services)
+    firing = f'sum by (alertname, service, severity) (ALERTS{{alertstate="firing",service=~"{own}"}})'
     return Row(
         "Where it hurts",
         [
             table(
                 "Alerts",
                 "Which alerts fire now? Click an alert to open its runbook.",
-                {"alertname": "Alert", "severity": "Severity"},
+                {"alertname": "Alert", "service": "Service", "severity": "Severity"},
                 [Column("Firing", firing, "count")],
                 links={"Alert": Link("Runbook", f"{runbooks}/${{__value.raw}}.md")},
             ),
@@ -188,7 +195,8 @@ def _telemetry() -> Row:
             stat(
                 "Processes",
                 "How many processes does Prometheus scrape?",
-                Query(or_zero(f"count({selector('eco2_callbacks_info')})"), "processes"),
+                # In multiprocess mode the info of former price data stays, at 0.
+                Query(or_zero(f"count(count by (job, instance) ({selector('eco2_callbacks_info')}))"), "processes"),
                 "count",
                 limits=Limits(1, 0.5),
             ),
@@ -224,7 +232,7 @@ def _telemetry() -> Row:
             stat(
                 "Lost records",
                 "Did the ledger lose records? Its reports are too low by them.",
-                Query(named(f"sum(increase({selector('ledger_lost_rows_total')}[$__range]))"), "lost"),
+                Query(f"sum({per_series('ledger_lost_rows_total')})", "lost"),
                 "count",
                 limits=Limits(1, 1),
                 no_value="no ledger",

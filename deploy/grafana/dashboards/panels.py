@@ -238,7 +238,7 @@ def base_panel(
         if instant or tabular:
             target.instant()
         else:
-            target.range().exemplar(exemplars)
+            target.range().exemplar(exemplars and query.legend != NONE)
         panel.with_target(target)
     return panel
 

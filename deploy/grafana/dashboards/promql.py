@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -10,9 +10,11 @@ from eco2_callbacks.prometheus import LEDGER_FAMILIES
 from eco2_callbacks.prometheus.families import BUDGET_FAMILIES, FAMILIES, Family
 
 __all__ = [
+    "JOBS",
     "NONE",
     "TARGETS",
     "VARIABLES",
+    "axes",
     "gauge",
     "last_hour",
     "mean",
@@ -53,6 +55,9 @@ VARIABLES: Final = {
 TARGETS: Final = {"job": "job", "namespace": "namespace"}
 """The labels of a target, which every dashboard's variables filter. Outside Kubernetes no target has a namespace."""
 
+JOBS: Final = "jobs"
+"""A hidden variable: the jobs that have a handler."""
+
 # The chat service's own families; graph/jobs/metrics.py exposes them.
 _JOBS: Final = (
     Family("chat_jobs_waiting", "gauge", ("queue",), ""),
@@ -69,9 +74,21 @@ _UNNAMED: Final = {"tenant_id": "no tenant", "agent_name": "no agent", "node": "
 _ANY: Final[Mapping[str, str]] = MappingProxyType({})
 _WITHIN: Final = (("bucket", {"le": "$target"}), ("count", _ANY))
 _RECENTLY: Final = "$__rate_interval"
+_STEP: Final = "$__interval"
 _MEDIUM: Final = "5m"
 _LONG: Final = "15m"  # of single events a share within seconds is 0 or 1
 _IN_RANGE: Final = "$__range"
+# Every process of a cluster has it, so it is read for the jobs with a handler only.
+_STARTED: Final = f'process_start_time_seconds{{job=~"${JOBS}",namespace=~"$namespace"}}'
+# How long a window is, in seconds.
+_SECONDS: Final = {_IN_RANGE: "$__range_s", _RECENTLY: "$__rate_interval_ms / 1000"} | {
+    "5m": "300",
+    "15m": "900",
+    "1h": "3600",
+    "1d": "86400",
+    "7d": "604800",
+    "1w": "604800",
+}
 
 
 def selector(name: str, **matchers: str) -> str:
@@ -119,6 +136,11 @@ def gauge(name: str, *by: str) -> str:
     return or_zero(_sum(selector(name), by), *by)
 
 
+def axes(name: str) -> str:
+    """Return a series at 0 that keeps the axes of a graph without points."""
+    return or_zero(f"sum({selector(name)}) * 0")
+
+
 def per_second(name: str, *by: str, only_nonzero: bool = False, **matchers: str) -> str:
     """Return a counter's growth per second. ``only_nonzero`` leaves out series that are still 0."""
     return or_zero(f"{_rate(name, by, matchers)}{_nonzero(name, by, matchers) if only_nonzero else ''}", *by)
@@ -155,8 +177,9 @@ def pace(name: str, window: str, seconds: int) -> str:
 
 
 def last_hour(name: str, *, ago: str = "") -> str:
-    """Return a counter's growth in the hour before each point, shifted back by ``ago``."""
-    return or_zero(_growth(name, (), "1h", _ANY, ago))
+    """Return a counter's growth in the hour before each point, shifted back by ``ago``: no point if unknown then."""
+    growth = _growth(name, (), "1h", _ANY, ago)
+    return growth if ago else or_zero(growth)
 
 
 def ranking(name: str, *by: str, limit: int = 0) -> str:
@@ -177,8 +200,11 @@ def sorted_desc(expression: str) -> str:
 
 def share(name: str, *by: str, **matchers: str) -> str:
     """Return the share of a counter's growth in 15 minutes with these labels; 0 while it does not grow."""
-    part, whole = _rate(name, by, matchers, _LONG), _rate(name, by, _ANY, _LONG)
-    return or_zero(_quotient(part, whole), *by)
+
+    def of(window: str) -> str:
+        return _quotient(_rate(name, by, matchers, window), _rate(name, by, _ANY, window))
+
+    return or_zero(_without_gaps(of, _LONG), *by)
 
 
 def range_share(name: str, *by: str, of_all: str = "", **matchers: str) -> str:
@@ -189,8 +215,12 @@ def range_share(name: str, *by: str, of_all: str = "", **matchers: str) -> str:
 
 def within(name: str, *by: str) -> str:
     """Return the exact share of a histogram's events of 15 minutes that took at most ``$target`` seconds."""
-    part, whole = (_rate(f"{name}_{end}", by, given, _LONG) for end, given in _WITHIN)
-    return or_zero(f"{part} / ({whole} > 0)", *by)
+
+    def of(window: str) -> str:
+        part, whole = (_rate(f"{name}_{end}", by, given, window) for end, given in _WITHIN)
+        return f"{part} / ({whole} > 0)"
+
+    return or_zero(_without_gaps(of, _LONG), *by)
 
 
 def range_within(name: str, *by: str) -> str:
@@ -201,8 +231,12 @@ def range_within(name: str, *by: str) -> str:
 
 def mean(name: str, *by: str) -> str:
     """Return a histogram's mean of five minutes; no point without observations."""
-    observed, times = (_rate(f"{name}{end}", by, _ANY, _MEDIUM) for end in ("_sum", "_count"))
-    return or_zero(f"{observed} / ({times} > 0)", *by)
+
+    def of(window: str) -> str:
+        observed, times = (_rate(f"{name}{end}", by, _ANY, window) for end in ("_sum", "_count"))
+        return f"{observed} / ({times} > 0)"
+
+    return or_zero(_without_gaps(of, _MEDIUM), *by)
 
 
 def range_mean(name: str, *by: str) -> str:
@@ -213,8 +247,12 @@ def range_mean(name: str, *by: str) -> str:
 
 def quantile(q: float, name: str, *by: str, **matchers: str) -> str:
     """Return a histogram's quantile of five minutes; no point without observations."""
-    buckets = _rate(f"{name}_bucket", ("le", *by), matchers, _MEDIUM)
-    return or_zero(f"histogram_quantile({q}, {buckets}) >= 0", *by)
+
+    def of(window: str) -> str:
+        return f"histogram_quantile({q}, {_rate(f'{name}_bucket', ('le', *by), matchers, window)}) >= 0"
+
+    quantiles = _without_gaps(of, _MEDIUM)
+    return or_zero(quantiles, *by) if by else quantiles
 
 
 def range_quantile(q: float, name: str, *by: str, **matchers: str) -> str:
@@ -247,6 +285,15 @@ def _sum(expression: str, by: tuple[str, ...]) -> str:
     return f"sum by ({', '.join(by)}) ({expression})" if by else f"sum({expression})"
 
 
+def _without_gaps(of: Callable[[str], str], window: str) -> str:
+    """Return an expression over a window, or over the time between two points of a long range if that is longer.
+
+    Otherwise a month's graph, with a point every 43 minutes, would leave out most of what happened.
+    """
+    step, longest = "vector($__interval_ms)", f"{_SECONDS[window]}000"
+    return f"({of(window)}) and on () ({step} <= {longest}) or ({of(_STEP)}) and on () ({step} > {longest})"
+
+
 def _rate(name: str, by: tuple[str, ...], matchers: Mapping[str, str], window: str = _RECENTLY) -> str:
     return _sum(f"rate({selector(name, **matchers)}[{window}])", by)
 
@@ -256,7 +303,8 @@ def _growth(name: str, by: tuple[str, ...], window: str, matchers: Mapping[str, 
 
     ``increase()`` ignores a first sample. The model that answered and the error of a request are known only at the end,
     so these series start above 0. On a quiet day most of the cost is in first samples. A series is new if it did not
-    exist in the hour before the window. The added label keeps the two summands apart.
+    exist in the hour before the window. It is not new if its process ran then and was not scraped, as where Prometheus
+    lost its data. The added label keeps the two summands apart.
     """
     return _sum(_grown(name, window, matchers, ago), by)
 
@@ -264,5 +312,9 @@ def _growth(name: str, by: tuple[str, ...], window: str, matchers: Mapping[str, 
 def _grown(name: str, window: str, matchers: Mapping[str, str], ago: str) -> str:
     series, then = selector(name, **matchers), f" offset {ago}" if ago else ""
     before = "" if ago == f"-{window}" else f" offset {ago}{window}"  # -1d, and one day before it: now
+    start = "time()" if not before else " - ".join(["time()", _SECONDS[window], *([_SECONDS[ago]] if ago else [])])
+    ran = f"min_over_time({_STARTED}[{window}]{then}) < {start}"
+    unseen = f"{ran} unless on (job, instance) last_over_time({selector('eco2_callbacks_info')}[1h]{before})"
     first = f"min_over_time({series}[{window}]{then}) unless last_over_time({series}[1h]{before})"
+    first = f"{first} unless on (job, instance) ({unseen})"
     return f'increase({series}[{window}]{then}) or label_replace({first}, "sample", "first", "", "")'

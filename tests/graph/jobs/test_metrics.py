@@ -23,6 +23,7 @@ def test_a_fresh_process_shows_every_family(registry: CollectorRegistry) -> None
         'chat_queue_mismatches_total{queue="chat.process"} 0.0',
         "chat_worker_slots 40.0",
         "chat_worker_slots_busy 0.0",
+        "chat_ready 0.0",
         "# TYPE chat_turnaround_seconds histogram",
     ):
         assert f"{line}\n" in text

@@ -17,7 +17,7 @@ from graph.cli import QUESTIONS
 from graph.jobs import Delivery, Job
 from graph.replay import replay
 from graph.runtime import CASSETTES
-from graph.streams import START, Claim, MemoryJobStore, StoreUnavailableError, StreamEvent, figures_of
+from graph.streams import START, Claim, MemoryJobStore, NewJob, StoreUnavailableError, StreamEvent, figures_of
 from tests.support import fake_runtime
 from tests.support.cassette_bills import bills_of_cassette
 from tests.support.fake_model import COST
@@ -240,6 +240,40 @@ async def test_a_job_that_waited_too_long_is_not_run(
     dead = {"queue": "chat.process", "reason": "expired"}
     assert registry.get_sample_value("chat_jobs_dead_total", dead) == 1
     assert registry.get_sample_value("chat_job_wait_seconds_bucket", {"queue": "chat.process", "le": "60.0"}) == 0
+
+
+class _HeldClaims(MemoryJobStore):
+    """Answers no claim of job 1 while ``goes_on`` is clear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
+
+    async def claim(self, job: NewJob, **options: Any) -> Claim:
+        if job.job_id == "1":
+            await self.goes_on.wait()
+        return await super().claim(job, **options)
+
+
+async def test_an_idle_worker_shows_no_busy_slot(registry: CollectorRegistry, tmp_path: Path) -> None:
+    """A job that is sent twice holds a slot while that is found out. Afterwards the slot is not shown as busy."""
+    store, runtime = _HeldClaims(), fake_runtime.runtime(tmp_path)
+    job, other = (Job(job_id=name, message="안녕!", accepted_at=datetime.now(UTC)) for name in ("1", "2"))
+
+    def busy() -> float | None:
+        return registry.get_sample_value("chat_worker_slots_busy")
+
+    async with running_worker(store, registry=registry, runtime=runtime) as (worker, _):
+        await worker.run_job(job, Delivery())
+        store.goes_on.clear()
+        again = asyncio.create_task(worker.run_job(job, Delivery()))
+        await worker.run_job(other, Delivery())
+        while_claiming = busy()
+        store.goes_on.set()
+        await again
+
+        assert (while_claiming, busy()) == (1, 0)
 
 
 async def crash(store: MemoryJobStore, job: Job, *, alone: bool) -> None:
