@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
-from eco2_callbacks import Eco2CallbackHandler, NodeRun, run_config
+from eco2_callbacks import Eco2CallbackHandler, GraphRun, NodeRun, run_config
 from graph import build_graph
+from graph.routing import BRANCHES
 from graph.state import turn
 from tests.support.fake_graph import PIXEL, Script, fields
 from tests.support.record_sink import Records
@@ -110,3 +112,23 @@ async def test_the_answer_streams(script: Script) -> None:
     ]
 
     assert [chunk for chunk in chunks if chunk][:2] == ["answer의 ", "답 "]
+
+
+@pytest.mark.parametrize("intent", ["greeting", "waste", "location"])
+@pytest.mark.parametrize("stopped_in", ["feedback", "web_search"])
+async def test_a_turn_after_a_stopped_one_is_answered_once(
+    ask: Any, script: Script, records: Records, stopped_in: str, intent: str
+) -> None:
+    """A turn that fails after its first results leaves nothing behind that writes a second answer."""
+    script.fields |= {"intent": fields("waste"), "feedback": {"score": 0.1}}
+    good = script.fields.pop(stopped_in)
+
+    with pytest.raises(KeyError):
+        await ask("페트병 어떻게 버려?")
+    script.fields |= {"intent": fields(intent), stopped_in: good}
+    state = await ask("다음 질문")
+
+    assert [message.text for message in state["messages"]] == ["다음 질문", "answer의 답 "]
+    assert len(script.requests["answer"]) == 1
+    assert set(state["results"]) >= set(BRANCHES[intent])  # type: ignore[index]
+    assert [run.status for run in records.of(GraphRun)] == ["error", "success"]
