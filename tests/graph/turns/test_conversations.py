@@ -11,6 +11,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from eco2_callbacks import Eco2CallbackHandler, GraphRun, NodeRun, run_config
 from graph import build_graph
+from graph.errors import EmptyAnswerError
 from graph.routing import BRANCHES
 from graph.state import turn
 from tests.support.fake_graph import PIXEL, Script, fields
@@ -159,3 +160,16 @@ async def test_a_turn_after_a_stopped_one_is_answered_once(
     assert len(script.requests["answer"]) == 1
     assert set(state["results"]) >= set(BRANCHES[intent])  # type: ignore[index]
     assert [run.status for run in records.of(GraphRun)] == ["cancelled", "success"]
+
+
+async def test_a_turn_without_an_answer_fails(ask: Any, script: Script) -> None:
+    """A model that a filter stopped writes nothing: that is no answer, and the conversation goes on without it."""
+    script.fields["intent"] = fields("greeting")
+    script.texts["answer"] = ""
+
+    with pytest.raises(EmptyAnswerError, match="ended without a text"):
+        await ask("하나")
+    script.texts.clear()
+    state = await ask("둘")
+
+    assert [message.text for message in state["messages"]] == ["둘", "answer의 답 "]
