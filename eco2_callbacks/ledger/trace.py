@@ -171,7 +171,8 @@ def _nest(top: Span, spans: Sequence[Span]) -> None:
         parent = min(around, key=lambda holder: (holder.seconds, -len(holder.path)), default=top)
         parent.children.append(span)
     for span in (top, *spans):
-        span.children.sort(key=lambda child: (child.offset_seconds, -child.seconds))
+        # A run without duration comes first: the next one starts at its end, not beside it.
+        span.children.sort(key=lambda child: (child.offset_seconds, child.seconds > 0, -child.seconds))
         _mark_parallel(span.children)
     for span in spans:
         if span.kind == "node":
