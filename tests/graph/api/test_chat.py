@@ -463,6 +463,26 @@ async def test_the_description_is_complete(tmp_path: Path) -> None:
     assert {"Problem", "ChatRequest", "Accepted", "JobAnswer"} <= description["components"]["schemas"].keys()
 
 
+async def test_no_cache_keeps_an_answer(tmp_path: Path) -> None:
+    """A cache before the API keeps neither an answer, which changes and is one user's, nor an error."""
+    async with api_server(tmp_path) as server:
+        asked = await server.client.post("/api/v1/chat", json={"message": "안녕!"})
+        url = asked.headers["location"]
+        job_id = asked.json()["job_id"]
+        events = await server.events(job_id)
+        read = [
+            await server.client.get(url),
+            await server.client.get(f"{url}/events"),
+            await server.client.get(f"{url}/events", headers={"Last-Event-ID": events[-1]["id"]}),
+            await server.client.delete(url),
+            await server.client.get("/api/v1/chat/unknown"),
+            await server.client.post("/api/v1/chat", json={}),
+        ]
+
+    assert [answer.status_code for answer in read] == [200, 200, 204, 200, 404, 422]
+    assert {answer.headers.get("cache-control") for answer in (asked, *read)} == {"no-store"}
+
+
 async def test_while_draining_no_question_is_taken(tmp_path: Path) -> None:
     """The client gets 503 with a time to retry; running answers can still be read."""
     async with api_server(tmp_path) as server:

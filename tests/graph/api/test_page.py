@@ -58,6 +58,16 @@ async def test_a_browser_loads_a_file_once(tmp_path: Path) -> None:
     assert (first.headers["cache-control"], again.status_code, again.content) == ("no-cache", 304, b"")
 
 
+@pytest.mark.parametrize("path", ["/", "/page/app.js"])
+async def test_a_monitor_may_ask_for_the_head(tmp_path: Path, path: str) -> None:
+    """HEAD has the headers of GET and no body."""
+    async with api_server(tmp_path) as server:
+        head, whole = await server.client.head(path), await server.client.get(path)
+
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == whole.headers["content-length"]
+
+
 @pytest.mark.parametrize("path", ["/page/nothing.js", "/page/..%2fapp.py", "/page/%2e%2e/routes.py", "/page/"])
 async def test_no_other_file_is_served(tmp_path: Path, path: str) -> None:
     """A path that leads elsewhere is a problem like every other one."""
