@@ -19,7 +19,7 @@ from tests.support.record_sink import Records
 
 
 async def test_vision_runs_before_all_other_nodes(ask: Any, script: Script, records: Records) -> None:
-    """The classifier and the branches know the image's content; the image itself is not stored."""
+    """The classifier and the branches know the image's content; the image is not in the turn's final state."""
     script.fields |= {
         "intent": fields("waste"),
         "vision": {"item": "건전지", "material": "금속", "condition": "새지 않음"},
