@@ -88,6 +88,7 @@ class CallBiller:
             run_id=call.run_id,
             trace_id=call.trace_id,
             parent_run_id=call.parent_run_id,
+            enclosing_run_id=call.enclosing_run_id,
             operation=call.operation,
             node=call.node_name,
             intent=call.intent,

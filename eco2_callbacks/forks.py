@@ -9,7 +9,7 @@ import os
 import threading
 from weakref import WeakSet
 
-__all__ = ["ForkAware", "importing", "register"]
+__all__ = ["ForkAware", "ForkLock", "importing", "register"]
 
 
 class ForkAware:
@@ -40,12 +40,15 @@ def register(participant: ForkAware) -> None:
             os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
 
 
-class _Importing(ForkAware):
-    """Keeps forks out while a thread imports with a first use: a child would wait for ever for the module's lock."""
+class ForkLock(ForkAware):
+    """A reentrant lock that is free in a forked child, whatever thread of the parent held it.
+
+    For data that is sound at every moment. Code that holds it must not fork.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._is_registered = False
+        self._is_registered = False  # the first use registers it: an import installs no hook
 
     def __enter__(self) -> None:
         if not self._is_registered:
@@ -56,14 +59,19 @@ class _Importing(ForkAware):
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
+    def after_fork_in_child(self) -> None:
+        """Replace the lock."""
+        self._lock = threading.RLock()
+
+
+class _Importing(ForkLock):
+    """Keeps forks out while a thread imports with a first use: a child would wait for ever for the module's lock."""
+
     def before_fork(self) -> None:
         self._lock.acquire()
 
     def after_fork_in_parent(self) -> None:
         self._lock.release()
-
-    def after_fork_in_child(self) -> None:
-        self._lock = threading.RLock()
 
 
 importing = _Importing()
@@ -88,6 +96,7 @@ def _after_in_parent() -> None:
 def _after_in_child() -> None:
     global _lock  # noqa: PLW0603
     _lock = threading.Lock()
-    for participant in _frozen:
+    # Locks first: the others, and what a garbage collection meanwhile ends, may need one.
+    for participant in sorted(_frozen, key=lambda participant: not isinstance(participant, ForkLock)):
         participant.after_fork_in_child()
     _frozen.clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from types import TracebackType
 from uuid import UUID
@@ -10,7 +10,7 @@ from uuid import UUID
 from eco2_callbacks import forks
 from eco2_callbacks.pricing import Cost
 from eco2_callbacks.records import LLMCall, Record
-from eco2_callbacks.runs import OpenLLMCall, OpenRun, RunObserver
+from eco2_callbacks.runs import OpenGraphRun, OpenLLMCall, OpenRun, RunObserver
 from eco2_callbacks.totals import RunningTotals, Totals
 from eco2_callbacks.usage import TokenUsage
 
@@ -18,21 +18,30 @@ __all__ = ["Measurement", "TotalsObserver"]
 
 
 class TotalsObserver(RunObserver, forks.ForkAware):
-    """Adds each model call to the handler's totals and to the blocks that it started in."""
+    """Adds each model call to the handler's totals, and to the blocks that it or its request started in."""
 
     def __init__(self) -> None:
         self._totals = RunningTotals()
         self._blocks_of_call: dict[UUID, tuple[Measurement, ...]] = {}
+        self._blocks_of_request: dict[UUID, tuple[Measurement, ...]] = {}
         forks.register(self)
 
     def on_start(self, run: OpenRun) -> None:
-        """Remember the blocks that a call starts in: it may end in other code."""
-        if (blocks := _blocks.get()) and isinstance(run, OpenLLMCall):
-            self._blocks_of_call[run.run_id] = self._own(blocks)
+        """Remember the blocks that a call or a request starts in: it may end in other code."""
+        blocks = _blocks.get()
+        if not (blocks or self._blocks_of_request):
+            return
+        if isinstance(run, OpenLLMCall):
+            # A thread of the request has a context of its own, where no block is listed.
+            around = self._blocks_of_request.get(run.trace_id, ())
+            self._blocks_of_call[run.run_id] = self._own(dict.fromkeys((*around, *blocks)))
+        elif blocks and isinstance(run, OpenGraphRun):
+            self._blocks_of_request[run.run_id] = self._own(blocks)
 
     def on_end(self, run: OpenRun, record: Record | None) -> None:
         """Add a call that ended."""
         if not isinstance(run, OpenLLMCall):
+            self._blocks_of_request.pop(run.run_id, None)
             return
         blocks = self._blocks_of_call.pop(run.run_id, ()) if self._blocks_of_call else ()
         if isinstance(record, LLMCall):
@@ -51,8 +60,9 @@ class TotalsObserver(RunObserver, forks.ForkAware):
         """Start at 0: the parent counts what it counted."""
         self._totals.reset()
         self._blocks_of_call.clear()
+        self._blocks_of_request.clear()
 
-    def _own(self, blocks: tuple[Measurement, ...]) -> tuple[Measurement, ...]:
+    def _own(self, blocks: Iterable[Measurement]) -> tuple[Measurement, ...]:
         return tuple(block for block in blocks if block.belongs_to(self))
 
     def _add(self, call: LLMCall, blocks: tuple[Measurement, ...]) -> None:
@@ -64,10 +74,10 @@ class TotalsObserver(RunObserver, forks.ForkAware):
 class Measurement:
     """The model calls that start inside one ``with`` block.
 
-    Calls count that run in the block's own context: its code, its tasks, and the threads that LangChain and
-    ``asyncio.to_thread`` start. A plain ``threading.Thread`` has a context of its own: run its target by
-    ``contextvars.copy_context().run``, or read ``handler.totals()``. A call that starts inside the block and ends
-    later is added when it ends.
+    Calls count that belong to a request of the block, or that run in its own context: its code, its tasks, and the
+    threads that LangChain and ``asyncio.to_thread`` start. A plain ``threading.Thread`` has a context of its own: for
+    calls outside a request, run its target by ``contextvars.copy_context().run``, or read ``handler.totals()``. A call
+    that starts inside the block and ends later is added when it ends.
     """
 
     def __init__(self, owner: object, settle: Callable[[], object]) -> None:

@@ -88,6 +88,8 @@ class LLMCall(_Event, frozen=True, kw_only=True):
     Attributes:
         run_id: The call's run id.
         parent_run_id: Run id of the run above, as LangChain names it.
+        enclosing_run_id: Run id of the nearest node, tool or retriever around it, else of the request. None where there
+            is neither.
         operation: OpenTelemetry's ``gen_ai.operation.name``: ``chat``, ``text_completion`` or ``embeddings``.
         node: The LangGraph node that made the call; ``""`` outside a graph.
         purpose: What a middleware made the call for, from its ``lc_source``: ``summarization``, ``tool_selection``, ...
@@ -127,6 +129,7 @@ class LLMCall(_Event, frozen=True, kw_only=True):
 
     run_id: UUID
     parent_run_id: UUID | None = None
+    enclosing_run_id: UUID | None = None
     operation: str = "chat"
     node: str = ""
     purpose: str | None = None
@@ -167,12 +170,14 @@ class NodeRun(_Event, frozen=True, kw_only=True):
     """One run of a LangGraph node or functional-API task, with all model calls below it.
 
     Attributes:
-        parallel: Whether another run of the same step ran beside this one.
+        enclosing_run_id: As a call's.
+        parallel: Whether another node of its step ran beside this one, or a task beside this task.
         cost: USD; leaves out what ``unpriced_calls`` calls have no price for.
         feedback: Quality scores that the node returned, by key.
     """
 
     run_id: UUID
+    enclosing_run_id: UUID | None = None
     node: str
     step: int | None = None
     parallel: bool = False
@@ -188,9 +193,10 @@ class NodeRun(_Event, frozen=True, kw_only=True):
 
 
 class ToolCall(_Event, frozen=True, kw_only=True):
-    """One run of a tool."""
+    """One run of a tool; ``enclosing_run_id`` is as a call's."""
 
     run_id: UUID
+    enclosing_run_id: UUID | None = None
     tool_name: str
     node: str = ""
     status: Status = "success"
@@ -200,9 +206,10 @@ class ToolCall(_Event, frozen=True, kw_only=True):
 
 
 class RetrieverCall(_Event, frozen=True, kw_only=True):
-    """One run of a retriever."""
+    """One run of a retriever; ``enclosing_run_id`` is as a call's."""
 
     run_id: UUID
+    enclosing_run_id: UUID | None = None
     retriever: str
     node: str = ""
     status: Status = "success"

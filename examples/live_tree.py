@@ -8,7 +8,8 @@ from prometheus_client import CollectorRegistry
 from eco2_callbacks import Eco2CallbackHandler, TerminalSink, TokenUsage
 from eco2_callbacks.testing import FakeChatModel
 
-search_model = FakeChatModel(usage=TokenUsage(input_tokens=9000, cache_read_tokens=8192, output_tokens=200))
+search_usage = TokenUsage(input_tokens=9000, cache_read_tokens=8192, output_tokens=200)
+search_model = FakeChatModel(pause_seconds=0.05, usage=search_usage)
 answer_model = FakeChatModel(pause_seconds=0.05, answers=["Glass goes to the bottle bank, without its lid."])
 
 

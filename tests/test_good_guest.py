@@ -7,12 +7,14 @@ import gc
 import json
 import logging
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
 import warnings
 import weakref
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,20 @@ def test_a_process_with_an_open_stream_ends(kind: str) -> None:
 def test_a_child_forked_under_load_works() -> None:
     """No lock that a thread of the parent held is missing in the child."""
     assert json.loads(run("fork_under_load", "20")) == [0] * 20
+
+
+@pytest.mark.parametrize("kind", ["queue", "ledger"])
+def test_a_child_forked_while_a_queue_starts_works(tmp_path: Path, kind: str) -> None:
+    """The lock of a queue that another thread held at the fork is free in the child, and both records arrive."""
+    path = tmp_path / "records"
+
+    assert run("fork_amid_first_submit", kind, str(path)) == "0\n"
+
+    if kind == "queue":
+        assert len(path.read_text().splitlines()) == 2
+    else:
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("SELECT count(*) FROM calls").fetchone() == (2,)
 
 
 @pytest.mark.slow

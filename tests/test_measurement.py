@@ -10,10 +10,13 @@ from decimal import Decimal
 from uuid import uuid4
 
 import pytest
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph import START, StateGraph
 from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import Cost, Eco2CallbackHandler, LLMCall, TokenUsage, Totals
 from tests.support.fake_model import COST, FakeModel
+from tests.support.small_graphs import State
 
 
 @pytest.fixture
@@ -108,6 +111,25 @@ def test_a_thread_counts_in_the_block_whose_context_it_runs_in(handler: Eco2Call
             thread.join()
 
     assert (measured.llm_calls, handler.totals().llm_calls) == (1, 2)
+
+
+async def test_a_request_counts_in_its_block_whatever_its_threads(handler: Eco2CallbackHandler) -> None:
+    """A node that passes its config to a thread makes calls of its request, and of no block that has ended."""
+
+    async def node(state: State, config: RunnableConfig) -> State:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, lambda: FakeModel().invoke("x", config))
+        return {}
+
+    graph = StateGraph(State).add_node("node", node).add_edge(START, "node").compile()
+    with handler.measure() as outer:
+        with handler.measure() as inner:
+            await graph.ainvoke({}, {"callbacks": [handler]})
+        await graph.ainvoke({}, {"callbacks": [handler]})
+    await graph.ainvoke({}, {"callbacks": [handler]})
+
+    assert (inner.llm_calls, outer.llm_calls, handler.totals().llm_calls) == (1, 2, 3)
+    assert outer.cost.total_usd == 2 * COST
 
 
 async def test_a_call_that_outlives_its_block_is_added_when_it_ends(handler: Eco2CallbackHandler) -> None:

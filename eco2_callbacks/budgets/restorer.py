@@ -131,7 +131,6 @@ class AccountRestorer:
         """Read anew what the parent's thread was reading."""
         for restore in self._restores.values():
             restore.is_queued = False
-        self._reader.reset()
         self._reset()
 
     def _read(self) -> None:

@@ -158,7 +158,6 @@ class SliceLeaser(forks.ForkAware):
         """Start without a slice: the parent's stays the parent's."""
         for _, _, future in self._waiting:
             future.cancel()
-        self._worker.reset()
         self._restorer.after_fork_in_child()
         self._store.after_fork_in_child()
         self._reset()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 import time
+
+from eco2_callbacks.forks import ForkLock
 
 __all__ = ["ThrottleFilter", "add_throttle", "remove_throttle"]
 
@@ -28,7 +29,7 @@ class ThrottleFilter(logging.Filter):
         super().__init__()
         self._quiet_until = 0.0
         self._suppressed = 0
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a record is logged; a failure is rewritten."""

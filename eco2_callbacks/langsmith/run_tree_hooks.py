@@ -10,7 +10,6 @@ Tested with langsmith 0.15.1 and langchain-core 1.0.0 to 1.8.3.
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +19,7 @@ from uuid import UUID
 
 from langsmith.run_trees import RunTree
 
+from eco2_callbacks.forks import ForkLock
 from eco2_callbacks.langsmith.log_throttle import add_throttle, remove_throttle
 
 __all__ = ["RunTreeListener", "Send", "Written", "add_listener", "remove_listener", "send_end", "started_run"]
@@ -56,7 +56,7 @@ class RunTreeListener(Protocol):
         """Called when no listener holds the end back: write on the run what earlier listeners have not."""
 
 
-_lock = threading.RLock()
+_lock = ForkLock()
 # Weak: a handler that the application forgot is collected, and with it its listener.
 _listeners: tuple[weakref.ref[RunTreeListener], ...] = ()
 _started: dict[UUID, RunTree] = {}

@@ -68,6 +68,7 @@ _OWNER = (
 )
 _OUTCOME = "status code, error_type code?, duration_seconds float"
 _SPAN = "otel_trace_id text?, otel_span_id text?"
+_ENCLOSING = "enclosing_run_id uuid?"
 _RUN = f"{_KEY}, trace_id uuid, {_OWNER}"
 _TOTALS = "input_tokens int, output_tokens int, cost money, estimated bool, unpriced_calls int"
 _SUMS = (
@@ -89,7 +90,7 @@ TABLES: Mapping[str, TableColumns] = MappingProxyType(
             f"time_to_first_token_seconds float?, streamed bool, streamed_tokens int, {_UNITS}, image_sizes json?, "
             "estimated bool, estimate_reason code?, unpriced_reason code?, cost_source code, estimator code?, "
             f"service_tier code?, from_cache bool, response_id text?, tags json, seconds_bucket int, {_SPAN}, "
-            "metadata json?, sdk_retries int?"
+            f"metadata json?, sdk_retries int?, {_ENCLOSING}"
         ),
         "ratings": _table(
             f"{_KEY}, computed_at time, price_version code, rates json?, currency code, list_cost money?, "
@@ -97,9 +98,11 @@ TABLES: Mapping[str, TableColumns] = MappingProxyType(
             "cost_bucket int?, margin money?, unpriced bool?",
             *("started_at", "run_id", "computed_at"),
         ),
-        "node_runs": _table(f"{_RUN}, node code, step int?, parallel bool, {_OUTCOME}, {_TOTALS}, {_SPAN}"),
-        "tool_calls": _table(f"{_RUN}, tool_name code, node code, {_OUTCOME}, {_SPAN}"),
-        "retriever_calls": _table(f"{_RUN}, retriever code, node code, {_OUTCOME}, {_SPAN}"),
+        "node_runs": _table(
+            f"{_RUN}, node code, step int?, parallel bool, {_OUTCOME}, {_TOTALS}, {_SPAN}, {_ENCLOSING}"
+        ),
+        "tool_calls": _table(f"{_RUN}, tool_name code, node code, {_OUTCOME}, {_SPAN}, {_ENCLOSING}"),
+        "retriever_calls": _table(f"{_RUN}, retriever code, node code, {_OUTCOME}, {_SPAN}, {_ENCLOSING}"),
         "requests": _table(
             f"{_RUN}, {_OUTCOME}, resumed bool, provider code, model code, llm_calls int, tool_calls int, {_TOTALS}, "
             f"tags json, {_SPAN}"

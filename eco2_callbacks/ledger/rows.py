@@ -94,7 +94,16 @@ class Batch:
                 run = self._run(record, record.run_id)
                 node = cleaned(record.node)
                 rows["node_runs"].append(
-                    (*run, node, record.step, record.parallel, *_outcome(record), *_totals(record), *_span(record))
+                    (
+                        *run,
+                        node,
+                        record.step,
+                        record.parallel,
+                        *_outcome(record),
+                        *_totals(record),
+                        *_span(record),
+                        _enclosing(record),
+                    )
                 )
                 for key, score in record.feedback.items():
                     if not math.isfinite(score):
@@ -108,6 +117,7 @@ class Batch:
                         cleaned(record.node),
                         *_outcome(record),
                         *_span(record),
+                        _enclosing(record),
                     )
                 )
             case RetrieverCall():
@@ -118,6 +128,7 @@ class Batch:
                         cleaned(record.node),
                         *_outcome(record),
                         *_span(record),
+                        _enclosing(record),
                     )
                 )
             case GraphRun():
@@ -216,6 +227,7 @@ class Batch:
                 call.otel_span_id,
                 self._metadata(call) if self._metadata_keys else None,
                 call.sdk_retries,
+                _enclosing(call),
             )
         )
         if rating is not None:
@@ -325,3 +337,7 @@ def _totals(record: NodeRun | GraphRun) -> Row:
 
 def _span(record: Record) -> Row:
     return record.otel_trace_id, record.otel_span_id
+
+
+def _enclosing(record: LLMCall | NodeRun | ToolCall | RetrieverCall) -> str | None:
+    return None if record.enclosing_run_id is None else str(record.enclosing_run_id)

@@ -54,20 +54,19 @@ class Shipper:
         self._on_stored = on_stored
         self._on_corrupt = on_corrupt
         self._on_refused = on_refused
-        self._on_failure = on_failure
+        self._worker = BatchWorker(
+            f"eco2-ledger-ship-{backend.name}",
+            on_failure=on_failure,
+            on_dropped=_ignore,
+            exit_seconds=_EXIT_SECONDS,
+            rest_seconds=backend.ship_seconds,
+        )
         self.reset()
 
     def reset(self) -> None:
         """Start anew, as in a forked child."""
         self._closing = threading.Event()
         self._is_scheduled = False
-        self._worker = BatchWorker(
-            f"eco2-ledger-ship-{self._backend.name}",
-            on_failure=self._on_failure,
-            on_dropped=_ignore,
-            exit_seconds=_EXIT_SECONDS,
-            rest_seconds=self._backend.ship_seconds,
-        )
 
     def schedule(self) -> None:
         """Ship what the spool holds, soon."""

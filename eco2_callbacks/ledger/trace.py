@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
 import sqlalchemy as sa
@@ -113,6 +112,8 @@ def _trace(connection: Any, root: Any) -> Trace:
     trace_id, begin = root["trace_id"], root["started_at"]
     end = begin + timedelta(seconds=root["duration_seconds"] or 0.0) + _LATE
     spans: list[Span] = []
+    runs_above: list[Any] = []
+    by_run_id: dict[str, Span] = {}
     for name, make in (("node_runs", _node), ("calls", _call), ("tool_calls", _tool), ("retriever_calls", _retriever)):
         runs = table(name)
         query = sa.select(runs).where(runs.c.started_at >= begin, runs.c.started_at <= end, runs.c.trace_id == trace_id)
@@ -121,11 +122,15 @@ def _trace(connection: Any, root: Any) -> Trace:
             on = sa.and_(newest.c.started_at == runs.c.started_at, newest.c.run_id == runs.c.run_id)
             unpriced = is_unpriced_in_sql(runs, newest).label("is_unpriced")
             query = query.add_columns(newest.c.contracted_cost, unpriced).select_from(runs.outerjoin(newest, on))
-        spans += [make(row) for row in connection.execute(query.order_by(runs.c.started_at)).mappings()]
+        for row in connection.execute(query.order_by(runs.c.started_at)).mappings():
+            spans.append(make(row))
+            by_run_id[str(row["run_id"])] = spans[-1]
+            runs_above.append(row["enclosing_run_id"])
     top = _root(root, spans)
     for span in spans:
         span.offset_seconds = max(0.0, (span.started_at - begin).total_seconds())
-    _nest(top, spans)
+    by_run_id.setdefault(str(trace_id), top)
+    _nest(top, spans, [by_run_id.get(str(run_id)) for run_id in runs_above])
     return Trace(
         str(trace_id), root["job_id"], root["tenant_id"], root["user_id"], root["session_id"], root["intent"], top
     )
@@ -163,13 +168,15 @@ def _sum(costs: Iterable[Decimal | None]) -> Decimal:
     return total
 
 
-def _nest(top: Span, spans: Sequence[Span]) -> None:
-    """Put each run into the shortest node or tool that was running around it on its path."""
+def _nest(top: Span, spans: Sequence[Span], above: Sequence[Span | None]) -> None:
+    """Put each run into the one that encloses it.
+
+    Where the ledger does not name it, as in rows of older versions, it is the shortest node or tool that was running
+    around it on its path.
+    """
     holders = [span for span in spans if span.kind in ("node", "tool")]
-    for span in spans:
-        around = [holder for holder in holders if holder is not span and _holds(holder, span)]
-        parent = min(around, key=lambda holder: (holder.seconds, -len(holder.path)), default=top)
-        parent.children.append(span)
+    for span, parent in zip(spans, above, strict=True):
+        (parent or _running_around(span, holders) or top).children.append(span)
     for span in (top, *spans):
         # A run without duration comes first: the next one starts at its end, not beside it.
         span.children.sort(key=lambda child: (child.offset_seconds, child.seconds > 0, -child.seconds))
@@ -179,6 +186,11 @@ def _nest(top: Span, spans: Sequence[Span]) -> None:
             calls = [each for each in _below(span) if each.kind == "llm"]
             span.cost = _sum(call.cost for call in calls)
             span.unpriced_calls = sum(call.unpriced_calls for call in calls)
+
+
+def _running_around(span: Span, holders: Sequence[Span]) -> Span | None:
+    around = [holder for holder in holders if holder is not span and _holds(holder, span)]
+    return min(around, key=lambda holder: (holder.seconds, -len(holder.path)), default=None)
 
 
 def _below(span: Span) -> Iterable[Span]:
@@ -199,9 +211,12 @@ def _holds(holder: Span, span: Span) -> bool:
 
 
 def _mark_parallel(siblings: Sequence[Span]) -> None:
-    for first, second in pairwise(siblings):
-        if second.started_at < first.ended_at:
-            first.parallel = second.parallel = True
+    last: Span | None = None  # of those so far, the one that ended last
+    for span in siblings:
+        if last is not None and span.started_at < last.ended_at:
+            span.parallel = last.parallel = True
+        if last is None or span.ended_at > last.ended_at:
+            last = span
 
 
 def _common(row: Any, kind: SpanKind, name: str) -> dict[str, Any]:

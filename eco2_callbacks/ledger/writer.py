@@ -65,6 +65,13 @@ class RecordWriter:
         self._max_waiting = max_waiting
         self._is_at_once = is_at_once
         self.metadata_keys: frozenset[str] = frozenset()
+        self._worker = BatchWorker(
+            name,
+            on_failure=on_failure,
+            on_dropped=_ignore,
+            exit_seconds=_EXIT_SECONDS,
+            rest_seconds=0.0 if is_at_once else _REST_SECONDS,
+        )
         self.reset()
 
     def reset(self) -> None:
@@ -81,13 +88,6 @@ class RecordWriter:
         # Reentrant: a finaliser can bring a record while its thread writes.
         self._writing = threading.RLock()
         self._is_writing = False
-        self._worker = BatchWorker(
-            self._name,
-            on_failure=self._on_failure,
-            on_dropped=_ignore,
-            exit_seconds=_EXIT_SECONDS,
-            rest_seconds=0.0 if self._is_at_once else _REST_SECONDS,
-        )
 
     def submit(self, record: Record) -> None:
         """Take a record; never waits, unless it has to be durable at once."""

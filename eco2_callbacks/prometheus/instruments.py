@@ -373,7 +373,7 @@ def _build(family: Family) -> MetricWrapperBase:
     return Histogram(family.name, family.help, family.labels, registry=None, buckets=family.buckets)
 
 
-_making = threading.Lock()
+_making = forks.ForkLock()
 _made: WeakKeyDictionary[CollectorRegistry, Instruments] = WeakKeyDictionary()
 
 

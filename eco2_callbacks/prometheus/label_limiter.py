@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
+from eco2_callbacks.forks import ForkLock
 from eco2_callbacks.prometheus.label_texts import is_text
 
 __all__ = ["OTHER", "LabelLimiter", "exposable"]
@@ -25,7 +25,7 @@ class LabelLimiter:
         self._on_overflow = on_overflow
         self._admitted: dict[str, set[str]] = {}
         self._rejected: dict[str, set[str]] = {}
-        self._lock = threading.RLock()
+        self._lock = ForkLock()
 
     def admit(self, label: str, value: str, cap: int) -> str:
         """Return the value if it is known or there is room for it, else ``other``; ``""`` always fits.

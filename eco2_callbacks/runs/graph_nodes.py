@@ -8,7 +8,7 @@ from typing import Any
 from eco2_callbacks.runs.open_runs import OpenGraphRun, OpenNodeRun, OpenRun
 from eco2_callbacks.runs.text_values import text_of
 
-__all__ = ["is_node", "mark_parallel", "step_of"]
+__all__ = ["is_node", "is_step_of_graph", "mark_parallel", "step_of"]
 
 _GRAPH_STEP_TAG = "graph:step:"
 _TASK_STEP_TAG = "seq:step:"
@@ -31,6 +31,11 @@ def is_node(tags: Sequence[str] | None, metadata: Mapping[str, Any]) -> bool:
     return False
 
 
+def is_step_of_graph(tags: Sequence[str] | None) -> bool:
+    """Return whether a node belongs to a step of a graph, whose nodes start together; tasks do not."""
+    return any(isinstance(tag, str) and tag.startswith(_GRAPH_STEP_TAG) for tag in tags or ())
+
+
 def step_of(tags: Sequence[str] | None, metadata: Mapping[str, Any]) -> int | None:
     """Return the step of LangGraph's loop that a node runs in, None where it is not known."""
     for tag in tags or ():
@@ -42,7 +47,11 @@ def step_of(tags: Sequence[str] | None, metadata: Mapping[str, Any]) -> int | No
 
 
 def mark_parallel(node: OpenNodeRun) -> None:
-    """Mark nodes of nested graphs that run beside each other below one run, as with ``asyncio.gather``."""
+    """Mark tasks, and nodes of nested graphs, that run beside each other below one run, as with ``asyncio.gather``."""
+    if node.parent is not None and node.parent.children is not None and len(node.parent.children) > 1:
+        for other in list(node.parent.children.values()):
+            if isinstance(other, OpenNodeRun) and other.task_namespace != node.task_namespace:
+                other.parallel = node.parallel = True
     run: OpenRun = node
     while (above := run.parent) is not None:
         if run is not node and above.children is not None and len(above.children) > 1:

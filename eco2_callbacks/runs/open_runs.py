@@ -157,6 +157,16 @@ class OpenRun:
         loop = _get_running_loop()
         self.task = None if loop is None else asyncio.current_task(loop)
 
+    @property
+    def enclosing_run_id(self) -> UUID | None:
+        """Run id of the nearest tool or node around it, else of the request; None for a topmost run."""
+        tool, node = self.tool, self.node
+        if tool is not None and tool.node is node:
+            return tool.run_id
+        if node is not None:
+            return node.run_id
+        return None if self.trace_id == self.run_id else self.trace_id
+
     def may_still_end(self) -> bool:
         """Return whether this run's end callback can still fire although the run above ends now.
 

@@ -84,6 +84,7 @@ class Recorder:
         return NodeRun(
             run_id=node.run_id,
             trace_id=node.trace_id,
+            enclosing_run_id=node.enclosing_run_id,
             node=node.name,
             step=node.step,
             parallel=node.parallel,
@@ -107,6 +108,7 @@ class Recorder:
         common: dict[str, Any] = {
             "run_id": tool.run_id,
             "trace_id": tool.trace_id,
+            "enclosing_run_id": tool.enclosing_run_id,
             "node": tool.node_name,
             "agent_name": tool.place.agent_name,
             "path": tool.place.path,

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from eco2_callbacks.runs.attribution import UNCLASSIFIED, labels_of_run, state_values
 from eco2_callbacks.runs.enclosing import Enclosing, EnclosingRuns
+from eco2_callbacks.runs.graph_nodes import is_step_of_graph, step_of
 from eco2_callbacks.runs.identities import Identity, IdentityReader, merge_shared
 from eco2_callbacks.runs.open_runs import OpenGraphRun, OpenNodeRun, OpenRun, OpenToolCall
 from eco2_callbacks.runs.places import Place, PlaceFinder
@@ -88,16 +89,18 @@ class RunOpener:
         run_id: UUID,
         enclosing: Enclosing,
         name: str,
-        step: int | None,
         inputs: object,
+        tags: Sequence[str] | None,
         metadata: Mapping[str, Any],
     ) -> OpenNodeRun:
         """Return a node's run."""
+        step = step_of(tags, metadata)
         task_namespace = text_of(metadata.get("langgraph_checkpoint_ns")) or str(run_id)
         tasks: set[str] = set()
         parent = enclosing.parent
         if parent is not None and (request := parent.graph_run) is not None:
-            tasks = request.tasks.setdefault((task_namespace.rpartition("|")[0], step), tasks)
+            if is_step_of_graph(tags):
+                tasks = request.tasks.setdefault((task_namespace.rpartition("|")[0], step), tasks)
             state = _state_of_graph(parent) or request.own_context.state
             if request.continues and not state.values:
                 state.values.update(state_values(inputs, self._state_labels))

@@ -15,7 +15,7 @@ from eco2_callbacks.runs.abandoned import AbandonedCallDetector
 from eco2_callbacks.runs.attribution import state_values
 from eco2_callbacks.runs.cancelled_requests import CancelledRequests
 from eco2_callbacks.runs.enclosing import EnclosingRuns
-from eco2_callbacks.runs.graph_nodes import is_node, mark_parallel, step_of
+from eco2_callbacks.runs.graph_nodes import is_node, mark_parallel
 from eco2_callbacks.runs.identities import IdentityReader
 from eco2_callbacks.runs.observers import RunObserver
 from eco2_callbacks.runs.open_call import OpenLLMCall
@@ -218,7 +218,7 @@ class Tracker(forks.ForkAware):
         run: OpenRun
         is_named = isinstance(name, str) and node == name != _START
         if is_named and is_node(tags, metadata) and not enclosing.is_in_task(metadata):
-            run = self._opener.new_node(run_id, enclosing, node, step_of(tags, metadata), inputs, metadata)
+            run = self._opener.new_node(run_id, enclosing, node, inputs, tags, metadata)
         elif enclosing.parent is None and enclosing.context is None:
             run = self._opener.new_request(run_id, inputs, tags, metadata)
             self._cancelled_requests.watch(run)

@@ -73,10 +73,6 @@ class BatchWorker:
         """Return whether the caller is on the worker's thread, where waiting for a job would never end."""
         return self._queue.runs_here()
 
-    def reset(self) -> None:
-        """Start anew in a forked child, whatever the parent's threads were doing."""
-        self._queue.reset()
-
     def begin_shutdown(self) -> None:
         """Let the thread run what waits and the last job, and end; do not wait for it."""
         self._queue.begin_shutdown()
@@ -86,8 +82,11 @@ class BatchWorker:
         return self._queue.close(timeout_seconds)
 
 
-class _Queue:
-    """The jobs and their thread. The thread refers to this object and never to the worker's owner."""
+class _Queue(forks.ForkAware):
+    """The jobs and their thread. The thread refers to this object and never to the worker's owner.
+
+    It takes part in forks itself: another thread can hold its lock at any moment, with a thread of its own or none yet.
+    """
 
     def __init__(
         self,
@@ -111,10 +110,14 @@ class _Queue:
         self._idle_seconds = idle_seconds
         self._on_idle = on_idle
         self._is_closed = False
-        self.reset()
+        self._reset()
+        forks.register(self)
 
-    def reset(self) -> None:
-        """Start anew without jobs and thread, as in a forked child."""
+    def after_fork_in_child(self) -> None:
+        """Start anew, whatever the parent's threads were doing: the parent runs what waits."""
+        self._reset()
+
+    def _reset(self) -> None:
         # Reentrant, as SimpleQueue is: a finaliser can submit while this thread holds the lock.
         self._lock = threading.RLock()
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
@@ -288,12 +291,10 @@ class _Process(forks.ForkAware):
             queue.close(queue.exit_seconds)
 
     def after_fork_in_child(self) -> None:
-        """Start every queue anew: the parent runs what waits."""
+        """Forget the parent's threads."""
         self.is_exiting = False
         self._lock = threading.RLock()
-        queues, self._queues = self._queues, set()
-        for queue in queues:
-            queue.reset()
+        self._queues = set()
 
 
 _process = _Process()

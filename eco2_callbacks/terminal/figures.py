@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -81,11 +81,25 @@ class Trace:
 
 
 def group_by_step(rows: Iterable[Row]) -> list[tuple[Row, ...]]:
-    """Return the rows grouped by graph step, in order. The nodes of one step started in parallel."""
-    by_step: dict[Hashable, list[Row]] = {}
+    """Return the rows, in order of their starts, grouped where rows of one graph step ran beside each other.
+
+    The step alone is not enough: graphs that a node calls one after the other count their steps anew, and all tasks of
+    an entrypoint have its step.
+    """
+    groups: list[list[Row]] = []
+    # By step: its newest group, and when the last row of it ended.
+    newest: dict[int, tuple[list[Row], float]] = {}
     for row in rows:
-        by_step.setdefault(row.step if row.step is not None else id(row), []).append(row)
-    return [tuple(step) for step in by_step.values()]
+        group, end = ([], 0.0) if row.step is None else newest.get(row.step, ([], 0.0))
+        # Rows that took no time at all start together.
+        if group and (row.started_seconds < end or row.started_seconds == group[-1].started_seconds):
+            group.append(row)
+        else:
+            group, end = [row], 0.0
+            groups.append(group)
+        if row.step is not None:
+            newest[row.step] = group, max(end, row.ended_seconds)
+    return [tuple(group) for group in groups]
 
 
 def saved_seconds(rows: Sequence[Row]) -> float:

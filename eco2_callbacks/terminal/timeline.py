@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
+from eco2_callbacks.forks import ForkLock
 from eco2_callbacks.records import GraphRun, LLMCall, NodeRun, Record
 from eco2_callbacks.sinks import RunStart
 from eco2_callbacks.terminal.figures import UNCLASSIFIED, Figures, Row, Trace
@@ -31,11 +31,11 @@ class Timeline:
     def __init__(self, *, now: Callable[[], datetime] = _utc_now, answer_node: str | None = None) -> None:
         self._now = now
         self._answer_node = answer_node
+        self._lock = ForkLock()  # the view is drawn on another thread
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything, with a lock of its own, as in a forked child."""
-        self._lock = threading.Lock()  # the view is drawn on another thread
+        """Forget everything."""
         self._traces: dict[UUID, _OpenTrace] = {}
 
     @property

@@ -20,7 +20,6 @@ import logging
 import os
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.machinery import PathFinder
@@ -28,7 +27,7 @@ from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from eco2_callbacks.forks import importing
+from eco2_callbacks.forks import ForkLock, importing
 
 __all__ = ["Estimator", "TokenCounter", "count_tokens", "token_counter"]
 
@@ -92,7 +91,7 @@ _VOCABULARIES: Final[dict[_Encoding, _Vocabulary]] = {
         r"""|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+""",
     ),
 }
-_choosing = threading.Lock()
+_choosing = ForkLock()
 
 
 def count_tokens(text: str, model: str) -> int:

@@ -85,6 +85,35 @@ def test_a_task_is_a_node(*, is_async: bool) -> None:
     assert {call.node for call in measured.calls} == {"write"}
 
 
+def test_tasks_one_after_the_other_are_not_parallel() -> None:
+    """Functional API: all tasks of an entrypoint have its step; only those that run side by side are parallel."""
+
+    async def application(app: App) -> None:
+        started = asyncio.Barrier(2)
+
+        @task
+        async def plan(text: str) -> str:
+            return str((await app.model().ainvoke(text)).text)
+
+        @task
+        async def work(text: str) -> str:
+            await started.wait()
+            return str((await app.model().ainvoke(text)).text)
+
+        @entrypoint()
+        async def flow(text: str) -> str:
+            await plan(text)
+            await asyncio.gather(work(text), work(text))
+            return await plan(text)
+
+        await flow.ainvoke("go", app.config())
+
+    measured = measure(application)
+
+    marks = [(run.node, run.parallel) for run in measured.records.of(NodeRun)]
+    assert marks == [("plan", False), ("work", True), ("work", True), ("plan", False), ("flow", False)]
+
+
 def test_a_repeated_task_is_a_retry() -> None:
     """Functional API: the second attempt of a task is a second NodeRun, and its call is a retry."""
 

@@ -50,9 +50,9 @@ def script() -> ModuleType:
 
 @contextmanager
 def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Run the script until the block ends."""
+    """Run the script until the block ends, with SIGINT ignored at its start, as in a shell's background job."""
     with subprocess.Popen(
-        [sys.executable, str(SCRIPT), *arguments],
+        ["/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh", sys.executable, str(SCRIPT), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

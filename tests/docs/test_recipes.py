@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -17,13 +18,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import nbformat
 import pytest
+from langgraph.graph import START, MessagesState, StateGraph
 from nbclient import NotebookClient
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from eco2_callbacks import Eco2CallbackHandler, GraphRun
 from tests.support.chat_completions import USD, ChatCompletions
+from tests.support.fake_model import FakeModel
 from tests.support.programs import free_port
+from tests.support.record_sink import Records
 from tests.support.redis_process import redis_process
 
 ROOT = Path(__file__).parents[2]
@@ -139,6 +146,37 @@ def test_fastapi(tmp_path: Path) -> None:
     assert metrics["eco2_callbacks_errors_total"] == 0
     (shown,) = re.findall(r"^```text\n(.*?)^```", (PAGES / "fastapi.md").read_text(), re.DOTALL | re.MULTILINE)
     assert all(line in exposition for line in shown.splitlines())
+
+
+async def test_a_client_that_leaves_a_stream_cancels_its_call() -> None:
+    """The page's stream, cancelled as Starlette does it: the request ends with its call and the call's estimate."""
+    namespace: dict[str, Any] = {}
+    exec(compile(blocks("fastapi.md")["streaming.py"], "streaming.py", "exec"), namespace)
+    records = Records()
+    handler = Eco2CallbackHandler(registry=CollectorRegistry(), sinks=[records])
+    model = FakeModel(words=["word "] * 10_000, pause_seconds=0.01)
+
+    async def node(state: MessagesState) -> MessagesState:
+        return {"messages": [await model.ainvoke("hello")]}
+
+    graph = StateGraph(MessagesState).add_node("node", node).add_edge(START, "node").compile()
+    received = asyncio.Event()
+
+    async def respond() -> None:
+        async for _ in namespace["stream_text"](graph, {"messages": []}, {"callbacks": [handler]}):
+            received.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(respond)
+        await received.wait()
+        group.cancel_scope.cancel()
+    while not records.of(GraphRun):
+        await asyncio.sleep(0.01)
+        handler.flush()
+
+    request = records.request
+    assert (request.status, request.llm_calls, request.estimated) == ("cancelled", 1, True)
+    assert request.cost == records.call.cost == records.nodes["node"].cost
 
 
 @pytest.mark.slow

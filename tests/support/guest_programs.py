@@ -78,6 +78,37 @@ def fork_under_load(children: str) -> None:
     print(json.dumps(ended))
 
 
+def fork_amid_first_submit(kind: str, path: str) -> None:
+    """Fork while another thread starts the thread of a sink's queue; the child's record reaches the sink too."""
+    from eco2_callbacks import LedgerSink
+
+    begun, may_go_on = threading.Event(), threading.Event()
+    make_thread = threading.Thread.__init__
+
+    def make_late(thread: threading.Thread, *args: Any, **kwargs: Any) -> None:
+        if str(kwargs.get("name")).startswith("eco2-sink" if kind == "queue" else "eco2-ledger"):
+            begun.set()  # the queue's lock is held
+            may_go_on.wait()
+        make_thread(thread, *args, **kwargs)
+
+    sink = File(path) if kind == "queue" else LedgerSink(path)
+    handler = Eco2CallbackHandler(registry=CollectorRegistry(), sinks=[sink])
+    caller = threading.Thread(target=FakeModel().invoke, args=("x", {"callbacks": [handler]}))
+    threading.Thread.__init__ = make_late  # type: ignore[method-assign]
+    caller.start()
+    begun.wait()
+    if (pid := os.fork()) == 0:
+        signal.alarm(120)  # a child that hangs is killed
+        threading.Thread.__init__ = make_thread  # type: ignore[method-assign]
+        FakeModel().invoke("x", {"callbacks": [handler]})
+        handler.close()
+        os._exit(0)
+    may_go_on.set()
+    caller.join()
+    handler.close()
+    print(os.waitpid(pid, 0)[1])
+
+
 def interrupts(count: str) -> None:
     """Interrupt the main thread at random moments while it makes calls and scrapes."""
     registry, records = CollectorRegistry(), Records()

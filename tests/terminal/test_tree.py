@@ -196,6 +196,14 @@ def test_rows_without_a_step_stand_alone() -> None:
     assert group_by_step([a, b, c]) == [(a,), (b,), (c,)]
 
 
+def test_rows_of_one_step_that_ran_one_after_the_other_stand_alone() -> None:
+    """A graph that a node calls twice counts its steps anew: its rows stand in the order of their starts."""
+    first, second = row("a", 1, 0, figures(1)), row("b", 2, 1, figures(1))
+    again, beside = row("a", 1, 2, figures(2)), row("c", 1, 3, figures(1))
+
+    assert group_by_step([first, second, again, beside]) == [(first,), (second,), (again, beside)]
+
+
 @pytest.mark.parametrize(
     ("width", "end"),
     [
