@@ -81,8 +81,7 @@ def build_graph(
     graph.add_edge("weather", "aggregator")
     graph.add_edge("collection_point", "aggregator")
     graph.add_edge("image_generation", "aggregator")
-    graph.add_edge("general", "aggregator")
-    graph.add_edge("aggregator", "answer")
+    graph.add_edge("general", "aggregator")  # the aggregator continues with answer
     graph.add_conditional_edges(
         "answer", partial(after_answer, summarize_tokens=limit), {"summarize": "summarize", END: END}
     )

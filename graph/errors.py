@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["GraphConfigError"]
+__all__ = ["EmptyAnswerError", "GraphConfigError"]
 
 
 class GraphConfigError(ValueError):
     """A setting of the chat worker is missing or invalid."""
+
+
+class EmptyAnswerError(RuntimeError):
+    """The model wrote no answer, for example because its provider's filter stopped it."""

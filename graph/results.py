@@ -1,9 +1,13 @@
-"""Builds the state update of a branch: its result, or the reason why there is none."""
+"""Builds the state update of a branch: its result, or the reason why there is none. No branch fails the others."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import wraps
+from typing import TypeVar, cast
+
+from langgraph.errors import GraphBubbleUp
 
 from graph.clients import (
     ServiceAnswerError,
@@ -12,12 +16,16 @@ from graph.clients import (
     ServiceUnavailable,
     ServiceUnconfigured,
 )
+from graph.routing import branches
 from graph.state import State
 
-__all__ = ["failure", "found", "missing"]
+__all__ = ["branch", "found", "missing"]
+
+Node = TypeVar("Node", bound=Callable[[State], Awaitable[State]])
 
 _logger = logging.getLogger(__name__)
 # Texts for the user. The log says what the operator has to do.
+_UNKNOWN = "서비스를 이용할 수 없습니다."
 _REASONS: dict[type[ServiceError], str] = {
     ServiceUnconfigured: "서비스가 설정되어 있지 않습니다.",
     ServiceUnavailable: "서비스가 지금 응답하지 않습니다.",
@@ -36,14 +44,33 @@ def missing(node: str, text: str) -> State:
     return {"results": {node: {"text": text, "failed": True, "sources": []}}}
 
 
-def failure(node: str, what: str, error: ServiceError) -> State:
-    """Return the update of a node whose service failed; the request continues without it.
+def branch(what: str) -> Callable[[Node], Node]:
+    """Return a decorator for a branch of the turn. If the branch fails, the turn goes on with the other branches.
+
+    A failed service never fails the turn. Any other failure, such as a model's, does if the turn has no other branch.
 
     Args:
-        node: The node's name.
-        what: What is missing, for example ``날씨 정보``.
-        error: The client's exception.
+        what: What is missing then, for example ``날씨 정보``.
     """
-    _logger.warning("%s: %s", node, error)
-    reason = next((text for kind, text in _REASONS.items() if isinstance(error, kind)), "서비스를 이용할 수 없습니다.")
-    return missing(node, f"{what}를 가져오지 못했습니다: {reason}")
+
+    def decorate(node: Node) -> Node:
+        @wraps(node)
+        async def run(state: State) -> State:
+            name = node.__name__
+            try:
+                return await node(state)
+            except GraphBubbleUp:  # an interrupt is no failure
+                raise
+            except ServiceError as error:
+                _logger.warning("%s: %s", name, error)
+                reason = next((text for kind, text in _REASONS.items() if isinstance(error, kind)), _UNKNOWN)
+            except Exception as error:
+                if branches(state) == (name,):
+                    raise
+                _logger.warning("%s: %s; the turn goes on without it.", name, type(error).__name__)
+                reason = _UNKNOWN
+            return missing(name, f"{what}를 가져오지 못했습니다: {reason}")
+
+        return cast("Node", run)
+
+    return decorate

@@ -20,6 +20,7 @@ __all__ = [
     "branches",
     "conversation_tokens",
     "entry",
+    "have_all_ended",
 ]
 
 Branch: TypeAlias = Literal[
@@ -63,6 +64,11 @@ def branches(state: State) -> tuple[Branch, ...]:
     """Return the nodes that run in parallel for this turn, plus weather if the answer depends on it."""
     nodes = BRANCHES[state["intent"]]
     return (*nodes, "weather") if state.get("weather") and "weather" not in nodes else nodes
+
+
+def have_all_ended(state: State) -> bool:
+    """Return whether every branch that the router started has its result."""
+    return state["results"].keys() >= set(branches(state))
 
 
 def after_feedback(state: State) -> Literal["aggregator", "web_search"]:

@@ -178,7 +178,8 @@ def _nest(top: Span, spans: Sequence[Span], above: Sequence[Span | None]) -> Non
     for span, parent in zip(spans, above, strict=True):
         (parent or _running_around(span, holders) or top).children.append(span)
     for span in (top, *spans):
-        span.children.sort(key=lambda child: (child.offset_seconds, -child.seconds))
+        # A run without duration comes first: the next one starts at its end, not beside it.
+        span.children.sort(key=lambda child: (child.offset_seconds, child.seconds > 0, -child.seconds))
         _mark_parallel(span.children)
     for span in spans:
         if span.kind == "node":

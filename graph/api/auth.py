@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import json
 import logging
 import tomllib
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from graph.api.problems import ProblemError
 from graph.api.settings import ApiSettings
 from graph.errors import GraphConfigError
-from graph.jobs import Identifier
+from graph.jobs import Identifier, UserId
 
 __all__ = ["Anonymous", "Authenticator", "Caller", "make_authenticator"]
 
@@ -33,7 +34,7 @@ __all__ = ["Anonymous", "Authenticator", "Caller", "make_authenticator"]
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]
 _LEEWAY_SECONDS = 30
 _JWKS_TIMEOUT_SECONDS = 5
-_IDENTIFIER = TypeAdapter(Identifier)
+_TENANT_ID, _USER_ID = TypeAdapter(Identifier), TypeAdapter(UserId)
 
 _logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class _Token(BaseModel):
 
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     tenant_id: Identifier
-    user_id: Identifier | None = None
+    user_id: UserId | None = None
 
 
 class _TokenFile(BaseModel):
@@ -109,11 +110,20 @@ class Tokens:
 
 
 class Jwts:
-    """Accepts JWTs of one issuer for one audience, signed with a key of its JWKS."""
+    """Accepts JWTs of one issuer for one audience, signed with a key of its JWKS.
+
+    Raises:
+        GraphConfigError: If the address of the JWKS is none.
+    """
 
     def __init__(self, settings: ApiSettings) -> None:
         self._settings = settings
-        self._keys = jwt.PyJWKClient(settings.jwt_jwks_url, timeout=_JWKS_TIMEOUT_SECONDS, lifespan=300)
+        try:
+            self._keys = jwt.PyJWKClient(settings.jwt_jwks_url, timeout=_JWKS_TIMEOUT_SECONDS, lifespan=300)
+        except jwt.PyJWKClientError as error:
+            raise GraphConfigError(
+                f"ECO2_JWT_JWKS_URL is {settings.jwt_jwks_url!r}, wanted 'https://...' or 'http://...'; correct it."
+            ) from error
 
     async def find(self, token: str) -> Caller | None:
         """Return a token's caller; None if it is not valid."""
@@ -128,9 +138,10 @@ class Jwts:
                 leeway=_LEEWAY_SECONDS,
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
-            tenant_id = _IDENTIFIER.validate_python(claims.get(self._settings.jwt_tenant_claim))
-            return Caller(tenant_id, _IDENTIFIER.validate_python(claims["sub"]))
-        except jwt.PyJWKClientConnectionError as error:
+            tenant_id = _TENANT_ID.validate_python(claims.get(self._settings.jwt_tenant_claim))
+            return Caller(tenant_id, _USER_ID.validate_python(claims["sub"]))
+        # The last two: the answer holds no JSON, or no key.
+        except (jwt.PyJWKClientConnectionError, jwt.PyJWKSetError, json.JSONDecodeError) as error:
             _logger.error("The keys of JWTs cannot be fetched: %s.", error)
             raise ProblemError(
                 503, "The keys of tokens cannot be fetched now.", headers={"Retry-After": "5"}
@@ -167,7 +178,7 @@ def make_authenticator(settings: ApiSettings) -> Authenticator:
     """Return the authenticator of the settings; everybody is let in if none is set.
 
     Raises:
-        GraphConfigError: If the token file cannot be read.
+        GraphConfigError: If the token file cannot be read, or the address of the JWKS is none.
     """
     if not settings.authenticates:
         return Anonymous()

@@ -13,7 +13,7 @@ from langsmith import Client
 from eco2_callbacks import LedgerSink, NodeRun
 from graph.streams import JobState
 
-__all__ = ["FEEDBACK_KEY", "FeedbackSender"]
+__all__ = ["FEEDBACK_KEY", "FeedbackSender", "feedback_client"]
 
 FEEDBACK_KEY = "user_score"
 _NODE = "user_feedback"
@@ -22,11 +22,19 @@ _ATTEMPTS = 2
 _logger = logging.getLogger(__name__)
 
 
+def feedback_client() -> Client:
+    """Return a client of LangSmith for feedback, whose request ends with LangSmith's answer.
+
+    With batches, the client puts feedback into a queue and reports no failure. Users would read that LangSmith has it.
+    """
+    return Client(auto_batch_tracing=False)
+
+
 class FeedbackSender:
     """Sends feedback on.
 
     Args:
-        client: LangSmith's client; None without tracing.
+        client: A :func:`feedback_client`; None without tracing.
         project: LangSmith's project of the runs.
         ledger: The ledger; None without one.
     """

@@ -57,7 +57,7 @@ class _Files(StaticFiles):
         return response
 
 
-@_router.get("/")
+@_router.api_route("/", methods=["GET", "HEAD"])  # HEAD as monitors ask it
 async def _index() -> FileResponse:
     return FileResponse(_FOLDER / "index.html", headers=dict(_HEADERS))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http
 import logging
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -16,9 +17,11 @@ from starlette.exceptions import HTTPException
 from graph.jobs import QueueUnavailableError
 from graph.streams import StoreUnavailableError
 
-__all__ = ["PROBLEM_TYPE", "Problem", "ProblemError", "add_problem_handlers", "problem_responses"]
+__all__ = ["NO_STORE", "PROBLEM_TYPE", "Problem", "ProblemError", "add_problem_handlers", "problem_responses"]
 
 PROBLEM_TYPE = "application/problem+json"
+# An answer belongs to its caller, and a job changes: without this, a CDN keeps it as long as its own default says.
+NO_STORE: Mapping[str, str] = MappingProxyType({"Cache-Control": "no-store"})
 _RETRY_SECONDS = 2
 
 _logger = logging.getLogger(__name__)
@@ -107,7 +110,7 @@ def problem_response(
         "detail": detail,
         "errors": errors or [],
     }
-    return JSONResponse(content, status, headers=dict(headers or {}), media_type=PROBLEM_TYPE)
+    return JSONResponse(content, status, headers={**NO_STORE, **(headers or {})}, media_type=PROBLEM_TYPE)
 
 
 def _reason(line: Mapping[str, Any]) -> str:

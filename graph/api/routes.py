@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import uuid4
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Depends, Header, Response
 from opentelemetry import trace
 from sse_starlette import EventSourceResponse
 
 from graph.api.context import ApiContext, CallerOfRequest, ContextOfApp, JobOfCaller
-from graph.api.problems import ProblemError, problem_responses
+from graph.api.problems import NO_STORE, ProblemError, problem_responses
 from graph.api.schemas import Accepted, ChatRequest, FeedbackRequest, FeedbackSent, JobAnswer
 from graph.api.streaming import event_stream
 from graph.jobs import Job, QueueUnavailableError
@@ -28,7 +28,12 @@ _EVENT_ID = r"^[0-9]{1,12}-[0-9]{1,12}$"
 
 _logger = logging.getLogger(__name__)
 
-router = APIRouter(prefix=f"{PREFIX}/chat")
+
+async def _store_nowhere(response: Response) -> None:
+    response.headers.update(NO_STORE)
+
+
+router = APIRouter(prefix=f"{PREFIX}/chat", dependencies=[Depends(_store_nowhere)])
 
 
 @router.post("", status_code=202, operation_id="ask", responses=problem_responses(400, 408, 409, 413))
@@ -104,7 +109,7 @@ async def read_events(
     """Read the job's events as they happen. ``Last-Event-ID`` goes on after an event."""
     after = Position.parse(last_event_id) if last_event_id is not None else None
     if after is not None and job.finished and after == (await context.store.snapshot(job.job_id)).position:
-        return Response(status_code=204)
+        return Response(status_code=204, headers=NO_STORE)
     return event_stream(
         context.store,
         job.job_id,

@@ -11,6 +11,7 @@ from graph.clients.errors import (
     ServiceRefused,
     ServiceUnavailable,
     ServiceUnconfigured,
+    WrongArguments,
 )
 from graph.clients.kakao import Kakao, Place
 from graph.clients.keco import CollectionPoint, Keco
@@ -37,4 +38,5 @@ __all__ = [
     "ServiceRefused",
     "ServiceUnavailable",
     "ServiceUnconfigured",
+    "WrongArguments",
 ]

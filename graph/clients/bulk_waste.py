@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from graph.clients.errors import ServiceRefused
+from graph.clients.errors import WrongArguments
 from graph.clients.public_data import PublicData
 from graph.clients.rows import CONFIG, Day, Text, Won, contains_either
 
@@ -87,11 +87,11 @@ class BulkWaste(PublicData):
 
         Raises:
             ServiceError: If the service fails or its answer is not as documented.
-            ServiceRefused: If no district is given; fees differ by district.
+            WrongArguments: If no district is given; fees differ by district.
         """
         district, province = district.strip(), province.strip()
         if not district:
-            raise ServiceRefused(self.SERVICE, "got no district, wanted one such as 강남구; ask where the waste is.")
+            raise WrongArguments(self.SERVICE, "got no district, wanted one such as 강남구; ask where the waste is.")
         province = _PROVINCES.get(province, province)
         params: dict[str, str | int | float] = {
             "type": "json",

@@ -21,6 +21,7 @@ from graph.clients.errors import (
     ServiceRefused,
     ServiceUnavailable,
     ServiceUnconfigured,
+    WrongArguments,
 )
 from graph.clients.protos import character_pb2, character_pb2_grpc
 
@@ -101,7 +102,7 @@ class Characters:
             request = character_pb2.GetCharacterRequest(material=material)
         except (UnicodeError, ValueError) as error:
             why = "got text with half a character (a lone surrogate), wanted valid text; change the text."
-            raise ServiceRefused(_SERVICE, why) from error
+            raise WrongArguments(_SERVICE, why) from error
         try:
             response = await self._call(lambda stub: stub.GetCharacter, request)
         except grpc.RpcError as error:

@@ -4,12 +4,20 @@ ServiceError                a node catches it, and the request continues without
 ├── ServiceUnconfigured     a key or an address is missing or malformed
 ├── ServiceUnavailable      the service is down, too slow, or reports a failure of its own
 ├── ServiceRefused          the service rejects the key, the quota or the request
+│   └── WrongArguments      the arguments can have no answer; the model that chose them may correct them
 └── ServiceAnswerError      the answer is not as documented
 """
 
 from __future__ import annotations
 
-__all__ = ["ServiceAnswerError", "ServiceError", "ServiceRefused", "ServiceUnavailable", "ServiceUnconfigured"]
+__all__ = [
+    "ServiceAnswerError",
+    "ServiceError",
+    "ServiceRefused",
+    "ServiceUnavailable",
+    "ServiceUnconfigured",
+    "WrongArguments",
+]
 
 
 class ServiceError(Exception):
@@ -39,6 +47,10 @@ class ServiceUnavailable(ServiceError):  # noqa: N818
 
 class ServiceRefused(ServiceError):  # noqa: N818
     """The service rejects the key, the quota or the request."""
+
+
+class WrongArguments(ServiceRefused):
+    """The arguments can have no answer, such as a place outside Korea. No request was sent."""
 
 
 class ServiceAnswerError(ServiceError, ValueError):

@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from graph.clients import kma_grid
-from graph.clients.errors import ServiceAnswerError, ServiceRefused
+from graph.clients.errors import ServiceAnswerError, WrongArguments
 from graph.clients.public_data import PublicData
 from graph.clients.rows import CONFIG, Text
 
@@ -87,12 +87,12 @@ class Kma(PublicData):
 
         Raises:
             ServiceError: If the service fails or its answer is not as documented.
-            ServiceRefused: If the place is outside Korea.
+            WrongArguments: If the place is outside Korea.
         """
         cell = kma_grid.cell(latitude, longitude)
         if cell is None:
             why = f"got latitude {latitude}, longitude {longitude}, wanted a place in Korea; choose one."
-            raise ServiceRefused(self.SERVICE, why)
+            raise WrongArguments(self.SERVICE, why)
         now = self._now().astimezone(KST)
         issued_at = base_time(now)
         nx, ny = cell

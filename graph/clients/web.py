@@ -27,6 +27,7 @@ from graph.clients.errors import (
     ServiceRefused,
     ServiceUnavailable,
     ServiceUnconfigured,
+    WrongArguments,
 )
 
 __all__ = ["Answer", "Web"]
@@ -90,7 +91,7 @@ class Web:
         Raises:
             ServiceUnavailable: If there is no answer in time.
             ServiceAnswerError: If the answer cannot be decompressed or is too long.
-            ServiceRefused: If the parameters cannot be encoded.
+            WrongArguments: If the parameters cannot be encoded.
             ServiceUnconfigured: If the environment names an invalid proxy.
         """
         try:
@@ -119,7 +120,7 @@ class Web:
             raise ServiceAnswerError(self.service, why) from error
         except UnicodeError as error:
             why = "got text with half a character (a lone surrogate), wanted valid text; change the text."
-            raise ServiceRefused(self.service, why) from error
+            raise WrongArguments(self.service, why) from error
         # httpx does not always wrap SSL errors of the handshake and OSErrors of the resolver.
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             why = f"got {type(error).__name__}, wanted an answer; try again later or check {self.url_setting}."

@@ -11,6 +11,7 @@ from graph.jobs.job import (
     Image,
     Job,
     Message,
+    UserId,
     describe_invalid,
 )
 from graph.jobs.metrics import DeadReason, JobMetrics
@@ -39,6 +40,7 @@ __all__ = [
     "QueueSettings",
     "QueueUnavailableError",
     "RabbitBroker",
+    "UserId",
     "Verdict",
     "describe_invalid",
     "list_dead_letters",

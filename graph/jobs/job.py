@@ -22,6 +22,7 @@ __all__ = [
     "Image",
     "Job",
     "Message",
+    "UserId",
     "describe_invalid",
     "readable_job_id",
 ]
@@ -32,11 +33,19 @@ MAX_BODY_BYTES = MAX_IMAGE_BYTES * 4 // 3 + 64_000  # base64, and the rest of th
 _IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp")  # accepted by both providers
 _DATA_URL = re.compile(r"data:image/[a-z]+;base64,", re.ASCII)
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}", re.ASCII)
+# As identity providers name users: "auth0|5f7c8e", or base64. Without "/", which separates a thread's parts.
+_USER_ID = re.compile(r"[A-Za-z0-9._:@|+=-]{1,255}", re.ASCII)
 
 
 def _check_identifier(value: str) -> str:
     if not _IDENTIFIER.fullmatch(value):
         raise ValueError("wanted 1 to 128 letters, digits, '.', '_', ':', '@' or '-', the first a letter or digit")
+    return value
+
+
+def _check_user_id(value: str) -> str:
+    if not _USER_ID.fullmatch(value):
+        raise ValueError("wanted 1 to 255 letters, digits, '.', '_', ':', '@', '|', '+', '=' or '-'")
     return value
 
 
@@ -70,6 +79,7 @@ def _text_of_number(value: Any) -> Any:
 
 
 Identifier = Annotated[str, BeforeValidator(_text_of_number), AfterValidator(_check_identifier)]
+UserId = Annotated[str, BeforeValidator(_text_of_number), AfterValidator(_check_user_id)]
 Message = Annotated[str, Field(max_length=MAX_MESSAGE_CHARS), AfterValidator(_check_message)]
 Image = Annotated[str, AfterValidator(_check_image)]
 
@@ -85,7 +95,7 @@ class Job(BaseModel):
     """The data URL of an image."""
     session_id: Identifier | None = None
     """The conversation to continue; None starts a new one."""
-    user_id: Identifier | None = None
+    user_id: UserId | None = None
     tenant_id: Identifier | None = None
     accepted_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     """When the question was accepted. A producer that leaves it out counts from the job's arrival."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from functools import cache
 from typing import Any
@@ -17,6 +18,8 @@ from graph.knowledge.rules import Rule, rules
 
 __all__ = ["DisposalRules"]
 
+_logger = logging.getLogger(__name__)
+
 # Below it, a rule has nothing to do with the question.
 _MIN_SIMILARITY = 0.25
 _RANK_OFFSET = 60
@@ -30,7 +33,8 @@ _QUESTION_WORDS = re.compile(r"어떻게|어디에?|하나요?|되나요?|(?:버
 class DisposalRules(BaseRetriever):
     """Retrieves the rules that match a question, the best first, with ``metadata["score"]``.
 
-    With embeddings, a rule's score is the sum of its reciprocal ranks by words and by meaning.
+    With embeddings, a rule's score is the sum of its reciprocal ranks by words and by meaning. If they fail, the words
+    alone decide.
 
     Attributes:
         k: The maximum number of rules. Rules with a score of 0 are left out.
@@ -49,7 +53,10 @@ class DisposalRules(BaseRetriever):
         all_rules = rules()
         ranked = _by_words(query, self.k)
         if self.embeddings is not None:
-            ranked = _fused(ranked, _by_meaning(query, self.embeddings, self.k))[: self.k]
+            try:
+                ranked = _fused(ranked, _by_meaning(query, self.embeddings, self.k))[: self.k]
+            except Exception as error:
+                _logger.warning("The rules are searched by words alone: %s.", type(error).__name__)
         return [_document(all_rules[number], score) for number, score in ranked]
 
 

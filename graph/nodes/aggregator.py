@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Literal
 
-from graph.routing import Branch
+from langgraph.types import Command
+
+from graph.routing import Branch, have_all_ended
 from graph.state import Result, State
 
 __all__ = ["aggregator"]
@@ -27,12 +30,17 @@ _TITLES: Mapping[Branch, str] = MappingProxyType(
 )
 
 
-async def aggregator(state: State) -> State:
-    """Join the results into one text. Failed results are marked."""
+async def aggregator(state: State) -> Command[Literal["answer"]]:
+    """Join the results into one text. Failed results are marked.
+
+    A turn that fails or is cancelled after its first results leaves this node's trigger behind. LangGraph keeps a
+    deferred trigger, so the node also runs beside the branches of the next turn. That run must not write an answer.
+    """
+    if not have_all_ended(state):
+        return Command()
     results = state["results"]
-    return {
-        "context": "\n\n".join(_section(title, results[node]) for node, title in _TITLES.items() if node in results)
-    }
+    sections = [_section(title, results[node]) for node, title in _TITLES.items() if node in results]
+    return Command(goto="answer", update={"context": "\n\n".join(sections)})
 
 
 def _section(title: str, result: Result) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Literal, cast
 
 from langchain_core.messages import HumanMessage, SystemMessage
@@ -16,6 +17,8 @@ from graph.state import State
 
 __all__ = ["feedback"]
 
+_logger = logging.getLogger(__name__)
+
 
 class Grade(BaseModel):
     """답변 평가."""
@@ -24,9 +27,13 @@ class Grade(BaseModel):
 
 
 async def feedback(state: State) -> Command[Literal["aggregator", "web_search"]]:
-    """Score the answer from 0 to 1. A web search supplements a poor answer."""
+    """Score the answer from 0 to 1. A web search supplements a poor answer. Without a score, the answer is used."""
     result = state["results"]["waste_rag"]
-    score = 0.0 if result["failed"] else await _score(state, result["text"])
+    try:
+        score = 0.0 if result["failed"] else await _score(state, result["text"])
+    except Exception as error:
+        _logger.warning("The answer from the knowledge base has no score: %s.", type(error).__name__)
+        return Command(goto="aggregator")
     update: State = {"scores": {"rag_quality": score}}
     return Command(goto=after_feedback(update), update=update)
 

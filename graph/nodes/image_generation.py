@@ -6,12 +6,13 @@ from langchain_core.messages import AIMessage
 
 from graph import models
 from graph.conversation import conversation
-from graph.results import found, missing
+from graph.results import branch, found, missing
 from graph.state import State
 
 __all__ = ["image_generation"]
 
 
+@branch("그림")
 async def image_generation(state: State) -> State:
     """Generate the image that the user asks for."""
     answer = await models.with_images("image_generation").ainvoke(conversation("image_generation", state))

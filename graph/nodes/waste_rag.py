@@ -5,12 +5,13 @@ from __future__ import annotations
 from graph import models
 from graph.conversation import conversation
 from graph.knowledge import DisposalRules
-from graph.results import found, missing
+from graph.results import branch, found, missing
 from graph.state import State
 
 __all__ = ["waste_rag"]
 
 
+@branch("분리배출 지침")
 async def waste_rag(state: State) -> State:
     """Retrieve the rules that match the question, and answer from them alone."""
     item = state.get("vision")

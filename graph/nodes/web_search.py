@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from typing import cast
 
@@ -12,12 +13,14 @@ from pydantic import BaseModel, Field
 from graph import models
 from graph.conversation import conversation
 from graph.prompts import prompt
-from graph.results import found, missing
+from graph.results import branch, found, missing
 from graph.state import State
 
 __all__ = ["web_search"]
 
 _MAX_QUERIES = 2
+
+_logger = logging.getLogger(__name__)
 
 
 class Plan(BaseModel):
@@ -26,14 +29,25 @@ class Plan(BaseModel):
     queries: list[str] = Field(description="검색할 질문 한두 개.")
 
 
+@branch("웹 검색 결과")
 async def web_search(state: State) -> State:
-    """Plan the queries, run them in parallel, and return the answers with their sources."""
+    """Plan the queries, run them in parallel, and return the answers with their sources.
+
+    A search that fails is left out, unless all fail.
+    """
     planner = models.chat("web_search").with_structured_output(Plan)
     plan = cast("Plan", await planner.ainvoke(conversation("web_search_plan", state)))
     queries = plan.queries[:_MAX_QUERIES] or [state.get("message", "")]
     model = models.with_search("web_search")
     system = SystemMessage(prompt("web_search"))
-    answers = await asyncio.gather(*(model.ainvoke([system, HumanMessage(query)]) for query in queries))
+    searches = (model.ainvoke([system, HumanMessage(query)]) for query in queries)
+    outcomes = await asyncio.gather(*searches, return_exceptions=True)
+    failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    if len(failures) == len(outcomes):
+        raise failures[0]
+    for failure in failures:
+        _logger.warning("web_search: %s; the other search is used alone.", type(failure).__name__)
+    answers = [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
     text = "\n\n".join(answer.text for answer in answers if answer.text)
     if not text:
         return missing("web_search", "웹에서 찾은 것이 없습니다.")

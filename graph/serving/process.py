@@ -13,13 +13,20 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langsmith import Client
 from prometheus_client import REGISTRY, CollectorRegistry
 from taskiq import AsyncBroker, InMemoryBroker
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 from eco2_callbacks import ConfigError, Eco2CallbackHandler, LedgerError, LedgerSink, Settings
-from graph.api import ApiContext, ApiSettings, FeedbackSender, TenantLimits, create_app, make_authenticator
+from graph.api import (
+    ApiContext,
+    ApiSettings,
+    FeedbackSender,
+    TenantLimits,
+    create_app,
+    feedback_client,
+    make_authenticator,
+)
 from graph.errors import GraphConfigError
 from graph.jobs import JobMetrics, JobQueue, QueueSettings, QueueUnavailableError, RabbitBroker, whole_number
 from graph.replay import CassetteError
@@ -256,7 +263,7 @@ class _Server:
                 max_streams=settings.max_streams,
             ),
             feedback=FeedbackSender(
-                Client() if self._telemetry.tracing else None, project=self._telemetry.project, ledger=ledger
+                feedback_client() if self._telemetry.tracing else None, project=self._telemetry.project, ledger=ledger
             ),
             settings=settings,
             on_recovery=handler.stream_metrics.recovered,

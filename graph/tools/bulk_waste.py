@@ -21,4 +21,7 @@ async def bulk_waste_fees(item: str, district: str, province: str = "") -> str:
         district: 시·군·구. 예: 강남구, 수원시
         province: 시·도. 예: 서울특별시. 모르면 빈 문자열.
     """
-    return as_json((await BulkWaste.from_env().fees(item, district=district, province=province))[:_MAX_FEES])
+    fees = await BulkWaste.from_env().fees(item, district=district, province=province)
+    # Else the model would present a part of a price list as the whole.
+    left_out = {"left_out": len(fees) - _MAX_FEES} if len(fees) > _MAX_FEES else {}
+    return as_json(fees[:_MAX_FEES], **left_out)

@@ -11,6 +11,9 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.tools import BaseTool
 from langgraph.prebuilt import ToolNode
+from langgraph.prebuilt.tool_node import ToolInvocationError
+
+from graph.clients import WrongArguments
 
 __all__ = ["MAX_ROUNDS", "as_json", "call_tools"]
 
@@ -27,13 +30,22 @@ async def call_tools(model: BaseChatModel, messages: Sequence[BaseMessage], tool
     """
     model_with_tools = model.bind_tools(tools)
     history = list(messages)
-    tool_node = ToolNode(tools)
+    tool_node = ToolNode(tools, handle_tool_errors=_explain)
     for _ in range(MAX_ROUNDS):
         answer = await model_with_tools.ainvoke(history)
         if not answer.tool_calls:
             return answer
         history += [answer, *cast("list[BaseMessage]", await tool_node.ainvoke([answer]))]
     return await model.ainvoke(history)
+
+
+def _explain(error: Exception) -> str:
+    """Return the message for the model that chose wrong arguments; raise any other error."""
+    if isinstance(error, ToolInvocationError):
+        return error.message
+    if isinstance(error, WrongArguments):
+        return str(error)
+    raise error
 
 
 def as_json(rows: Iterable[Any], **fields: Any) -> str:

@@ -31,7 +31,7 @@ def test_the_page_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.Mo
         registries.append(CollectorRegistry())
         return Eco2CallbackHandler(registry=registries[-1], **options)  # type: ignore[arg-type]
 
-    names: dict[str, object] = {"dear": FakeModel(), "cheap": FakeModel()}
+    names: dict[str, object] = {"expensive": FakeModel(), "cheap": FakeModel()}
     for block in blocks("python"):
         code = block.replace("Eco2CallbackHandler(", "make_handler(").replace("import make_handler", "import")
         names["make_handler"] = handler

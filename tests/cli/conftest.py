@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,23 @@ from eco2_callbacks.cli import main
 from tests.support.ledger_records import AT, call, one_request
 
 Run = Callable[..., tuple[int, str, str]]
+Terminal = Callable[[int], None]
+
+
+def without_styles(text: str) -> str:
+    """Return the text of a terminal without colours and other escapes."""
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Return a function that makes the output a terminal of so many columns."""
+
+    def set_columns(columns: int) -> None:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("COLUMNS", str(columns))
+
+    return set_columns
 
 
 @pytest.fixture

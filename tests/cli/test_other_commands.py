@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
+import uuid
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from eco2_callbacks import LedgerSink
+from eco2_callbacks import LedgerSink, NodeRun
 from eco2_callbacks.ledger import Schema, backend_of
 from tests.cli.conftest import Run
 from tests.support.ledger_records import call
@@ -52,6 +54,27 @@ def test_a_trace_is_a_tree_on_a_time_axis(run: Run, ledger: Path) -> None:
     assert positions == sorted(positions)
     assert "0.00315000" in lines[positions[2]]
     assert "saved 0.10 s" in lines[positions[3]]
+
+
+def test_a_run_without_duration_is_not_parallel_to_the_next(run: Run, tmp_path: Path) -> None:
+    """The router ends in the moment in which its branches start, as in the demo's ledger: only these are parallel."""
+    path, at = tmp_path / "eco2.db", datetime(2026, 11, 2, 10, tzinfo=UTC)
+    with LedgerSink(path) as sink:
+        trace_id = uuid.uuid4()
+        for node, seconds in (("weather", 2.0), ("router", 0.0), ("rules", 1.0)):
+            about = {"path": f"eco2/{node}", "started_at": at, "duration_seconds": seconds}
+            sink.emit(NodeRun(run_id=uuid.uuid4(), trace_id=trace_id, node=node, **about))
+        sink.emit(call(trace_id=trace_id, node="rules", path="eco2/rules", started_at=at, duration_seconds=1.0))
+
+    _, out, _ = run("trace", str(trace_id), "--ledger", path)
+
+    names = [re.sub(r"^[│├╰─ ]+", "", line).split("  ")[0] for line in out.splitlines()]
+    assert [name for name in names if name in {"router", "2 in parallel", "weather", "rules"}] == [
+        "router",
+        "2 in parallel",
+        "weather",
+        "rules",
+    ]
 
 
 def test_a_trace_as_json_has_the_tree(run: Run, ledger: Path) -> None:

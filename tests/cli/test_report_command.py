@@ -17,7 +17,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from eco2_callbacks import Cost, Eco2CallbackHandler, LedgerSink
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, Terminal, without_styles
 from tests.support.fake_model import DETAILED_USAGE, FakeModel
 from tests.support.ledger_records import AT, call
 
@@ -135,6 +135,49 @@ def _lines_of_movers(run: Run, path: Path, page: Path) -> tuple[list[str], list[
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", movers, re.DOTALL)]
     lines = [line.strip() for line in table.split("Top movers")[1].splitlines()[1:]]
     return lines, [row for row in rows if row]
+
+
+@pytest.mark.parametrize(
+    ("columns", "left_out"),
+    [
+        (60, "s p50, s p95, USD p50, USD p95, saved USD"),
+        (80, "s p50, s p95, USD p50, USD p95"),
+        (100, "s p50, s p95"),
+        (140, ""),
+    ],
+)
+def test_a_narrow_terminal_cuts_no_figure(
+    run: Run, ledger: Path, terminal: Terminal, columns: int, left_out: str
+) -> None:
+    """It leaves out whole columns, from the least important one, and says which."""
+    terminal(columns)
+
+    _, out, _ = run("report", "--by", "tenant", "--ledger", ledger, *_PERIOD)
+
+    shown = without_styles(out)
+    assert "…" not in shown
+    (acme,) = [line.split() for line in shown.splitlines() if line.startswith("acme")]
+    assert {"0.006300", "2", "2,000"} <= set(acme)
+    remark = " ".join(shown.split())
+    assert (f"also shows {left_out};" in remark) == bool(left_out)
+    assert ("A wider terminal" in remark) == bool(left_out)
+    assert max(map(len, shown.splitlines())) <= columns
+
+
+@pytest.mark.parametrize("command", [("report", "--business"), ("budget", "--budgets"), ("prices", "gpt-5.2")])
+def test_no_table_cuts_a_cell(
+    run: Run, ledger: Path, terminal: Terminal, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """In a terminal of 80 columns nothing ends in an ellipsis."""
+    budgets = tmp_path / "budgets.toml"
+    budgets.write_text(
+        '[[budgets]]\nname = "each tenant a month"\nper = ["tenant_id"]\nlimit_usd = 50\nwindow = "month"\n'
+    )
+    terminal(80)
+
+    status, out, _ = run(*command, *([budgets] if command[0] == "budget" else []), "--ledger", ledger)
+
+    assert (status, "…" in without_styles(out)) == (0, False)
 
 
 def test_unknown_dollars_are_no_fall_and_no_rise(run: Run, tmp_path: Path) -> None:

@@ -106,6 +106,21 @@ def test_embeddings_find_a_rule_by_its_meaning() -> None:
     assert by_meaning[0].metadata["item"].startswith("페트병")
 
 
+def test_rules_are_found_by_words_when_the_embeddings_fail() -> None:
+    """An outage of the embeddings leaves the words: without a rule, every question would pay for a web search."""
+
+    class Failing(Embeddings):
+        def embed_documents(self, texts: list[str]) -> list[list[float]]:
+            raise RuntimeError("rate limit")
+
+        def embed_query(self, text: str) -> list[float]:
+            raise RuntimeError("rate limit")
+
+    query = "건전지는 어디에 버려?"
+
+    assert DisposalRules(embeddings=Failing()).invoke(query) == DisposalRules().invoke(query)
+
+
 async def test_embeddings_of_waste_rag_are_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """With ECO2_RAG_EMBEDDINGS the node's search reports its tokens and dollars to the handler of the request."""
     sink = RecordingSink()

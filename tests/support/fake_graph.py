@@ -40,28 +40,34 @@ class Script:
         fields: Structured outputs by node.
         calls: Function calls by node, made in this order before the answer.
         texts: Answers by node; the default is ``<node>의 답``.
+        errors: Errors by node, raised by every call whose last message contains the text, which may be ``""``.
         barrier: Nodes that wait for each other at their first call.
         requests: The messages of every call, by node.
+        arrived: Nodes that have come to the barrier.
     """
 
     fields: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     calls: dict[str, list[tuple[str, dict[str, Any]]]] = field(default_factory=dict)
     texts: dict[str, Any] = field(default_factory=dict)
+    errors: dict[str, tuple[str, Exception]] = field(default_factory=dict)
     barrier: set[str] = field(default_factory=set)
     requests: dict[str, list[list[BaseMessage]]] = field(default_factory=dict)
-    _arrived: set[str] = field(default_factory=set)
+    arrived: set[str] = field(default_factory=set)
     _all_arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def begin(self, node: str) -> None:
         if node in self.barrier:
-            self._arrived.add(node)
-            if self._arrived == self.barrier:
+            self.arrived.add(node)
+            if self.arrived == self.barrier:
                 self._all_arrived.set()
             await asyncio.wait_for(self._all_arrived.wait(), timeout=300)
 
     def answer(self, node: str, messages: list[BaseMessage], tools: list[str]) -> dict[str, Any]:
         """Return content and tool calls of the next message."""
         self.requests.setdefault(node, []).append(messages)
+        part, error = self.errors.get(node, ("", None))
+        if error is not None and part in messages[-1].text:
+            raise error
         if "structured" in tools:
             return {"content": "", "tool_calls": [{"name": tools[1], "args": dict(self.fields[node]), "id": "call_1"}]}
         if tools and self.calls.get(node):

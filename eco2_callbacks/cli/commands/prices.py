@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -157,7 +157,9 @@ def _tiers(price: Any) -> Sequence[Any]:
 def _details(found: Sequence[Listing], day: date) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     for name in ("provider", "model", "rate", "USD", "source", "checked", "days ago"):
-        table.add_column(name, justify="right" if name in ("USD", "days ago") else "left")
+        # Only the source is broken into lines, anywhere: a part of a rate or of an address would be wrong.
+        justify: JustifyMethod = "right" if name in ("USD", "days ago") else "left"
+        table.add_column(name, justify=justify, no_wrap=name != "source", overflow="fold")
     for listing in found:
         for key, price in listing.usd.items():
             tiers = "".join(f", {tier.price:f} above {tier.start:,}" for tier in _tiers(price))

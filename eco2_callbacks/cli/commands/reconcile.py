@@ -138,7 +138,8 @@ def _print(found: Comparison, console: Console) -> None:
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     for name in ("day", "model", "ledger USD", f"{found.name} USD", "ledger tokens", "tokens", "likely cause"):
-        table.add_column(name, justify="right" if "USD" in name or "tokens" in name else "left")
+        is_figure = "USD" in name or "tokens" in name
+        table.add_column(name, justify="right" if is_figure else "left", no_wrap=is_figure or name == "day")
     for each in found.differences[:_MAX_ROWS]:
         table.add_row(
             str(each.day),

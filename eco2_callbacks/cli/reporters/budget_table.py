@@ -7,12 +7,13 @@ from typing import Any
 
 import msgspec
 from rich.bar import Bar
-from rich.console import Console, Group
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from eco2_callbacks.budgets import BudgetState
 from eco2_callbacks.cli.reporters.marks import usd
+from eco2_callbacks.cli.reporters.whole_table import print_whole
 
 __all__ = ["budget_document", "print_budgets"]
 
@@ -56,7 +57,8 @@ def print_budgets(states: Sequence[BudgetState], source: str, console: Console) 
         "store": "From the store, with what processes hold for calls that are open.",
         "ledger": "From the ledger: without open calls, temporary raises, and what is on its way.",
     }
-    console.print(Group(table, Text(notes[source], style="dim")))
+    print_whole(table, console)
+    console.print(Text(notes[source], style="dim"))
 
 
 def budget_document(state: BudgetState) -> dict[str, Any]:

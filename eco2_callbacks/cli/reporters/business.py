@@ -14,6 +14,7 @@ from rich.text import Text
 
 from eco2_callbacks.cli.reporters.marks import began_remark, estimate_remark, marked_usd, usd
 from eco2_callbacks.cli.reporters.report_rows import plain
+from eco2_callbacks.cli.reporters.whole_table import print_whole
 from eco2_callbacks.ledger import BusinessFigures, BusinessReport, IntentFigures
 
 __all__ = ["business_document", "print_business", "write_business_csv"]
@@ -73,7 +74,7 @@ def print_business(found: BusinessReport, console: Console) -> None:
     for day, figures in found.days.items():
         bar = Bar(float(most), 0.0, float(figures.active_users), width=16, color="green")
         table.add_row(day, bar, f"{figures.active_users:,}", *_cells(figures))
-    console.print(table)
+    print_whole(table, console)
     console.print(Text(f"{found.mean_daily_users:,.1f} active users on a day.", style="dim"))
     if total.unpriced_calls:
         console.print(Text(f"? leaves out {total.unpriced_calls:,} calls without a price.", style="dim"))
@@ -81,7 +82,7 @@ def print_business(found: BusinessReport, console: Console) -> None:
         console.print(Text(f"{estimate_remark(total.estimated_usd)}.", style="dim"))
     if found.began is not None:
         console.print(Text(began_remark(found.began), style="dim"))
-    console.print(_intents(found.intents, list(found.days)))
+    print_whole(_intents(found.intents, list(found.days)), console)
 
 
 def _intents(intents: Sequence[IntentFigures], days: Sequence[str]) -> Table:

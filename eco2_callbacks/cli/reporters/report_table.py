@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from rich.bar import Bar
@@ -18,22 +18,35 @@ from eco2_callbacks.cli.reporters.marks import (
     mover_note,
     usd,
 )
+from eco2_callbacks.cli.reporters.whole_table import print_whole, width_of
 from eco2_callbacks.ledger import Figures, Report, percentile
 
 __all__ = ["print_report"]
 
 _BAR_CHARACTERS = 16
 _MAX_ROWS = 50
-_MIN_WIDTH = 100
-_MAX_WIDTH = 180
-_COLUMNS = ("USD", "calls", "input", "output", "cached", "saved USD", "USD/request", "USD p50", "p95", "s p50", "p95")
+_FILE_WIDTH = 180
+_BAR = ""
+_COLUMNS = (
+    *("USD", "calls", "input", "output", "cached", "saved USD", "USD/request"),
+    *("USD p50", "USD p95", "s p50", "s p95"),
+)
+# What a narrow terminal leaves out, one after the other.
+_DISPENSABLE = (
+    (_BAR,),
+    ("s p50", "s p95"),
+    ("USD p50", "USD p95"),
+    ("saved USD",),
+    ("cached",),
+    ("USD/request",),
+    ("input", "output"),
+)
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Print a report; of more than fifty groups the dearest."""
+    """Print a report; of more than fifty groups the dearest. A terminal leaves out columns rather than cut a figure."""
     if not console.is_terminal:
-        console.width = _MAX_WIDTH
-    console.width = min(max(console.width, _MIN_WIDTH), _MAX_WIDTH)
+        console.width = _FILE_WIDTH
     period = report.period
     console.print(
         Text.assemble(
@@ -41,25 +54,42 @@ def print_report(report: Report, console: Console) -> None:
             f"{period.since:%Y-%m-%d %H:%M} to {period.until - period.ahead:%Y-%m-%d %H:%M} {period.timezone}",
         )
     )
-    console.print(_groups(report))
+    left_out: list[str] = []
+    for columns in (*_DISPENSABLE, ()):
+        table = _groups(report, left_out)
+        if width_of(table, console) <= console.width:
+            break
+        left_out += columns
+    print_whole(table, console)
+    if names := ", ".join(filter(None, left_out)):
+        console.print(Text(f"A wider terminal also shows {names}; --format csv has all.", style="dim"))
     for line in _remarks(report):
         console.print(line)
 
 
-def _groups(report: Report) -> Table:
+def _groups(report: Report, left_out: Sequence[str]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False, show_footer=True)
     total = report.total
     names = report.by or ("",)
     for number, name in enumerate(names):
         table.add_column(name, footer="total" if number == 0 else "", no_wrap=True, max_width=40, footer_style="bold")
-    table.add_column("", width=_BAR_CHARACTERS)
-    for name, cell in zip(_COLUMNS, _cells(total), strict=True):
-        table.add_column(name, footer=cell, justify="right", no_wrap=True, footer_style="bold")
+    has_bars = _BAR not in left_out
+    if has_bars:
+        table.add_column(_BAR, width=_BAR_CHARACTERS)
+    kept = [number for number, name in enumerate(_COLUMNS) if name not in left_out]
+    footers = _cells(total)
+    for number in kept:
+        # "p95" stands beside its "p50".
+        name = "p95" if _COLUMNS[number].endswith("p95") else _COLUMNS[number]
+        table.add_column(name, footer=footers[number], justify="right", no_wrap=True, footer_style="bold")
     greatest = max((group.figures.cost for group in report.groups), default=Decimal(0))
     for group in report.groups[:_MAX_ROWS]:
         key = group.key or ("all",)
+        cells = _cells(group.figures)
         table.add_row(
-            *(Text(value or "(none)") for value in key), _bar(group.figures, greatest), *_cells(group.figures)
+            *(Text(value or "(none)") for value in key),
+            *((_bar(group.figures, greatest),) if has_bars else ()),
+            *(cells[number] for number in kept),
         )
     return table
 

@@ -14,20 +14,22 @@ export function element(name, attributes = {}, ...children) {
 }
 
 const INLINE = /\*\*([^*\n]+)\*\*|\[([^\]\n]+)\]\((https?:\/\/[^\s)]+)\)|(https?:\/\/[^\s<>()]+[^\s<>().,;:!?])/g;
-const ITEM = /^\s*(?:[-*•]|\d+[.)])\s+/;
+const ITEM = /^\s*(?:[-*•]|(\d{1,3})[.)])\s+/; // not a year: "2026. 11. 1."
 
 /** Returns an answer's paragraphs, lists, bold words and links as elements. */
 export function prose(text) {
   const blocks = [];
   for (const line of text.split("\n")) {
-    if (ITEM.test(line)) {
-      const ordered = /^\s*\d/.test(line);
+    const item = ITEM.exec(line);
+    if (item) {
+      const kind = item[1] === undefined ? "ul" : "ol";
       let list = blocks.at(-1);
-      if (list?.localName !== (ordered ? "ol" : "ul")) {
-        list = element(ordered ? "ol" : "ul");
+      if (list?.localName !== kind) {
+        list = element(kind);
         blocks.push(list);
       }
-      list.append(element("li", {}, ...inline(line.replace(ITEM, ""))));
+      // With its own number: a paragraph or a list inside the list begins a new one.
+      list.append(element("li", { value: item[1] }, ...inline(line.slice(item[0].length))));
     } else if (line.trim()) {
       const heading = /^#{1,6}\s+(.*)$/.exec(line);
       blocks.push(element("p", {}, ...(heading ? [element("strong", {}, heading[1])] : inline(line))));

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Iterator
+from contextlib import closing
 from decimal import Decimal
 from http import HTTPStatus
 from pathlib import Path
@@ -13,7 +15,7 @@ import httpx
 import pytest
 from langsmith import Client
 
-from graph.api import ApiSettings, FeedbackSender
+from graph.api import ApiSettings, FeedbackSender, feedback_client
 from graph.jobs import Job, QueueUnavailableError
 from graph.streams import RedisJobStore, StoreUnavailableError, connect_redis
 from tests.support import fake_runtime
@@ -359,9 +361,17 @@ async def test_the_type_of_an_image_is_its_content_s(tmp_path: Path) -> None:
     assert found == [f"data:image/png;base64,{PNG}"]
 
 
-async def test_feedback_reaches_langsmith(tmp_path: Path) -> None:
+@pytest.fixture
+def langsmith(monkeypatch: pytest.MonkeyPatch) -> Iterator[LangSmithServer]:
+    with LangSmithServer() as server:
+        monkeypatch.setenv("LANGSMITH_ENDPOINT", server.url)
+        monkeypatch.setenv("LANGSMITH_API_KEY", "lsv2_pt_test")
+        yield server
+
+
+async def test_feedback_reaches_langsmith(tmp_path: Path, langsmith: LangSmithServer) -> None:
     """It is on the run of the answer; on an unfinished job it is refused."""
-    with LangSmithServer() as langsmith, langsmith.client() as client:
+    with closing(feedback_client()) as client:
         async with api_server(tmp_path, feedback=FeedbackSender(client)) as server:
             job_id = await server.ask()
             await server.until_ended(job_id)
@@ -369,12 +379,29 @@ async def test_feedback_reaches_langsmith(tmp_path: Path) -> None:
             sent = await server.client.post(url, json={"score": 0.5, "comment": "그럭저럭"})
             wrong = await server.client.post(url, json={"score": 1.5})
             state = await server.store.state(job_id)
-        client.flush()
         (feedback,) = [one for one in langsmith.feedback if one["key"] == "user_score"]
 
     assert (sent.status_code, sent.json()) == (202, {"job_id": job_id, "reached": ["langsmith"]})
     assert wrong.status_code == 422
     assert (feedback["trace_id"], feedback["score"], feedback["comment"]) == (state.trace_id, 0.5, "그럭저럭")
+
+
+async def test_feedback_that_langsmith_refuses_is_not_said_to_be_there(
+    tmp_path: Path, langsmith: LangSmithServer
+) -> None:
+    """The user reads who has it. LangSmith has it only when it has answered so, also after it took others before."""
+    with closing(feedback_client()) as client:
+        async with api_server(tmp_path, feedback=FeedbackSender(client)) as server:
+            job_id = await server.ask()
+            await server.until_ended(job_id)
+            reached = []
+            for fail in (None, 422, None):
+                langsmith.recover() if fail is None else langsmith.fail_with(fail)
+                sent = await server.client.post(f"/api/v1/chat/{job_id}/feedback", json={"score": 1})
+                reached.append(sent.json()["reached"])
+
+    assert reached == [["langsmith"], [], ["langsmith"]]
+    assert len(langsmith.feedback) == 2
 
 
 @pytest.mark.slow
@@ -434,6 +461,26 @@ async def test_the_description_is_complete(tmp_path: Path) -> None:
         problem = operation["responses"]["422"]["content"]["application/problem+json"]["schema"]
         assert problem == {"$ref": "#/components/schemas/Problem"}
     assert {"Problem", "ChatRequest", "Accepted", "JobAnswer"} <= description["components"]["schemas"].keys()
+
+
+async def test_no_cache_keeps_an_answer(tmp_path: Path) -> None:
+    """A cache before the API keeps neither an answer, which changes and is one user's, nor an error."""
+    async with api_server(tmp_path) as server:
+        asked = await server.client.post("/api/v1/chat", json={"message": "안녕!"})
+        url = asked.headers["location"]
+        job_id = asked.json()["job_id"]
+        events = await server.events(job_id)
+        read = [
+            await server.client.get(url),
+            await server.client.get(f"{url}/events"),
+            await server.client.get(f"{url}/events", headers={"Last-Event-ID": events[-1]["id"]}),
+            await server.client.delete(url),
+            await server.client.get("/api/v1/chat/unknown"),
+            await server.client.post("/api/v1/chat", json={}),
+        ]
+
+    assert [answer.status_code for answer in read] == [200, 200, 204, 200, 404, 422]
+    assert {answer.headers.get("cache-control") for answer in (asked, *read)} == {"no-store"}
 
 
 async def test_while_draining_no_question_is_taken(tmp_path: Path) -> None:

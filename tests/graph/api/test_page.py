@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from graph.api import ApiSettings
 from graph.build import build_graph
 from graph.cli import CONVERSATIONS
 from tests.support.api_server import api_server
+from tests.support.programs import program
 
 STATIC = Path(__file__).parents[3] / "graph" / "api" / "static"
 
@@ -56,6 +58,16 @@ async def test_a_browser_loads_a_file_once(tmp_path: Path) -> None:
     assert (first.headers["cache-control"], again.status_code, again.content) == ("no-cache", 304, b"")
 
 
+@pytest.mark.parametrize("path", ["/", "/page/app.js"])
+async def test_a_monitor_may_ask_for_the_head(tmp_path: Path, path: str) -> None:
+    """HEAD has the headers of GET and no body."""
+    async with api_server(tmp_path) as server:
+        head, whole = await server.client.head(path), await server.client.get(path)
+
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == whole.headers["content-length"]
+
+
 @pytest.mark.parametrize("path", ["/page/nothing.js", "/page/..%2fapp.py", "/page/%2e%2e/routes.py", "/page/"])
 async def test_no_other_file_is_served(tmp_path: Path, path: str) -> None:
     """A path that leads elsewhere is a problem like every other one."""
@@ -63,6 +75,48 @@ async def test_no_other_file_is_served(tmp_path: Path, path: str) -> None:
         answer = await server.client.get(path)
 
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+
+
+# A document that is enough for dom.js, and a print of what it builds: tags and texts, and the number of an item.
+PROSE = """
+import { readFileSync } from "node:fs";
+import { prose } from "./dom.mjs";
+globalThis.document = {
+  createElement: (localName) => ({
+    localName, children: [], value: "",
+    append(...parts) { this.children.push(...parts); },
+    setAttribute(name, value) { if (name === "value") this.value = value; },
+  }),
+};
+const shown = (part) =>
+  typeof part === "string" ? part : `<${part.localName}${part.value}>${part.children.map(shown).join("")}`;
+console.log(prose(readFileSync(0, "utf8")).map(shown).join("\\n"));
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("1. 비우기\n2. 헹구기", "<ol><li1>비우기<li2>헹구기"),
+        ("1. 비우기\n   - 물로\n2. 헹구기", "<ol><li1>비우기\n<ul><li>물로\n<ol><li2>헹구기"),
+        ("1. 비우기\n\n설명\n\n2. 헹구기", "<ol><li1>비우기\n<p>설명\n<ol><li2>헹구기"),
+        ("10) 마지막", "<ol><li10>마지막"),
+        ("2026. 11. 1. 시행", "<p>2026. 11. 1. 시행"),
+        ("1.5kg", "<p>1.5kg"),
+    ],
+    ids=["list", "list_with_a_list", "list_with_a_paragraph", "one_item", "date", "number"],
+)
+def test_the_numbers_of_an_answer_stay(tmp_path: Path, text: str, shown: str) -> None:
+    """A list goes on with its own numbers, and a date that begins a line is no item of a list."""
+    node = program("node", package="nodejs")
+    (tmp_path / "dom.mjs").write_bytes((STATIC / "dom.js").read_bytes())
+    (tmp_path / "prose.mjs").write_text(PROSE)
+
+    done = subprocess.run(
+        [node, "prose.mjs"], cwd=tmp_path, input=text.encode(), capture_output=True, timeout=300, check=True
+    )
+
+    assert done.stdout.decode().rstrip("\n") == shown
 
 
 def test_the_page_loads_nothing_from_elsewhere() -> None:

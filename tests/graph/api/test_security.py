@@ -55,17 +55,18 @@ def token_file(tmp_path: Path, **tokens: tuple[str, str]) -> ApiSettings:
 
 
 @contextmanager
-def jwks_server() -> Iterator[str]:
-    """Serve the public key during the block, and yield its address."""
+def jwks_server(body: bytes | None = None) -> Iterator[str]:
+    """Serve the public key, or this body, during the block, and yield its address."""
     jwk = {**json.loads(RSAAlgorithm.to_jwk(KEY.public_key())), "kid": "1", "use": "sig", "alg": "RS256"}
+
+    content = json.dumps({"keys": [jwk]}).encode() if body is None else body
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = json.dumps({"keys": [jwk]}).encode()
             self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(content)
 
         def log_message(self, *args: Any) -> None:
             pass
@@ -134,6 +135,20 @@ async def test_a_jwt_names_tenant_and_user(tmp_path: Path) -> None:
     assert (state.tenant_id, state.user_id) == ("acme", "u-1")
 
 
+@pytest.mark.parametrize("sub", ["auth0|5f7c8ec7", "-Fq_0aE3", "user+tag@example.org", "c3ViamVjdA==", "a" * 255])
+async def test_users_have_the_names_of_their_identity_provider(tmp_path: Path, sub: str) -> None:
+    """The question of a user of Auth0 or Entra is answered, and the job is the user's."""
+    with jwks_server() as url:
+        settings = ApiSettings(jwt_issuer=ISSUER, jwt_audience=AUDIENCE, jwt_jwks_url=url)
+        async with api_server(tmp_path, settings) as server:
+            headers = bearer(token(sub=sub))
+            job_id = await server.ask(headers=headers)
+            answer = await server.until_ended(job_id, headers=headers)
+            state = await server.store.state(job_id)
+
+    assert (answer["status"], state.user_id) == ("done", sub)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -142,6 +157,8 @@ async def test_a_jwt_names_tenant_and_user(tmp_path: Path) -> None:
         pytest.param({"exp": 1_000_000_000}, id="expired"),
         pytest.param({"exp": None}, id="without_expiry"),
         pytest.param({"sub": None}, id="without_user"),
+        pytest.param({"sub": "a/b"}, id="user_with_the_separator_of_threads"),
+        pytest.param({"sub": "a" * 256}, id="user_too_long"),
         pytest.param({"tenant_id": None}, id="without_tenant"),
         pytest.param({"tenant_id": "a\nb"}, id="tenant_with_newline"),
         pytest.param({"tenant_id": {"a": 1}}, id="tenant_of_another_type"),
@@ -167,6 +184,25 @@ async def test_without_the_keys_of_jwts_the_api_says_503(tmp_path: Path) -> None
         answer = await server.client.post("/api/v1/chat", json={"message": "안녕!"}, headers=bearer(token()))
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+@pytest.mark.parametrize("body", [b"<html>Maintenance</html>", b'{"keys": []}'], ids=["no_json", "no_keys"])
+async def test_an_answer_without_keys_is_no_fault_of_the_token(tmp_path: Path, body: bytes) -> None:
+    """The identity provider sends a page of its own: 503, and the client shall come back."""
+    with jwks_server(body) as url:
+        settings = ApiSettings(jwt_issuer=ISSUER, jwt_audience=AUDIENCE, jwt_jwks_url=url)
+        async with api_server(tmp_path, settings) as server:
+            answer = await server.client.post("/api/v1/chat", json={"message": "안녕!"}, headers=bearer(token()))
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+def test_an_address_of_keys_that_is_none_is_one_sentence() -> None:
+    """The server does not start with it."""
+    settings = ApiSettings(jwt_issuer=ISSUER, jwt_audience=AUDIENCE, jwt_jwks_url="id.example/jwks")
+
+    with pytest.raises(GraphConfigError, match=r"ECO2_JWT_JWKS_URL is 'id.example/jwks', wanted 'https://"):
+        make_authenticator(settings)
 
 
 @pytest.mark.parametrize(

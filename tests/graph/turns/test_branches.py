@@ -148,3 +148,69 @@ async def test_a_refused_image_is_a_failed_result(ask: Any, script: Script) -> N
 
     assert state["images"] == []
     assert state["results"]["image_generation"] == {"text": "그릴 수 없는 그림입니다.", "failed": True, "sources": []}
+
+
+PARTS = [
+    ("waste", "weather", {"waste_rag"}),
+    ("waste", "waste_rag", {"weather", "web_search"}),
+    ("bulk_waste", "bulk_waste", {"weather"}),
+    ("location", "location", {"web_search"}),
+    ("location", "web_search", {"location"}),
+]
+
+
+@pytest.mark.parametrize(("intent", "failing", "others"), PARTS, ids=[f"{a}-{b}" for a, b, _ in PARTS])
+async def test_a_model_that_fails_costs_its_branch_only(
+    ask: Any, script: Script, records: Records, intent: str, failing: str, others: set[str]
+) -> None:
+    """The other branches answer, and the answer node learns what is missing."""
+    script.fields["intent"] = fields(intent)
+    script.errors[failing] = ("", RuntimeError("rate limit"))
+
+    state = await ask("페트병 어떻게 버려?")
+
+    failed = {name for name, result in state["results"].items() if result["failed"]}
+    assert (failed, set(state["results"]) - failed) == ({failing}, others)
+    assert "(실패)" in script.requests["answer"][0][0].text
+    assert "rate limit" not in state["context"]
+    assert records.request.status == "success"
+
+
+async def test_the_only_branch_that_fails_fails_the_turn(ask: Any, script: Script) -> None:
+    """Without another branch there is nothing to answer with."""
+    script.fields["intent"] = fields("general")
+    script.errors["general"] = ("", RuntimeError("rate limit"))
+
+    with pytest.raises(RuntimeError, match="rate limit"):
+        await ask("미세 플라스틱이 왜 문제야?")
+
+
+async def test_an_answer_without_a_score_is_used(ask: Any, script: Script) -> None:
+    """When the judge fails, the answer from the rules is as good as unscored: no search, no failure."""
+    script.fields["intent"] = fields("waste")
+    script.errors["feedback"] = ("", RuntimeError("rate limit"))
+
+    state = await ask("페트병 어떻게 버려?")
+
+    assert state["scores"] == {}
+    assert set(state["results"]) == {"waste_rag", "weather"}
+
+
+async def test_one_of_two_searches_is_enough(ask: Any, script: Script, records: Records) -> None:
+    """A search that fails is left out; both are in the turn's records."""
+    script.fields |= {"intent": fields("web_search"), "web_search": {"queries": ["하나", "둘"]}}
+    script.errors["web_search"] = ("하나", RuntimeError("rate limit"))
+
+    state = await ask("올해 바뀐 제도는?")
+
+    assert state["results"]["web_search"]["text"] == "web_search의 답"
+    assert [call.status for call in records.calls if call.node == "web_search"].count("error") == 1
+
+
+async def test_a_search_fails_when_all_its_queries_do(ask: Any, script: Script) -> None:
+    """The turn has no other branch, so it fails."""
+    script.fields |= {"intent": fields("web_search"), "web_search": {"queries": ["하나", "둘"]}}
+    script.errors["web_search"] = ("", RuntimeError("rate limit"))
+
+    with pytest.raises(RuntimeError, match="rate limit"):
+        await ask("올해 바뀐 제도는?")

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
-from eco2_callbacks import Eco2CallbackHandler, NodeRun, run_config
+from eco2_callbacks import Eco2CallbackHandler, GraphRun, NodeRun, run_config
 from graph import build_graph
+from graph.errors import EmptyAnswerError
+from graph.routing import BRANCHES
 from graph.state import turn
 from tests.support.fake_graph import PIXEL, Script, fields
 from tests.support.record_sink import Records
 
 
 async def test_vision_runs_before_all_other_nodes(ask: Any, script: Script, records: Records) -> None:
-    """The classifier and the branches know the image's content; the image itself is not stored."""
+    """The classifier and the branches know the image's content; the image is not in the turn's final state."""
     script.fields |= {
         "intent": fields("waste"),
         "vision": {"item": "건전지", "material": "금속", "condition": "새지 않음"},
@@ -99,6 +103,27 @@ async def test_a_summary_includes_the_previous_one(script: Script) -> None:
     assert script.requests["summarize"][1][1].text.startswith("이전 요약: summarize의 답\n\n사용자: 둘\n")
 
 
+@pytest.mark.parametrize("text", [None, " "], ids=["failed", "empty"])
+async def test_a_conversation_without_a_summary_stays(script: Script, text: str | None) -> None:
+    """The user has the answer when the summary fails or is empty: the turn succeeds, and the next one tries again."""
+    script.fields["intent"] = fields("general")
+    graph = build_graph(checkpointer=InMemorySaver(), summarize_tokens=1)
+    config: Any = {"configurable": {"thread_id": "s"}}
+    if text is None:
+        script.errors["summarize"] = ("", RuntimeError("rate limit"))
+    else:
+        script.texts["summarize"] = text
+
+    await graph.ainvoke(turn("하나"), config)
+    second: Any = await graph.ainvoke(turn("둘"), config)
+    script.errors.clear()
+    script.texts.clear()
+    third: Any = await graph.ainvoke(turn("셋"), config)
+
+    assert ("summary" in second, [message.text for message in second["messages"][::2]]) == (False, ["하나", "둘"])
+    assert (third["summary"], [message.text for message in third["messages"][::2]]) == ("summarize의 답", ["셋"])
+
+
 async def test_the_answer_streams(script: Script) -> None:
     """The answer's words arrive one by one."""
     script.fields["intent"] = fields("greeting")
@@ -110,3 +135,41 @@ async def test_the_answer_streams(script: Script) -> None:
     ]
 
     assert [chunk for chunk in chunks if chunk][:2] == ["answer의 ", "답 "]
+
+
+@pytest.mark.parametrize("intent", ["greeting", "waste", "location"])
+@pytest.mark.parametrize("stopped_in", ["feedback", "web_search"])
+async def test_a_turn_after_a_stopped_one_is_answered_once(
+    ask: Any, script: Script, records: Records, stopped_in: str, intent: str
+) -> None:
+    """A turn that is cancelled after its first results leaves nothing behind that writes a second answer."""
+    script.fields |= {"intent": fields("waste"), "feedback": {"score": 0.1}}
+    script.barrier = {stopped_in, "another"}
+
+    stopped = asyncio.create_task(ask("페트병 어떻게 버려?"))
+    while stopped_in not in script.arrived:
+        await asyncio.sleep(0.01)
+    stopped.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stopped
+    script.barrier = set()
+    script.fields["intent"] = fields(intent)
+    state = await ask("다음 질문")
+
+    assert [message.text for message in state["messages"]] == ["다음 질문", "answer의 답 "]
+    assert len(script.requests["answer"]) == 1
+    assert set(state["results"]) >= set(BRANCHES[intent])  # type: ignore[index]
+    assert [run.status for run in records.of(GraphRun)] == ["cancelled", "success"]
+
+
+async def test_a_turn_without_an_answer_fails(ask: Any, script: Script) -> None:
+    """A model that a filter stopped writes nothing: that is no answer, and the conversation goes on without it."""
+    script.fields["intent"] = fields("greeting")
+    script.texts["answer"] = ""
+
+    with pytest.raises(EmptyAnswerError, match="ended without a text"):
+        await ask("하나")
+    script.texts.clear()
+    state = await ask("둘")
+
+    assert [message.text for message in state["messages"]] == ["둘", "answer의 답 "]

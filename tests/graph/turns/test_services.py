@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from graph.clients import ServiceAnswerError, ServiceRefused, ServiceUnavailable, ServiceUnconfigured
+from graph.clients import (
+    BulkWaste,
+    Fee,
+    Kma,
+    ServiceAnswerError,
+    ServiceRefused,
+    ServiceUnavailable,
+    ServiceUnconfigured,
+)
 from tests.support.fake_graph import FakeServices, Script, fields
 from tests.support.record_sink import Records
 
@@ -147,3 +156,45 @@ async def test_the_rounds_of_tool_calls_are_limited(ask: Any, script: Script, se
 
     assert len([called for called, *_ in services.calls if called == "fees"]) == 3
     assert state["results"]["bulk_waste"]["text"] == "bulk_waste의 답"
+
+
+UNANSWERABLE = [
+    ("bulk_waste", "bulk_waste_fees", {"item": "소파", "district": " "}, "ask where the waste is"),
+    ("weather", "forecast", {"latitude": 35.68, "longitude": 139.77}, "wanted a place in Korea"),
+]
+
+
+@pytest.mark.parametrize(("node", "tool", "arguments", "why"), UNANSWERABLE, ids=["without_district", "outside_korea"])
+async def test_arguments_without_an_answer_go_back_to_the_model(
+    ask: Any, script: Script, monkeypatch: pytest.MonkeyPatch, node: str, tool: str, arguments: Any, why: str
+) -> None:
+    """The model learns why, and can ask the user. The branch does not say that a service failed."""
+    monkeypatch.setattr(BulkWaste, "from_env", lambda: BulkWaste(key="k"))
+    monkeypatch.setattr(Kma, "from_env", lambda: Kma(key="k"))
+    script.fields["intent"] = fields("general" if node == "weather" else node, weather=node == "weather")
+    script.calls = {node: [(tool, arguments)]}
+
+    state = await ask("알려줘")
+
+    answer = script.requests[node][-1][-1]
+    assert (answer.type, answer.status, why in answer.text) == ("tool", "error", True)
+    assert state["results"][node]["text"] == f"{node}의 답"
+
+
+async def test_a_long_price_list_says_that_it_is_cut(
+    ask: Any, script: Script, services: FakeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model gets the cheapest twelve fees, and how many it does not see."""
+    rows = tuple(Fee(district="중구", item=f"의자 {number}", fee_won=1000 * number) for number in range(15))
+
+    async def fees(item: str, **where: str) -> tuple[Fee, ...]:
+        return rows
+
+    monkeypatch.setattr(services, "fees", fees)
+    script.fields["intent"] = fields("bulk_waste")
+    script.calls["bulk_waste"] = [("bulk_waste_fees", {"item": "의자", "district": "중구"})]
+
+    await ask("의자 얼마야?")
+
+    answer = json.loads(script.requests["bulk_waste"][-1][-1].text)
+    assert (answer["left_out"], len(answer["results"])) == (3, 12)
