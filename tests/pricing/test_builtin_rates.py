@@ -69,6 +69,9 @@ def test_every_built_in_row_names_where_it_comes_from() -> None:
         ("anthropic", "claude-opus-4-8", {"inference_geo": "us", "speed": "fast"}, "11"),
         ("perplexity", "sonar-pro", {"search_context_size": "medium"}, "3.01"),
         ("perplexity", "sonar-pro", {}, "3.014"),
+        ("mistral", "mistral-large-2512", {"region": "eu"}, "0.55"),
+        ("xai", "grok-3", {"region": "us"}, "3.3"),
+        ("xai", "grok-3", {"region": "eu-west-1"}, "3"),
         ("google_genai", "gemma-3-27b-it", {}, "0"),
     ],
 )
