@@ -120,6 +120,17 @@ def test_a_counted_unit_without_a_rate_is_named() -> None:
     assert (quote.cache_savings_usd, quote.cache_surcharge_usd) == (Decimal("0.0007875"), 0)
 
 
+@pytest.mark.parametrize(("answered", "unpriced"), [(0, ()), (1000, ("output_tokens",))])
+def test_output_that_a_price_of_input_alone_leaves_out_is_named(answered: int, unpriced: tuple[str, ...]) -> None:
+    """A model with a price of its input alone has no free output; an embedding has none to bill."""
+    usage = TokenUsage(input_tokens=1000, output_tokens=answered)
+
+    quote = PriceBook().quote(usage, provider="azure", model="davinci-002", at=AT)
+
+    # $2 a million
+    assert (quote.cost.total_usd, quote.unpriced) == (Decimal("0.002"), unpriced)
+
+
 def test_a_cache_write_costs_more_than_plain_input() -> None:
     """The surcharge is counted by lifetime: $3.75 for five minutes and $6 for an hour above $3."""
     usage = TokenUsage(

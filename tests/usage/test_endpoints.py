@@ -138,6 +138,8 @@ def test_bedrocks_anthropic_client_calls_only_its_own_address(monkeypatch: pytes
         ("together_ai/meta-llama/Llama-3.3-70B", "together", "meta-llama/Llama-3.3-70B"),
         ("bedrock/us.amazon.nova-pro-v1:0", "amazon_bedrock", "us.amazon.nova-pro-v1:0"),
         ("ollama/gemma3:1b", "ollama", "gemma3:1b"),
+        ("minimax/MiniMax-M2", "minimax", "MiniMax-M2"),
+        ("hosted_vllm/Qwen/Qwen3-8B", "vllm", "Qwen/Qwen3-8B"),
         ("claude-sonnet-4-5", "anthropic", "claude-sonnet-4-5"),
         ("nobody/claude-sonnet-4-5", "litellm", "nobody/claude-sonnet-4-5"),
         ("our-model", "litellm", "our-model"),
