@@ -455,6 +455,24 @@ UNREPORTED: tuple[ProviderCase, ...] = (
         *("grok-3", tokens(1000, 100), "0.00495"),
         kwargs={"xai_api_base": "https://us.api.x.ai/v1"},
     ),
+    # 1000 x 0.6 + 100 x 3 at the standard rates: there is no public one of the tier.
+    ProviderCase(
+        *("fireworks_priority", "fireworks", "ChatFireworks", "the tier that the request names"),
+        *("accounts/fireworks/models/kimi-k2p5", tokens(1000, 100), "0.0009", "unpriced_unit"),
+        params={"service_tier": "priority"},
+    ),
+    ProviderCase(
+        *("fireworks_standard", "fireworks", "ChatFireworks", "the standard tier"),
+        *("accounts/fireworks/models/kimi-k2p5", tokens(1000, 100), "0.0009"),
+        params={"service_tier": "default"},
+    ),
+    # 1000 x 0.3 + 200 x 2.5 at the standard rates
+    ProviderCase(
+        *("vertex_flex_header", "google_vertexai", "ChatGoogleGenerativeAI", "the tier that a header requests"),
+        *("gemini-2.5-flash", tokens(1000, 200), "0.0008", "unpriced_unit"),
+        ls_provider="google_genai",
+        kwargs={"vertexai": True, "additional_headers": {"X-Vertex-AI-LLM-Shared-Request-Type": "flex"}},
+    ),
     ProviderCase(
         *("openrouter_region", "openrouter", "ChatOpenRouter", "the stated cost of a regional host"),
         *("openai/gpt-4o", tokens(1000, 100), "0.004"),
