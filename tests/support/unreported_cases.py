@@ -138,6 +138,11 @@ UNREPORTED: tuple[ProviderCase, ...] = (
         metadata={"usage_metadata": {"candidates_token_count": 200, "thoughts_token_count": 0}},
         params={"tools": [{"code_execution": {}}]},
     ),
+    # 100 x 0.3 + 230 x 2.5: LangChain subtracts the thoughts of a first chunk from the text of the last.
+    ProviderCase(
+        *("gemini_thoughts_gone", "google_genai", "ChatGoogleGenerativeAI", "streams whose last chunk has no thoughts"),
+        *("gemini-2.5-flash", tokens(100, 200, total=330, of_output={"reasoning": 200}), "0.000605", "lost_usage"),
+    ),
     # langchain-google-genai counts thoughts as output.
     ProviderCase(
         *(

@@ -182,9 +182,12 @@ class GoogleRules(ProviderRules):
         thoughts = count_of(answer.reported.get("thoughts_token_count"))
         if answered is not None and thoughts is not None and (thoughts or offers_own_tools):
             return max(0, usage.output_tokens - answered - thoughts)
+        if usage.reasoning_tokens and self.provider == "google_genai":
+            # langchain-google-genai counts the thoughts as output. Without a tool that reads, the chunks of a stream
+            # contradict each other.
+            return rest if offers_own_tools else None
         if usage.reasoning_tokens:
-            # langchain-google-genai counts the thoughts as output, ChatVertexAI beside it.
-            return max(0, rest if self.provider == "google_genai" else rest - usage.reasoning_tokens)
+            return max(0, rest - usage.reasoning_tokens)  # ChatVertexAI counts them beside it
         return None if offers_own_tools else 0
 
     def _audio_input(self, usage: TokenUsage, blocks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
