@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
 
+from langchain_core.outputs import LLMResult
 from msgspec.structs import replace
 
 from eco2_callbacks.call_usage import (
@@ -141,7 +142,7 @@ class CallBiller:
         if not succeeded and not any(getattr(choice, "text", "") for choice in choices_of(result)):
             # LangChain may pass on nothing of a stream that was cut short.
             result = streamed_result(call) or result
-        answer = read_answer(result, request_model=call.request_model)
+        answer = _read_answer(call, result)
         rules = served.rules
         if call.chunks and answer.usage is not None and not rules.streams_parts:
             answer = with_last_of_cumulative(answer, call.chunks)
@@ -337,9 +338,17 @@ class CallBiller:
             )
 
 
+def _read_answer(call: OpenLLMCall, result: LLMResult | None) -> Answer:
+    """Return the answer; one that repeats a requested name with LiteLLM's prefix has the provider's own name."""
+    answer = read_answer(result, request_model=call.request_model)
+    if answer.model != call.request_model and answer.model == call.metadata.get("ls_model_name"):
+        return answer._replace(model=call.request_model)
+    return answer
+
+
 def _bill_of_passed_answer(call: OpenLLMCall) -> _Bill:
     """Return the bill of a call that passed on the answer of a call inside it, which has the tokens and the cost."""
-    answer = read_answer(call.output, request_model=call.request_model)
+    answer = _read_answer(call, call.output)
     return _Bill(answer._replace(from_cache=True), TokenUsage(), cost=_FREE)
 
 

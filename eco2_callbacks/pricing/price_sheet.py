@@ -173,9 +173,12 @@ def compile_sheet(
     lines = _compile_lines(prices)
     priced = {line.counted for line in lines}
     starts = [start for line in lines for start, _ in line.tiers]
+    unpriced = tuple(name for name in _FEE_COUNTS if name not in priced)
+    if "input_tokens" in priced and "output_tokens" not in priced:
+        unpriced += ("output_tokens",)  # prices of embeddings, which have no output
     return PriceSheet(
         lines=lines,
-        unpriced=tuple(name for name in _FEE_COUNTS if name not in priced),
+        unpriced=unpriced,
         long_prompt=min(starts) if starts else None,
         is_custom=is_custom,
         has_custom_rate=has_custom_rate,

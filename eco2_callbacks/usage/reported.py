@@ -20,7 +20,7 @@ _MAX_TOKENS = 10**12
 # OpenAI's 128 choices of a name of 64 characters. Anything longer is no streamed repetition of a name.
 _MAX_REPEATED_LENGTH = 8192
 _PLAIN_DETAILS = frozenset({"audio", "cache_read", "reasoning"})
-_OUTPUT_DETAILS = {"reasoning": "reasoning_tokens", "audio": "output_audio_tokens"}
+_OUTPUT_DETAILS = {"reasoning": "reasoning_tokens", "audio": "output_audio_tokens", "image": "output_image_tokens"}
 _NOTHING: Mapping[str, Any] = {}
 # Where the official models put the provider's own usage: OpenAI's name, Anthropic's, Vertex AI's and Cohere's.
 _REPORTED_KEYS = ("token_usage", "usage", "usage_metadata", "token_count")

@@ -69,6 +69,9 @@ def test_every_built_in_row_names_where_it_comes_from() -> None:
         ("anthropic", "claude-opus-4-8", {"inference_geo": "us", "speed": "fast"}, "11"),
         ("perplexity", "sonar-pro", {"search_context_size": "medium"}, "3.01"),
         ("perplexity", "sonar-pro", {}, "3.014"),
+        ("mistral", "mistral-large-2512", {"region": "eu"}, "0.55"),
+        ("xai", "grok-3", {"region": "us"}, "3.3"),
+        ("xai", "grok-3", {"region": "eu-west-1"}, "3"),
         ("google_genai", "gemma-3-27b-it", {}, "0"),
     ],
 )
@@ -115,6 +118,17 @@ def test_a_counted_unit_without_a_rate_is_named() -> None:
     assert quote.unpriced == ("x_searches",)
     # $1.75 a million plain, $0.175 cached: 500 x 1.575
     assert (quote.cache_savings_usd, quote.cache_surcharge_usd) == (Decimal("0.0007875"), 0)
+
+
+@pytest.mark.parametrize(("answered", "unpriced"), [(0, ()), (1000, ("output_tokens",))])
+def test_output_that_a_price_of_input_alone_leaves_out_is_named(answered: int, unpriced: tuple[str, ...]) -> None:
+    """A model with a price of its input alone has no free output; an embedding has none to bill."""
+    usage = TokenUsage(input_tokens=1000, output_tokens=answered)
+
+    quote = PriceBook().quote(usage, provider="azure", model="davinci-002", at=AT)
+
+    # $2 a million
+    assert (quote.cost.total_usd, quote.unpriced) == (Decimal("0.002"), unpriced)
 
 
 def test_a_cache_write_costs_more_than_plain_input() -> None:

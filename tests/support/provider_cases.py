@@ -484,6 +484,7 @@ CASES: tuple[ProviderCase, ...] = (
 INVISIBLE: tuple[tuple[str, str, str], ...] = (
     ("any", "any", "a `client=` or `http_client=` of one's own with another address"),
     ("any", "any", "free quotas, credits, committed capacity and negotiated discounts: use custom rates"),
+    ("amazon_bedrock", "any", "rates that differ by AWS region beside the profile's: those of the US count"),
     (
         "anthropic",
         "ChatAnthropic",
@@ -494,8 +495,14 @@ INVISIBLE: tuple[tuple[str, str, str], ...] = (
         "ChatAnthropicVertex",
         "a regional endpoint's uplift of 10 %, since no field holds the region: use custom rates",
     ),
+    ("azure", "AzureChatOpenAI", "the kind of a deployment: data zones and regions cost more than the global kind"),
     ("cohere", "ChatCohere", "images and citations, which no count names"),
     ("litellm", "ChatLiteLLM", "service tiers and the calls of a provider's own tools, which its messages leave out"),
     ("mistral", "ChatMistralAI", "cached tokens of a stream: it costs less than recorded"),
+    (
+        "moonshotai",
+        "ChatOpenAI",
+        "cached tokens of a stream that stand beside OpenAI's details: it costs less than recorded",
+    ),
     ("openai", "ChatOpenAI", "a retry inside the client library"),
 )

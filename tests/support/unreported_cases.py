@@ -138,6 +138,11 @@ UNREPORTED: tuple[ProviderCase, ...] = (
         metadata={"usage_metadata": {"candidates_token_count": 200, "thoughts_token_count": 0}},
         params={"tools": [{"code_execution": {}}]},
     ),
+    # 100 x 0.3 + 230 x 2.5: LangChain subtracts the thoughts of a first chunk from the text of the last.
+    ProviderCase(
+        *("gemini_thoughts_gone", "google_genai", "ChatGoogleGenerativeAI", "streams whose last chunk has no thoughts"),
+        *("gemini-2.5-flash", tokens(100, 200, total=330, of_output={"reasoning": 200}), "0.000605", "lost_usage"),
+    ),
     # langchain-google-genai counts thoughts as output.
     ProviderCase(
         *(
@@ -429,5 +434,54 @@ UNREPORTED: tuple[ProviderCase, ...] = (
         *("gemini-2.5-flash", tokens(1000, 200), "0.0008", "unpriced_unit"),
         metadata=_RETRIEVED,
         params={"tools": [VertexTool()]},
+    ),
+    # 1000 x 1 + 200 x 1; the lowest fee of a request $0.005. LiteLLM's name is another model's of the same provider.
+    ProviderCase(
+        *("litellm_sonar", "perplexity", "ChatLiteLLM", "the fee of a request: the size of its search is dropped"),
+        *("perplexity/sonar", tokens(1000, 200), "0.0062", "lost_usage"),
+        ls_provider="litellm",
+    ),
+    # (1000 x 5 + 1000 x 25) x 2
+    ProviderCase(
+        *("anthropic_extra_body", "anthropic", "ChatAnthropic", "of a stream, ``speed`` as ``extra_body`` requests it"),
+        *("claude-opus-4-8", tokens(1000, 1000), "0.06"),
+        params={"extra_body": {"speed": "fast"}},
+        chunks=[{}],
+    ),
+    # (1000 x 0.5 + 500 x 0.05 + 100 x 1.5) x 1.1
+    ProviderCase(
+        *("mistral_region", "mistral", "ChatMistralAI", "regional hosts with their uplift of 10 %"),
+        *("mistral-large-2512", tokens(1500, 100, within={"cache_read": 500}), "0.0007425"),
+        kwargs={"endpoint": "https://api.eu.mistral.ai/v1"},
+    ),
+    # 1000 x 3 + 100 x 15 = 4500, by 1.1
+    ProviderCase(
+        *("xai_us", "xai", "ChatXAI", "the host of the US with its uplift of 10 %"),
+        *("grok-3", tokens(1000, 100), "0.00495"),
+        kwargs={"xai_api_base": "https://us.api.x.ai/v1"},
+    ),
+    # 1000 x 0.6 + 100 x 3 at the standard rates: there is no public one of the tier.
+    ProviderCase(
+        *("fireworks_priority", "fireworks", "ChatFireworks", "the tier that the request names"),
+        *("accounts/fireworks/models/kimi-k2p5", tokens(1000, 100), "0.0009", "unpriced_unit"),
+        params={"service_tier": "priority"},
+    ),
+    ProviderCase(
+        *("fireworks_standard", "fireworks", "ChatFireworks", "the standard tier"),
+        *("accounts/fireworks/models/kimi-k2p5", tokens(1000, 100), "0.0009"),
+        params={"service_tier": "default"},
+    ),
+    # 1000 x 0.3 + 200 x 2.5 at the standard rates
+    ProviderCase(
+        *("vertex_flex_header", "google_vertexai", "ChatGoogleGenerativeAI", "the tier that a header requests"),
+        *("gemini-2.5-flash", tokens(1000, 200), "0.0008", "unpriced_unit"),
+        ls_provider="google_genai",
+        kwargs={"vertexai": True, "additional_headers": {"X-Vertex-AI-LLM-Shared-Request-Type": "flex"}},
+    ),
+    ProviderCase(
+        *("openrouter_region", "openrouter", "ChatOpenRouter", "the stated cost of a regional host"),
+        *("openai/gpt-4o", tokens(1000, 100), "0.004"),
+        metadata={"cost": 0.004},
+        kwargs={"openrouter_api_base": "https://eu.openrouter.ai/api/v1"},
     ),
 )

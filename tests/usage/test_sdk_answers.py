@@ -237,6 +237,21 @@ def test_a_gemini_answer(handler: Eco2CallbackHandler, records: Records, of_sdk:
     assert (record.estimated, record.cost_source) == (False, "rates")
 
 
+@pytest.mark.parametrize(
+    ("traffic", "tier", "reason"),
+    [("ON_DEMAND", None, None), ("ON_DEMAND_FLEX", "flex", "unpriced_unit")],
+)
+def test_the_traffic_of_vertex_ai_is_its_tier(
+    handler: Eco2CallbackHandler, records: Records, traffic: str, tier: str | None, reason: str | None
+) -> None:
+    """A flex answer of Vertex AI is not billed as a standard one; gemini-2.5-flash has no public flex rate."""
+    answer = {**GEMINI, "usageMetadata": {**GEMINI["usageMetadata"], "trafficType": traffic}}
+
+    record = _record(handler, records, _gemini(answer), "google_vertexai", "gemini-2.5-flash")
+
+    assert (record.service_tier, record.unpriced_reason) == (tier, reason)
+
+
 def _chat_chunks() -> list[dict[str, Any]]:
     common = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-5.2-2025-12-11"}
     delta = {"index": 0, "finish_reason": None, "logprobs": None}

@@ -13,6 +13,7 @@ from eco2_callbacks.usage.providers.bedrock import BedrockRules
 from eco2_callbacks.usage.providers.cohere import CohereRules
 from eco2_callbacks.usage.providers.compatible import CompatibleRules
 from eco2_callbacks.usage.providers.endpoints import SELF_HOSTED, Endpoint, base_url_of, endpoint_at, is_sold_by
+from eco2_callbacks.usage.providers.fireworks import FireworksRules
 from eco2_callbacks.usage.providers.google import GoogleRules
 from eco2_callbacks.usage.providers.groq import GroqRules
 from eco2_callbacks.usage.providers.litellm import LITELLM, seller_of, without_prefix
@@ -37,8 +38,8 @@ __all__ = [
 ]
 
 _ALL_RULES: tuple[type[ProviderRules], ...] = (
-    *(AnthropicRules, BedrockRules, CohereRules, CompatibleRules, GoogleRules, GroqRules, MistralRules),
-    *(OpenAIRules, OpenRouterRules, PerplexityRules, SelfHostedRules, XAIRules),
+    *(AnthropicRules, BedrockRules, CohereRules, CompatibleRules, FireworksRules, GoogleRules, GroqRules),
+    *(MistralRules, OpenAIRules, OpenRouterRules, PerplexityRules, SelfHostedRules, XAIRules),
 )
 _RULES: Mapping[str, type[ProviderRules]] = {name: rules for rules in _ALL_RULES for name in rules.names}
 _NO_KWARGS: Mapping[str, Any] = {}

@@ -72,10 +72,12 @@ class Exchange(NamedTuple):
 
     def requested(self, key: str) -> Any:
         """Return what the request set under a key; None where it set nothing."""
-        for source in (self.params, as_mapping(self.params.get("model_kwargs")), self.model_kwargs):
-            if (value := source.get(key)) is not None:
-                return value
-        return as_mapping(self.model_kwargs.get("model_kwargs")).get(key)
+        for source in (self.params, self.model_kwargs):
+            more = as_mapping(source.get("model_kwargs"))
+            for fields in (source, more, as_mapping(source.get("extra_body")), as_mapping(more.get("extra_body"))):
+                if (value := fields.get(key)) is not None:
+                    return value
+        return None
 
 
 class Sampling(NamedTuple):
@@ -167,7 +169,9 @@ class ProviderRules:
         return False
 
     def price_context(self, exchange: Exchange, service_tier: str | None) -> Context:
-        """Return what changes the price; by default the service tier."""
+        """Return what changes the price; by default the service tier and the endpoint's region."""
+        if exchange.region:
+            return context_of({"service_tier": service_tier, "region": exchange.region})
         return () if service_tier is None or service_tier in _STANDARD else (("service_tier", service_tier),)
 
     def stated_cost(self, exchange: Exchange) -> Decimal | None:

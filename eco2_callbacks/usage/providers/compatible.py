@@ -13,5 +13,5 @@ class CompatibleRules(ProviderRules):
     """Providers that document their usage as OpenAI does."""
 
     names: ClassVar[frozenset[str]] = frozenset(
-        {"deepseek", "together", "fireworks", "cerebras", "moonshotai", "zai", "novita", "minimax"}
+        {"deepseek", "together", "cerebras", "moonshotai", "zai", "novita", "minimax"}
     )

@@ -30,13 +30,17 @@ _LANGCHAIN_NAMES = {"x-ai": "xai", "aws": "amazon_bedrock", "google": "google_ge
 _MORE_HOSTS = (
     (re.compile(r"https?://(?:[a-z0-9-]+\.)?api\.openai\.com(?::|/|$)"), "openai"),
     (re.compile(r"https?://api\.together\.ai(?::|/|$)"), "together"),
+    (re.compile(r"https?://(?:[a-z0-9-]+\.)?api\.x\.ai(?::|/|$)"), "xai"),
+    (re.compile(r"https?://api\.[a-z]+\.mistral\.ai(?::|/|$)"), "mistral"),
+    (re.compile(r"https?://[a-z]+\.openrouter\.ai(?::|/|$)"), "openrouter"),
     # A private endpoint has a name of its own before the service's.
     (re.compile(r"https?://(?:vpce-[a-z0-9-]+\.)?bedrock-(?:mantle|runtime)[.-]"), "amazon_bedrock"),
     (re.compile(r"https?://(?:[^/]+[.-])?aiplatform(?:\.[a-z]+\.rep)?\.googleapis\.com"), "google_vertexai"),
     (re.compile(r"https?://(?:[^/]+\.)?ollama\.com(?::|/|$)"), "ollama"),
     (re.compile(r"https?://(?:[^/]+\.)?(?:openai\.azure|services\.ai\.azure|cognitiveservices\.azure)\."), "azure"),
 )
-_OPENAI_REGION = re.compile(r"https?://([a-z0-9-]+)\.api\.openai\.com")
+# The region before the host, or inside it.
+_REGION = re.compile(r"https?://(?:([a-z0-9-]+)\.api\.(?:openai\.com|x\.ai)|api\.([a-z]+)\.mistral\.ai)")
 # Only these can serve their models: a loopback address is then a proxy in front of them, or a stand-in of a test.
 # OpenAI's open models are named "oss".
 _CLOSED = frozenset(
@@ -84,8 +88,8 @@ def endpoint_at(url: str, provider: str) -> Endpoint:
     url = url if "://" in url else f"https://{url}"
     for pattern, name in _MORE_HOSTS:
         if pattern.match(url):
-            region = _OPENAI_REGION.match(url)
-            return Endpoint(_name_of(name, provider), region=region[1] if region is not None else "")
+            region = _REGION.match(url)
+            return Endpoint(_name_of(name, provider), region="" if region is None else region[1] or region[2])
     with importing:  # most models have no address of their own
         from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from eco2_callbacks.usage.content import as_list, as_mapping, blocks_of
 from eco2_callbacks.usage.media import audio_seconds, block_bytes, image_class, image_pixels
-from eco2_callbacks.usage.providers.base import Exchange, ProviderRules, pixels_of
+from eco2_callbacks.usage.providers.base import Context, Exchange, ProviderRules, pixels_of
 from eco2_callbacks.usage.reported import Reading, count_of
 from eco2_callbacks.usage.token_usage import TokenUsage
 
@@ -36,6 +36,8 @@ _OWN_TOOLS = frozenset({"code_execution", "file_search", "google_maps", "google_
 _FIELD_OF_TEXT = re.compile(r"(\w+) \{")
 _PUBLISHER = "google/"
 _ENTERPRISE = "enterprise_web_search"
+# https://docs.cloud.google.com/vertex-ai/generative-ai/docs/flex-paygo
+_TIER_HEADER = "x-vertex-ai-llm-shared-request-type"
 _AUDIO_TYPES = ("audio", "input_audio", "video")
 
 
@@ -74,6 +76,14 @@ class GoogleRules(ProviderRules):
         }
         changes = {name: count for name, count in changes.items() if count}
         return Reading(replace(usage, **changes) if changes else usage, is_certain)
+
+    def price_context(self, exchange: Exchange, service_tier: str | None) -> Context:
+        """Return the service tier; where the answer names none, what a header requests of Vertex AI."""
+        headers = exchange.requested("additional_headers")
+        if service_tier is None and isinstance(headers, Mapping):
+            tiers = (value for name, value in headers.items() if str(name).lower() == _TIER_HEADER)
+            service_tier = next((tier for tier in tiers if isinstance(tier, str)), None)
+        return super().price_context(exchange, service_tier)
 
     def price_models(self, exchange: Exchange) -> tuple[str, ...]:
         """Return the model's names; Vertex AI's OpenAI-compatible endpoint puts the publisher before them."""
@@ -172,9 +182,12 @@ class GoogleRules(ProviderRules):
         thoughts = count_of(answer.reported.get("thoughts_token_count"))
         if answered is not None and thoughts is not None and (thoughts or offers_own_tools):
             return max(0, usage.output_tokens - answered - thoughts)
+        if usage.reasoning_tokens and self.provider == "google_genai":
+            # langchain-google-genai counts the thoughts as output. Without a tool that reads, the chunks of a stream
+            # contradict each other.
+            return rest if offers_own_tools else None
         if usage.reasoning_tokens:
-            # langchain-google-genai counts the thoughts as output, ChatVertexAI beside it.
-            return max(0, rest if self.provider == "google_genai" else rest - usage.reasoning_tokens)
+            return max(0, rest - usage.reasoning_tokens)  # ChatVertexAI counts them beside it
         return None if offers_own_tools else 0
 
     def _audio_input(self, usage: TokenUsage, blocks: Sequence[Mapping[str, Any]]) -> dict[str, int]:

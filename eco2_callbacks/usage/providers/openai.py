@@ -24,6 +24,8 @@ _SNAPSHOT = re.compile(r"(.+?)-\d{4}-\d{2}-\d{2}")
 _CONTAINER_KEYS = {"code_interpreter": "container", "shell": "environment"}
 # Chat Completions models that search on every request without a mark in the answer.
 _SEARCH_MODELS = ("-search-preview", "-search-api")
+# These bill images in the prompt at a rate of their own. https://developers.openai.com/api/docs/pricing#image-tokens
+_IMAGE_RATE_MODELS = re.compile(r"(?:chat)?gpt-(?:image|realtime)")
 # OpenAI adds three tokens to a message and one for its role, which reasoning models do without; the reply begins with
 # three. https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken_for_chat_completions
 _MESSAGE_TOKENS = 4
@@ -86,13 +88,15 @@ class OpenAIRules(ProviderRules):
     ) -> tuple[TokenUsage, bool]:
         """Return the usage with its server tool calls; a search model searches once where the answer shows no search.
 
-        A container that the request named was paid for when it was made.
+        A container that the request named was paid for when it was made. Images sent to an image or realtime model
+        are billed as text, which is less than their own rate.
         """
         if calls := server_tool_calls(answers):
             usage = add_server_tools(usage, calls, reused_containers=_named_containers(params))
         if "-search-" in model and not usage.web_searches and any(mark in model for mark in _SEARCH_MODELS):
             usage = replace(usage, web_searches=1)
-        return usage, not usage.image_generations
+        has_unrated_image = _IMAGE_RATE_MODELS.match(model) is not None and _has_image_input(answers)
+        return usage, not usage.image_generations and not has_unrated_image
 
     def image_tokens(self, block: Mapping[str, Any], *, model: str, params: Mapping[str, Any]) -> int:
         """Return the tokens of an image by the model's rule and the image's ``detail``."""
@@ -116,6 +120,11 @@ def _containers(params: Mapping[str, Any]) -> Iterator[Any]:
     for tool in as_list(params.get("tools")):
         if (key := _CONTAINER_KEYS.get(str(as_mapping(tool).get("type")))) is not None:
             yield tool.get(key)
+
+
+def _has_image_input(answers: Sequence[BaseMessage]) -> bool:
+    counted = (as_mapping(getattr(message, "usage_metadata", None)) for message in answers)
+    return any(as_mapping(each.get("input_token_details")).get("image") for each in counted)
 
 
 def _named_containers(params: Mapping[str, Any]) -> set[str]:

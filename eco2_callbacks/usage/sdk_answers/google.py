@@ -14,6 +14,12 @@ from eco2_callbacks.usage.sdk_answers.results import counts, new_chunk, new_mess
 
 __all__ = ["GeminiStream", "read_gemini"]
 
+# Vertex AI names the tier as the kind of traffic.
+_TRAFFIC_TIERS = {
+    "ON_DEMAND_FLEX": "flex",
+    "ON_DEMAND_PRIORITY": "priority",
+    "PROVISIONED_THROUGHPUT": "provisioned_throughput",
+}
 _GROUNDING_LISTS = ("web_search_queries", "image_search_queries", "retrieval_queries", "grounding_chunks")
 
 
@@ -45,8 +51,9 @@ class GeminiStream:
         if tier := as_text(headers.get("x-gemini-service-tier")):
             self._fields["service_tier"] = tier
         usage = as_mapping(answer.get("usage_metadata"))
-        if tier := as_text(usage.get("service_tier")):
-            self._fields.setdefault("service_tier", tier.lower())
+        tier = as_text(usage.get("service_tier")).lower()
+        if tier := tier or _TRAFFIC_TIERS.get(as_text(usage.get("traffic_type")), ""):
+            self._fields.setdefault("service_tier", tier)
         for key, value in usage.items():
             known = count_of(self._usage.get(key))
             self._usage[key] = max(known, value) if known is not None and count_of(value) is not None else value

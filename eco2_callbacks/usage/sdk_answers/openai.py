@@ -1,4 +1,4 @@
-"""Reads answers of the openai SDK: Chat Completions, Responses, embeddings, and results of the Agents SDK."""
+"""Reads answers of the openai SDK and of the Agents SDK, from Chat Completions to images and transcripts."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from eco2_callbacks.usage.sdk_answers.results import combined, counts, new_chunk
 __all__ = ["ChatStream", "ResponsesStream", "read_agents_result", "read_chat", "read_response"]
 
 _LAST_EVENTS = ("response.completed", "response.incomplete", "response.failed")
+# The names of Chat Completions, of Responses and images, and of transcripts and Realtime.
+_INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+_OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details", "output_token_details")
 
 
 def read_chat(answer: object) -> LLMResult:
-    """Read a Chat Completion, or another answer with OpenAI's ``usage``, such as an embedding."""
+    """Read a Chat Completion, or another answer with OpenAI's ``usage``, such as an embedding or an image."""
     usage = plain(field_of(answer, "usage"))
     messages = []
     for choice in list_of(answer, "choices"):
@@ -34,7 +37,7 @@ def read_chat(answer: object) -> LLMResult:
         )
     first = new_message(
         messages[0].content if messages else "",
-        counted=_usage(usage),
+        counted=_usage(usage, is_image=_is_image(answer)),
         tool_calls=messages[0].tool_calls if messages else (),
         **_metadata(answer, usage),
     )
@@ -176,16 +179,24 @@ def _metadata(answer: object, usage: Any) -> dict[str, Any]:
     }
 
 
-def _usage(usage: Any) -> dict[str, Any] | None:
-    """Return OpenAI's usage in LangChain's names; both APIs' field names are read."""
+def _is_image(answer: object) -> bool:
+    """Return whether an answer of the Images API holds images; an embedding has ``data`` too."""
+    return any(field_of(item, name) is not None for item in list_of(answer, "data") for name in ("b64_json", "url"))
+
+
+def _usage(usage: Any, *, is_image: bool = False) -> dict[str, Any] | None:
+    """Return OpenAI's usage in LangChain's names; the field names of all its APIs are read.
+
+    Embeddings of compatible servers can have a total alone. Output of the Images API without details is image.
+    """
     if not isinstance(usage, dict):
         return None
     input_tokens = _count(usage, "prompt_tokens", "input_tokens")
     output_tokens = _count(usage, "completion_tokens", "output_tokens")
-    if input_tokens is None and output_tokens is None:
+    if input_tokens is None and output_tokens is None and (input_tokens := _count(usage, "total_tokens")) is None:
         return None
-    within_input = _first_mapping(usage, "prompt_tokens_details", "input_tokens_details")
-    within_output = _first_mapping(usage, "completion_tokens_details", "output_tokens_details")
+    within_input = _first_mapping(usage, *_INPUT_DETAILS)
+    within_output = _first_mapping(usage, *_OUTPUT_DETAILS)
     return counts(
         input_tokens=input_tokens or 0,
         output_tokens=output_tokens or 0,
@@ -194,10 +205,12 @@ def _usage(usage: Any) -> dict[str, Any] | None:
             "cache_read": within_input.get("cached_tokens"),
             "cache_creation": within_input.get("cache_write_tokens") or within_input.get("cache_creation_tokens"),
             "audio": within_input.get("audio_tokens"),
+            "image": within_input.get("image_tokens"),
         },
         output_token_details={
             "reasoning": within_output.get("reasoning_tokens"),
             "audio": within_output.get("audio_tokens"),
+            "image": within_output.get("image_tokens", output_tokens if is_image and not within_output else None),
         },
     )
 
