@@ -116,8 +116,8 @@ def _target_faults(panel: dict[str, Any], query: str, legend: str, names: list[s
     for selector in found:
         if selector.name == "ALERTS":  # exported by Prometheus itself
             continue
-        if selector.name == "process_start_time_seconds":
-            # Every process of a cluster has it: with the job's ".*" a month of them is too much for Prometheus.
+        if selector.name in ("process_start_time_seconds", "up"):
+            # Every process of a cluster has these: with the job's ".*" a month of them is too much for Prometheus.
             matched = {matcher.name: matcher.value for matcher in selector.matchers.matchers}
             if matched != {"job": "the jobs", "namespace": "the namespace"}:
                 yield "processes without a handler are read"

@@ -58,6 +58,19 @@ SITUATIONS = {
         "Cost today", "A", {SCRAPED: "_x90 1x30", STARTED: "_x90 5390x30", COST: "_x90 5x30"}, {"{}": 5}
     ),
     "series_is_new": Situation("Cost today", "A", {SCRAPED: "1x120", STARTED: "60x120", COST: "_x90 5x30"}, {"{}": 5}),
+    "handler_is_late": Situation(
+        "Cost today",
+        "A",
+        {f"up{{{TARGET}}}": "1x120", SCRAPED: "_x89 1x31", STARTED: "60x120", COST: "_x90 5x30"},
+        {"{}": 5},
+    ),
+    "process_was_unreachable": Situation(
+        "Cost today",
+        "A",
+        {f"up{{{TARGET}}}": "1x10 0x79 1x30", STARTED: "60x10 _x80 60x30", COST: "4000x10 _x80 5000x30"},
+        {"{}": 0},
+        end_minutes=131,
+    ),
     "start_is_not_exported": Situation("Cost today", "A", {SCRAPED: "_x90 1x30", COST: "_x90 5x30"}, {"{}": 5}),
     "no_request_has_no_latency": Situation("Latency", "A", BUCKETS, {}),
     "a_request_has_a_latency": Situation("Latency", "A", BUCKETS, {"{}": 0.5}, end_minutes=61),

@@ -78,8 +78,9 @@ _STEP: Final = "$__interval"
 _MEDIUM: Final = "5m"
 _LONG: Final = "15m"  # of single events a share within seconds is 0 or 1
 _IN_RANGE: Final = "$__range"
-# Every process of a cluster has it, so it is read for the jobs with a handler only.
+# Every process of a cluster has these, so they are read for the jobs with a handler only.
 _STARTED: Final = f'process_start_time_seconds{{job=~"${JOBS}",namespace=~"$namespace"}}'
+_UP: Final = f'up{{job=~"${JOBS}",namespace=~"$namespace"}}'
 # How long a window is, in seconds.
 _SECONDS: Final = {_IN_RANGE: "$__range_s", _RECENTLY: "$__rate_interval_ms / 1000"} | {
     "5m": "300",
@@ -314,7 +315,10 @@ def _grown(name: str, window: str, matchers: Mapping[str, str], ago: str) -> str
     before = "" if ago == f"-{window}" else f" offset {ago}{window}"  # -1d, and one day before it: now
     start = "time()" if not before else " - ".join(["time()", _SECONDS[window], *([_SECONDS[ago]] if ago else [])])
     ran = f"min_over_time({_STARTED}[{window}]{then}) < {start}"
-    unseen = f"{ran} unless on (job, instance) last_over_time({selector('eco2_callbacks_info')}[1h]{before})"
+    # A process may make its handler long after its first scrape.
+    info = selector("eco2_callbacks_info")
+    scraped = f"(max_over_time({_UP}[1h]{before}) == 1 or last_over_time({info}[1h]{before}))"
+    unseen = f"{ran} unless on (job, instance) {scraped}"
     first = f"min_over_time({series}[{window}]{then}) unless last_over_time({series}[1h]{before})"
     first = f"{first} unless on (job, instance) ({unseen})"
     return f'increase({series}[{window}]{then}) or label_replace({first}, "sample", "first", "", "")'
