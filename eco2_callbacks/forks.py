@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import AbstractContextManager
 from weakref import WeakSet
 
 __all__ = ["ForkAware", "ForkLock", "importing", "register"]
@@ -26,7 +27,8 @@ class ForkAware:
 
 
 _registered: WeakSet[ForkAware] = WeakSet()
-_lock = threading.Lock()
+_lock = threading.RLock()  # a finaliser may register while its thread does
+_forking = threading.Lock()  # one fork at a time
 _is_hooked = False
 
 
@@ -43,21 +45,21 @@ def register(participant: ForkAware) -> None:
 class ForkLock(ForkAware):
     """A reentrant lock that is free in a forked child, whatever thread of the parent held it.
 
-    For data that is sound at every moment. Code that holds it must not fork.
+    For data that is sound at every moment. Code that holds it must not fork. ``with lock.held:`` takes it: the
+    interpreter's own lock, which an interrupt never leaves taken.
     """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._is_registered = False  # the first use registers it: an import installs no hook
 
-    def __enter__(self) -> None:
+    @property
+    def held(self) -> AbstractContextManager[object]:
+        """The lock of this process, to be used in a ``with`` statement."""
         if not self._is_registered:
-            self._is_registered = True
             register(self)
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+            self._is_registered = True
+        return self._lock
 
     def after_fork_in_child(self) -> None:
         """Replace the lock."""
@@ -77,26 +79,35 @@ class _Importing(ForkLock):
 importing = _Importing()
 
 _frozen: list[ForkAware] = []
+_late: list[ForkAware] = []  # registered while the others were being held
 
 
 def _before() -> None:
-    _lock.acquire()
-    _frozen[:] = list(_registered)
+    _forking.acquire()
+    with _lock:
+        _frozen[:] = list(_registered)
     for participant in _frozen:
         participant.before_fork()
+    # Not held above: a thread may register while it holds what a participant waits for.
+    _lock.acquire()
+    known = set(_frozen)
+    _late[:] = [participant for participant in _registered if participant not in known]
 
 
 def _after_in_parent() -> None:
     for participant in _frozen:
         participant.after_fork_in_parent()
     _frozen.clear()
+    _late.clear()
     _lock.release()
+    _forking.release()
 
 
 def _after_in_child() -> None:
-    global _lock  # noqa: PLW0603
-    _lock = threading.Lock()
+    global _lock, _forking
+    _lock, _forking = threading.RLock(), threading.Lock()
     # Locks first: the others, and what a garbage collection meanwhile ends, may need one.
-    for participant in sorted(_frozen, key=lambda participant: not isinstance(participant, ForkLock)):
+    for participant in sorted([*_frozen, *_late], key=lambda participant: not isinstance(participant, ForkLock)):
         participant.after_fork_in_child()
     _frozen.clear()
+    _late.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import threading
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from eco2_callbacks.forks import ForkLock
+from eco2_callbacks.forks import ForkAware, ForkLock, register
 from eco2_callbacks.usage import tokenizers
 
 pytestmark = [
@@ -37,15 +38,19 @@ def test_a_lock_that_another_thread_holds_is_free_in_a_child() -> None:
     lock, held, may_end = ForkLock(), threading.Event(), threading.Event()
 
     def hold() -> None:
-        with lock:
+        with lock.held:
             held.set()
             may_end.wait()
+
+    def take() -> None:
+        with lock.held:
+            pass
 
     thread = threading.Thread(target=hold)
     thread.start()
     held.wait()
 
-    assert exit_status_of_child(lock.__enter__) == 0
+    assert exit_status_of_child(take) == 0
 
     may_end.set()
     thread.join()
@@ -71,3 +76,63 @@ def test_a_child_counts_tokens_although_a_vocabulary_was_being_loaded(monkeypatc
     may_go_on.set()
     thread.join()
     tokenizers._choose.cache_clear()
+
+
+def test_an_interrupt_leaves_no_lock_taken() -> None:
+    """Wherever a signal's exception falls, another thread can take the lock afterwards."""
+    lock, rng, interrupted = ForkLock(), random.Random(1), 0
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for _ in range(300):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 1e-3))
+                while True:
+                    with lock.held:
+                        pass
+            except KeyboardInterrupt:
+                interrupted += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    taken: list[bool] = []
+    thread = threading.Thread(target=lambda: taken.append(lock.held.acquire(blocking=False)))  # type: ignore[attr-defined]
+    thread.start()
+    thread.join()
+
+    assert (interrupted, taken) == (300, [True])
+
+
+def test_a_thread_registers_while_a_fork_waits_for_it() -> None:
+    """A fork that waits for what a thread holds lets that thread make its first lock."""
+    held, is_waited_for = threading.Lock(), threading.Event()
+
+    class Holder(ForkAware):
+        def before_fork(self) -> None:
+            is_waited_for.set()
+            held.acquire()
+
+        def after_fork_in_parent(self) -> None:
+            held.release()
+
+    holder = Holder()
+    register(holder)
+    begun = threading.Event()
+
+    def use_first_lock() -> None:
+        with held:
+            begun.set()
+            is_waited_for.wait()
+            with ForkLock().held:
+                pass
+
+    thread = threading.Thread(target=use_first_lock)
+    thread.start()
+    begun.wait()
+
+    assert exit_status_of_child(lambda: None) == 0
+
+    thread.join()

@@ -37,7 +37,7 @@ class ThrottleFilter(logging.Filter):
         if failed is None:
             return True
         now = time.monotonic()
-        with self._lock:
+        with self._lock.held:
             if now < self._quiet_until:
                 self._suppressed += 1
                 return False

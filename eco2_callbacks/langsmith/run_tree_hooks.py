@@ -71,7 +71,7 @@ def add_listener(listener: RunTreeListener) -> None:
     later one wraps them again where other code has replaced them since. A wrapper inside a wrapper does no harm: an end
     that a listener has written on passes the second one as it is.
     """
-    with _lock:
+    with _lock.held:
         if not _listeners:
             add_throttle()
         _set_listeners((*_listeners, weakref.ref(listener, _remove)))
@@ -84,14 +84,14 @@ def remove_listener(listener: RunTreeListener) -> None:
 
     Where other code has wrapped the methods since, ours stay in place below and only pass calls on.
     """
-    with _lock:
+    with _lock.held:
         for reference in _listeners:
             if reference() is listener:
                 _remove(reference)
 
 
 def _remove(reference: weakref.ref[RunTreeListener]) -> None:
-    with _lock:
+    with _lock.held:
         _set_listeners(tuple(other for other in _listeners if other is not reference))
         if _listeners:
             return

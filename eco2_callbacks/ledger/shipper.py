@@ -67,6 +67,7 @@ class Shipper:
         """Start anew, as in a forked child."""
         self._closing = threading.Event()
         self._is_scheduled = False
+        self._worker.reopen()
 
     def schedule(self) -> None:
         """Ship what the spool holds, soon."""

@@ -88,6 +88,7 @@ class RecordWriter:
         # Reentrant: a finaliser can bring a record while its thread writes.
         self._writing = threading.RLock()
         self._is_writing = False
+        self._worker.reopen()
 
     def submit(self, record: Record) -> None:
         """Take a record; never waits, unless it has to be durable at once."""

@@ -364,7 +364,7 @@ class PriceBook:
 
 @cache
 def _builtin_fees() -> tuple[Rate, ...]:
-    with importing, as_file(files("eco2_callbacks.pricing") / "builtin_fees.toml") as path:
+    with importing.held, as_file(files("eco2_callbacks.pricing") / "builtin_fees.toml") as path:
         return read_rates(path)
 
 

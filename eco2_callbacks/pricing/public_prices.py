@@ -23,7 +23,7 @@ _get_snapshot: Callable[[], DataSnapshot] | None = None
 
 def _load() -> Callable[[], DataSnapshot]:
     global _get_snapshot  # noqa: PLW0603  a module is imported for the process
-    with importing:
+    with importing.held:
         from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
 
         get_snapshot()

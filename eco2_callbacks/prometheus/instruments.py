@@ -379,7 +379,7 @@ _made: WeakKeyDictionary[CollectorRegistry, Instruments] = WeakKeyDictionary()
 
 def instruments_of(registry: CollectorRegistry) -> Instruments:
     """Return the registry's instruments, made at the first call, so that handlers on one registry share them."""
-    with _making:
+    with _making.held:
         instruments = _made.get(registry)
         if instruments is None:
             instruments = _made[registry] = _find(registry) or Instruments(registry)

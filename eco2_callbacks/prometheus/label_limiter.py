@@ -36,7 +36,7 @@ class LabelLimiter:
         value = exposable(value)
         if not value or value == OTHER:
             return value
-        with self._lock:
+        with self._lock.held:
             admitted = self._admitted.setdefault(label, set())
             if value in admitted and not is_refused:
                 return value

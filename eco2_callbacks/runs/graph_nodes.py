@@ -49,9 +49,12 @@ def step_of(tags: Sequence[str] | None, metadata: Mapping[str, Any]) -> int | No
 def mark_parallel(node: OpenNodeRun) -> None:
     """Mark tasks, and nodes of nested graphs, that run beside each other below one run, as with ``asyncio.gather``."""
     if node.parent is not None and node.parent.children is not None and len(node.parent.children) > 1:
-        for other in list(node.parent.children.values()):
+        for other in reversed(list(node.parent.children.values())):
             if isinstance(other, OpenNodeRun) and other.task_namespace != node.task_namespace:
-                other.parallel = node.parallel = True
+                node.parallel = True
+                if other.parallel:
+                    break  # it marked those before it
+                other.parallel = True
     run: OpenRun = node
     while (above := run.parent) is not None:
         if run is not node and above.children is not None and len(above.children) > 1:

@@ -73,6 +73,10 @@ class BatchWorker:
         """Return whether the caller is on the worker's thread, where waiting for a job would never end."""
         return self._queue.runs_here()
 
+    def reopen(self) -> None:
+        """Take jobs again, in a forked child whose parent had closed the worker."""
+        self._queue.reopen()
+
     def begin_shutdown(self) -> None:
         """Let the thread run what waits and the last job, and end; do not wait for it."""
         self._queue.begin_shutdown()
@@ -123,6 +127,9 @@ class _Queue(forks.ForkAware):
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._is_closing = False
+
+    def reopen(self) -> None:
+        self._is_closed = False
 
     def submit(self, job: Job) -> bool:
         """Queue a job and return whether it will be run; one that will not is reported as dropped. Never waits."""

@@ -41,7 +41,7 @@ class Timeline:
     @property
     def traces(self) -> list[Trace]:
         """All requests in the order of their starts, in their current state."""
-        with self._lock:
+        with self._lock.held:
             now = self._now()
             return [_trace(trace, now, self._answer_node) for trace in self._traces.values()]
 
@@ -62,7 +62,7 @@ class Timeline:
 
     def on_start(self, run: RunStart) -> None:
         """Add a run that has started."""
-        with self._lock:
+        with self._lock.held:
             trace = self._traces.get(run.trace_id)
             if trace is None:
                 trace = self._traces[run.trace_id] = _OpenTrace(run)
@@ -73,7 +73,7 @@ class Timeline:
 
     def emit(self, record: Record) -> None:
         """Add the record of a run that has ended; one whose start is unknown came from ``handler.emit``."""
-        with self._lock:
+        with self._lock.held:
             if (trace := self._traces.get(record.trace_id)) is not None:
                 run_id = _run_id(record)
                 trace.open.discard(run_id)
@@ -81,13 +81,13 @@ class Timeline:
 
     def pop_ended(self) -> list[Trace]:
         """Forget the requests in which nothing runs any more, and return them."""
-        with self._lock:
+        with self._lock.held:
             ended = [trace_id for trace_id, trace in self._traces.items() if not trace.open]
             now = self._now()
             return [_trace(self._traces.pop(trace_id), now, self._answer_node) for trace_id in ended]
 
     def _of(self, kind: type[_Kind]) -> list[_Kind]:
-        with self._lock:
+        with self._lock.held:
             records = [record for trace in self._traces.values() for record in trace.records.values()]
         return [record for record in records if isinstance(record, kind)]
 

@@ -48,7 +48,7 @@ def block_bytes(block: Mapping[str, Any], *, max_base64: int | None = None) -> b
 
 def image_pixels(block: Mapping[str, Any]) -> tuple[int, int] | None:
     """Return width and height of the image in a content block, None where they cannot be read."""
-    with importing:  # with the first image: most programs send none
+    with importing.held:  # with the first image: most programs send none
         import imagesize  # noqa: PLC0415
 
     for max_base64 in _HEADER_BASE64:
@@ -77,7 +77,7 @@ def image_class(pixels: tuple[int, int] | None) -> str:
 
 def audio_seconds(data: bytes) -> float | None:
     """Return the playing time of audio (WAV, MP3, Ogg, FLAC, M4A, AIFF), None where it cannot be read."""
-    with importing:
+    with importing.held:
         from tinytag import TinyTag, TinyTagException  # noqa: PLC0415
 
     try:

@@ -115,7 +115,7 @@ def count_tokens(text: str, model: str) -> int:
 def token_counter(model: str) -> TokenCounter:
     """Return the counter for a model; the first call chooses it and loads its vocabulary."""
     name = model.removeprefix("ft:")
-    with _choosing:
+    with _choosing.held:
         return _choose("cl100k_base" if name == "gpt-4" or name.startswith(_CL100K) else "o200k_base")
 
 
@@ -143,7 +143,7 @@ def _choose(encoding: _Encoding) -> TokenCounter:
             counter = TokenCounter(name, count)
             break
     else:
-        with importing:  # only where it counts: compiling its patterns takes 5 ms
+        with importing.held:  # only where it counts: compiling its patterns takes 5 ms
             from eco2_callbacks.usage.script_rule import count_by_script  # noqa: PLC0415
 
         counter = TokenCounter("script", count_by_script)

@@ -36,6 +36,7 @@ def play_demo(
         with_faults: Whether conversations fail, too.
     """
     jobs = JobMetrics(registry, slots=4)
+    jobs.set_ready(ready=True)
     with make_handler(registry, **({"ledger": ledger} if ledger else {})) as handler:
         scraped()
         asyncio.run(_conversations(handler, jobs, []))

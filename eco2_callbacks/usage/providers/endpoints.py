@@ -90,7 +90,7 @@ def endpoint_at(url: str, provider: str) -> Endpoint:
         if pattern.match(url):
             region = _REGION.match(url)
             return Endpoint(_name_of(name, provider), region="" if region is None else region[1] or region[2])
-    with importing:  # most models have no address of their own
+    with importing.held:  # most models have no address of their own
         from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
 
         providers = get_snapshot().providers
@@ -107,7 +107,7 @@ def is_sold_by(provider: str, model: str) -> bool:
     """Return whether only this provider can have served the model, wherever the address points."""
     if provider != "openai" or model.startswith(_FINE_TUNED):
         return True  # Azure's deployments have any name
-    with importing:
+    with importing.held:
         from genai_prices.data_snapshot import find_provider_by_id, get_snapshot  # noqa: PLC0415
 
         providers = get_snapshot().providers

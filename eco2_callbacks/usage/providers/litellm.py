@@ -56,7 +56,7 @@ def seller_of(model: str) -> str:
         return "anthropicvertex" if provider == "google_vertexai" and name.startswith(_CLAUDE) else provider
     if _OPEN_MODEL in model:
         return LITELLM
-    with importing:
+    with importing.held:
         from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
 
         providers = get_snapshot().providers

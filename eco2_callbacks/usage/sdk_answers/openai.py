@@ -37,7 +37,7 @@ def read_chat(answer: object) -> LLMResult:
         )
     first = new_message(
         messages[0].content if messages else "",
-        counted=_usage(usage, is_image=_is_image(answer)),
+        counted=_usage(usage, is_image=_is_image(answer), is_input=not messages),
         tool_calls=messages[0].tool_calls if messages else (),
         **_metadata(answer, usage),
     )
@@ -184,17 +184,20 @@ def _is_image(answer: object) -> bool:
     return any(field_of(item, name) is not None for item in list_of(answer, "data") for name in ("b64_json", "url"))
 
 
-def _usage(usage: Any, *, is_image: bool = False) -> dict[str, Any] | None:
+def _usage(usage: Any, *, is_image: bool = False, is_input: bool = False) -> dict[str, Any] | None:
     """Return OpenAI's usage in LangChain's names; the field names of all its APIs are read.
 
-    Embeddings of compatible servers can have a total alone. Output of the Images API without details is image.
+    Embeddings of compatible servers can have a total alone, which is their input. Output of the Images API without
+    details is image.
     """
     if not isinstance(usage, dict):
         return None
     input_tokens = _count(usage, "prompt_tokens", "input_tokens")
     output_tokens = _count(usage, "completion_tokens", "output_tokens")
-    if input_tokens is None and output_tokens is None and (input_tokens := _count(usage, "total_tokens")) is None:
-        return None
+    if input_tokens is None and output_tokens is None:
+        input_tokens = _count(usage, "total_tokens") if is_input else None
+        if input_tokens is None:
+            return None
     within_input = _first_mapping(usage, *_INPUT_DETAILS)
     within_output = _first_mapping(usage, *_OUTPUT_DETAILS)
     return counts(
