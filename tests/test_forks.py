@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from eco2_callbacks.forks import ForkAware, ForkLock, register
+from eco2_callbacks.sinks import BatchWorker
 from eco2_callbacks.usage import tokenizers
 
 pytestmark = [
@@ -136,3 +137,18 @@ def test_a_thread_registers_while_a_fork_waits_for_it() -> None:
     assert exit_status_of_child(lambda: None) == 0
 
     thread.join()
+
+
+def test_a_child_reopens_what_its_parent_has_closed() -> None:
+    """A worker that the parent closed refuses jobs in a child too, until the child reopens it."""
+    worker = BatchWorker("eco2-test", on_failure=lambda: None, on_dropped=lambda: None)
+    worker.close(10.0)
+
+    def work() -> None:
+        assert not worker.try_submit(lambda: None)
+        worker.reopen()
+        done = threading.Event()
+        assert worker.try_submit(done.set)
+        done.wait()
+
+    assert exit_status_of_child(work) == 0

@@ -103,3 +103,13 @@ def test_an_embedding_with_a_total_alone_is_input(handler: Eco2CallbackHandler, 
     record = records.call
     assert record.cost is not None
     assert (record.cost.total_usd, record.estimated) == (Decimal("0.00006"), False)
+
+
+def test_a_chat_answer_with_a_total_alone_is_estimated(handler: Eco2CallbackHandler, records: Records) -> None:
+    """Only an embedding's total is its input; a chat answer's total holds the output too."""
+    answer = {"choices": [{"message": {"role": "assistant", "content": "In the bin."}}], "usage": {"total_tokens": 800}}
+
+    record = record_of(handler, records, answer, "gpt-4o-mini")
+
+    assert (record.estimate_reason, record.usage.input_tokens < 800) == ("no_usage", True)
+    assert record.usage.output_tokens > 0
